@@ -1,0 +1,110 @@
+"""Batched minimisation of the 4DVAR cost."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..problems import Control, Linearization, chunks
+
+
+class Minimum(NamedTuple):
+    """Where the minimisation of each case ended.
+
+    Args:
+        u: The minimisers, with shape ``(case, size)``.
+        cost: :math:`J(u)`, with shape ``(case,)``; infinite where no finite cost was found.
+        hessian: The Gauss–Newton Hessian there, with shape ``(case, size, size)``.
+        iterations: The number of iterations, with shape ``(case,)``.
+        converged: Whether the tolerance was met, with shape ``(case,)``.
+        trace: The cost after each iteration, with shape ``(case, iteration)``, each over the states assimilated
+            by then; constant once the case has converged.
+    """
+
+    u: Tensor
+    cost: Tensor
+    hessian: Tensor
+    iterations: Tensor
+    converged: Tensor
+    trace: Tensor
+
+
+def levenberg_marquardt(
+    control: Control, u: Tensor, iterations: int = 50, increment: int = 3, tolerance: float = 1e-5
+) -> Minimum:
+    r"""Minimises the 4DVAR cost of every case by quasi-static Levenberg–Marquardt.
+
+    Each iteration solves :math:`(\nabla^2_{GN} J + \lambda I)\, \delta u = -\nabla J` and accepts the step if the
+    cost falls; the damping follows the gain ratio. The window grows by ``increment`` states at a time, each
+    minimum being the next start, so that long windows of chaotic systems do not trap the minimisation in a far
+    local minimum. Cases move on their own, and a case that diverges keeps its last finite control.
+
+    Args:
+        control: The control.
+        u: Where to start, with shape ``(case, size)``.
+        iterations: The most iterations on the full window; each shorter one gets at most five.
+        increment: The number of states by which the window grows.
+        tolerance: A case has converged when its predicted decrease is below ``tolerance * (1 + cost)``.
+
+    Returns:
+        The minima.
+
+    References:
+        | Advancing the quasi-static variational assimilation (Pires, Vautard & Talagrand, 1996),
+          https://doi.org/10.1034/j.1600-0870.1996.00006.x
+        | Damping parameter in Marquardt's method (Nielsen, 1999), IMM-REP-1999-05
+    """
+    window = control.problem.window
+    counts = torch.zeros(control.cases)
+    trace = []
+    converged = torch.zeros(control.cases, dtype=torch.bool)
+    model = None
+    for states in [*range(increment, window, increment), window]:
+        final = states == window
+        model, reached = _linearize(control, u, states), torch.zeros_like(converged)
+        if final:
+            # A start that diverges over the full window falls back to the background.
+            lost = torch.isinf(model.cost)
+            if lost.any():
+                u = torch.where(lost.unsqueeze(-1), 0, u)
+                model = _linearize(control, u, states)
+        damping, growth = torch.full_like(model.cost, 1e-3), torch.full_like(model.cost, 2.0)
+        for _ in range(iterations if final else 5):
+            active = (~reached & model.cost.isfinite()).nonzero().squeeze(-1)
+            if not len(active):
+                break
+            part = Linearization(*(field[active] for field in model))
+            shift = torch.diag_embed(damping[active].unsqueeze(-1).expand_as(part.gradient))
+            factor, broken = torch.linalg.cholesky_ex(part.hessian + shift)
+            step = -torch.cholesky_solve(part.gradient.unsqueeze(-1), factor).squeeze(-1)
+            step = torch.where((broken != 0).unsqueeze(-1), 0, step).nan_to_num()
+            predicted = -0.5 * torch.einsum("ci,ci->c", step, part.gradient - damping[active, None] * step)
+            trial = u[active] + step
+            there = _linearize(control, trial, states, active)
+
+            better = there.cost < part.cost
+            ratio = ((part.cost - there.cost) / predicted).nan_to_num(nan=-1.0)
+            softer = damping[active] * (1 - (2 * ratio - 1) ** 3).clamp(1 / 3, 2)
+            damping[active] = torch.where(better, softer, damping[active] * growth[active])
+            growth[active] = torch.where(better, 2.0, 2 * growth[active])
+            moved = active[better]
+            u = u.index_copy(0, moved, trial[better])
+            model = Linearization(
+                *(old.index_copy(0, moved, new[better]) for old, new in zip(model, there, strict=True))
+            )
+            reached[active] = predicted <= tolerance * (1 + part.cost)
+            counts[active] += 1
+            trace.append(model.cost)
+        converged = reached
+    return Minimum(u, model.cost, model.hessian, counts, converged, torch.stack(trace, dim=-1))
+
+
+def _linearize(control: Control, u: Tensor, states: int, cases: Tensor | None = None) -> Linearization:
+    """Linearises some cases (all if omitted), as many at a time as fit a chunk."""
+    cases = torch.arange(control.cases) if cases is None else cases
+    parts = []
+    for piece in chunks(len(cases), states * control.size**2, u.device):
+        part = control.select(cases[piece])
+        parts.append(part.linearize(u[piece], states))
+        control.absorb(part, cases[piece])
+    return Linearization(*(torch.cat(fields) for fields in zip(*parts, strict=True)))

@@ -1,0 +1,152 @@
+"""The schema of the project's files: names, dimensions, checks. The only place that knows them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from ..errors import DataError
+
+#: Names of the grid's dimensions, by their number.
+GRIDS: Mapping[int, tuple[str, ...]] = {0: (), 1: ("x",), 2: ("y", "x")}
+
+#: Prefix of the diagnostics of a method.
+INFO = "info_"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """What a file says of one variable.
+
+    Args:
+        dims: Its leading dimensions; ``*`` stands for the dimensions of the grid.
+        required: Whether a file must have it.
+        description: What it is.
+    """
+
+    dims: tuple[str, ...]
+    required: bool
+    description: str
+
+
+#: Every kind of file, by the variables that it may hold. Other variables are left alone.
+SCHEMA: Mapping[str, Mapping[str, Variable]] = {
+    "twin": {
+        "state": Variable(("case", "time", "channel", "*"), False, "true states"),
+        "parameter": Variable(("case", "parameter"), False, "true parameters"),
+        "background": Variable(("case", "channel", "*"), False, "background of the first state"),
+        "background_std": Variable(("case", "channel", "*"), False, "standard deviation of the background"),
+        "observation": Variable(
+            ("case", "time", "obs_channel", "obs_*"), True, "observations, NaN if missing"
+        ),
+        "observation_std": Variable(
+            ("case", "time", "obs_channel", "obs_*"), True, "standard deviation of the observations"
+        ),
+    },
+    "states": {
+        "state": Variable(("case", "time", "channel", "*"), True, "true states"),
+        "parameter": Variable(("case", "parameter"), False, "true parameters"),
+        "background": Variable(("case", "channel", "*"), False, "background of the first state"),
+        "background_std": Variable(("case", "channel", "*"), False, "standard deviation of the background"),
+    },
+    "posterior": {
+        "state": Variable(("case", "sample", "time", "channel", "*"), True, "draws of the states"),
+        "parameter": Variable(("case", "sample", "parameter"), False, "draws of the parameters"),
+        "log_likelihood": Variable(("case", "sample"), False, "log-likelihood of the observations"),
+    },
+    "metrics": {
+        "mean": Variable(("case", "time", "channel", "*"), True, "mean of the draws"),
+        "std": Variable(("case", "time", "channel", "*"), True, "standard deviation of the draws"),
+        "rmse": Variable(
+            ("case", "time"), False, "root-mean-square error of the mean over channels and grid"
+        ),
+        "spread": Variable(
+            ("case", "time"), False, "root-mean-square standard deviation over channels and grid"
+        ),
+        "crps": Variable(("case", "time"), False, "fair continuous ranked probability score"),
+        "rank_histogram": Variable(
+            ("case", "time", "bin"), False, "number of entries with the truth in each bin"
+        ),
+        "coverage": Variable(
+            ("case", "time", "level"), False, "fraction of entries inside the central interval"
+        ),
+        "log_likelihood": Variable(("case",), False, "expected log-likelihood under the posterior"),
+        "calibrated_log_likelihood": Variable(("case",), False, "its expectation for a calibrated posterior"),
+    },
+}
+
+#: What every file says of where it comes from; experiment files of users' own data need none.
+PROVENANCE = ("experiment", "method", "seed", "joint", "configuration", "version", "commit")
+
+
+def dims(kind: str, variable: str, grid: int) -> tuple[str, ...]:
+    """The dimensions of a variable.
+
+    Args:
+        kind: The kind of file: ``twin``, ``states``, ``posterior`` or ``metrics``.
+        variable: The variable's name.
+        grid: The number of grid dimensions.
+
+    Returns:
+        The names of the dimensions, in order.
+    """
+    names: list[str] = []
+    for name in SCHEMA[kind][variable].dims:
+        if name.endswith("*"):
+            names += [name[:-1] + axis for axis in GRIDS[grid]]
+        else:
+            names.append(name)
+    return tuple(names)
+
+
+def grid_size(variable: xr.DataArray) -> int:
+    """The number of grid dimensions of a state, a background or an observation."""
+    return sum(str(name).removeprefix("obs_") in GRIDS[2] for name in variable.dims)
+
+
+def check(dataset: xr.Dataset, kind: str, source: str) -> xr.Dataset:
+    """Checks names, dimensions, types and provenance, before a write and after a read.
+
+    Args:
+        dataset: The dataset.
+        kind: The kind of file.
+        source: The file's name, for messages.
+
+    Returns:
+        The dataset itself.
+
+    Raises:
+        DataError: If a variable is missing, or has other dimensions or another type than the schema says.
+    """
+    for name, variable in SCHEMA[kind].items():
+        if name not in dataset:
+            if variable.required:
+                raise DataError(
+                    f"{source}: variable '{name}' ({variable.description}) is missing; a {kind} file needs "
+                    f"{_wanted(kind)}, and this one has {', '.join(map(str, dataset.data_vars)) or 'none'}"
+                )
+            continue
+        found = dataset[name]
+        expected = dims(kind, name, grid_size(found))
+        if found.dims != expected:
+            raise DataError(
+                f"{source}: '{name}' has dimensions {_tuple(found.dims)}; the schema asks for {_tuple(expected)}; "
+                "transpose or rename them"
+            )
+        if not np.issubdtype(found.dtype, np.number):
+            raise DataError(f"{source}: '{name}' holds {found.dtype}, not numbers")
+        if 0 in found.shape and name != "parameter":
+            empty = ", ".join(str(d) for d, n in zip(found.dims, found.shape, strict=True) if n == 0)
+            raise DataError(f"{source}: '{name}' is empty along {empty}")
+    return dataset
+
+
+def _wanted(kind: str) -> str:
+    """The variables that a kind of file must have."""
+    return ", ".join(name for name, variable in SCHEMA[kind].items() if variable.required)
+
+
+def _tuple(names: tuple) -> str:
+    """Names in brackets."""
+    return "(" + ", ".join(map(str, names)) + ")"

@@ -1,0 +1,182 @@
+"""The bridge between tensors and datasets."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from ..errors import DataError
+from ..problems import Ensemble, Problem, Twin, Window
+from .schema import GRIDS, INFO, dims
+
+
+def twin_dataset(twin: Twin, problem: Problem, first_case: int = 0, observations: bool = True) -> xr.Dataset:
+    """Turns draws of the joint into a ``twin`` dataset.
+
+    Args:
+        twin: The draws, with one batch dimension ``case``.
+        problem: The problem that they were drawn from.
+        first_case: The number of the first case.
+        observations: Whether to keep the observations; training sets hold states only.
+
+    Returns:
+        The dataset; observations are padded with NaN over the forecast.
+    """
+    grid = len(problem.shape) - 1
+    obs_grid = len(problem.observation.shape) - 1
+    units = problem.system.units
+    window = twin.window
+    variables = {"state": (dims("twin", "state", grid), _numpy(twin.x), {"units": units})}
+    if not window.background.isnan().any():
+        for name, value in (("background", window.background), ("background_std", window.background_std)):
+            variables[name] = (dims("twin", name, grid), _numpy(value), {"units": units})
+    if observations:
+        for name, value in (("observation", window.y), ("observation_std", window.std)):
+            padded = _pad(value, problem.steps)
+            variables[name] = (dims("twin", name, obs_grid), _numpy(padded), {"units": units})
+    cases = np.arange(first_case, first_case + twin.x.shape[0])
+    return xr.Dataset(variables, _coordinates(problem, cases))
+
+
+def states_twin(dataset: xr.Dataset, problem: Problem, device: torch.device | str = "cpu") -> Twin:
+    """Reads states (and backgrounds) back, and draws observations of them.
+
+    Args:
+        dataset: A ``states`` dataset.
+        problem: The problem.
+        device: Where the tensors go.
+
+    Returns:
+        The twins.
+    """
+    x = _tensor(dataset["state"], device)
+    if "background" in dataset:
+        background, std = (_tensor(dataset[name], device) for name in ("background", "background_std"))
+    else:
+        background = std = torch.full_like(x[:, 0], torch.nan)
+    return problem.observe(x, background, std)
+
+
+def window_of(
+    dataset: xr.Dataset, problem: Problem, source: str, device: torch.device | str = "cpu"
+) -> Window:
+    """Reads what a method may see, from a twin of ours or from a user's own observations.
+
+    Args:
+        dataset: A ``twin`` dataset, with as many times as the window, or window and forecast together.
+        problem: The problem.
+        source: The file's name, for messages.
+        device: Where the tensors go.
+
+    Returns:
+        The windows, with one batch dimension ``case``.
+
+    Raises:
+        DataError: If sizes, standard deviations or backgrounds do not fit the problem.
+    """
+    times = dataset.sizes["time"]
+    if times not in (problem.window, problem.steps):
+        raise DataError(
+            f"{source}: has {times} times; the experiment assimilates {problem.window} states"
+            + (f" (and forecasts {problem.forecast} more)" if problem.forecast else "")
+            + "; cut the file, or change 'window' in the experiment"
+        )
+    y = _sized(dataset, "observation", (times, *problem.observation.shape), source, device)
+    std = _sized(dataset, "observation_std", (times, *problem.observation.shape), source, device)
+    y, std = y[:, : problem.window], std[:, : problem.window]
+    if y.isinf().any():
+        raise DataError(f"{source}: 'observation' has infinite entries; mark missing ones as NaN")
+    if (wrong := ~y.isnan() & ~(std > 0)).any():
+        raise DataError(
+            f"{source}: 'observation_std' must be positive wherever there is an observation; it is not at "
+            f"{int(wrong.sum())} entries, first at {_place(wrong)}"
+        )
+    # Where nothing is observed the standard deviation means nothing: any positive number does.
+    std = torch.where(y.isnan() & ~(std > 0), 1.0, std)
+    if "background" in dataset:
+        background = _sized(dataset, "background", problem.shape, source, device)
+        if "background_std" not in dataset:
+            raise DataError(f"{source}: has 'background' without 'background_std'")
+        background_std = _sized(dataset, "background_std", problem.shape, source, device)
+        if not background.isfinite().all():
+            raise DataError(f"{source}: 'background' is not finite at {_place(~background.isfinite())}")
+        if not (background_std > 0).all():
+            raise DataError(f"{source}: 'background_std' is not positive at {_place(~(background_std > 0))}")
+    elif problem.background_std is not None:
+        raise DataError(f"{source}: variable 'background' is missing; the experiment's prior is a background")
+    else:
+        background = background_std = torch.full((len(y), *problem.shape), torch.nan, device=device)
+    return Window(y, std, background, background_std, torch.zeros(len(y), device=device))
+
+
+def ensemble_dataset(
+    ensemble: Ensemble, problem: Problem, cases: Sequence[int] | np.ndarray, log_likelihood: Tensor
+) -> xr.Dataset:
+    """Turns draws from a posterior into a ``posterior`` dataset.
+
+    Args:
+        ensemble: The draws, with shapes ``(samples, case, …)``.
+        problem: The problem.
+        cases: The numbers of the cases.
+        log_likelihood: The log-likelihood of each draw, with shape ``(samples, case)``.
+
+    Returns:
+        The dataset.
+    """
+    grid = len(problem.shape) - 1
+    state = _numpy(ensemble.x.movedim(0, 1))
+    variables: dict = {
+        "state": (dims("posterior", "state", grid), state, {"units": problem.system.units}),
+        "log_likelihood": (("case", "sample"), _numpy(log_likelihood.mT), {"units": "nat"}),
+    }
+    for name, value in ensemble.info.items():
+        curve = ("iteration",) if value.ndim == 2 else ()
+        variables[INFO + name] = (("case", *curve), _numpy(value.to(torch.float32)))
+    return xr.Dataset(variables, _coordinates(problem, np.asarray(cases), ensemble.steps))
+
+
+def _coordinates(problem: Problem, cases: np.ndarray, steps: range | None = None) -> Mapping[str, tuple]:
+    """Case numbers, model times, channel names and sites."""
+    steps = range(problem.steps) if steps is None else steps
+    grid = problem.shape[1:]
+    axes = {name: (name, np.arange(size)) for name, size in zip(GRIDS[len(grid)], grid, strict=True)}
+    return {
+        "case": ("case", cases),
+        "time": ("time", np.asarray(steps) * problem.system.dt, {"units": "model time units"}),
+        "channel": ("channel", list(problem.system.channels)),
+        **axes,
+    }
+
+
+def _sized(
+    dataset: xr.Dataset, name: str, shape: tuple[int, ...], source: str, device: torch.device | str
+) -> Tensor:
+    """Reads a variable whose shape, behind ``case``, must be the problem's."""
+    if dataset[name].shape[1:] != shape:
+        found = ", ".join(f"{d} {n}" for d, n in list(dataset[name].sizes.items())[1:])
+        wanted = " × ".join(map(str, shape))
+        raise DataError(f"{source}: '{name}' has {found}; the experiment's problem has {wanted}")
+    return _tensor(dataset[name], device)
+
+
+def _place(wrong: Tensor) -> str:
+    """Where the first offending entry stands."""
+    return "index (" + ", ".join(map(str, wrong.nonzero()[0].tolist())) + ")"
+
+
+def _pad(value: Tensor, times: int) -> Tensor:
+    """Appends NaN along time, dimension 1."""
+    missing = value.new_full((value.shape[0], times - value.shape[1], *value.shape[2:]), torch.nan)
+    return torch.cat((value, missing), dim=1)
+
+
+def _numpy(value: Tensor) -> np.ndarray:
+    """A tensor as an array."""
+    return value.detach().cpu().numpy()
+
+
+def _tensor(variable: xr.DataArray, device: torch.device | str) -> Tensor:
+    """A variable as a tensor, in torch's default dtype."""
+    return torch.as_tensor(variable.to_numpy(), dtype=torch.get_default_dtype(), device=device)

@@ -1,0 +1,23 @@
+"""Errors that a user can mend: shown without a traceback, naming the file or key and the remedy."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class PosterityError(Exception):
+    """Something that the user can mend."""
+
+
+class ConfigError(PosterityError):
+    """An experiment file that does not say what to do."""
+
+
+class DataError(PosterityError):
+    """A data file that is not what it should be."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint for a misspelt name, to append to a message: ``; did you mean 'window'?`` or the list of names."""
+    names = sorted(names)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(names)}"

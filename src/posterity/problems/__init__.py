@@ -1,0 +1,35 @@
+"""What is asked: observations, the joint distribution, and the control through which methods see it."""
+
+from .chunks import chunks
+from .control import Control, Linearization
+from .gaussian import GaussianPosterior, exact_posterior
+from .masks import GridMask, Mask, RandomMask, TimeMask
+from .observation import Observation
+from .operators import Composed, GaussianStations, Identity, Operator, Pointwise, Quadratic
+from .posterior import Posterior
+from .problem import Ensemble, Joint, Problem, Twin, Window
+
+__all__ = [
+    "Composed",
+    "Control",
+    "Ensemble",
+    "GaussianPosterior",
+    "GaussianStations",
+    "GridMask",
+    "Identity",
+    "Joint",
+    "Linearization",
+    "Mask",
+    "Observation",
+    "Operator",
+    "Pointwise",
+    "Posterior",
+    "Problem",
+    "Quadratic",
+    "RandomMask",
+    "TimeMask",
+    "Twin",
+    "Window",
+    "chunks",
+    "exact_posterior",
+]

@@ -1,0 +1,181 @@
+"""The control: one whitened vector per case, through which every per-case method sees a problem."""
+
+from math import log, pi, prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..systems import jacobian, rollout, step_jacobian
+from .problem import Problem, Window
+
+
+class Linearization(NamedTuple):
+    r"""The cost and its Gauss–Newton model at a control.
+
+    Args:
+        cost: :math:`J(u)`, with shape ``(*batch,)``.
+        gradient: :math:`\nabla J(u)`, with shape ``(*batch, n)``.
+        hessian: :math:`I + G^T R^{-1} G` with :math:`G = \partial H(x(u)) / \partial u`, with shape ``(*batch, n, n)``.
+    """
+
+    cost: Tensor
+    gradient: Tensor
+    hessian: Tensor
+
+
+class Control:
+    r"""The strong-constraint control :math:`u`, with :math:`x_0 = x_b + B^{1/2} u`.
+
+    A priori :math:`u \sim N(0, I)`, and the posterior is :math:`p(u | y) \propto \exp(-J(u))` with the 4DVAR cost
+
+    .. math:: J(u) = \tfrac12 \|u\|^2 + \tfrac12 \sum_t \|H(x_t(u)) - y_t\|^2_{R_t^{-1}} .
+
+    Controls have shape ``(*batch, case, size)``: batch elements are members, samples or chains, and all are
+    computed at once. The control counts the work that it does, per case: ``model_steps`` (steps of the model, one
+    per state) and ``gradients`` (adjoint sweeps over the window, one per cotangent).
+
+    Args:
+        problem: The problem.
+        window: The windows, with one batch dimension ``case``.
+    """
+
+    def __init__(self, problem: Problem, window: Window) -> None:
+        if window.background.isnan().any():
+            raise ValueError(
+                "background: there is none, and a Gaussian prior over the initial state needs one; "
+                "give the problem a background_std, or use an estimator that learns the prior"
+            )
+        self.problem = problem
+        self.window = window
+        self.cases = window.background.shape[0]
+        self.size = prod(problem.shape)
+        self.observed = ~window.y.isnan()
+        self.y = torch.where(self.observed, window.y, 0)
+        self.precision = torch.where(self.observed, window.std, torch.inf).reciprocal()
+        self.model_steps = torch.zeros(self.cases)
+        self.gradients = torch.zeros(self.cases)
+
+    def select(self, index: Tensor | slice) -> "Control":
+        """The control of some of the cases, with its own count of work."""
+        return Control(self.problem, Window(*(field[index] for field in self.window)))
+
+    def absorb(self, part: "Control", index: Tensor | slice) -> None:
+        """Adds the work that a selection has done to the count of the cases that it was selected from."""
+        self.model_steps[index] += part.model_steps
+        self.gradients[index] += part.gradients
+
+    def prior(self, samples: int) -> Tensor:
+        """Draws from the prior over controls, with shape ``(samples, case, size)``."""
+        return torch.randn(samples, self.cases, self.size)
+
+    def initial(self, u: Tensor) -> Tensor:
+        r"""The initial states :math:`x_b + B^{1/2} u`, with shape ``(*batch, case, *shape)``."""
+        u = u.unflatten(-1, self.problem.shape)
+        return torch.addcmul(self.window.background, self.window.background_std, u)
+
+    def trajectory(self, u: Tensor, states: int) -> Tensor:
+        """The first ``states`` states from each control, with shape ``(*batch, case, states, *shape)``."""
+        self.model_steps += (states - 1) * self._members(u)
+        return rollout(self.problem.system, self.initial(u), states - 1)
+
+    def decode(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """The trajectories and parameters that controls stand for.
+
+        Args:
+            u: The controls, with shape ``(*batch, case, size)``.
+
+        Returns:
+            The states of window and forecast, with shape ``(*batch, case, window + forecast, *shape)``, and the
+            unknown parameters, with shape ``(*batch, case, 0)``.
+        """
+        return self.trajectory(u, self.problem.steps), u[..., :0]
+
+    def misfit(self, u: Tensor, states: int | None = None) -> Tensor:
+        r"""The observation cost :math:`J_o(u) = \frac12 \sum_t \|H(x_t(u)) - y_t\|^2_{R_t^{-1}}`.
+
+        Args:
+            u: The controls, with shape ``(*batch, case, size)``.
+            states: The number of states of the window to use; all if omitted.
+
+        Returns:
+            The cost, with shape ``(*batch, case)``; infinite where the model diverged.
+        """
+        states = self.problem.window if states is None else states
+        x = self.trajectory(u, states)
+        residual = (self.problem.observation.operator(x) - self.y[:, :states]) * self.precision[:, :states]
+        cost = 0.5 * residual.flatten(u.ndim - 1).square().sum(dim=-1)
+        return cost.nan_to_num(nan=torch.inf, posinf=torch.inf)
+
+    def cost(self, u: Tensor, states: int | None = None) -> Tensor:
+        """The 4DVAR cost :math:`J(u)`, with shape ``(*batch, case)``; infinite where the model diverged."""
+        return 0.5 * u.square().sum(dim=-1) + self.misfit(u, states)
+
+    def log_prob(self, u: Tensor) -> Tensor:
+        r"""The log-density of the joint, :math:`\log N(u; 0, I) + \log p(y | x(u))`.
+
+        Args:
+            u: The controls, with shape ``(*batch, case, size)``.
+
+        Returns:
+            The log-density, with shape ``(*batch, case)``; minus infinity where the model diverged.
+        """
+        return -self.cost(u) - self.log_normalizer()
+
+    def log_normalizer(self) -> Tensor:
+        r"""What turns the cost into a density: :math:`-\log p(u, y) - J(u)`, with shape ``(case,)``."""
+        terms = torch.where(self.observed, self.window.std.log() + 0.5 * log(2 * pi), 0)
+        return terms.flatten(1).sum(dim=-1) + 0.5 * self.size * log(2 * pi)
+
+    def cost_and_gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """The cost and its gradient, with shapes ``(*batch, case)`` and ``(*batch, case, size)``."""
+        with torch.enable_grad():
+            u = u.detach().requires_grad_()
+            cost = self.cost(u)
+            (gradient,) = torch.autograd.grad(cost.sum(), u)
+        self.gradients += self._members(u)
+        return cost.detach(), gradient
+
+    def linearize(self, u: Tensor, states: int | None = None) -> Linearization:
+        """The cost with its Gauss–Newton model, from the tangent linear model along each trajectory.
+
+        The tangents of all steps are taken in one batch, then chained: no loop over sites or members. Dense in
+        the control, so meant for some hundred entries.
+
+        Args:
+            u: The controls, with shape ``(*batch, case, size)``.
+            states: The number of states of the window to use; all if omitted.
+
+        Returns:
+            The linearisation; its cost is infinite where the model diverged.
+        """
+        states = self.problem.window if states is None else states
+        event = len(self.problem.shape)
+        operator = self.problem.observation.operator
+        x = self.trajectory(u, states)
+        axis = u.ndim - 1
+        h, slope = jacobian(operator, x, event, len(self.problem.observation.shape))
+        precision = self.precision[:, :states].flatten(2)
+        residual = (h.flatten(axis + 1) - self.y[:, :states].flatten(2)) * precision
+        slope = slope * precision.unsqueeze(-1)
+
+        tangent = torch.diag_embed(self.window.background_std.flatten(1).expand(u.shape))
+        rows = [slope.select(axis, 0) @ tangent]
+        if states > 1:
+            _, steps = step_jacobian(self.problem.system, x.narrow(axis, 0, states - 1))
+            for t in range(states - 1):
+                tangent = steps.select(axis, t) @ tangent
+                rows.append(slope.select(axis, t + 1) @ tangent)
+        sensitivity, misfit = torch.cat(rows, dim=-2), residual.flatten(-2)
+        self.gradients += self.size * self._members(u)
+
+        cost = 0.5 * (u.square().sum(dim=-1) + misfit.square().sum(dim=-1))
+        return Linearization(
+            cost.nan_to_num(nan=torch.inf, posinf=torch.inf),
+            u + (sensitivity.mT @ misfit.unsqueeze(-1)).squeeze(-1),
+            torch.eye(self.size, dtype=u.dtype, device=u.device) + sensitivity.mT @ sensitivity,
+        )
+
+    def _members(self, u: Tensor) -> int:
+        """The number of controls per case."""
+        return prod(u.shape[:-2])

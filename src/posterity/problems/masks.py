@@ -1,0 +1,96 @@
+"""Masks: which entries of the observations exist. Several apply together: an entry must pass all of them."""
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+class Mask(abc.ABC):
+    """A way to choose the observed entries of a window."""
+
+    @abc.abstractmethod
+    def __call__(self, batch: Sequence[int], window: int, shape: Sequence[int]) -> Tensor:
+        """Draws masks.
+
+        Args:
+            batch: The batch shape.
+            window: The number of times :math:`T`.
+            shape: The event shape of an observation.
+
+        Returns:
+            Booleans that broadcast against ``(*batch, window, *shape)``, true where observed.
+        """
+
+
+@dataclass(frozen=True)
+class RandomMask(Mask):
+    """Keeps each entry with the same probability, drawn anew for each case.
+
+    Args:
+        fraction: The probability, between 0 and 1.
+    """
+
+    fraction: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuses what is no probability."""
+        if not 0 <= self.fraction <= 1:
+            raise ValueError(f"fraction: must lie between 0 and 1, not {self.fraction}")
+
+    def __call__(self, batch: Sequence[int], window: int, shape: Sequence[int]) -> Tensor:
+        """Draws masks of shape ``(*batch, window, *shape)``."""
+        return torch.rand(*batch, window, *shape) < self.fraction
+
+
+@dataclass(frozen=True)
+class TimeMask(Mask):
+    """Keeps every k-th time.
+
+    Args:
+        every: The number of steps :math:`k` from one observation time to the next.
+        start: The first observation time, in steps from the start of the window.
+    """
+
+    every: int = 1
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses what no window has."""
+        if self.every < 1 or self.start < 0:
+            raise ValueError(f"every: {self.every} from start: {self.start} names no observation times")
+
+    def __call__(self, batch: Sequence[int], window: int, shape: Sequence[int]) -> Tensor:
+        """The same mask for all, of shape ``(window, 1, …)``."""
+        time = torch.arange(window)
+        kept = (time >= self.start) & ((time - self.start) % self.every == 0)
+        return kept.reshape(window, *([1] * len(shape)))
+
+
+@dataclass(frozen=True)
+class GridMask(Mask):
+    """Keeps every k-th site along each grid dimension.
+
+    Args:
+        every: The number of sites :math:`k` from one observed site to the next.
+        start: The first observed site.
+    """
+
+    every: int = 2
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses what no grid has."""
+        if self.every < 1 or self.start < 0:
+            raise ValueError(f"every: {self.every} from start: {self.start} names no sites")
+
+    def __call__(self, batch: Sequence[int], window: int, shape: Sequence[int]) -> Tensor:
+        """The same mask for all, of shape ``(1, 1, *grid)``."""
+        kept = torch.ones((1, 1, *shape[1:]), dtype=torch.bool)
+        for axis, size in enumerate(shape[1:], start=2):
+            site = torch.arange(size)
+            on = (site >= self.start) & ((site - self.start) % self.every == 0)
+            kept = kept & on.reshape(size, *([1] * (len(shape) - axis)))
+        return kept

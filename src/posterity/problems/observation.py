@@ -1,0 +1,98 @@
+"""Observations: an operator, its noise, and the pattern of what is observed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import log, pi
+
+import torch
+from torch import Tensor
+
+from .masks import Mask
+from .operators import Operator
+
+
+@dataclass(frozen=True)
+class Observation:
+    r"""Observations :math:`y_t = H(x_t) + \varepsilon_t`, :math:`\varepsilon_t \sim N(0, R_t)`, :math:`R_t` diagonal.
+
+    A missing entry is NaN. The standard deviations are drawn for each entry on its own, from an interval that
+    does not depend on the state: were it to, as when noise is a percentage of the observed signal, they would be
+    data about the state.
+
+    Args:
+        operator: The operator :math:`H`.
+        std: The interval ``(low, high)`` from which standard deviations are drawn, in units of the observations.
+        masks: What is observed: entries that pass all of them; everything if there is none.
+    """
+
+    operator: Operator
+    std: tuple[float, float] = (1.0, 1.0)
+    masks: Sequence[Mask] = field(default=())
+
+    def __post_init__(self) -> None:
+        """Refuses a noise that is none."""
+        check_interval("std", self.std)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The event shape of an observation, ``(obs_channel, *obs_grid)``."""
+        return self.operator.out_shape
+
+    def design(self, batch: Sequence[int], window: int) -> tuple[Tensor, Tensor]:
+        """Draws what decides the quality of observations before any is made.
+
+        Args:
+            batch: The batch shape.
+            window: The number of times :math:`T`.
+
+        Returns:
+            The standard deviations and the mask (true where observed), with shape ``(*batch, window, *shape)``.
+        """
+        std = uniform(self.std, (*batch, window, *self.shape))
+        mask = torch.ones(std.shape, dtype=torch.bool)
+        for keep in self.masks:
+            mask = mask & keep(batch, window, self.shape)
+        return std, mask
+
+    def sample(self, x: Tensor, std: Tensor, mask: Tensor) -> Tensor:
+        """Observes states with noise.
+
+        Args:
+            x: The states, with shape ``(*batch, window, *state_shape)``.
+            std: The standard deviations, with shape ``(*batch, window, *shape)``.
+            mask: True where observed, with the same shape.
+
+        Returns:
+            The observations, with the same shape, NaN where not observed.
+        """
+        y = self.operator(x)
+        return torch.where(mask, y + std * torch.randn_like(y), torch.nan)
+
+    def log_prob(self, y: Tensor, x: Tensor, std: Tensor) -> Tensor:
+        r"""The log-likelihood :math:`\log p(y | x) = \sum \log N(y; H(x), \sigma^2)` over what is observed.
+
+        Args:
+            y: The observations, with shape ``(*batch, window, *shape)``, NaN where missing.
+            x: The states, with shape ``(*batch, window, *state_shape)``.
+            std: The standard deviations, with the shape of ``y``.
+
+        Returns:
+            The log-likelihood, with shape ``(*batch,)``.
+        """
+        observed = ~y.isnan()
+        z = (torch.where(observed, y, 0) - self.operator(x)) / std
+        terms = torch.where(observed, -0.5 * z.square() - std.log() - 0.5 * log(2 * pi), 0)
+        return terms.flatten(-len(self.shape) - 1).sum(dim=-1)
+
+
+def uniform(interval: tuple[float, float], shape: Sequence[int]) -> Tensor:
+    """Draws uniformly from an interval."""
+    low, high = interval
+    return low + (high - low) * torch.rand(*shape)
+
+
+def check_interval(name: str, interval: tuple[float, float]) -> None:
+    """Refuses an interval of standard deviations that is not positive and ordered."""
+    low, high = interval
+    if not 0 < low <= high:
+        raise ValueError(f"{name}: needs 0 < low <= high, not [{low}, {high}]")

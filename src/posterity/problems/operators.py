@@ -1,0 +1,159 @@
+"""Observation operators: what of a state is seen, each as a differentiable map at one time."""
+
+import abc
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Operator(abc.ABC):
+    """A time-local observation operator :math:`H`, from states ``(*batch, *shape)`` to ``(*batch, *out_shape)``.
+
+    Args:
+        shape: The event shape of what it observes, ``(channel, *grid)``.
+    """
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        self.shape = tuple(shape)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """The event shape of an observation, ``(obs_channel, *obs_grid)``."""
+        return self.shape
+
+    @abc.abstractmethod
+    def __call__(self, x: Tensor) -> Tensor:
+        """Observes states of shape ``(*batch, *shape)`` without noise."""
+
+
+class Identity(Operator):
+    """:math:`H(x) = x`."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Returns ``x``."""
+        return x
+
+
+class Quadratic(Operator):
+    """:math:`H(x) = x^2`, blind to the sign."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Squares each entry."""
+        return x.square()
+
+
+class Pointwise(Operator):
+    """:math:`H(x) = f(x / s)`, entry by entry, for a function of torch.
+
+    Args:
+        shape: The event shape of what it observes.
+        function: The name of the function in torch: ``atan``, ``tanh``, ``exp``, ``abs``, ``sin``, …
+        scale: The scale :math:`s > 0` of the argument.
+    """
+
+    def __init__(self, shape: Sequence[int], function: str, scale: float = 1.0) -> None:
+        super().__init__(shape)
+        probe = torch.linspace(0.1, 0.9, 3)
+        try:
+            self.function = getattr(torch, function)
+            values = self.function(probe)
+        except (AttributeError, TypeError, RuntimeError):
+            values = None
+        if not isinstance(values, Tensor) or values.shape != probe.shape or not values.is_floating_point():
+            raise ValueError(
+                f"function: torch has no pointwise function '{function}' (try atan, tanh, exp, abs)"
+            )
+        if scale <= 0:
+            raise ValueError(f"scale: must be positive, not {scale}")
+        self.scale = scale
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Applies the function entry by entry."""
+        return self.function(x / self.scale)
+
+
+class GaussianStations(Operator):
+    r"""Stations that see a Gaussian neighbourhood each, on a one-dimensional grid:
+
+    .. math:: H(x)_s = \sum_i \exp\!\Big(-\frac{d(i, p_s)^2}{2 w^2}\Big)\, \mathbb 1[d(i, p_s) \leq r]\, x_i .
+
+    Unless ``positions`` are given, one station stands in each block of ``kernel + stride`` sites, uniformly in
+    the block's first ``kernel`` sites, drawn once from ``seed``.
+
+    Args:
+        shape: The event shape of what it observes, ``(channel, size)``.
+        positions: The sites of the stations.
+        kernel: The number of sites of a block where its station may stand.
+        stride: The number of sites of a block where it may not.
+        radius: The radius :math:`r`, in sites.
+        width: The standard deviation :math:`w`, in sites; the weight at the station itself is 1.
+        wrap: Whether neighbourhoods continue across the periodic edge (or are cut there).
+        seed: Where the stations stand.
+    """  # noqa: D415
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        positions: Sequence[int] | None = None,
+        kernel: int = 3,
+        stride: int = 1,
+        radius: int = 2,
+        width: float = 0.8,
+        wrap: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(shape)
+        if len(self.shape) != 2:
+            raise ValueError(f"stations stand on one-dimensional grids; the state's shape is {self.shape}")
+        size = self.shape[-1]
+        if kernel < 1 or stride < 0 or kernel + stride > size:
+            raise ValueError(f"kernel: {kernel} sites and {stride} between do not fit a ring of {size}")
+        if width <= 0:
+            raise ValueError(f"width: must be positive, not {width}")
+        if positions is None:
+            blocks = torch.arange(0, size - kernel + 1, kernel + stride, device="cpu")
+            generator = torch.Generator("cpu").manual_seed(seed)
+            sites = blocks + torch.randint(kernel, blocks.shape, generator=generator, device="cpu")
+        else:
+            sites = torch.tensor(list(positions), device="cpu")
+            if not len(sites) or sites.min() < 0 or sites.max() >= size:
+                raise ValueError(f"positions: must name sites 0 to {size - 1}, not {list(positions)}")
+        self.positions = tuple(sites.tolist())
+        distance = (sites.unsqueeze(-1) - torch.arange(size, device="cpu")).abs()
+        if wrap:
+            distance = torch.minimum(distance, size - distance)
+        self.matrix = torch.exp(-0.5 * (distance.double() / width) ** 2) * (distance <= radius)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """``(channel, stations)``."""
+        return (self.shape[0], len(self.positions))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Weights each station's neighbourhood; ``(*batch, channel, size)`` to ``(*batch, channel, stations)``."""
+        return x @ self.matrix.to(x).mT
+
+
+class Composed(Operator):
+    r""":math:`H = H_k \circ … \circ H_1`.
+
+    Args:
+        shape: The event shape of what it observes.
+        operators: The operators, the first to act first.
+    """
+
+    def __init__(self, shape: Sequence[int], operators: Sequence[Operator]) -> None:
+        super().__init__(shape)
+        self.operators = tuple(operators)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """The event shape of the last operator's observations."""
+        return self.operators[-1].out_shape if self.operators else self.shape
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Applies the operators in turn."""
+        for operator in self.operators:
+            x = operator(x)
+        return x

@@ -1,0 +1,24 @@
+"""The interface of a method: draws from a posterior, given windows."""
+
+import abc
+
+from .problem import Ensemble, Window
+
+
+class Posterior(abc.ABC):
+    """A method that draws from (an approximation of) the posterior of a problem.
+
+    The constructor takes the problem, then the method's options; ``sample`` has none.
+    """
+
+    @abc.abstractmethod
+    def sample(self, window: Window, samples: int) -> Ensemble:
+        """Draws from the posterior of each case.
+
+        Args:
+            window: The windows, with one batch dimension ``case``.
+            samples: The number of draws per case.
+
+        Returns:
+            The draws, with shapes ``(samples, case, …)``, and diagnostics of each case.
+        """

@@ -1,0 +1,78 @@
+"""The Lorenz-63 system."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from .system import System, rk4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lorenz63(System):
+    r"""Lorenz-63, three modes of convection:
+
+    .. math::
+        \dot x = \sigma (y - x), \quad \dot y = x (\rho - z) - y, \quad \dot z = x y - \beta z .
+
+    Integrated with the classical Runge–Kutta scheme. Draws start from :math:`N((0, 0, 25), I)` and run for
+    ``spinup`` time units.
+
+    Args:
+        sigma: The Prandtl number :math:`\sigma`, a number or one value per batch element, as all parameters.
+        rho: The reduced Rayleigh number :math:`\rho`.
+        beta: The aspect ratio :math:`\beta`.
+        dt: Time between states.
+        substeps: Integration steps per ``dt``.
+        spinup: Time between the noise and the first state.
+
+    References:
+        | Deterministic Nonperiodic Flow (Lorenz, 1963),
+          https://doi.org/10.1175/1520-0469(1963)020%3C0130:DNF%3E2.0.CO;2
+    """  # noqa: D415
+
+    channels: ClassVar[tuple[str, ...]] = ("x", "y", "z")
+
+    sigma: float | Tensor = 10.0
+    rho: float | Tensor = 28.0
+    beta: float | Tensor = 8.0 / 3.0
+    dt: float = 0.025
+    substeps: int = 1
+    spinup: float = 20.0
+
+    def __post_init__(self) -> None:
+        """Refuses what no clock allows."""
+        if self.dt <= 0:
+            raise ValueError(f"dt: the time between states must be positive, not {self.dt}")
+        if self.substeps < 1:
+            raise ValueError(f"substeps: at least one is needed, not {self.substeps}")
+        if self.spinup < 0:
+            raise ValueError(f"spinup: the time must not be negative, not {self.spinup}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(3,)``."""
+        return (3,)
+
+    def initial(self, batch: Sequence[int]) -> Tensor:
+        """Draws around the middle of the attractor, advanced by the spin-up; shape ``(*batch, 3)``."""
+        x = torch.randn(*batch, 3) + torch.tensor([0.0, 0.0, 25.0])
+        for _ in range(round(self.spinup / self.dt)):
+            x = self.step(x)
+        return x
+
+    def tendency(self, x: Tensor) -> Tensor:
+        r"""The right-hand side :math:`(\dot x, \dot y, \dot z)`, with the shape of ``x``."""
+        x, y, z = x.unbind(dim=-1)
+        dx = self.sigma * (y - x)
+        dy = x * (self.rho - z) - y
+        dz = x * y - self.beta * z
+        return torch.stack((dx, dy, dz), dim=-1)
+
+    def step(self, x: Tensor) -> Tensor:
+        """Advances states of shape ``(*batch, 3)`` by ``dt``."""
+        for _ in range(self.substeps):
+            x = rk4(self.tendency, x, self.dt / self.substeps)
+        return x

@@ -1,0 +1,137 @@
+"""The interface of a dynamical system, and what can be done with any of them."""
+
+import abc
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+
+class System(abc.ABC):
+    r"""A discrete-time dynamical system :math:`x_{t+1} = M(x_t; \theta)`.
+
+    Subclasses are frozen dataclasses whose fields are the parameters: a float, or a tensor that carries one
+    value per batch element. States have shape ``(*batch, *shape)`` with ``shape = (channel, *grid)``.
+    """
+
+    #: Names and units of the state's channels, for files and figures.
+    channels: ClassVar[tuple[str, ...]]
+    units: ClassVar[str] = "1"
+
+    #: Time between two states, in model time units. (A field of every subclass.)
+    dt: float
+
+    @property
+    @abc.abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Event shape of a state, ``(channel, *grid)``."""
+
+    @abc.abstractmethod
+    def initial(self, batch: Sequence[int]) -> Tensor:
+        """Draws states from the start of the ensemble, spin-up included.
+
+        Args:
+            batch: The batch shape.
+
+        Returns:
+            States with shape ``(*batch, *shape)``, in torch's default dtype and on its default device.
+        """
+
+    @abc.abstractmethod
+    def step(self, x: Tensor) -> Tensor:
+        """Advances states by one ``dt``.
+
+        Args:
+            x: States, with shape ``(*batch, *shape)``.
+
+        Returns:
+            The states one ``dt`` later, with the same shape, differentiable in ``x``.
+        """
+
+
+def expand(parameter: float | Tensor, ndim: int) -> float | Tensor:
+    """Appends ``ndim`` event dimensions to a batched parameter, so that it broadcasts against states."""
+    if isinstance(parameter, Tensor):
+        return parameter.reshape(*parameter.shape, *([1] * ndim))
+    return parameter
+
+
+def rk4(f: Callable[[Tensor], Tensor], x: Tensor, dt: float) -> Tensor:
+    r"""One step of the classical fourth-order Runge–Kutta scheme for :math:`\dot x = f(x)`.
+
+    Args:
+        f: The tendency.
+        x: States, with shape ``(*)``.
+        dt: The step, in model time units.
+
+    Returns:
+        The states one ``dt`` later, with shape ``(*)``.
+    """
+    k1 = f(x)
+    k2 = f(torch.add(x, k1, alpha=dt / 2))
+    k3 = f(torch.add(x, k2, alpha=dt / 2))
+    k4 = f(torch.add(x, k3, alpha=dt))
+    return torch.add(x, torch.add(k1 + k4, k2 + k3, alpha=2), alpha=dt / 6)
+
+
+def rollout(system: System, x0: Tensor, steps: int, error: Tensor | None = None) -> Tensor:
+    r"""The trajectory :math:`x_{t+1} = M(x_t) + \eta_t`.
+
+    Args:
+        system: The system.
+        x0: Initial states, with shape ``(*batch, *shape)``.
+        steps: The number of steps :math:`L`.
+        error: Model errors :math:`\eta`, with shape ``(*batch, steps, *shape)``; none if omitted.
+
+    Returns:
+        The states :math:`x_0, …, x_L`, with shape ``(*batch, steps + 1, *shape)``.
+    """
+    axis = -len(system.shape) - 1
+    states = [x0]
+    for t in range(steps):
+        x = system.step(states[-1])
+        states.append(x if error is None else x + error.select(axis, t))
+    return torch.stack(states, dim=axis)
+
+
+def jacobian(
+    f: Callable[[Tensor], Tensor], x: Tensor, event: int, output: int | None = None
+) -> tuple[Tensor, Tensor]:
+    r"""The value and the Jacobian matrix of a batched function, all batch elements at once.
+
+    One forward pass, then one reverse pass that carries every output as its own cotangent.
+
+    Args:
+        f: A function from ``(*batch, *event)`` to ``(*batch, *output)`` that keeps batch elements apart.
+        x: Where to linearise, with shape ``(*batch, *event)``.
+        event: The number of event dimensions of ``x``.
+        output: The number of event dimensions of ``f(x)``; as many as ``x`` has if omitted.
+
+    Returns:
+        ``f(x)``, and :math:`\partial f / \partial x` with shape ``(*batch, m, n)`` over flattened events.
+    """
+    output = event if output is None else output
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        y = f(x)
+    batch, n = x.shape[: x.ndim - event], prod(x.shape[x.ndim - event :])
+    shape = y.shape[y.ndim - output :]
+    m = prod(shape)
+    seeds = torch.eye(m, dtype=y.dtype, device=y.device).reshape(m, *([1] * len(batch)), *shape)
+    (rows,) = torch.autograd.grad(y, x, seeds.expand(m, *y.shape), is_grads_batched=True)
+    return y.detach(), rows.reshape(m, *batch, n).movedim(0, -2)
+
+
+def step_jacobian(system: System, x: Tensor) -> tuple[Tensor, Tensor]:
+    r"""The tangent linear model of one step, :math:`\partial M / \partial x`.
+
+    Args:
+        system: The system.
+        x: Where to linearise, with shape ``(*batch, *shape)``.
+
+    Returns:
+        The next states, and the matrices with shape ``(*batch, n, n)``, ``n = prod(shape)``.
+    """
+    return jacobian(system.step, x, len(system.shape))
