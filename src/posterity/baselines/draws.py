@@ -31,9 +31,7 @@ def ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor]) -> Ensembl
         order = torch.sort(~finite, dim=0, stable=True).indices
         good = finite.sum(dim=0).clamp(min=1)
         member = torch.arange(len(u), device=u.device).unsqueeze(-1) % good
-        source = torch.where(
-            finite, torch.arange(len(u), device=u.device).unsqueeze(-1), order.gather(0, member)
-        )
+        source = torch.where(finite, torch.arange(len(u), device=u.device).unsqueeze(-1), order.gather(0, member))
         case = torch.arange(control.cases, device=u.device)
         x, theta = x[source, case], theta[source, case]
     info = {

@@ -35,7 +35,7 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise DataError(
             f"{path}: cannot be written ({error.strerror or error}); check the folder's permissions and that the "
@@ -107,9 +107,7 @@ def read_many(paths: Sequence[Path], kind: str) -> xr.Dataset:
         The lazy dataset.
     """
     parts = [read(path, kind) for path in paths]
-    return xr.concat(
-        parts, dim="case", data_vars="minimal", coords="minimal", compat="override", join="outer"
-    )
+    return xr.concat(parts, dim="case", data_vars="minimal", coords="minimal", compat="override", join="outer")
 
 
 def _cases(dataset: xr.Dataset) -> int:

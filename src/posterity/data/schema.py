@@ -37,9 +37,7 @@ SCHEMA: Mapping[str, Mapping[str, Variable]] = {
         "parameter": Variable(("case", "parameter"), False, "true parameters"),
         "background": Variable(("case", "channel", "*"), False, "background of the first state"),
         "background_std": Variable(("case", "channel", "*"), False, "standard deviation of the background"),
-        "observation": Variable(
-            ("case", "time", "obs_channel", "obs_*"), True, "observations, NaN if missing"
-        ),
+        "observation": Variable(("case", "time", "obs_channel", "obs_*"), True, "observations, NaN if missing"),
         "observation_std": Variable(
             ("case", "time", "obs_channel", "obs_*"), True, "standard deviation of the observations"
         ),
@@ -58,19 +56,11 @@ SCHEMA: Mapping[str, Mapping[str, Variable]] = {
     "metrics": {
         "mean": Variable(("case", "time", "channel", "*"), True, "mean of the draws"),
         "std": Variable(("case", "time", "channel", "*"), True, "standard deviation of the draws"),
-        "rmse": Variable(
-            ("case", "time"), False, "root-mean-square error of the mean over channels and grid"
-        ),
-        "spread": Variable(
-            ("case", "time"), False, "root-mean-square standard deviation over channels and grid"
-        ),
+        "rmse": Variable(("case", "time"), False, "root-mean-square error of the mean over channels and grid"),
+        "spread": Variable(("case", "time"), False, "root-mean-square standard deviation over channels and grid"),
         "crps": Variable(("case", "time"), False, "fair continuous ranked probability score"),
-        "rank_histogram": Variable(
-            ("case", "time", "bin"), False, "number of entries with the truth in each bin"
-        ),
-        "coverage": Variable(
-            ("case", "time", "level"), False, "fraction of entries inside the central interval"
-        ),
+        "rank_histogram": Variable(("case", "time", "bin"), False, "number of entries with the truth in each bin"),
+        "coverage": Variable(("case", "time", "level"), False, "fraction of entries inside the central interval"),
         "log_likelihood": Variable(("case",), False, "expected log-likelihood under the posterior"),
         "calibrated_log_likelihood": Variable(("case",), False, "its expectation for a calibrated posterior"),
     },

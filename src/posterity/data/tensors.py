@@ -59,9 +59,7 @@ def states_twin(dataset: xr.Dataset, problem: Problem, device: torch.device | st
     return problem.observe(x, background, std)
 
 
-def window_of(
-    dataset: xr.Dataset, problem: Problem, source: str, device: torch.device | str = "cpu"
-) -> Window:
+def window_of(dataset: xr.Dataset, problem: Problem, source: str, device: torch.device | str = "cpu") -> Window:
     """Reads what a method may see, from a twin of ours or from a user's own observations.
 
     Args:
@@ -150,9 +148,7 @@ def _coordinates(problem: Problem, cases: np.ndarray, steps: range | None = None
     }
 
 
-def _sized(
-    dataset: xr.Dataset, name: str, shape: tuple[int, ...], source: str, device: torch.device | str
-) -> Tensor:
+def _sized(dataset: xr.Dataset, name: str, shape: tuple[int, ...], source: str, device: torch.device | str) -> Tensor:
     """Reads a variable whose shape, behind ``case``, must be the problem's."""
     if dataset[name].shape[1:] != shape:
         found = ", ".join(f"{d} {n}" for d, n in list(dataset[name].sizes.items())[1:])

@@ -1,0 +1,1 @@
+"""Learned posteriors, and how they are trained."""

@@ -1,0 +1,1 @@
+"""Figures: datasets in, matplotlib figures out."""

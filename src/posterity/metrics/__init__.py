@@ -1,0 +1,1 @@
+"""Scores and diagnostics of draws, over NumPy and xarray, lazy over dask."""

@@ -61,9 +61,7 @@ class Pointwise(Operator):
         except (AttributeError, TypeError, RuntimeError):
             values = None
         if not isinstance(values, Tensor) or values.shape != probe.shape or not values.is_floating_point():
-            raise ValueError(
-                f"function: torch has no pointwise function '{function}' (try atan, tanh, exp, abs)"
-            )
+            raise ValueError(f"function: torch has no pointwise function '{function}' (try atan, tanh, exp, abs)")
         if scale <= 0:
             raise ValueError(f"scale: must be positive, not {scale}")
         self.scale = scale

@@ -59,6 +59,6 @@ class LinearAdvection(System):
         return torch.fft.irfft(torch.fft.rfft(x) * torch.exp(self.dt * symbol), n=self.size)
 
     def transition(self) -> Tensor:
-        """The matrix of one step, with shape ``(size, size)``: ``step(x) = transition() @ x``."""
+        """Builds the matrix :math:`A` of one step, :math:`M(x) = A x`, with shape ``(size, size)``."""
         basis = torch.eye(self.size).unsqueeze(-2)
         return self.step(basis).squeeze(-2).mT

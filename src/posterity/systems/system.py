@@ -96,9 +96,7 @@ def rollout(system: System, x0: Tensor, steps: int, error: Tensor | None = None)
     return torch.stack(states, dim=axis)
 
 
-def jacobian(
-    f: Callable[[Tensor], Tensor], x: Tensor, event: int, output: int | None = None
-) -> tuple[Tensor, Tensor]:
+def jacobian(f: Callable[[Tensor], Tensor], x: Tensor, event: int, output: int | None = None) -> tuple[Tensor, Tensor]:
     r"""The value and the Jacobian matrix of a batched function, all batch elements at once.
 
     One forward pass, then one reverse pass that carries every output as its own cotangent.
