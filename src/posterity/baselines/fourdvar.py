@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..problems import Control, Ensemble, Posterior, Problem, Window
-from .draws import ensemble
+from ..problems import Control, Ensemble, Posterior, Problem, Window, ensemble
 from .minimize import levenberg_marquardt
 
 

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..problems import Control, Ensemble, Posterior, Problem, Window
-from .draws import ensemble
+from ..problems import Control, Ensemble, Posterior, Problem, Window, ensemble
 
 
 @dataclass(frozen=True)

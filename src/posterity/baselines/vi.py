@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..problems import Control, Ensemble, Posterior, Problem, Window
-from .draws import ensemble
+from ..problems import Control, Ensemble, Posterior, Problem, Window, ensemble
 from .families import Family, Full
 from .optimizers import NaturalGradient, Optimizer
 

@@ -2,6 +2,7 @@
 
 from .chunks import chunks
 from .control import Control, Linearization
+from .draws import ensemble
 from .gaussian import GaussianPosterior, exact_posterior
 from .masks import GridMask, Mask, RandomMask, TimeMask
 from .observation import Observation
@@ -31,5 +32,6 @@ __all__ = [
     "Twin",
     "Window",
     "chunks",
+    "ensemble",
     "exact_posterior",
 ]

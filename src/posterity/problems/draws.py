@@ -5,7 +5,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..problems import Control, Ensemble, chunks
+from .chunks import chunks
+from .control import Control
+from .problem import Ensemble
 
 
 def ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor]) -> Ensemble:
