@@ -1,0 +1,32 @@
+"""What all tests share: double precision, a seed for each test, and a choice of device."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="where tensors live, as torch names it: cpu, cuda, cuda:1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
+    """Double precision on the chosen device, for the whole session."""
+    dtype, chosen = torch.get_default_dtype(), torch.device(request.config.getoption("--device"))
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device(chosen)
+    yield chosen
+    torch.set_default_dtype(dtype)
+    torch.set_default_device(None)
+
+
+@pytest.fixture(autouse=True)
+def seed(device: torch.device) -> Iterator[int]:
+    """Every test draws the same numbers whatever ran before it, and leaves the generators as they were.
+
+    Fixtures of a wider scope are made before this one: those that draw must seed themselves.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield 0
