@@ -2,17 +2,22 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import dask
 import numpy as np
 import xarray as xr
+from dask.system import CPU_COUNT
 
 from ..errors import DataError
 from .schema import check
 
-#: Bytes of the largest piece of a variable that is read or written at once.
-CHUNK = 2**26
+#: Numbers in a piece of a variable on disk, and in one that is read at once: 4 and 16 MiB in single precision.
+PIECE, CHUNK = 2**20, 2**22
+
+#: Pieces computed at once while a file is written. HDF5 reads one at a time: more threads than this only add memory.
+THREADS = min(8, CPU_COUNT)
 
 
 @contextlib.contextmanager
@@ -49,21 +54,30 @@ def atomic(path: Path) -> Iterator[Path]:
 def write(dataset: xr.Dataset, path: Path, kind: str) -> None:
     """Checks a dataset and writes it atomically, floats in single precision, compressed.
 
+    A lazy dataset streams: its variables are computed in one pass, a few pieces at a time, and each piece of its
+    sources is read once.
+
     Args:
         dataset: The dataset, in memory or lazy.
         path: The target.
         kind: The kind of file in the schema.
+
+    Raises:
+        DataError: If the dataset is not of that kind, or cannot be computed or written.
     """
     check(dataset, kind, str(path))
-    with atomic(path) as temporary:
+    with atomic(path) as temporary, dask.config.set(scheduler="threads", num_workers=THREADS):
         try:
             dataset.to_netcdf(temporary, engine="netcdf4", encoding=_encoding(dataset))
-        except RuntimeError as error:  # netCDF reports a full disk as "NetCDF: HDF error"
-            raise OSError(None, f"{error}: is the disk full?") from error
+        except RuntimeError as error:  # netCDF reports a full disk as "NetCDF: HDF error", and damaged data too
+            raise OSError(None, f"{error}: the disk is full, or a file that it is made from is damaged") from error
 
 
 def read(path: Path, kind: str) -> xr.Dataset:
-    """Opens a file lazily in chunks along ``case``, and checks it.
+    """Opens a file lazily, and checks it.
+
+    Each variable comes in chunks that are whole pieces on disk: with all samples, and as many of the trailing
+    dimensions, then cases, as fit. Times stay the numbers that they are, whatever their units.
 
     Args:
         path: The file.
@@ -79,8 +93,8 @@ def read(path: Path, kind: str) -> xr.Dataset:
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
     try:
-        dataset = xr.open_dataset(path, engine="netcdf4")
-        dataset = dataset.chunk({"case": _cases(dataset)} if "case" in dataset.dims else {})
+        dataset = xr.open_dataset(path, engine="netcdf4", decode_times=False)
+        dataset = dataset.assign({name: variable.chunk(_chunk(variable)) for name, variable in dataset.items()})
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: cannot be read as NetCDF ({error}); it may be truncated: delete it and make it again"
@@ -110,14 +124,8 @@ def read_many(paths: Sequence[Path], kind: str) -> xr.Dataset:
     return xr.concat(parts, dim="case", data_vars="minimal", coords="minimal", compat="override", join="outer")
 
 
-def _cases(dataset: xr.Dataset) -> int:
-    """The number of cases whose largest variable fits a chunk."""
-    largest = max((v.nbytes // v.sizes["case"] for v in dataset.values() if v.sizes.get("case")), default=1)
-    return max(1, CHUNK // max(1, largest))
-
-
-def _encoding(dataset: xr.Dataset) -> dict[str, dict]:
-    """Single precision, fast compression, and chunks of whole cases."""
+def _encoding(dataset: xr.Dataset) -> dict[Hashable, dict]:
+    """Single precision, fast compression, and pieces as :func:`_piece` cuts them."""
     encoding = {}
     for name, variable in dataset.variables.items():
         settings: dict = {}
@@ -125,15 +133,26 @@ def _encoding(dataset: xr.Dataset) -> dict[str, dict]:
             settings["dtype"] = "float32"
         if variable.ndim and variable.size > 1024:
             settings |= {"zlib": False, "compression": "zstd", "complevel": 1}
-            settings["chunksizes"] = _chunk(variable)
+            settings["chunksizes"] = tuple(_piece(variable, PIECE).values())
         encoding[name] = settings
     return encoding
 
 
-def _chunk(variable: xr.Variable) -> tuple[int, ...]:
-    """The shape of the pieces on disk: whole trailing dimensions, up to four mebibytes."""
-    room, shape = 2**20, []
-    for size in reversed(variable.shape):
-        shape.append(min(size, max(1, room)))
-        room //= shape[-1]
-    return tuple(reversed(shape))
+def _piece(variable: xr.Variable | xr.DataArray, room: int) -> Mapping[Hashable, int]:
+    """The shape of pieces of at most ``room`` numbers.
+
+    Samples come first, since scores reduce over them and keep the rest; then whole trailing dimensions, so that
+    the leading one, ``case``, is the first to be cut.
+    """
+    shape: dict[Hashable, int] = {}
+    trailing = [name for name in reversed(variable.dims) if name != "sample"]
+    for name in (["sample"] if "sample" in variable.dims else []) + trailing:
+        shape[name] = min(variable.sizes[name], max(1, room))
+        room //= max(1, shape[name])
+    return {name: shape[name] for name in variable.dims}
+
+
+def _chunk(variable: xr.DataArray) -> Mapping[Hashable, int]:
+    """The shape of what is read at once, made of whole pieces on disk: none is then read twice."""
+    disk, memory = _piece(variable, PIECE), _piece(variable, CHUNK)
+    return {name: size if size == variable.sizes[name] else size - size % disk[name] for name, size in memory.items()}

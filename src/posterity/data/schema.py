@@ -1,7 +1,7 @@
 """The schema of the project's files: names, dimensions, checks. The only place that knows them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -30,6 +30,20 @@ class Variable:
     description: str
 
 
+#: The scores of one method.
+_METRICS: Mapping[str, Variable] = {
+    "mean": Variable(("case", "time", "channel", "*"), True, "mean of the draws"),
+    "std": Variable(("case", "time", "channel", "*"), True, "standard deviation of the draws"),
+    "rmse": Variable(("case", "time"), False, "root-mean-square error of the mean over channels and grid"),
+    "spread": Variable(("case", "time"), False, "root-mean-square standard deviation over channels and grid"),
+    "crps": Variable(("case", "time"), False, "fair continuous ranked probability score"),
+    "rank_histogram": Variable(("case", "time", "bin"), False, "number of entries with the truth in each bin"),
+    "coverage": Variable(("case", "time", "level"), False, "fraction of entries inside the central interval"),
+    "log_likelihood": Variable(("case",), False, "expected log-likelihood under the posterior"),
+    "calibrated_log_likelihood": Variable(("case",), False, "its expectation for a calibrated posterior"),
+    "samples": Variable(("case",), False, "number of draws"),
+}
+
 #: Every kind of file, by the variables that it may hold. Other variables are left alone.
 SCHEMA: Mapping[str, Mapping[str, Variable]] = {
     "twin": {
@@ -53,17 +67,8 @@ SCHEMA: Mapping[str, Mapping[str, Variable]] = {
         "parameter": Variable(("case", "sample", "parameter"), False, "draws of the parameters"),
         "log_likelihood": Variable(("case", "sample"), False, "log-likelihood of the observations"),
     },
-    "metrics": {
-        "mean": Variable(("case", "time", "channel", "*"), True, "mean of the draws"),
-        "std": Variable(("case", "time", "channel", "*"), True, "standard deviation of the draws"),
-        "rmse": Variable(("case", "time"), False, "root-mean-square error of the mean over channels and grid"),
-        "spread": Variable(("case", "time"), False, "root-mean-square standard deviation over channels and grid"),
-        "crps": Variable(("case", "time"), False, "fair continuous ranked probability score"),
-        "rank_histogram": Variable(("case", "time", "bin"), False, "number of entries with the truth in each bin"),
-        "coverage": Variable(("case", "time", "level"), False, "fraction of entries inside the central interval"),
-        "log_likelihood": Variable(("case",), False, "expected log-likelihood under the posterior"),
-        "calibrated_log_likelihood": Variable(("case",), False, "its expectation for a calibrated posterior"),
-    },
+    "metrics": _METRICS,
+    "comparison": {name: replace(v, dims=("method", *v.dims)) for name, v in _METRICS.items()},
 }
 
 #: What every file says of where it comes from; experiment files of users' own data need none.
@@ -74,7 +79,7 @@ def dims(kind: str, variable: str, grid: int) -> tuple[str, ...]:
     """The dimensions of a variable.
 
     Args:
-        kind: The kind of file: ``twin``, ``states``, ``posterior`` or ``metrics``.
+        kind: The kind of file: ``twin``, ``states``, ``posterior``, ``metrics`` or ``comparison``.
         variable: The variable's name.
         grid: The number of grid dimensions.
 
