@@ -25,7 +25,7 @@ def test_half_turns_about_z_commute_with_the_model():
 
 def test_lyapunov_exponents():
     """0.906, 0 and −14.572 (Sprott, 2003), summing to −(σ + 1 + β) at every point."""
-    members, transient, steps = 256, 150, 200
+    members, transient, steps = 400, 150, 250
     system = Lorenz63(dt=0.02, substeps=2)
     x = system.initial((members,))
     frame = torch.eye(3).expand(members, 3, 3)

@@ -44,8 +44,9 @@ def exact_posterior(problem: Problem, window: Window) -> GaussianPosterior:
     transition = problem.system.transition()
     basis = torch.eye(len(transition)).unflatten(-1, problem.shape)
     operator = problem.observation.operator(basis).flatten(1).mT
-    doubled = problem.observation.operator(2 * basis).flatten(1).mT
-    if not torch.allclose(doubled, 2 * operator):
+    # A negative multiple, because the absolute value doubles with its argument.
+    scaled = problem.observation.operator(-2 * basis).flatten(1).mT
+    if not torch.allclose(scaled, -2 * operator):
         raise TypeError("the exact posterior needs a linear observation operator")
 
     background = window.background.flatten(1)

@@ -74,12 +74,14 @@ class Observation:
         Args:
             y: The observations, with shape ``(*batch, window, *shape)``, NaN where missing.
             x: The states, with shape ``(*batch, window, *state_shape)``.
-            std: The standard deviations, with the shape of ``y``.
+            std: The standard deviations, with the shape of ``y``; they do not matter where it is missing.
 
         Returns:
             The log-likelihood, with shape ``(*batch,)``.
         """
         observed = ~y.isnan()
+        # What stands for a missing entry must be finite, or its zero gradient would turn into NaN.
+        std = torch.where(observed, std, 1)
         z = (torch.where(observed, y, 0) - self.operator(x)) / std
         terms = torch.where(observed, -0.5 * z.square() - std.log() - 0.5 * log(2 * pi), 0)
         return terms.flatten(-len(self.shape) - 1).sum(dim=-1)

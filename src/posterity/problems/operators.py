@@ -144,6 +144,11 @@ class Composed(Operator):
     def __init__(self, shape: Sequence[int], operators: Sequence[Operator]) -> None:
         super().__init__(shape)
         self.operators = tuple(operators)
+        seen = self.shape
+        for operator in self.operators:
+            if operator.shape != seen:
+                raise ValueError(f"operators: {type(operator).__name__} observes {operator.shape}, but is given {seen}")
+            seen = operator.out_shape
 
     @property
     def out_shape(self) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -88,11 +88,17 @@ class Problem:
     background_std: tuple[float, float] | None = field(default=(1.0, 1.0))
 
     def __post_init__(self) -> None:
-        """Refuses empty windows, and a background joint without a background."""
+        """Refuses empty windows, unknown joints, and a background joint without a background."""
         if self.window < 1:
             raise ValueError(f"window: at least one state must be assimilated, not {self.window}")
         if self.forecast < 0:
             raise ValueError(f"forecast: must not be negative, not {self.forecast}")
+        if self.joint not in get_args(Joint):
+            raise ValueError(f"joint: must be {' or '.join(map(repr, get_args(Joint)))}, not {self.joint!r}")
+        if self.observation.operator.shape != self.shape:
+            raise ValueError(
+                f"observation: its operator observes {self.observation.operator.shape}, but states are {self.shape}"
+            )
         if self.background_std is not None:
             check_interval("background_std", self.background_std)
         elif self.joint == "background":
