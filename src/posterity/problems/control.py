@@ -32,8 +32,8 @@ class Control:
     .. math:: J(u) = \tfrac12 \|u\|^2 + \tfrac12 \sum_t \|H(x_t(u)) - y_t\|^2_{R_t^{-1}} .
 
     Controls have shape ``(*batch, case, size)``: batch elements are members, samples or chains, and all are
-    computed at once. The control counts the work that it does, per case: ``model_steps`` (steps of the model, one
-    per state) and ``gradients`` (adjoint sweeps over the window, one per cotangent).
+    computed at once. The control counts the work that it does, per case: ``model_steps`` (evaluations of the
+    model's step) and ``gradients`` (adjoint sweeps over the window, one per cotangent).
 
     Args:
         problem: The problem.
@@ -162,6 +162,8 @@ class Control:
         tangent = torch.diag_embed(self.window.background_std.flatten(1).expand(u.shape))
         rows = [slope.select(axis, 0) @ tangent]
         if states > 1:
+            # The tangents take every step a second time.
+            self.model_steps += (states - 1) * self._members(u)
             _, steps = step_jacobian(self.problem.system, x.narrow(axis, 0, states - 1))
             for t in range(states - 1):
                 tangent = steps.select(axis, t) @ tangent

@@ -1,0 +1,82 @@
+"""The exact posterior, against dense conditioning of the joint Gaussian of states and observations."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from posterity.problems import (
+    GaussianStations,
+    Observation,
+    Pointwise,
+    Problem,
+    Quadratic,
+    RandomMask,
+    exact_posterior,
+)
+from posterity.systems import LinearAdvection, Lorenz96, rollout
+
+PROBLEM = Problem(
+    LinearAdvection(size=7, speed=0.8, damping=0.1, diffusion=0.2),
+    Observation(GaussianStations((1, 7)), std=(0.5, 1.0), masks=(RandomMask(0.6),)),
+    window=5,
+    forecast=2,
+    background_std=(0.5, 1.5),
+)
+
+
+def dense(problem, window, case):
+    """Mean and covariance of the whole trajectory of one case, by conditioning the joint of x and y."""
+    n, T, L = 7, problem.window, problem.steps
+    # Columns: what each entry of x_0 does to the trajectory; the system is linear, the operator too.
+    flow = rollout(problem.system, torch.eye(n).unsqueeze(-2), L - 1).flatten(1).mT
+    x = flow @ window.background[case].flatten()
+    cov = flow @ torch.diag(window.background_std[case].flatten() ** 2) @ flow.mT
+    see = torch.block_diag(*[problem.observation.operator(torch.eye(n).unsqueeze(-2)).flatten(1).mT] * T)
+    seen = ~window.y[case].flatten().isnan()
+    H = torch.cat((see, torch.zeros(len(see), n * (L - T))), dim=1)[seen]
+    R = torch.diag(window.std[case].flatten()[seen] ** 2)
+    gain = cov @ H.mT @ torch.linalg.inv(H @ cov @ H.mT + R)
+    mean = x + gain @ (window.y[case].flatten()[seen] - H @ x)
+    return mean.reshape(L, n), (cov - gain @ H @ cov).reshape(L, n, L, n)
+
+
+def test_it_is_the_conditional_of_the_joint_gaussian():
+    window = PROBLEM.sample((4,)).window
+    posterior = exact_posterior(PROBLEM, window)
+    assert posterior.mean.shape == (4, 7, 7)
+    assert posterior.covariance.shape == (4, 7, 7, 7)
+    for case in range(4):
+        mean, covariance = dense(PROBLEM, window, case)
+        torch.testing.assert_close(posterior.mean[case], mean)
+        for t in range(7):
+            torch.testing.assert_close(posterior.covariance[case, t], covariance[t, :, t])
+
+
+def test_no_observation_leaves_the_prior():
+    window = PROBLEM.sample((4,)).window
+    posterior = exact_posterior(PROBLEM, window._replace(y=torch.full_like(window.y, torch.nan)))
+    torch.testing.assert_close(posterior.mean[:, 0], window.background.flatten(1))
+    torch.testing.assert_close(posterior.covariance[:, 0], torch.diag_embed(window.background_std.flatten(1) ** 2))
+
+
+def test_it_is_calibrated_over_draws_of_the_joint():
+    """(x − m)ᵀ P⁻¹ (x − m) over the joint is χ² with n degrees of freedom, at every time."""
+    x, _, window = PROBLEM.sample((2000,))
+    mean, covariance = exact_posterior(PROBLEM, window)
+    deviation = x.flatten(2) - mean
+    distance = torch.einsum("cti,cti->ct", deviation, torch.linalg.solve(covariance, deviation))
+    error = (2 * 7 / 2000) ** 0.5
+    assert ((distance.mean(dim=0) - 7).abs() < 4 * error).all()
+
+
+@pytest.mark.parametrize("change", [
+    {"system": Lorenz96(size=7)},
+    {"observation": Observation(Quadratic((1, 7)))},
+    {"observation": Observation(Pointwise((1, 7), "abs"))},
+    {"observation": Observation(Pointwise((1, 7), "exp"))},
+], ids=["system", "square", "abs", "exp"])  # fmt: skip
+def test_what_is_not_linear_is_refused(change):
+    problem = replace(PROBLEM, **change)
+    with pytest.raises(TypeError, match="the exact posterior needs a linear"):
+        exact_posterior(problem, problem.sample((2,)).window)
