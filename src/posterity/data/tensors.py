@@ -40,23 +40,22 @@ def twin_dataset(twin: Twin, problem: Problem, first_case: int = 0, observations
     return xr.Dataset(variables, _coordinates(problem, cases))
 
 
-def states_twin(dataset: xr.Dataset, problem: Problem, device: torch.device | str = "cpu") -> Twin:
-    """Reads states (and backgrounds) back, and draws observations of them.
+def states(dataset: xr.Dataset, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
+    """Reads states back, with the backgrounds that they were drawn with.
 
     Args:
-        dataset: A ``states`` dataset.
-        problem: The problem.
+        dataset: A ``states`` dataset, or a twin with truth.
         device: Where the tensors go.
 
     Returns:
-        The twins.
+        The states, with shape ``(case, time, *shape)``; the backgrounds and their standard deviations, with shape
+        ``(case, *shape)``, NaN if there are none.
     """
     x = _tensor(dataset["state"], device)
-    if "background" in dataset:
-        background, std = (_tensor(dataset[name], device) for name in ("background", "background_std"))
-    else:
-        background = std = torch.full_like(x[:, 0], torch.nan)
-    return problem.observe(x, background, std)
+    if "background" not in dataset:
+        nothing = torch.full_like(x[:, 0], torch.nan)
+        return x, nothing, nothing
+    return x, _tensor(dataset["background"], device), _tensor(dataset["background_std"], device)
 
 
 def window_of(dataset: xr.Dataset, problem: Problem, source: str, device: torch.device | str = "cpu") -> Window:

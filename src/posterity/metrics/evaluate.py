@@ -33,14 +33,15 @@ def evaluate(twin: xr.Dataset, posterior: xr.Dataset) -> xr.Dataset:
     and log-likelihoods.
 
     Args:
-        twin: A ``twin`` dataset, with the cases of the posterior and, if it has a ``state``, with its times.
+        twin: A ``twin`` dataset, with the cases of the posterior and, if it has a ``state``, its times and maybe more.
         posterior: A ``posterior`` dataset; its ``info_*`` variables are passed on.
 
     Returns:
         A ``metrics`` dataset, lazy if the posterior is.
 
     Raises:
-        ValueError: If cases or times of truth and posterior differ.
+        ValueError: If the cases of truth and posterior differ.
+        KeyError: If the truth lacks times of the posterior.
     """
     state = posterior["state"]
     if state.chunks is not None:
@@ -66,7 +67,7 @@ def evaluate(twin: xr.Dataset, posterior: xr.Dataset) -> xr.Dataset:
 
 def _against_truth(truth: xr.DataArray, state: xr.DataArray, average: xr.DataArray) -> dict[str, xr.DataArray]:
     """The scores that need a truth."""
-    truth, state, average = xr.align(truth, state, average, join="exact")
+    truth, state, average = xr.align(truth.sel(time=state["time"]), state, average, join="exact")
     if state.chunks is not None:
         truth = truth.chunk({name: state.chunksizes[name] for name in truth.dims})
     low, high = calibration.pit(state, truth)

@@ -102,6 +102,7 @@ def crps(state: xr.DataArray, truth: xr.DataArray) -> xr.DataArray:
 def _crps(state: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """The fair score of draws along the last axis, by probability-weighted moments: a sort instead of all pairs."""
     if state.shape[-1] == 1:
-        return np.full(truth.shape, np.nan)
+        return np.full(state.shape[:-1], np.nan)
+    truth = np.broadcast_to(truth, state.shape[:-1])
     # Laid out along the samples first, the sort runs through memory once.
     return scoringrules.crps_ensemble(truth, np.ascontiguousarray(state), estimator="pwm", backend="numpy")

@@ -77,8 +77,8 @@ def _rows(summary: xr.Dataset) -> list[dict[str, str]]:
     unit = "" if units == "1" else f" ({units})"
     rows = []
     for method in summary["method"].values:
-        own = summary.sel(method=method)
-        row = {"method": str(method), "cases": _text(own["cases"]), "samples": _text(own["samples"])}
+        own = summary.sel({"method": method})  # as a keyword, `method` would say how to look labels up
+        row = {"method": str(method), "cases": _text(own["cases"], 1), "samples": _text(own["samples"], 1)}
         for moment in own["moment"].values:
             at = own.sel(moment=moment)
             row |= {

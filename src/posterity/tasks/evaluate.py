@@ -42,7 +42,7 @@ def _against_truth(twin: xr.Dataset, posterior: xr.Dataset, sources: str) -> xr.
     twin = twin.drop_vars(["channel", "y", "x"], errors="ignore")
     covered = _positions(twin, posterior, "time", sources)
     posterior = posterior.assign_coords(time=twin["time"][covered])
-    scored = metrics.evaluate(twin.assign(state=twin["state"].isel(time=covered)), posterior)
+    scored = metrics.evaluate(twin, posterior)
     return scored if len(covered) == twin.sizes["time"] else scored.reindex(time=twin["time"])
 
 
@@ -65,7 +65,7 @@ def _positions(twin: xr.Dataset, posterior: xr.Dataset, name: str, sources: str)
 def _labels(dataset: xr.Dataset, name: str) -> list:
     """The labels of a dimension; times are rounded, since files hold them in single or double precision."""
     labels = dataset.get_index(name).to_numpy()
-    return (labels.round(6) if name == "time" else labels).tolist()
+    return (labels.astype(float).round(6) if name == "time" else labels).tolist()
 
 
 def _some(labels: list) -> str:

@@ -1,0 +1,94 @@
+"""Names and what they stand for: the only such table. Nothing is imported until it is asked for."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from .errors import ConfigError, nearest
+
+#: Groups of components, each a table from kind to ``module:Class``. A constructor's parameter that is named like a
+#: group (``family``, ``optimizer``) takes a component of that group.
+CATALOG: Mapping[str, Mapping[str, str]] = {
+    "system": {
+        "linear": "posterity.systems.linear:LinearAdvection",
+        "lorenz63": "posterity.systems.lorenz63:Lorenz63",
+        "lorenz96": "posterity.systems.lorenz96:Lorenz96",
+    },
+    "operator": {
+        "identity": "posterity.problems.operators:Identity",
+        "pointwise": "posterity.problems.operators:Pointwise",
+        "quadratic": "posterity.problems.operators:Quadratic",
+        "stations": "posterity.problems.operators:GaussianStations",
+    },
+    "mask": {
+        "grid": "posterity.problems.masks:GridMask",
+        "random": "posterity.problems.masks:RandomMask",
+        "times": "posterity.problems.masks:TimeMask",
+    },
+    "method": {
+        "4dvar": "posterity.baselines.fourdvar:FourDVar",
+        "abc": "posterity.baselines.abc:RejectionABC",
+        "dpe": "posterity.estimators.dpe:DirectPosterior",
+        "ensemble-4dvar": "posterity.baselines.ensemble_fourdvar:EnsembleFourDVar",
+        "npe": "posterity.estimators.npe:NeuralPosterior",
+        "prior": "posterity.baselines.prior:Prior",
+        "vi": "posterity.baselines.vi:VariationalInference",
+    },
+    "family": {
+        "full": "posterity.baselines.families:Full",
+        "mean-field": "posterity.baselines.families:MeanField",
+    },
+    "figure": {
+        "covariance": "posterity.figures.covariance:covariance",
+        "coverage": "posterity.figures.coverage:coverage",
+        "data": "posterity.figures.data:data",
+        "hovmoller": "posterity.figures.hovmoller:hovmoller",
+        "optimisation": "posterity.figures.optimisation:optimisation",
+        "scores": "posterity.figures.scores:scores",
+        "table": "posterity.figures.table:table",
+        "trajectories": "posterity.figures.trajectories:trajectories",
+    },
+    "optimizer": {
+        "adam": "posterity.baselines.optimizers:Adam",
+        "natural-gradient": "posterity.baselines.optimizers:NaturalGradient",
+    },
+}
+
+#: Entry points through which other packages add to a group.
+ENTRY_POINTS = {"system": "posterity.systems", "method": "posterity.methods"}
+
+
+def names(group: str) -> dict[str, str]:
+    """The kinds of a group, other packages' included, with the ``module:Class`` that each stands for."""
+    found = dict(CATALOG[group])
+    if group in ENTRY_POINTS:
+        found |= {point.name: point.value for point in entry_points(group=ENTRY_POINTS[group])}
+    return dict(sorted(found.items()))
+
+
+def target(group: str, kind: str) -> str:
+    """What a kind stands for.
+
+    Args:
+        group: The group.
+        kind: A name of the group, or ``module:Class`` itself.
+
+    Returns:
+        The ``module:Class``.
+
+    Raises:
+        ConfigError: If the group has no such kind.
+    """
+    if ":" in kind:
+        return kind
+    known = names(group)
+    if kind not in known:
+        raise ConfigError(f"unknown {group} '{kind}'{nearest(kind, known)}")
+    return known[kind]
+
+
+def resolve(group: str, kind: str) -> Any:
+    """Imports the class (or the function, of a figure) that a kind stands for."""
+    module, _, name = target(group, kind).partition(":")
+    return getattr(import_module(module), name)

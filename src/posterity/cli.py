@@ -1,0 +1,241 @@
+"""The command line: one verb per rule of the workflow, and two that look around."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from . import __version__, catalog, config
+from .errors import ConfigError, PosterityError, nearest
+
+app = typer.Typer(
+    name="posterity",
+    help="Data assimilation as posterior inference.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ExperimentName = Annotated[
+    str, typer.Argument(metavar="EXPERIMENT", help="An experiment file, or its name in config/experiments.")
+]
+Method = Annotated[str, typer.Option(help="The method's name in the experiment.", show_default=False)]
+Twin = Annotated[Path, typer.Option(help="The twin file; your own needs no truth.", show_default=False)]
+Output = Annotated[Path, typer.Option(help="The file (or folder) to write.", show_default=False)]
+Samples = Annotated[int | None, typer.Option(help="Draws per case; the experiment's if omitted.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU if there is one.")]
+Files = Annotated[list[Path], typer.Option(metavar="FILES", help="One file or several.", show_default=False)]
+
+#: The options that take several files, as shells expand them: ``--train shards/*.nc``.
+SEVERAL = ("--train", "--valid", "--metrics", "--posterior")
+
+
+@app.callback(invoke_without_command=True)
+def _start(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Warnings and errors only.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+    handler = RichHandler(console=Console(stderr=True), show_path=False, omit_repeated_times=False)
+    if not sys.stderr.isatty():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger("posterity").setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+@app.command(epilog="Example: posterity simulate demo --split test --shard 0 --output twin.nc")
+def simulate(
+    experiment: ExperimentName,
+    split: Annotated[Literal["train", "valid", "test"], typer.Option(help="Which split.")] = "test",
+    shard: Annotated[int, typer.Option(help="The number of the shard, from 0.")] = 0,
+    *,
+    output: Output,
+    device: Device = "cpu",
+) -> None:
+    """Draw states, backgrounds and observations from the joint."""
+    from .tasks.simulate import simulate as task
+
+    task(config.load(experiment), split, shard, output, device)
+
+
+@app.command(epilog="Example: posterity train demo --method npe --train train.nc --valid valid.nc --output npe/")
+def train(
+    experiment: ExperimentName,
+    *,
+    method: Method,
+    train: Files,
+    valid: Files,
+    output: Output,
+    device: Device = "auto",
+) -> None:
+    """Train an estimator; a training that was killed goes on where it stopped."""
+    from .tasks.train import train as task
+
+    task(_with(experiment, method), method, train, valid, output, device)
+
+
+@app.command(epilog="Example: posterity sample demo --method npe --weights npe/ --twin twin.nc --output posterior.nc")
+def sample(
+    experiment: ExperimentName,
+    *,
+    method: Method,
+    weights: Annotated[Path, typer.Option(help="The folder that train wrote.", show_default=False)],
+    twin: Twin,
+    output: Output,
+    samples: Samples = None,
+    device: Device = "auto",
+) -> None:
+    """Draw posteriors with a trained estimator."""
+    from .tasks.sample import sample as task
+
+    task(_with(experiment, method), method, weights, twin, output, samples, device)
+
+
+@app.command(epilog="Example: posterity assimilate demo --method 4dvar --twin twin.nc --output posterior.nc")
+def assimilate(
+    experiment: ExperimentName,
+    *,
+    method: Method,
+    twin: Twin,
+    output: Output,
+    samples: Samples = None,
+    device: Device = "auto",
+) -> None:
+    """Draw posteriors with a method that needs no training."""
+    from .tasks.assimilate import assimilate as task
+
+    task(_with(experiment, method), method, twin, output, samples, device)
+
+
+@app.command(epilog="Example: posterity evaluate demo --twin twin.nc --posterior posterior.nc --output metrics.nc")
+def evaluate(
+    experiment: ExperimentName,
+    *,
+    twin: Twin,
+    posterior: Annotated[Path, typer.Option(help="The posterior file.", show_default=False)],
+    output: Output,
+) -> None:
+    """Score draws against the truth and the observations."""
+    from .tasks.evaluate import evaluate as task
+
+    config.load(experiment)
+    task(twin, posterior, output)
+
+
+@app.command(epilog="Example: posterity aggregate demo --metrics a.nc b.nc --output all.nc --table all.csv")
+def aggregate(
+    experiment: ExperimentName,
+    *,
+    metrics: Files,
+    output: Output,
+    table: Annotated[Path, typer.Option(help="The table to write (CSV).", show_default=False)],
+) -> None:
+    """Join the scores of all methods, and write their table."""
+    from .tasks.aggregate import aggregate as task
+
+    task(metrics, output, table, config.load(experiment).window)
+
+
+@app.command(
+    epilog="Example: posterity plot demo --figure coverage --twin twin.nc --metrics all.nc --output coverage.svg"
+)
+def plot(
+    experiment: ExperimentName,
+    *,
+    figure: Annotated[str, typer.Option(help="The figure's name (posterity list figures).", show_default=False)],
+    twin: Twin,
+    metrics: Annotated[Path, typer.Option(help="The joined scores.", show_default=False)],
+    posterior: Annotated[list[Path] | None, typer.Option(metavar="FILES", help="For figures of draws.")] = None,
+    output: Output,
+) -> None:
+    """Draw a figure, as SVG and PNG."""
+    from .tasks.plot import plot as task
+
+    settings = config.load(experiment)
+    labels = {name: method.label or name for name, method in settings.methods.items()}
+    shown = settings.figures
+    task(figure, twin, metrics, posterior or [], output, settings.window, shown.case, shown.sites, labels=labels)
+
+
+@app.command(epilog="Example: posterity check demo")
+def check(experiment: ExperimentName) -> None:
+    """Check an experiment file, and that all it names can be constructed."""
+    settings = config.load(experiment)
+    from .tasks.common import build_method, build_problem
+
+    problem = build_problem(settings)
+    for name in settings.methods:
+        build_method(settings, name, problem)
+    splits = {name: getattr(settings.splits, name) for name in ("train", "valid", "test")}
+    typer.echo(f"{config.locate(experiment)}: {settings.title}")
+    typer.echo(f"  system       {settings.system.kind}, states {problem.shape}, dt {problem.system.dt:g}")
+    typer.echo(
+        f"  observation  {problem.observation.shape} at each of {problem.window} times; forecast {problem.forecast}"
+    )
+    typer.echo(f"  joint        {problem.joint}")
+    for name, split in splits.items():
+        typer.echo(f"  {name:<12} {split.cases} cases in {len(split.shards())} shards")
+    for name, method in settings.methods.items():
+        typer.echo(f"  method       {name} ({method.kind}), {settings.draws(name)} draws")
+
+
+@app.command("list", epilog="Example: posterity list methods")
+def list_names(
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="systems, operators, masks, methods, figures, experiments, …")
+    ],
+) -> None:
+    """List what the catalogue holds, or the experiments in config/experiments."""
+    if what == "experiments":
+        for path in sorted(config.EXPERIMENTS.glob("*.yaml")):
+            typer.echo(f"{path.stem:<24} {config.load(path).title}")
+        return
+    groups = {_plural(group): group for group in catalog.CATALOG}
+    if what not in groups:
+        raise ConfigError(f"there are no '{what}'{nearest(what, [*groups, 'experiments'])}")
+    for kind, target in catalog.names(groups[what]).items():
+        typer.echo(f"{kind:<24} {target}")
+
+
+def _plural(group: str) -> str:
+    """The plural of a group's name."""
+    return group[:-1] + "ies" if group.endswith("y") else group + "s"
+
+
+def _with(experiment: str, method: str) -> config.Experiment:
+    """Loads an experiment that must have a method."""
+    settings = config.load(experiment)
+    if method not in settings.methods:
+        raise ConfigError(f"--method: '{settings.name}' has no method '{method}'{nearest(method, settings.methods)}")
+    return settings
+
+
+def repeated(arguments: Sequence[str]) -> list[str]:
+    """Repeats an option of files for each of its values: ``--train a b`` becomes ``--train a --train b``."""
+    expanded: list[str] = []
+    option = ""
+    for argument in arguments:
+        if argument.startswith("-"):
+            option = argument
+        elif option in SEVERAL and expanded[-1] != option:
+            expanded.append(option)
+        expanded.append(argument)
+    return expanded
+
+
+def main() -> None:
+    """Runs the command line; errors that a user can mend are shown without a traceback."""
+    try:
+        app(repeated(sys.argv[1:]))
+    except PosterityError as error:
+        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="bold red", markup=False, highlight=False)
+        sys.exit(2)

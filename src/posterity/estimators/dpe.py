@@ -1,0 +1,67 @@
+"""Direct posterior estimation: weighted draws of the prior."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..problems import Control, Ensemble, Posterior, Problem, Window, chunks, ensemble
+
+
+@dataclass(frozen=True)
+class DirectPosterior(Posterior):
+    r"""Direct posterior estimation: prior draws resampled by their likelihood,
+
+    .. math:: u_i \sim N(0, I), \qquad w_i \propto p(y | x(u_i)) = \exp(-J_o(u_i)) .
+
+    Exact in the limit of many draws; the effective sample size :math:`1 / \sum_i w_i^2` of each case, in
+    ``info["ess"]``, says how far from it the answer is: near 1, all samples are copies of one draw. Targets
+    :math:`p(x_{0:T+F} | y, x_b)` with the Gaussian prior of the background.
+
+    Args:
+        problem: The problem.
+        draws: The number of prior draws per case.
+    """  # noqa: D415
+
+    problem: Problem
+    draws: int = 100_000
+
+    def __post_init__(self) -> None:
+        """Refuses to weigh nothing."""
+        if self.draws < 1:
+            raise ValueError(f"draws: at least one is needed, not {self.draws}")
+
+    @torch.no_grad()
+    def sample(self, window: Window, samples: int) -> Ensemble:
+        """Resamples the weighted prior draws of each case, systematically."""
+        control = Control(self.problem, window)
+        kept, ess = [], []
+        for cases in chunks(control.cases, self.draws * control.size, window.y.device):
+            part = control.select(cases)
+            u = part.prior(self.draws)
+            pieces = chunks(self.draws, part.cases * self.problem.window * part.size, u.device)
+            cost = torch.cat([part.misfit(u[piece]) for piece in pieces])
+            control.absorb(part, cases)
+            # A case whose every draw diverged keeps equal weights: its draws will be counted as failed.
+            weight = torch.softmax(-cost.double(), dim=0).nan_to_num(1 / self.draws)
+            index = systematic(weight, samples)
+            kept.append(u.gather(0, index.unsqueeze(-1).expand(*index.shape, control.size)))
+            ess.append(1 / weight.square().sum(dim=0))
+        return ensemble(control, torch.cat(kept, dim=1), {"ess": torch.cat(ess)})
+
+
+def systematic(weight: Tensor, samples: int) -> Tensor:
+    """Systematic resampling: one uniform offset, then even steps through the cumulated weights.
+
+    Args:
+        weight: Weights that sum to one over the first dimension, with shape ``(draws, case)``.
+        samples: The number of indices to draw.
+
+    Returns:
+        Indices of draws, with shape ``(samples, case)``, in an order that says nothing.
+    """
+    offset = torch.rand(weight.shape[1], 1).to(weight)
+    position = (offset + torch.arange(samples).to(weight)) / samples
+    cumulated = weight.mT.cumsum(dim=-1).contiguous()
+    index = torch.searchsorted(cumulated, position).clamp(max=len(weight) - 1)
+    return index[:, torch.randperm(samples, device=index.device)].mT

@@ -1,0 +1,182 @@
+"""How all figures look: sizes for print, colours that colour-blind readers can tell apart, labels with units."""
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, ParamSpec
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from cmcrameri import cm
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+
+Parameters = ParamSpec("Parameters")
+
+#: Width of the text on a printed page, in inches; figures are made for it, so that seven points stay seven points.
+WIDTH = 6.9
+
+#: The tallest figure that fits a page, in inches.
+HEIGHT = 9.4
+
+#: Colour maps: of states, of errors and covariances (symmetric about zero), and of standard deviations.
+STATE: Colormap = cm.batlow
+SIGNED: Colormap = cm.vik
+POSITIVE: Colormap = cm.lapaz_r
+
+TRUTH = "black"
+OBSERVATION = "0.35"
+WINDOW_END = "0.25"
+MISSING = "0.93"
+
+#: Settings of matplotlib: letters of seven points, thin lines, and nothing in a file that changes from run to run.
+SETTINGS: dict[Any, Any] = {
+    "axes.formatter.useoffset": False,
+    "axes.grid": False,
+    "axes.labelsize": 7,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 7,
+    "axes.titlepad": 3,
+    "figure.titlesize": 8,
+    "font.family": "DejaVu Sans",
+    "font.size": 7,
+    "hatch.color": "0.8",
+    "hatch.linewidth": 0.4,
+    "image.aspect": "auto",
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "legend.title_fontsize": 7,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 3.5,
+    "savefig.dpi": 300,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "posterity",
+    "xtick.labelsize": 7,
+    "xtick.major.size": 2.5,
+    "xtick.major.width": 0.6,
+    "ytick.labelsize": 7,
+    "ytick.major.size": 2.5,
+    "ytick.major.width": 0.6,
+}
+
+
+class Look(NamedTuple):
+    """How a method is drawn, the same in every figure."""
+
+    colour: str
+    marker: str
+    line: str
+
+
+def context() -> AbstractContextManager[None]:
+    """The settings of all figures, over matplotlib's defaults: for drawing, and again for saving.
+
+    A user's own ``matplotlibrc`` must not change the bytes of a figure.
+    """
+    return mpl.rc_context({**mpl.rcParamsDefault, **SETTINGS, "backend": mpl.rcParams["backend"]})
+
+
+def styled(function: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
+    """Makes a function draw with the settings of all figures, and none of those around it."""
+
+    @functools.wraps(function)
+    def drawn(*args: Parameters.args, **options: Parameters.kwargs) -> Figure:
+        with context():
+            return function(*args, **options)
+
+    return drawn
+
+
+def canvas(height: float) -> Figure:
+    """An empty figure as wide as the page.
+
+    Args:
+        height: Its height in inches; what is taller than a page is squeezed onto it.
+
+    Returns:
+        The figure.
+    """
+    figure = Figure(figsize=(WIDTH, min(height, HEIGHT)))
+    figure.set_layout_engine("constrained", h_pad=0.025, w_pad=0.03)
+    return figure
+
+
+def looks(methods: Sequence[str]) -> dict[str, Look]:
+    """Colour, marker and line of each method, by its place in the experiment.
+
+    Args:
+        methods: The methods' names, in the order of the experiment; up to 42 can be told apart.
+
+    Returns:
+        The looks, by name.
+
+    References:
+        | Color Universal Design (Okabe & Ito, 2008), https://jfly.uni-koeln.de/color/
+    """
+    # Okabe and Ito's colours without black, which is the truth's, and yellow, which drowns in white paper.
+    colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+    markers = ("o", "s", "^", "D", "v", "P", "X")
+    lines = ("-", "--", "-.", ":")
+    return {
+        method: Look(colours[i % len(colours)], markers[i % len(markers)], lines[i // len(colours) % len(lines)])
+        for i, method in enumerate(methods)
+    }
+
+
+def quantity(name: str, variable: xr.DataArray, power: int = 1) -> str:
+    """The label of a quantity with its units, those of a variable or a power of them.
+
+    Args:
+        name: What is drawn.
+        variable: The variable that it has the units of.
+        power: The power to which the units are raised, for variances.
+
+    Returns:
+        ``name (units)``; quantities without dimension and without stated units say so.
+    """
+    units = str(variable.attrs.get("units", "no units given"))
+    if units == "1":
+        units = "dimensionless"
+    elif power != 1 and "units" in variable.attrs:
+        units = f"({units})$^{power}$"
+    return f"{name} ({units})"
+
+
+def time_label(dataset: xr.Dataset) -> str:
+    """The label of the time axis; without a coordinate, times are steps."""
+    if "time" not in dataset.coords:
+        return "time (steps)"
+    return f"time ({dataset['time'].attrs.get('units', 'model time units')})"
+
+
+def limit(fields: Iterable[np.ndarray]) -> float:
+    """The magnitude at which a colour scale shared by several methods ends.
+
+    That is the median over methods of the 99th percentile of each one's magnitudes: neither one entry nor one poor
+    method bleaches all the others.
+
+    Args:
+        fields: What is drawn of each method, of any shape; NaN is left out.
+
+    Returns:
+        The magnitude; 1 if there is nothing to draw.
+    """
+    finite = [np.abs(field[np.isfinite(field)]) for field in fields]
+    ends = [np.quantile(values, 0.99) for values in finite if values.size]
+    return float(np.median(ends)) if ends and np.median(ends) > 0 else 1.0
+
+
+def symmetric(fields: Iterable[np.ndarray]) -> Normalize:
+    """A linear colour scale that is symmetric about zero, up to the :func:`limit` of the fields."""
+    bound = limit(fields)
+    return Normalize(-bound, bound)
+
+
+def extend(fields: Iterable[np.ndarray], norm: Normalize) -> str:
+    """Where a colour bar needs arrows, since values lie beyond its ends: ``min``, ``max``, ``both``, ``neither``."""
+    values = np.concatenate([field[np.isfinite(field)] for field in fields])
+    below, above = bool((values < norm.vmin).any()), bool((values > norm.vmax).any())
+    return {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")

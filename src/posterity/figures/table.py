@@ -1,0 +1,167 @@
+"""The table of all methods, as a figure."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from math import floor, isfinite, log10
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from . import style
+from .panels import methods_of, need
+
+#: The moment of the scores that are given at one moment only.
+MOMENT = "window end"
+
+#: The nominal coverage of which the observed one is given, or the nearest there is.
+LEVEL = 0.9
+
+#: What stands for a number that there is none of.
+NONE = "–"
+
+#: Height of a line and mean width of a character, in inches.
+LINE, CHARACTER = 0.155, 0.056
+
+
+class Column(NamedTuple):
+    """A column: the head that it shares with its neighbours, its own (in up to two lines), its entries."""
+
+    group: str
+    head: str
+    entries: Sequence[str]
+
+    @property
+    def width(self) -> float:
+        """Its width in characters, the gap to its left included."""
+        return 2.3 + max(map(len, (*self.head.split("\n"), *self.entries)))
+
+
+@style.styled
+def table(summary: xr.Dataset) -> Figure:
+    """Draws the table of all methods: error, calibration and cost of each.
+
+    Columns without a single number are left out. Without a truth the spread takes the place of the error.
+
+    Args:
+        summary: The summary of the metrics, by method and moment.
+
+    Returns:
+        The figure.
+
+    Raises:
+        PosterityError: If the summary has no spread.
+    """
+    need(summary, ("spread",), "table", "aggregate the metrics again")
+    columns = [*_error(summary), *_calibration(summary), *_cost(summary)]
+    shown = [column for column in columns if set(column.entries) != {NONE}]
+    return _draw([Column("", "method", methods_of(summary)), *shown])
+
+
+def _error(summary: xr.Dataset) -> list[Column]:
+    """Errors of the mean (spreads if there is no truth) at each moment, and the CRPS at one."""
+    known = bool(summary["rmse"].notnull().any())
+    units = style.quantity("RMSE" if known else "spread", summary["spread"])
+    found = []
+    for moment in summary["moment"].values:
+        at = summary.sel(moment=moment)
+        entries = _column(at, "rmse") if known else [_number(value) for value in at["spread"].values]
+        found.append(Column(units, str(moment).replace(" ", "\n"), entries))
+    return [*found, Column(f"at the {MOMENT}", "CRPS", _column(summary.sel(moment=MOMENT), "crps"))]
+
+
+def _calibration(summary: xr.Dataset) -> list[Column]:
+    """Spread over skill, coverage, and how far the likelihood is from that of a calibrated posterior."""
+    at = summary.sel(moment=MOMENT)
+    level = at["level"].values[np.abs(at["level"].values - LEVEL).argmin()]
+    coverage = [f"{value:.0%}" if isfinite(value) else NONE for value in at["coverage"].sel(level=level).values]
+    gap = (summary["log_likelihood"] - summary["calibrated_log_likelihood"]).to_dataset(name="gap")
+    gap["gap_error"] = summary["log_likelihood_error"]
+    return [
+        Column(f"at the {MOMENT}", "spread /\nskill", _column(at, "spread_skill")),
+        Column(f"at the {MOMENT}", f"{level:.0%}\ncoverage", coverage),
+        Column("log-lik.", "gap\n(nat)", _column(gap, "gap")),
+    ]
+
+
+def _cost(summary: xr.Dataset) -> list[Column]:
+    """Time and work."""
+    columns = (
+        ("seconds", "time\n(s)", 1),
+        ("model_steps", "steps\n(10³)", 1e3),
+        ("gradients", "gradients\n(10³)", 1e3),
+    )
+    return [
+        Column("cost per case", head, [_number(value / unit) for value in summary[name].values])
+        for name, head, unit in columns
+    ]
+
+
+def _column(summary: xr.Dataset, name: str) -> list[str]:
+    """The entries of a score with its error."""
+    return [
+        with_error(float(value), float(error))
+        for value, error in zip(summary[name].values, summary[f"{name}_error"].values, strict=True)
+    ]
+
+
+def with_error(value: float, error: float) -> str:
+    """A number and its standard error, both to the error's first digit (two digits of an error that starts with 1).
+
+    Args:
+        value: The number.
+        error: Its standard error; not finite or zero if unknown.
+
+    Returns:
+        For example ``0.213±0.012``.
+    """
+    if not isfinite(value):
+        return NONE
+    if not isfinite(error) or error <= 0:
+        return _number(value)
+    exponent = floor(log10(error))
+    digits = max(0, -exponent + (error / 10**exponent < 2))
+    return f"{value:.{digits}f}±{error:.{digits}f}".replace("-", "−")
+
+
+def _number(value: float) -> str:
+    """A number to three significant digits."""
+    if not isfinite(value):
+        return NONE
+    digits = max(0, 2 - floor(log10(abs(value)))) if value else 0
+    return f"{value:.{min(digits, 4)}f}".replace("-", "−")
+
+
+def _draw(columns: Sequence[Column]) -> Figure:
+    """Sets the table: heads, rules, and a note; wider than the page if need be, since letters keep their size."""
+    count, right = len(columns[0].entries), np.cumsum([column.width for column in columns])
+    figure = Figure(figsize=(max(style.WIDTH, CHARACTER * right[-1]), LINE * (count + 5.6)))
+    axes = figure.add_axes((0.005, 0, 0.99, 1))
+    axes.set_axis_off()
+    # Heights count lines downwards; the first entry stands at zero.
+    axes.set(xlim=(0, right[-1]), ylim=(count + 1.5, -4.1))
+    for column, edge in zip(columns, right, strict=True):
+        place, align = (edge, "right") if column.group else (0, "left")
+        axes.text(place, -0.95, column.head, ha=align, va="baseline", linespacing=1.1)
+        for line, text in enumerate(column.entries):
+            axes.text(place, line, text, ha=align, va="center")
+    _groups(axes, columns, right)
+    for height, width in ((-3.8, 0.9), (-0.65, 0.5), (count - 0.35, 0.9)):
+        axes.axhline(height, color="black", linewidth=width)
+    note = "Means over cases ± one standard error. Gap: expected log-likelihood above that of a calibrated posterior."
+    axes.text(0, count + 0.5, note, va="center", color="0.3")
+    return figure
+
+
+def _groups(axes: Axes, columns: Sequence[Column], right: np.ndarray) -> None:
+    """Sets the heads that neighbours share, each over a rule."""
+    for group, members in groupby(zip(columns, right, strict=True), key=lambda pair: pair[0].group):
+        pairs = list(members)
+        left, end = pairs[0][1] - pairs[0][0].width + 2.3, pairs[-1][1]
+        if len(pairs) > 1:
+            axes.text((left + end) / 2, -3.25, group, ha="center", va="center")
+            axes.plot((left, end), (-2.75, -2.75), color="black", linewidth=0.4)
+        else:
+            axes.text(end, -3.25, group, ha="right", va="center")

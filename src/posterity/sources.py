@@ -1,0 +1,175 @@
+"""The package's source, read without importing it: who imports whom, and what a constructor takes.
+
+The workflow is parsed again in every cluster job, so nothing here may import torch.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from .errors import ConfigError
+
+#: Modules whose effect on a result reaches it through tracked params already: names resolve to the ``module:Class``
+#: that they stand for, and configurations to their values.
+CARRIED = frozenset({"posterity.catalog", "posterity.cli", "posterity.config", "posterity.errors", "posterity.sources"})
+
+
+class Parameter(NamedTuple):
+    """A parameter of a constructor: its name, its annotation as written, and whether it must be given."""
+
+    name: str
+    annotation: str
+    required: bool
+
+
+def digest(modules: Iterable[str]) -> str:
+    """A digest of the code that some modules reach by static imports, inside the package and outside it.
+
+    Comments, docstrings and formatting do not count. A name imported from a package leads to the module that
+    defines it, and to none of its siblings.
+
+    Args:
+        modules: Names of modules, or ``module:Class`` targets.
+
+    Returns:
+        Sixteen hexadecimal digits.
+    """
+    code = hashlib.sha256()
+    for module in sorted(reached(modules)):
+        code.update(f"{module}\n{_skeleton(_file(module))}\n".encode())
+    return code.hexdigest()[:16]
+
+
+def reached(modules: Iterable[str]) -> set[str]:
+    """All modules of the same top-level packages that some modules (or ``module:Class`` targets) reach."""
+    pending = [_defining(*target.partition(":")[::2]) for target in modules]
+    found: set[str] = set()
+    while pending:
+        module = pending.pop()
+        if module in found or module in CARRIED:
+            continue
+        found.add(module)
+        pending.extend(_imports(module))
+    return found
+
+
+@cache
+def parameters(target: str) -> tuple[Parameter, ...]:
+    """The parameters of a function, or of a class's constructor without ``self``.
+
+    Args:
+        target: The ``module:name``.
+
+    Returns:
+        Those of the function or of ``__init__``, or the fields of a dataclass.
+
+    Raises:
+        ConfigError: If there is no such module, class or function.
+    """
+    module, _, name = target.partition(":")
+    path = _file(_defining(module, name))
+    for node in _tree(path).body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return tuple(_fields(node))
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return tuple(_arguments(node, first=0))
+    raise ConfigError(f"{target}: there is no '{name}' in {path}")
+
+
+def _fields(node: ast.ClassDef) -> Iterator[Parameter]:
+    """The arguments of ``__init__`` if the class defines one, else its annotated fields."""
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            yield from _arguments(item, first=1)
+            return
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            annotation = ast.unparse(item.annotation)
+            if not annotation.startswith("ClassVar"):
+                yield Parameter(item.target.id, annotation, item.value is None)
+
+
+def _arguments(node: ast.FunctionDef, first: int) -> Iterator[Parameter]:
+    """The arguments of a function, from some position on."""
+    arguments = [*node.args.posonlyargs, *node.args.args]
+    required = len(arguments) - len(node.args.defaults)
+    for index, argument in enumerate(arguments[first:], start=first):
+        yield _parameter(argument, index < required)
+    for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
+        yield _parameter(argument, default is None)
+
+
+def _parameter(argument: ast.arg, required: bool) -> Parameter:
+    """One argument of a function."""
+    return Parameter(argument.arg, ast.unparse(argument.annotation) if argument.annotation else "Any", required)
+
+
+def _imports(module: str) -> Iterator[str]:
+    """The modules of the same top-level package that a module imports, wherever the statement stands."""
+    path = _file(module)
+    root = module.partition(".")[0]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] == root)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, base] if base else parents)
+            if base.partition(".")[0] == root:
+                yield from (_defining(base, alias.name) for alias in node.names)
+
+
+@cache
+def _defining(module: str, name: str) -> str:
+    """The module that defines a name which is imported from a module or package: itself, or the end of re-exports."""
+    if not name:
+        return module
+    path = _file(module)
+    if path.name != "__init__.py":
+        return module
+    if (path.parent / f"{name}.py").is_file() or (path.parent / name / "__init__.py").is_file():
+        return f"{module}.{name}"
+    for node in _tree(path).body:
+        if isinstance(node, ast.ImportFrom) and name in (alias.asname or alias.name for alias in node.names):
+            base = ".".join(module.split(".")[: len(module.split(".")) - max(node.level - 1, 0)])
+            inner = f"{base}.{node.module}" if node.level and node.module else (node.module or base)
+            return _defining(inner, name)
+    return module
+
+
+@cache
+def _file(module: str) -> Path:
+    """The source file of a module, found without importing its parents."""
+    root, *rest = module.split(".")
+    try:
+        spec = find_spec(root)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or spec.origin is None:
+        raise ConfigError(f"there is no module '{module}'; is the package '{root}' installed?")
+    path = Path(spec.origin) if not rest else Path(spec.origin).parent.joinpath(*rest)
+    for candidate in (path, path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    raise ConfigError(f"there is no module '{module}' in {Path(spec.origin).parent}")
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def _skeleton(path: Path) -> str:
+    """The code of a file without docstrings and comments."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)

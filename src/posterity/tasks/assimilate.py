@@ -1,0 +1,31 @@
+"""``posterity assimilate``: a baseline, case by case."""
+
+from pathlib import Path
+
+from ..config import Experiment
+from ..errors import ConfigError
+from .common import build_method, build_problem, on_device
+from .posterior import draw
+
+
+def assimilate(
+    experiment: Experiment, method: str, twin: Path, output: Path, samples: int | None = None, device: str = "auto"
+) -> None:
+    """Draws from the posterior of every case with a method that needs no training.
+
+    Args:
+        experiment: The experiment.
+        method: The method's name in it.
+        twin: The file with the observations; it needs no truth.
+        output: The file to write, of kind ``posterior``.
+        samples: Draws per case; the experiment's if None.
+        device: Where to compute.
+
+    Raises:
+        ConfigError: If the method must be trained first.
+    """
+    if experiment.methods[method].training is not None:
+        raise ConfigError(f"--method: '{method}' is trained: use `posterity train`, then `posterity sample`")
+    with on_device(device) as chosen:
+        problem = build_problem(experiment)
+        draw(experiment, method, build_method(experiment, method, problem), problem, twin, output, samples, chosen)

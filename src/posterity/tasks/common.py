@@ -1,0 +1,160 @@
+"""What the tasks share: from names to objects, seeds, devices, and where a file comes from."""
+
+import hashlib
+import inspect
+import json
+import logging
+import os
+import resource
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import __version__, catalog
+from ..config import Component, Experiment
+from ..errors import ConfigError
+from ..problems import Composed, Observation, Posterior, Problem
+
+log = logging.getLogger("posterity")
+
+
+def build(group: str, component: Component, *first: Any) -> Any:
+    """Constructs a component, and those that its options name.
+
+    Args:
+        group: The group of the catalogue.
+        component: The kind and the options.
+        first: What the constructor takes before the options.
+
+    Returns:
+        The object.
+
+    Raises:
+        ConfigError: If the constructor refuses a value.
+    """
+    options = {}
+    for name, value in component.options.items():
+        nested = name in catalog.CATALOG
+        options[name] = build(name, Component.model_validate(value)) if nested else value
+    try:
+        return catalog.resolve(group, component.kind)(*first, **options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{group} '{component.kind}': {error}") from error
+
+
+def build_problem(experiment: Experiment) -> Problem:
+    """Constructs the problem of an experiment."""
+    system = build("system", experiment.system)
+    operators, shape = [], system.shape
+    for component in experiment.observation.operator:
+        operators.append(build("operator", component, shape))
+        shape = operators[-1].out_shape
+    masks = [build("mask", component) for component in experiment.observation.mask]
+    observation = Observation(Composed(system.shape, operators), experiment.observation.std, masks)
+    return Problem(
+        system, observation, experiment.window, experiment.forecast, experiment.prior.joint, experiment.prior.std
+    )
+
+
+def build_method(experiment: Experiment, name: str, problem: Problem) -> Posterior:
+    """Constructs a method of an experiment, by its name there."""
+    method = experiment.methods[name]
+    try:
+        built = build("method", Component(kind=method.kind, options=method.options), problem)
+    except ConfigError as error:
+        raise ConfigError(f"methods.{name}: {error}") from error
+    if trained(method.kind) and method.training is None:
+        raise ConfigError(
+            f"methods.{name}: {method.kind} is an estimator: say how to train it, at least 'training: {{}}'"
+        )
+    if not trained(method.kind) and method.training is not None:
+        raise ConfigError(f"methods.{name}: {method.kind} is not trained: remove 'training'")
+    return built
+
+
+def trained(kind: str) -> bool:
+    """Whether a kind of method is trained."""
+    from ..estimators import Estimator
+
+    target = catalog.resolve("method", kind)
+    return inspect.isclass(target) and issubclass(target, Estimator)
+
+
+@contextmanager
+def on_device(device: str) -> Iterator[torch.device]:
+    """Makes a device torch's default.
+
+    Args:
+        device: ``cpu``, ``cuda``, or ``auto`` for the GPU if there is one.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError("device: torch sees no GPU; use --device cpu, or install a torch built for CUDA")
+    with torch.device(device) as chosen:
+        yield chosen
+
+
+def seed_everything(experiment: Experiment, *keys: object) -> int:
+    """Seeds torch with a number that belongs to one piece of work alone, and returns it."""
+    text = json.dumps([experiment.seed, *map(str, keys)])
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+    torch.manual_seed(seed)
+    return seed
+
+
+def provenance(
+    experiment: Experiment, seed: int, configuration: Mapping[str, Any], method: str = "", **extra: str | float
+) -> dict[str, Any]:
+    """The attributes that say where a file comes from.
+
+    Args:
+        experiment: The experiment.
+        seed: The seed of the task.
+        configuration: The part of the configuration that the file depends on.
+        method: The method's name, if one made the file.
+        extra: Further attributes.
+
+    Returns:
+        The attributes.
+    """
+    return {
+        "experiment": experiment.name,
+        "method": method,
+        "seed": seed,
+        "joint": experiment.prior.joint,
+        "configuration": json.dumps(configuration),
+        "version": __version__,
+        "commit": commit(),
+        **extra,
+    }
+
+
+@cache
+def commit() -> str:
+    """The commit of the checkout that the package runs from, with ``-dirty`` if it was edited; or ``unknown``."""
+    root = Path(__file__).resolve().parents[3]
+    command = ("git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12")
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def peak_memory(device: torch.device) -> float:
+    """The peak memory so far in mebibytes: the GPU's on a GPU, the process's elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def device_name(device: torch.device) -> str:
+    """What a device is called."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu, {torch.get_num_threads()} of {os.cpu_count()} threads"

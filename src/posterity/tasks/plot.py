@@ -1,0 +1,128 @@
+"""Draws a figure."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from .. import catalog
+from ..data import atomic, load, read, read_many
+from ..errors import PosterityError
+from ..figures import style
+from ..metrics import summarize
+
+#: Suffix and metadata of each file; without a date and the version of what drew it, equal data give equal bytes.
+FORMATS: Mapping[str, Mapping[str, str | None]] = {
+    "svg": {"Date": None, "Creator": None},
+    "png": {"Software": None},
+}
+
+
+def plot(
+    figure: str,
+    twin: Path,
+    metrics: Path,
+    posteriors: Sequence[Path],
+    output: Path,
+    window: int,
+    case: int = 0,
+    sites: Sequence[int] | None = None,
+    observes_state: bool | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> None:
+    """Draws a figure into a vector file and a raster file.
+
+    A figure names what it draws by its parameters: ``twin`` and ``posteriors`` of one case, ``metrics`` and
+    ``summary`` of all, ``window``, ``sites``, ``observes_state``. Nothing else is read.
+
+    Args:
+        figure: Its name in the catalogue.
+        twin: The ``twin`` file.
+        metrics: The aggregated ``metrics`` file.
+        posteriors: The ``posterior`` files, in the order of the experiment; several of one method are joined.
+        output: The target; its suffix is replaced by ``.svg`` and ``.png``.
+        window: The number of assimilated states.
+        case: The place of the drawn case in the twin file.
+        sites: The sites of which trajectories are drawn; three at equal distances if omitted.
+        observes_state: Whether observations are of the state itself; what the twin's configuration says if
+            omitted, and no if it says nothing.
+        labels: How figures name methods; their names if omitted.
+
+    Raises:
+        PosterityError: If there is no such figure or case, or the files lack what it draws.
+    """
+    names = labels or {}
+
+    def one_case() -> xr.Dataset:
+        """The twin's case."""
+        return _twin(Path(twin), case)
+
+    sources: Mapping[str, Callable[[], Any]] = {
+        "twin": lambda: load(one_case(), twin),
+        "metrics": lambda: _metrics(Path(metrics), names),
+        "summary": lambda: summarize(_metrics(Path(metrics), names), window),
+        "posteriors": lambda: _posteriors(posteriors, one_case()["case"].item(), names),
+        "window": lambda: window,
+        "sites": lambda: sites,
+        "observes_state": lambda: _observes_state(one_case()) if observes_state is None else observes_state,
+    }
+    draw = catalog.resolve("figure", figure)
+    save(draw(**{name: sources[name]() for name in signature(draw).parameters}), Path(output))
+
+
+def save(figure: Figure, output: Path) -> None:
+    """Writes a figure into a vector file and a raster file, each atomically.
+
+    Args:
+        figure: The figure.
+        output: The target; its suffix is replaced by ``.svg`` and ``.png``.
+    """
+    for suffix, metadata in FORMATS.items():
+        with style.context(), atomic(output.with_suffix(f".{suffix}")) as temporary:
+            figure.savefig(temporary, format=suffix, metadata=metadata)
+
+
+def _twin(path: Path, case: int) -> xr.Dataset:
+    """One case of a twin, lazily; its number is the scalar coordinate ``case``."""
+    dataset = read(path, "twin")
+    if not 0 <= case < dataset.sizes["case"]:
+        raise PosterityError(
+            f"{path}: has {dataset.sizes['case']} cases, so there is no case {case}; change 'figures.case'"
+        )
+    return dataset.assign_coords(case=dataset["case"]).isel(case=case)
+
+
+def _metrics(path: Path, labels: Mapping[str, str]) -> xr.Dataset:
+    """The metrics of all methods, lazily, under the names that figures give them."""
+    dataset = read(path, "comparison")
+    return dataset.assign_coords(method=[labels.get(str(name), str(name)) for name in dataset["method"].values])
+
+
+def _posteriors(paths: Sequence[Path], case: int, labels: Mapping[str, str]) -> list[xr.Dataset]:
+    """One case of the draws of each method, lazily; files of one method are joined."""
+    files: dict[str, list[Path]] = {}
+    for path in paths:
+        method = str(read(path, "posterior").attrs.get("method", Path(path).stem))
+        files.setdefault(method, []).append(path)
+    found = []
+    for method, parts in files.items():
+        dataset = read_many(parts, "posterior")
+        try:
+            chosen = dataset[["state"]].sel(case=case)
+        except (KeyError, IndexError):
+            raise PosterityError(
+                f"{parts[0]}: the draws of '{method}' lack case {case}; change 'figures.case'"
+            ) from None
+        found.append(chosen.assign_attrs(method=labels.get(method, method)))
+    return found
+
+
+def _observes_state(twin: xr.Dataset) -> bool:
+    """Whether the configuration that a twin carries says that its observations are of the state itself."""
+    configuration = json.loads(twin.attrs.get("configuration", "{}"))
+    operators = configuration.get("observation", {}).get("operator")
+    return operators is not None and all(operator["kind"] == "identity" for operator in operators)

@@ -1,0 +1,41 @@
+"""``posterity simulate``: draws of the joint."""
+
+from pathlib import Path
+from typing import Literal
+
+from ..config import Experiment
+from ..data import write
+from ..data.tensors import twin_dataset
+from ..errors import ConfigError
+from .common import build_problem, on_device, provenance, seed_everything
+
+Split = Literal["train", "valid", "test"]
+
+
+def simulate(experiment: Experiment, split: Split, shard: int, output: Path, device: str = "cpu") -> None:
+    """Draws one shard of a split.
+
+    Training shards hold states and backgrounds; observations of them are drawn anew every epoch.
+
+    Args:
+        experiment: The experiment.
+        split: ``train``, ``valid`` or ``test``.
+        shard: The number of the shard.
+        output: The file to write, of kind ``twin``, or ``states`` for training shards.
+        device: Where to compute.
+
+    Raises:
+        ConfigError: If the split has no such shard.
+    """
+    shards = getattr(experiment.splits, split).shards()
+    if not 0 <= shard < len(shards):
+        raise ConfigError(
+            f"--shard: the {split} split of '{experiment.name}' has shards 0 to {len(shards) - 1}, no {shard}"
+        )
+    with on_device(device):
+        problem = build_problem(experiment)
+        seed = seed_everything(experiment, "simulate", split, shard)
+        twin = problem.sample((shards[shard],))
+    dataset = twin_dataset(twin, problem, first_case=sum(shards[:shard]), observations=split != "train")
+    dataset.attrs = provenance(experiment, seed, experiment.simulated_on(split), split=split, shard=shard)
+    write(dataset, output, "states" if split == "train" else "twin")

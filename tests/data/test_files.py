@@ -1,0 +1,99 @@
+"""Files: streamed, in pieces that suit the scores, and whole or not there."""
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+
+from posterity import data
+from posterity.data import files
+from posterity.errors import DataError
+
+DIMS = ("case", "sample", "time", "channel", "y", "x")
+
+
+def posterior(*shape: int) -> xr.Dataset:
+    """A posterior of some shape, lazy and empty of meaning."""
+    return xr.Dataset({"state": (DIMS, da.zeros(shape, dtype=np.float32, chunks=-1))})
+
+
+@pytest.mark.parametrize(
+    ("shape", "disk", "memory"),
+    [
+        ((9, 10, 4, 1, 1, 8), (9, 10, 4, 1, 1, 8), (9, 10, 4, 1, 1, 8)),
+        ((512, 1000, 16, 1, 1, 256), (1, 1000, 4, 1, 1, 256), (1, 1000, 16, 1, 1, 256)),
+        ((512, 1000, 10, 1, 1, 300), (1, 1000, 3, 1, 1, 300), (1, 1000, 10, 1, 1, 300)),
+        ((4, 1000, 16, 2, 64, 64), (1, 1000, 1, 1, 16, 64), (1, 1000, 1, 1, 64, 64)),
+        ((4, 300, 5, 3, 64, 64), (1, 300, 1, 1, 54, 64), (1, 300, 1, 3, 64, 64)),
+    ],
+)
+def test_pieces_hold_all_samples_and_chunks_whole_pieces(shape, disk, memory) -> None:
+    state = posterior(*shape)["state"]
+    assert tuple(files._piece(state, files.PIECE).values()) == disk
+    chunk = tuple(files._chunk(state).values())
+    assert chunk == memory
+    assert np.prod(chunk) <= files.CHUNK
+    for size, whole, piece in zip(chunk, shape, disk, strict=True):
+        assert size == whole or size % piece == 0
+
+
+def test_lazy_datasets_stream(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(files, "THREADS", 2)
+    alive, most, computed = [], [], []
+
+    class Piece:
+        """Counts itself for as long as the memory of a piece lives."""
+
+        def __init__(self) -> None:
+            alive.append(self)
+            computed.append(1)
+            most.append(len(alive))
+
+        def __call__(self) -> None:
+            alive.remove(self)
+
+    def make(block: np.ndarray) -> np.ndarray:
+        import weakref
+
+        made = block + 1
+        weakref.finalize(made, Piece())
+        return made
+
+    lazy = posterior(40, 5, 3, 1, 2, 4)
+    zeros = da.zeros(lazy["state"].shape, dtype=np.float32, chunks=(1, -1, -1, -1, -1, -1))
+    lazy["state"] = (DIMS, zeros.map_blocks(make, meta=zeros._meta))
+    data.write(lazy, tmp_path / "posterior.nc", "posterior")
+    assert len(computed) == 40
+    assert max(most) <= 8
+    assert (data.read(tmp_path / "posterior.nc", "posterior")["state"] == 1).all()
+
+
+def test_a_round_trip_is_identical(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    written = xr.Dataset(
+        {
+            "state": (DIMS, rng.standard_normal((3, 5, 2, 1, 2, 4)).astype(np.float32), {"units": "m/s"}),
+            "info_seconds": ("case", np.arange(3.0, dtype=np.float32), {"units": "seconds"}),
+        },
+        {"case": [3, 4, 5], "time": ("time", [0.0, 0.1], {"units": "hours since 2000-01-01"}), "channel": ["u"]},
+        {"method": "vi"},
+    )
+    data.write(written, tmp_path / "posterior.nc", "posterior")
+    xr.testing.assert_identical(data.read(tmp_path / "posterior.nc", "posterior").load(), written)
+
+
+def test_an_empty_parameter_is_read(tmp_path) -> None:
+    written = posterior(2, 3, 1, 1, 1, 4).assign(parameter=(("case", "sample", "parameter"), np.zeros((2, 3, 0))))
+    data.write(written, tmp_path / "posterior.nc", "posterior")
+    assert data.read(tmp_path / "posterior.nc", "posterior")["parameter"].shape == (2, 3, 0)
+
+
+def test_a_failed_write_leaves_nothing(tmp_path) -> None:
+    def fail(block: np.ndarray) -> np.ndarray:
+        raise RuntimeError("NetCDF: HDF error")
+
+    lazy = posterior(2, 3, 1, 1, 1, 4)
+    lazy["state"] = lazy["state"].copy(data=lazy["state"].data.map_blocks(fail, meta=np.zeros((0,) * 6, np.float32)))
+    with pytest.raises(DataError, match=r"posterior\.nc: cannot be written .*disk is full, or .* damaged"):
+        data.write(lazy, tmp_path / "posterior.nc", "posterior")
+    assert not list(tmp_path.iterdir())

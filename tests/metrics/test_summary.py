@@ -1,0 +1,121 @@
+"""Averages over cases and their errors."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from posterity.errors import DataError
+from posterity.metrics import spread_skill, standard_error, summarize
+
+
+def metrics(cases: int = 50, times: int = 5, samples: int = 10, **variables: tuple) -> xr.Dataset:
+    """A calibrated method, as its metrics have it."""
+    rng = np.random.default_rng(0)
+    return xr.Dataset(
+        {
+            "rmse": (("case", "time"), 1 + 0.1 * rng.standard_normal((cases, times))),
+            "spread": (("case", "time"), np.full((cases, times), 1.0), {"units": "m/s"}),
+            "crps": (("case", "time"), np.arange(times) + rng.standard_normal((cases, times))),
+            "coverage": (("case", "time", "level"), rng.uniform(size=(cases, times, 4))),
+            "log_likelihood": ("case", rng.standard_normal(cases)),
+            "calibrated_log_likelihood": ("case", np.full(cases, -3.0)),
+            "samples": ("case", np.full(cases, samples)),
+            **variables,
+        },
+        {"case": np.arange(cases), "level": [0.5, 0.8, 0.9, 0.95]},
+    )
+
+
+def test_moments_are_the_ends_of_window_and_forecast() -> None:
+    found = metrics()
+    summary = summarize(found, window=3)
+    assert list(summary["moment"].values) == ["start", "window end", "forecast end"]
+    np.testing.assert_allclose(summary["crps"], found["crps"].mean("case")[[0, 2, 4]])
+    np.testing.assert_allclose(summary["coverage"], found["coverage"].mean("case")[[0, 2, 4]])
+    assert list(summarize(found, window=5)["moment"].values) == ["start", "window end"]
+
+
+def test_errors_are_standard_errors_over_cases() -> None:
+    found = metrics()
+    summary = summarize(found, window=5)
+    np.testing.assert_allclose(summary["rmse_error"], found["rmse"].std("case", ddof=1)[[0, -1]] / np.sqrt(50))
+    np.testing.assert_allclose(summary["log_likelihood_error"], found["log_likelihood"].std(ddof=1) / np.sqrt(50))
+    assert float(summary["calibrated_log_likelihood"]) == -3.0
+
+
+def test_standard_error_counts_only_the_cases_there_are() -> None:
+    score = xr.DataArray([[1.0, np.nan, 3.0], [5.0, np.nan, np.nan]], dims=("method", "case"))
+    np.testing.assert_allclose(standard_error(score), [1.0, np.nan])
+
+
+def test_costs_are_means_per_case_and_missing_where_unknown() -> None:
+    summary = summarize(metrics(cases=2, info_seconds=("case", [1.0, 3.0]), info_failed=("case", [0, 1])), window=5)
+    assert float(summary["seconds"]) == 2.0
+    assert float(summary["failed"]) == 0.5
+    assert np.isnan(summary["model_steps"])
+    assert np.isnan(summary["gradients"])
+
+
+def test_what_needs_a_truth_is_missing_without_one() -> None:
+    summary = summarize(metrics().drop_vars(["rmse", "crps", "coverage", "log_likelihood"]), window=3)
+    for name in ("rmse", "rmse_error", "spread_skill", "crps", "coverage", "log_likelihood"):
+        assert summary[name].isnull().all(), name
+    np.testing.assert_allclose(summary["spread"], 1.0)
+    assert int(summary["cases"]) == 50
+
+
+def test_failed_cases_are_left_out_and_counted() -> None:
+    found = metrics()
+    failed = found.copy(deep=True)
+    for name in ("rmse", "spread", "crps", "coverage", "log_likelihood"):
+        failed[name] = failed[name].astype(float)
+        failed[name][7] = np.nan
+    summary, without = summarize(failed, window=5), summarize(found.drop_sel(case=7), window=5)
+    assert int(summary["cases"]) == 49
+    xr.testing.assert_allclose(summary, without)
+
+
+@pytest.mark.parametrize("std", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("samples", [4, 50])
+def test_spread_skill_is_one_if_calibrated(std, samples) -> None:
+    rng = np.random.default_rng(samples)
+    shape = (2000, 1, 10)
+    draws = std * rng.standard_normal((samples, *shape))
+    rmse = xr.DataArray(((draws.mean(0) - rng.standard_normal(shape)) ** 2).mean(-1) ** 0.5, dims=("case", "time"))
+    spread = xr.DataArray(draws.var(0, ddof=1).mean(-1) ** 0.5, dims=("case", "time"))
+    ratio, error = spread_skill(rmse, spread, xr.DataArray(np.full(2000, samples), dims="case"))
+    expected = np.sqrt((samples + 1) / samples * std**2 / (1 + std**2 / samples))
+    assert abs(float(ratio[0]) - expected) < 4 * float(error[0])
+    assert float(error[0]) < 0.03
+
+
+def test_jackknife_error_is_that_of_the_delta_method() -> None:
+    # With exact spreads, log ratio = −½ log of a mean of squares: its error is half the relative one of the mean.
+    rmse = np.abs(np.random.default_rng(1).normal(1, 0.2, size=400))
+    ratio, error = spread_skill(
+        xr.DataArray(rmse, dims="case"), xr.ones_like(xr.DataArray(rmse, dims="case")), xr.DataArray(10)
+    )
+    squares = rmse**2
+    expected = 0.5 * squares.std(ddof=1) / 20 / squares.mean() * float(ratio)
+    np.testing.assert_allclose(error, expected, rtol=0.02)
+
+
+def test_one_case_has_no_error() -> None:
+    summary = summarize(metrics(cases=1), window=5)
+    assert summary["spread_skill"].notnull().all()
+    assert summary["spread_skill_error"].isnull().all()
+    assert summary["rmse_error"].isnull().all()
+
+
+def test_methods_are_kept_apart() -> None:
+    one, two = metrics(), metrics(samples=20)
+    both = summarize(xr.concat([one, two], dim=xr.Variable("method", ["a", "b"])), window=3)
+    assert both["rmse"].dims == ("method", "moment")
+    assert both["coverage"].dims == ("method", "moment", "level")
+    for method, own in (("a", one), ("b", two)):
+        xr.testing.assert_allclose(both.sel({"method": method}, drop=True), summarize(own, window=3))
+
+
+def test_a_window_longer_than_the_file_is_refused() -> None:
+    with pytest.raises(DataError, match="5 times and the window 6"):
+        summarize(metrics(), window=6)

@@ -1,0 +1,146 @@
+"""The task ``aggregate``: methods side by side, and the table."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from posterity import data
+from posterity.errors import DataError
+from posterity.metrics import summarize
+from posterity.tasks.aggregate import aggregate
+
+TIMES, SITES = 4, 3
+
+
+def scored(method: str | None, cases: range, bins: int = 5, iterations: int = 2, value: float = 1.0) -> xr.Dataset:
+    """Metrics of one method on some cases."""
+    size = len(cases)
+    field = np.full((size, TIMES, 1, SITES), value, dtype=np.float32)
+    timed = np.full((size, TIMES), value, dtype=np.float32) + np.asarray(cases, dtype=np.float32)[:, None]
+    return xr.Dataset(
+        {
+            "mean": (("case", "time", "channel", "x"), field),
+            "std": (("case", "time", "channel", "x"), field),
+            "rmse": (("case", "time"), timed),
+            "spread": (("case", "time"), timed, {"units": "m/s"}),
+            "crps": (("case", "time"), timed),
+            "rank_histogram": (("case", "time", "bin"), np.ones((size, TIMES, bins))),
+            "coverage": (("case", "time", "level"), np.full((size, TIMES, 4), 0.75)),
+            "log_likelihood": ("case", np.full(size, -123.456)),
+            "calibrated_log_likelihood": ("case", np.full(size, -100.0)),
+            "samples": ("case", np.full(size, 100, dtype=np.int32)),
+            "info_objective": (("case", "iteration"), np.full((size, iterations), value)),
+        },
+        {
+            "case": np.asarray(cases),
+            "time": 0.1 * np.arange(TIMES),
+            "channel": ["u"],
+            "bin": np.arange(bins),
+            "level": [0.5, 0.8, 0.9, 0.95],
+            "iteration": np.arange(iterations),
+        },
+        {"experiment": "lorenz", "seed": 1, "device": f"device of {method}"}
+        | ({} if method is None else {"method": method}),
+    )
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Writes metrics in order, joins them, and returns the comparison and the rows of the table."""
+
+    def joined(*datasets: xr.Dataset, window: int = 3) -> tuple[xr.Dataset, list[dict[str, str]]]:
+        paths = [tmp_path / f"{position}.nc" for position in range(len(datasets))]
+        for dataset, path in zip(datasets, paths, strict=True):
+            data.write(dataset, path, "metrics")
+        output, table = tmp_path / "metrics.nc", tmp_path / "table.csv"
+        aggregate(paths, output, table, window)
+        with table.open(encoding="utf-8") as file:
+            return data.read(output, "comparison").load(), list(csv.DictReader(file))
+
+    return joined
+
+
+def test_chunks_and_methods_are_joined_in_order(run) -> None:
+    parts = scored("vi", range(2)), scored("abc", range(4), value=2.0), scored("vi", range(2, 4))
+    found, rows = run(*parts)
+    assert list(found["method"].values) == ["vi", "abc"] == [row["method"] for row in rows]
+    assert list(found["case"].values) == [0, 1, 2, 3]
+    for position, expected in enumerate((xr.concat([parts[0], parts[2]], "case", data_vars="minimal"), parts[1])):
+        xr.testing.assert_allclose(found.isel(method=position, drop=True), expected)
+    assert found["mean"].dims == ("method", "case", "time", "channel", "x")
+
+
+def test_what_a_method_does_not_have_is_missing(run) -> None:
+    one, two = scored("vi", range(3)), scored("abc", range(2), bins=3, iterations=4)
+    found, _ = run(one.assign(info_seconds=("case", np.ones(3))), two)
+    assert found.sizes["bin"] == 5
+    assert found.sizes["iteration"] == 4
+    np.testing.assert_array_equal(found["rmse"].notnull().sum(["case", "time"]), [12, 8])
+    np.testing.assert_array_equal(found["rank_histogram"][:, 0, 0].notnull().sum("bin"), [5, 3])
+    np.testing.assert_array_equal(found["info_objective"][:, 0].notnull().sum("iteration"), [2, 4])
+    np.testing.assert_array_equal(found["info_seconds"].notnull().sum("case"), [3, 0])
+
+
+def test_chunks_of_a_method_may_iterate_for_different_times(run) -> None:
+    found, _ = run(scored("vi", range(2), iterations=2), scored("vi", range(2, 4), iterations=5))
+    np.testing.assert_array_equal(found["info_objective"][0].notnull().sum("iteration"), [2, 2, 5, 5])
+
+
+def test_attributes_that_all_share_are_kept(run) -> None:
+    found, _ = run(scored("vi", range(2)), scored("abc", range(2)))
+    assert found.attrs["experiment"] == "lorenz"
+    assert "method" not in found.attrs
+    assert "device" not in found.attrs
+
+
+def test_the_table_rounds_the_summary(run) -> None:
+    found, rows = run(
+        scored("vi", range(4)).assign(info_seconds=("case", np.full(4, 0.012345))), scored("abc", range(4))
+    )
+    summary = summarize(found, window=3).isel(method=0)
+    row = rows[0]
+    assert row["RMSE, window end (m/s)"] == "2.500"
+    assert row["RMSE standard error, window end (m/s)"] == "0.65" == f"{float(summary['rmse_error'][1]):.2f}"
+    assert row["spread-skill ratio, start"] == f"{np.sqrt(101 / 100):.3f}"
+    assert row["coverage of 95 %, forecast end (%)"] == "75.0"
+    assert row["log-likelihood (nat)"] == "-123.46"
+    assert row["wall time per case (s)"] == "0.0123"
+    assert row["gradients per case"] == ""
+    assert (row["cases"], row["samples"]) == ("4", "100")
+    assert rows[1]["wall time per case (s)"] == ""
+
+
+def test_large_numbers_keep_all_digits_of_their_integer_part(run) -> None:
+    _, rows = run(scored("vi", range(1)).assign(info_model_steps=("case", [1234567.0])))
+    assert rows[0]["model steps per case"] == "1234567"
+
+
+def test_without_a_forecast_there_is_no_end_of_it(run) -> None:
+    _, rows = run(scored("vi", range(2)), window=TIMES)
+    assert not any("forecast end" in name for name in rows[0])
+
+
+def test_a_file_without_a_method_is_refused(run, tmp_path) -> None:
+    with pytest.raises(DataError, match="no attribute 'method'") as raised:
+        run(scored("vi", range(2)), scored(None, range(2)))
+    assert str(tmp_path / "1.nc") in str(raised.value)
+
+
+def test_a_repeated_chunk_is_refused(run) -> None:
+    with pytest.raises(DataError, match=r"0\.nc, .*1\.nc: case 1 of method 'vi' appears more than once"):
+        run(scored("vi", range(2)), scored("vi", range(1, 3)))
+
+
+def test_no_files_are_refused(tmp_path) -> None:
+    with pytest.raises(DataError, match="no metrics"):
+        aggregate([], tmp_path / "metrics.nc", tmp_path / "table.csv", 3)
+
+
+def test_nothing_is_left_of_a_table_that_cannot_be_made(tmp_path: Path) -> None:
+    data.write(scored("vi", range(2)), tmp_path / "0.nc", "metrics")
+    with pytest.raises(DataError, match="the window 9"):
+        aggregate([tmp_path / "0.nc"], tmp_path / "metrics.nc", tmp_path / "table.csv", 9)
+    assert not (tmp_path / "table.csv").exists()

@@ -1,0 +1,158 @@
+"""The task ``evaluate``: files in, files out, and what it refuses."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from posterity import data, metrics
+from posterity.errors import DataError
+from posterity.tasks.evaluate import evaluate
+
+CASES, SAMPLES, TIMES, SITES = 6, 5, 4, 8
+PROVENANCE = {"experiment": "lorenz", "method": "fourdvar", "seed": 3, "device": "CPU", "peak_memory": 1.5e9}
+
+
+@pytest.fixture
+def twin() -> xr.Dataset:
+    """Six cases, observed at the first half of their times."""
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((CASES, TIMES, 1, SITES)).astype(np.float32)
+    seen = ("case", "time", "obs_channel", "obs_x")
+    y = np.where(np.arange(TIMES)[:, None, None] < 2, truth + 1, np.nan)
+    return xr.Dataset(
+        {
+            "state": (("case", "time", "channel", "x"), truth, {"units": "m/s"}),
+            "observation": (seen, y),
+            "observation_std": (seen, np.full_like(y, 0.5)),
+        },
+        {
+            "case": 10 + np.arange(CASES),
+            "time": ("time", 0.05 * np.arange(TIMES), {"units": "model time units"}),
+            "channel": ["u"],
+        },
+    )
+
+
+@pytest.fixture
+def posterior(twin) -> xr.Dataset:
+    """Five draws around the truth of each case."""
+    noise = np.random.default_rng(1).standard_normal((CASES, SAMPLES, TIMES, 1, SITES)).astype(np.float32)
+    state = (twin["state"] + xr.DataArray(noise, dims=("case", "sample", "time", "channel", "x"))).transpose(
+        "case", "sample", ...
+    )
+    variables = {
+        "state": state.assign_attrs(units="m/s"),
+        "log_likelihood": (("case", "sample"), noise[:, :, 0, 0, 0]),
+        "info_seconds": ("case", np.arange(CASES) * 1.0),
+        "info_objective": (("case", "iteration"), np.ones((CASES, 3))),
+    }
+    return xr.Dataset(variables, attrs=PROVENANCE)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Writes both datasets, scores them and reads the scores."""
+
+    def scored(twin: xr.Dataset, posterior: xr.Dataset) -> xr.Dataset:
+        paths = tmp_path / "twin.nc", tmp_path / "posterior.nc", tmp_path / "metrics.nc"
+        data.write(twin, paths[0], "twin")
+        data.write(posterior, paths[1], "posterior")
+        evaluate(*paths)
+        return data.read(paths[2], "metrics").load()
+
+    return scored
+
+
+def test_the_file_holds_the_scores_and_the_provenance(twin, posterior, run) -> None:
+    found, expected = run(twin, posterior), metrics.evaluate(twin, posterior)
+    xr.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert {name: found.attrs[name] for name in PROVENANCE} == PROVENANCE
+    assert found["rmse"].attrs["units"] == "m/s"
+    assert found["time"].attrs["units"] == "model time units"
+
+
+def test_small_pieces_give_the_same(twin, posterior, run, monkeypatch) -> None:
+    whole = run(twin, posterior)
+    monkeypatch.setattr("posterity.data.files.PIECE", SAMPLES * SITES)
+    monkeypatch.setattr("posterity.data.files.CHUNK", 3 * SAMPLES * SITES)
+    xr.testing.assert_allclose(run(twin, posterior), whole, rtol=1e-6)
+
+
+def test_cases_are_matched_by_their_numbers(twin, posterior, run) -> None:
+    chosen = [4, 1, 3]
+    found, whole = run(twin, posterior.isel(case=chosen)), run(twin, posterior)
+    xr.testing.assert_allclose(found, whole.isel(case=chosen), rtol=1e-6)
+
+
+def test_times_that_a_posterior_leaves_out_are_missing(twin, posterior, run) -> None:
+    found, whole = run(twin, posterior.isel(time=[1, 2])), run(twin, posterior)
+    np.testing.assert_allclose(found["time"], twin["time"])
+    assert found["rmse"].isel(time=[0, 3]).isnull().all()
+    xr.testing.assert_allclose(found.isel(time=[1, 2]), whole.isel(time=[1, 2]), rtol=1e-6)
+    assert found["calibrated_log_likelihood"].notnull().all()
+
+
+def test_times_in_single_precision_are_the_same_times(twin, posterior, run) -> None:
+    rounded = posterior.assign_coords(time=posterior["time"].astype(np.float32))
+    xr.testing.assert_allclose(run(twin, rounded), run(twin, posterior))
+
+
+def test_observations_of_the_users_own_have_no_truth(twin, posterior, run) -> None:
+    own = twin.drop_vars(["state", "time", "channel"]).isel(time=slice(2))
+    found, whole = run(own, posterior), run(twin, posterior)
+    assert "rmse" not in found
+    xr.testing.assert_allclose(found["std"], whole["std"])
+    xr.testing.assert_allclose(found["calibrated_log_likelihood"], whole["calibrated_log_likelihood"])
+
+
+def test_names_of_channels_need_not_agree(twin, posterior, run) -> None:
+    xr.testing.assert_allclose(run(twin.assign_coords(channel=["v"]), posterior), run(twin, posterior))
+
+
+def test_a_failed_case_is_missing_alone(twin, posterior, run) -> None:
+    posterior["state"][2] = np.nan
+    found = run(twin, posterior)
+    assert found["crps"].sel(case=12).isnull().all()
+    assert found["crps"].drop_sel(case=12).notnull().all()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda p: p.assign_coords(case=p["case"] + 4), "'case' 16, 17, 18, …, 19 of the posterior are not|'case' 16"),
+        (lambda p: p.assign_coords(time=p["time"] + 0.01), "'time' 0.01, .* of the posterior are not in the twin"),
+        (lambda p: p.isel(x=slice(5)), "differ along 'x': 5 and 8 entries"),
+        (lambda p: p.isel(case=[0, 0, 1]), "'case' holds labels more than once: 10, 10, 11"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(twin, posterior, run, change, words, tmp_path) -> None:
+    with pytest.raises(DataError, match=words) as raised:
+        run(twin, change(posterior))
+    assert str(tmp_path / "posterior.nc") in str(raised.value)
+    assert str(tmp_path / "twin.nc") in str(raised.value)
+    assert not (tmp_path / "metrics.nc").exists()
+
+
+def test_a_missing_file_is_named(tmp_path) -> None:
+    with pytest.raises(DataError, match=r"twin\.nc: there is no such file"):
+        evaluate(tmp_path / "twin.nc", tmp_path / "posterior.nc", tmp_path / "metrics.nc")
+
+
+def test_a_damaged_posterior_is_reported(twin, posterior, tmp_path) -> None:
+    paths = tmp_path / "twin.nc", tmp_path / "posterior.nc", tmp_path / "metrics.nc"
+    many = xr.concat(
+        [posterior.assign_coords(sample=SAMPLES * i + np.arange(SAMPLES)) for i in range(20)],
+        "sample",
+        data_vars="minimal",
+    )
+    data.write(twin, paths[0], "twin")
+    data.write(many.transpose("case", "sample", ...), paths[1], "posterior")
+    content = bytearray(paths[1].read_bytes())
+    middle = len(content) // 2
+    content[middle - 4000 : middle + 4000] = bytes(8000)
+    Path(paths[1]).write_bytes(content)
+    with pytest.raises(DataError, match="damaged"):
+        evaluate(*paths)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["posterior.nc", "twin.nc"]

@@ -1,0 +1,100 @@
+# What the rules share. Nothing here imports torch: every cluster job parses it again.
+import sys
+
+from posterity import catalog, sources
+from posterity.config import load, locate
+from posterity.errors import PosterityError
+from snakemake.exceptions import WorkflowError
+
+# The interpreter that runs the workflow also runs its jobs, on any node, without activating anything.
+POSTERITY = f"{sys.executable} -m posterity"
+
+named = config["experiments"]
+try:
+    FILES = {
+        path.stem: path
+        for path in map(locate, named.split(",") if isinstance(named, str) else named)
+    }
+    EXPERIMENTS = {name: load(path) for name, path in FILES.items()}
+except PosterityError as error:
+    raise WorkflowError(str(error)) from None
+
+TRAINED = {
+    method for experiment in EXPERIMENTS.values() for method in experiment.trained()
+}
+UNTRAINED = {
+    method for experiment in EXPERIMENTS.values() for method in experiment.methods
+} - TRAINED
+
+
+wildcard_constraints:
+    experiment="|".join(EXPERIMENTS),
+    split="train|valid|test",
+    shard=r"\d+",
+    figure="|".join(catalog.names("figure")),
+
+
+def file_of(wildcards):
+    """The experiment's file."""
+    return FILES[wildcards.experiment]
+
+
+def of(wildcards):
+    """The experiment."""
+    return EXPERIMENTS[wildcards.experiment]
+
+
+def shards(experiment, split):
+    """The numbers of the shards of a split."""
+    return range(len(getattr(EXPERIMENTS[experiment].splits, split).shards()))
+
+
+def simulations(split):
+    """An input function: the shards of a split."""
+
+    def files(wildcards):
+        return expand(
+            "results/{experiment}/simulations/{split}/{shard}.nc",
+            experiment=wildcards.experiment,
+            split=split,
+            shard=shards(wildcards.experiment, split),
+        )
+
+    return files
+
+
+def code(task, *parts):
+    """A params function: the digest of the code that a task reaches, and of what the experiment makes it construct."""
+
+    def reached(wildcards):
+        targets = [f"posterity.tasks.{task}"]
+        for part in parts:
+            targets += part(wildcards)
+        return sources.digest(targets)
+
+    return reached
+
+
+def problem_code(wildcards):
+    """What the problem is made of."""
+    return of(wildcards).problem_code()
+
+
+def method_code(wildcards):
+    """What the method is made of."""
+    return of(wildcards).method_code(wildcards.method)
+
+
+def figure_code(wildcards):
+    """What draws the figure."""
+    return [catalog.target("figure", wildcards.figure)]
+
+
+def figures_of(experiment):
+    """All figures of an experiment."""
+    return expand(
+        "results/{experiment}/figures/{figure}.{suffix}",
+        experiment=experiment,
+        figure=catalog.names("figure"),
+        suffix=("svg", "png"),
+    )

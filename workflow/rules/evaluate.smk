@@ -1,0 +1,54 @@
+rule evaluate:
+    input:
+        twin="results/{experiment}/simulations/test/{shard}.nc",
+        posterior="results/{experiment}/posteriors/{method}/{shard}.nc",
+    output:
+        "results/{experiment}/metrics/{method}/{shard}.nc",
+    log:
+        "results/{experiment}/logs/evaluate/{method}/{shard}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/evaluate/{method}/{shard}.tsv"
+    params:
+        file=file_of,
+        code=code("evaluate"),
+    message:
+        "evaluate: {wildcards.method}, test shard {wildcards.shard} of {wildcards.experiment}"
+    shell:
+        "{POSTERITY} evaluate {params.file} --twin {input.twin} --posterior {input.posterior}"
+        " --output {output} > {log} 2>&1"
+
+
+def metrics_of_all(wildcards):
+    """The metrics of all methods, in the order of the experiment."""
+    return expand(
+        "results/{experiment}/metrics/{method}/{shard}.nc",
+        experiment=wildcards.experiment,
+        method=of(wildcards).methods,
+        shard=shards(wildcards.experiment, "test"),
+    )
+
+
+rule aggregate:
+    input:
+        metrics=metrics_of_all,
+    output:
+        metrics="results/{experiment}/metrics.nc",
+        table=report(
+            "results/{experiment}/table.csv",
+            caption="../report/table.rst",
+            category="{experiment}",
+            labels={"figure": "table of all methods", "format": "csv"},
+        ),
+    log:
+        "results/{experiment}/logs/aggregate.log",
+    benchmark:
+        "results/{experiment}/benchmarks/aggregate.tsv"
+    params:
+        file=file_of,
+        window=lambda wildcards: of(wildcards).window,
+        code=code("aggregate"),
+    message:
+        "aggregate: all methods of {wildcards.experiment}"
+    shell:
+        "{POSTERITY} aggregate {params.file} --metrics {input.metrics} --output {output.metrics}"
+        " --table {output.table} > {log} 2>&1"

@@ -1,0 +1,49 @@
+def draws_shown(wildcards):
+    """The draws of all methods in the first test shard, for figures that show draws."""
+    shown = {
+        parameter.name
+        for parameter in sources.parameters(catalog.target("figure", wildcards.figure))
+    }
+    return expand(
+        "results/{experiment}/posteriors/{method}/0.nc",
+        experiment=wildcards.experiment,
+        method=of(wildcards).methods if "posteriors" in shown else [],
+    )
+
+
+def appearance(wildcards):
+    """What of the configuration shows in a figure."""
+    experiment = of(wildcards)
+    labels = {name: method.label for name, method in experiment.methods.items()}
+    return {**experiment.slice("figures", "window"), "labels": labels}
+
+
+rule plot:
+    input:
+        twin="results/{experiment}/simulations/test/0.nc",
+        metrics="results/{experiment}/metrics.nc",
+        posteriors=draws_shown,
+    output:
+        vector=report(
+            "results/{experiment}/figures/{figure}.svg",
+            caption="../report/{figure}.rst",
+            category="{experiment}",
+            labels={"figure": "{figure}", "format": "svg"},
+        ),
+        raster="results/{experiment}/figures/{figure}.png",
+    log:
+        "results/{experiment}/logs/plot/{figure}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/plot/{figure}.tsv"
+    params:
+        file=file_of,
+        posteriors=lambda wildcards, input: (
+            f"--posterior {input.posteriors}" if input.posteriors else ""
+        ),
+        depends=appearance,
+        code=code("plot", figure_code),
+    message:
+        "plot: {wildcards.figure} of {wildcards.experiment}"
+    shell:
+        "{POSTERITY} plot {params.file} --figure {wildcards.figure} --twin {input.twin} --metrics {input.metrics}"
+        " {params.posteriors} --output {output.vector} > {log} 2>&1"

@@ -1,0 +1,55 @@
+# Two ways to the same file: a trained estimator samples, a baseline assimilates.
+
+
+def draws(wildcards):
+    """The number of draws per case."""
+    return of(wildcards).draws(wildcards.method)
+
+
+rule sample:
+    input:
+        weights="results/{experiment}/models/{method}/weights.safetensors",
+        description="results/{experiment}/models/{method}/estimator.json",
+        twin="results/{experiment}/simulations/test/{shard}.nc",
+    output:
+        "results/{experiment}/posteriors/{method}/{shard}.nc",
+    log:
+        "results/{experiment}/logs/sample/{method}/{shard}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/sample/{method}/{shard}.tsv"
+    wildcard_constraints:
+        method="|".join(TRAINED) or "$",
+    params:
+        file=file_of,
+        folder=subpath(input.weights, parent=True),
+        samples=draws,
+        depends=lambda wildcards: of(wildcards).drawn_on(wildcards.method),
+        code=code("sample", problem_code, method_code),
+    message:
+        "sample: {wildcards.method}, test shard {wildcards.shard} of {wildcards.experiment}"
+    shell:
+        "{POSTERITY} sample {params.file} --method {wildcards.method} --weights {params.folder} --twin {input.twin}"
+        " --samples {params.samples} --output {output} > {log} 2>&1"
+
+
+rule assimilate:
+    input:
+        twin="results/{experiment}/simulations/test/{shard}.nc",
+    output:
+        "results/{experiment}/posteriors/{method}/{shard}.nc",
+    log:
+        "results/{experiment}/logs/assimilate/{method}/{shard}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/assimilate/{method}/{shard}.tsv"
+    wildcard_constraints:
+        method="|".join(UNTRAINED) or "$",
+    params:
+        file=file_of,
+        samples=draws,
+        depends=lambda wildcards: of(wildcards).drawn_on(wildcards.method),
+        code=code("assimilate", problem_code, method_code),
+    message:
+        "assimilate: {wildcards.method}, test shard {wildcards.shard} of {wildcards.experiment}"
+    shell:
+        "{POSTERITY} assimilate {params.file} --method {wildcards.method} --twin {input.twin}"
+        " --samples {params.samples} --output {output} > {log} 2>&1"

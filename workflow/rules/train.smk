@@ -1,0 +1,24 @@
+rule train:
+    input:
+        train=simulations("train"),
+        valid=simulations("valid"),
+    output:
+        weights="results/{experiment}/models/{method}/weights.safetensors",
+        description="results/{experiment}/models/{method}/estimator.json",
+        history="results/{experiment}/models/{method}/history.jsonl",
+    log:
+        "results/{experiment}/logs/train/{method}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/train/{method}.tsv"
+    wildcard_constraints:
+        method="|".join(TRAINED) or "$",
+    params:
+        file=file_of,
+        folder=subpath(output.weights, parent=True),
+        depends=lambda wildcards: of(wildcards).trained_on(wildcards.method),
+        code=code("train", problem_code, method_code),
+    message:
+        "train: {wildcards.method} of {wildcards.experiment}"
+    shell:
+        "{POSTERITY} train {params.file} --method {wildcards.method} --train {input.train} --valid {input.valid}"
+        " --output {params.folder} > {log} 2>&1"
