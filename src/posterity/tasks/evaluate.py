@@ -38,7 +38,7 @@ def _against_truth(twin: xr.Dataset, posterior: xr.Dataset, sources: str) -> xr.
         found, wanted = posterior["state"].sizes.get(name), twin["state"].sizes.get(name)
         if found != wanted:
             raise DataError(f"{sources}: differ along '{name}': {found or 'none'} and {wanted or 'none'} entries")
-    # Methods see entries by position: their names and sites are those of the twin, whatever they are called there.
+    # Methods see entries by position, whatever the twin calls them: the names and sites are those of the posterior.
     twin = twin.drop_vars(["channel", "y", "x"], errors="ignore")
     covered = _positions(twin, posterior, "time", sources)
     posterior = posterior.assign_coords(time=twin["time"][covered])
