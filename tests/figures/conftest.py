@@ -7,7 +7,7 @@ import torch
 import xarray as xr
 
 from posterity.baselines import EnsembleFourDVar, FourDVar, Prior, VariationalInference
-from posterity.baselines.optimizers import Adam
+from posterity.baselines.optimizers import Adam, NaturalGradient
 from posterity.data.tensors import ensemble_dataset, twin_dataset
 from posterity.metrics import evaluate
 from posterity.problems import Control, Observation, Posterior, Problem
@@ -25,7 +25,7 @@ class Study(NamedTuple):
     window: int
 
 
-def study(problem: Problem, methods: Mapping[str, Posterior], cases: int = 6, samples: int = 60) -> Study:
+def study(problem: Problem, methods: Mapping[str, Posterior], cases: int = 4, samples: int = 40) -> Study:
     """Runs a few methods on a few cases, and scores them."""
     torch.manual_seed(1)
     draw = problem.sample((cases,))
@@ -53,9 +53,9 @@ def lorenz96() -> Study:
     methods = {
         "prior": Prior(problem),
         "4dvar": FourDVar(problem),
-        "ensemble-4dvar": EnsembleFourDVar(problem, iterations=10),
-        "vi": VariationalInference(problem),
-        "vi-adam": VariationalInference(problem, optimizer=Adam(iterations=150, learning_rate=0.05)),
+        "ensemble-4dvar": EnsembleFourDVar(problem, iterations=4),
+        "vi": VariationalInference(problem, optimizer=NaturalGradient(iterations=8)),
+        "vi-adam": VariationalInference(problem, optimizer=Adam(iterations=40, learning_rate=0.05)),
     }
     return study(problem, methods)
 
@@ -69,8 +69,8 @@ def lorenz63() -> Study:
 
 @pytest.fixture(scope="session")
 def many(lorenz96: Study) -> Study:
-    """Twenty methods."""
-    count = 20
+    """So many methods that every figure wraps."""
+    count = 11
     index = [i % len(lorenz96.posteriors) for i in range(count)]
     names = [f"method-{i}" for i in range(count)]
     posteriors = [lorenz96.posteriors[i].assign_attrs(method=name) for i, name in zip(index, names, strict=True)]

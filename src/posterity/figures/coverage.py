@@ -54,7 +54,7 @@ def coverage(metrics: xr.Dataset, window: int) -> Figure:
     for panel in histograms.flat[len(methods) :]:
         panel.set_axis_off()
     for index, (panel, method) in enumerate(zip(histograms.flat, methods, strict=False)):
-        _ranks(panel, metrics["rank_histogram"].isel(method=index).sum("case"), found)
+        _ranks(panel, metrics["rank_histogram"].isel(method=index).sum("case", min_count=1), found)
         panel.set_title(method)
     lower.supxlabel("rank of the truth among the draws (fraction)", fontsize=7)
     lower.supylabel("frequency / expected", fontsize=7)
@@ -76,11 +76,13 @@ def _reliability(axes: Axes, observed: xr.DataArray, methods: Sequence[str]) -> 
 
 def _ranks(axes: Axes, counts: xr.DataArray, found: Mapping[str, int]) -> None:
     """Draws the rank histogram of one method at each moment, over the count of a calibrated one."""
-    bins = counts.sizes["bin"]
     axes.axhline(1, color="0.6", linewidth=0.6, linestyle=":", label="expected")
     for moment, time in found.items():
         values = counts.isel(time=time).values
+        # Methods with fewer draws than others may have fewer bins, and NaN behind them.
+        values = values[np.isfinite(values)]
         colour, line = MOMENTS[moment]
-        relative = values / values.mean() if values.sum() else np.full(bins, np.nan)
-        axes.stairs(relative, np.linspace(0, 1, bins + 1), color=colour, linestyle=line, linewidth=0.8, label=moment)
+        if values.sum():
+            bins = np.linspace(0, 1, len(values) + 1)
+            axes.stairs(values / values.mean(), bins, color=colour, linestyle=line, linewidth=0.8, label=moment)
     axes.set(xlim=(0, 1), xticks=(0, 0.5, 1))
