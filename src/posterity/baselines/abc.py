@@ -13,7 +13,9 @@ class RejectionABC(Posterior):
 
     Draws ``trials`` controls from :math:`N(0, I)` and keeps the ``fraction`` of them that fits best, which
     targets :math:`p(u) \, \mathbb 1[J_o(u) \leq \epsilon]` with :math:`\epsilon` the kept quantile. The
-    background counts once, as the prior that the draws come from.
+    background counts once, as the prior that the draws come from. No noise is added to the simulated
+    observations, so a small :math:`\epsilon` tends to :math:`p(u | H(x) = y)`, narrower than :math:`p(u | y)`: the
+    threshold stands in for the noise.
 
     Args:
         problem: The problem.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from ..problems import Control, Ensemble, Posterior, Problem, Window, ensemble
-from .minimize import levenberg_marquardt
+from .minimize import check_options, levenberg_marquardt
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,10 @@ class EnsembleFourDVar(Posterior):
     increment: int = 3
     tolerance: float = 1e-4
 
+    def __post_init__(self) -> None:
+        """Refuses options that go nowhere."""
+        check_options(self.iterations, self.increment, self.tolerance)
+
     @torch.no_grad()
     def sample(self, window: Window, samples: int) -> Ensemble:
         """Minimises one perturbed problem for each draw."""
@@ -63,10 +67,16 @@ class EnsembleFourDVar(Posterior):
 
         control.model_steps += cases(batch.model_steps).sum(dim=0)
         control.gradients += cases(batch.gradients).sum(dim=0)
+
+        def average(field: torch.Tensor) -> torch.Tensor:
+            """Averages over the members that did not diverge."""
+            members = cases(field).to(minimum.cost)
+            return torch.where(members.isfinite(), members, torch.nan).nanmean(dim=0)
+
         info = {
-            "cost": cases(minimum.cost).mean(dim=0),
-            "iterations": cases(minimum.iterations).mean(dim=0),
-            "converged": cases(minimum.converged).float().mean(dim=0),
-            "objective": cases(minimum.trace).mean(dim=0),
+            "cost": average(minimum.cost),
+            "iterations": average(minimum.iterations),
+            "converged": average(minimum.converged),
+            "objective": average(minimum.trace),
         }
         return ensemble(control, cases(u), info)

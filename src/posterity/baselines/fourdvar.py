@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..problems import Control, Ensemble, Posterior, Problem, Window, ensemble
-from .minimize import levenberg_marquardt
+from .minimize import check_options, levenberg_marquardt
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,10 @@ class FourDVar(Posterior):
     iterations: int = 50
     increment: int = 3
     tolerance: float = 1e-5
+
+    def __post_init__(self) -> None:
+        """Refuses options that go nowhere."""
+        check_options(self.iterations, self.increment, self.tolerance)
 
     @torch.no_grad()
     def sample(self, window: Window, samples: int) -> Ensemble:

@@ -17,8 +17,8 @@ class Minimum(NamedTuple):
         hessian: The Gauss–Newton Hessian there, with shape ``(case, size, size)``.
         iterations: The number of iterations, with shape ``(case,)``.
         converged: Whether the tolerance was met, with shape ``(case,)``.
-        trace: The cost after each iteration, with shape ``(case, iteration)``, each over the states assimilated
-            by then; constant once the case has converged.
+        trace: The cost at the start of each window and after each iteration on it, with shape
+            ``(case, iteration)``, over the states assimilated by then; constant once the case has converged.
     """
 
     u: Tensor
@@ -68,6 +68,7 @@ def levenberg_marquardt(
             if lost.any():
                 u = torch.where(lost.unsqueeze(-1), 0, u)
                 model = _linearize(control, u, states)
+        trace.append(model.cost)
         damping, growth = torch.full_like(model.cost, 1e-3), torch.full_like(model.cost, 2.0)
         for _ in range(iterations if final else 5):
             active = (~reached & model.cost.isfinite()).nonzero().squeeze(-1)
@@ -97,6 +98,16 @@ def levenberg_marquardt(
             trace.append(model.cost)
         converged = reached
     return Minimum(u, model.cost, model.hessian, counts, converged, torch.stack(trace, dim=-1))
+
+
+def check_options(iterations: int, increment: int, tolerance: float) -> None:
+    """Refuses options with which :func:`levenberg_marquardt` would go nowhere."""
+    if iterations < 1:
+        raise ValueError(f"iterations: at least one is needed, not {iterations}")
+    if increment < 1:
+        raise ValueError(f"increment: the window grows by at least one state, not {increment}")
+    if tolerance <= 0:
+        raise ValueError(f"tolerance: must be positive, not {tolerance}")
 
 
 def _linearize(control: Control, u: Tensor, states: int, cases: Tensor | None = None) -> Linearization:

@@ -25,7 +25,7 @@ class Fit(NamedTuple):
 
 
 class Optimizer(abc.ABC):
-    r"""A way to minimise :math:`-\mathrm{ELBO} = E_q[-\\log p(u, y)] - \mathbb H[q]`."""
+    r"""A way to minimise :math:`-\mathrm{ELBO} = E_q[-\log p(u, y)] - \mathbb H[q]`."""
 
     @abc.abstractmethod
     def fit(self, control: Control, family: Family) -> Fit:

@@ -128,13 +128,17 @@ class Control:
         return terms.flatten(1).sum(dim=-1) + 0.5 * self.size * log(2 * pi)
 
     def cost_and_gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """The cost and its gradient, with shapes ``(*batch, case)`` and ``(*batch, case, size)``."""
+        """The cost and its gradient, with shapes ``(*batch, case)`` and ``(*batch, case, size)``.
+
+        Where the model diverged the cost is infinite, and the gradient NaN.
+        """
         with torch.enable_grad():
             u = u.detach().requires_grad_()
             cost = self.cost(u)
             (gradient,) = torch.autograd.grad(cost.sum(), u)
         self.gradients += self._members(u)
-        return cost.detach(), gradient
+        cost = cost.detach()
+        return cost, torch.where(cost.isfinite().unsqueeze(-1), gradient, torch.nan)
 
     def linearize(self, u: Tensor, states: int | None = None) -> Linearization:
         """The cost with its Gauss–Newton model, from the tangent linear model along each trajectory.
