@@ -1,0 +1,61 @@
+# make demo   sets everything up and runs the demonstration          make test   sets everything up and runs the tests
+# make run EXPERIMENT=vi4dvar                                         make lint   make docs   make lock   make clean
+#
+# A machine with a GPU takes its own build of torch: make demo TORCH="torch==2.13.0 --index-url <your index>"
+
+PYTHON     ?= python3
+TORCH      ?= torch==2.13.0
+EXPERIMENT ?= demo
+PROFILE    ?= profiles/local
+TESTS      ?= tests
+FLAGS      ?=
+LOCK_FLAGS ?=
+
+BIN   := .venv/bin
+READY := .venv/.ready
+
+.DELETE_ON_ERROR:
+.PHONY: setup demo run report test lint docs lock clean
+
+setup: $(READY)
+
+demo:
+	@$(MAKE) --no-print-directory run EXPERIMENT=demo
+
+run: $(READY)
+	$(BIN)/snakemake --profile $(PROFILE) --config experiments=$(EXPERIMENT) $(FLAGS)
+
+report: $(READY)
+	$(BIN)/snakemake --profile $(PROFILE) --config experiments=$(EXPERIMENT) --report results/report.html
+
+test: $(READY)
+	$(BIN)/pytest $(TESTS) $(FLAGS)
+
+lint: $(READY)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
+
+docs: $(READY)
+	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
+
+# Debian's Python has venv but not always ensurepip: then the system's pip installs the first one.
+.venv/bin/python:
+	$(PYTHON) -m venv .venv 2>/dev/null || $(PYTHON) -m venv --clear --without-pip .venv
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m pip --python $(BIN)/python install --quiet pip
+
+$(READY): .venv/bin/python requirements/lock.txt pyproject.toml
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/lock.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip check
+	@touch $@
+
+# 3.11.7, not 3.11: uv reads that as 3.11.0, and pins packages older than pip would take.
+lock: $(READY)
+	$(BIN)/uv pip compile --python-version 3.11.7 --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links --no-emit-package torch \
+	  $(LOCK_FLAGS) requirements/core.in requirements/dev.in -o requirements/lock.txt
+
+clean:
+	rm -rf .venv .snakemake results docs/_build
