@@ -1,0 +1,187 @@
+"""The rooms and the arrows between them, read from the imports."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import posterity
+
+ROOT = Path(posterity.__file__).parent
+MODULES = {
+    ".".join(("posterity", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
+
+#: What each room may import of the others. Every room may import `errors`; tasks may import everything.
+ARROWS = {
+    "systems": set(),
+    "nn": set(),
+    "problems": {"systems"},
+    "baselines": {"problems", "systems"},
+    "estimators": {"problems", "systems", "nn"},
+    "metrics": set(),
+    "figures": set(),
+    "data": {"problems", "systems"},
+    "catalog": set(),
+    "errors": set(),
+}
+#: What may be imported beside the standard library by rooms that must stay light.
+TORCH_ONLY = ("systems", "nn", "problems", "baselines")
+#: Modules that start quickly, on machines that may have no torch: nothing that they import may import it.
+NO_TORCH = ("metrics", "figures", "config", "catalog", "errors", "cli", "data.schema", "data.files")
+#: Rooms in which files are read and written, and the entry points above them.
+FILES = ("data", "tasks", "config", "cli", "sources")
+LINES = 350
+
+OPENERS = {
+    "open", "read_text", "write_text", "read_bytes", "write_bytes", "to_netcdf", "to_zarr", "open_dataset",
+    "open_mfdataset", "load_dataset", "savefig", "savez", "savez_compressed", "savetxt", "loadtxt", "genfromtxt",
+    "fromfile", "tofile", "memmap", "load_file", "save_file", "mkdir", "unlink", "to_csv", "read_csv",
+}  # fmt: skip
+#: Functions that open files in these modules, and mean something else as methods.
+QUALIFIED = {(m, f) for m in ("np", "numpy", "torch", "pickle", "json", "yaml") for f in ("load", "save", "dump")}
+
+
+def room(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "posterity"
+
+
+def resolve(module: str, node: ast.ImportFrom) -> str:
+    """The absolute name of what a `from … import` names."""
+    if not node.level:
+        return node.module or ""
+    package = module.split(".") if MODULES[module].name == "__init__.py" else module.split(".")[:-1]
+    base = package[: len(package) - node.level + 1]
+    return ".".join((*base, *(node.module or "").split("."))).rstrip(".")
+
+
+def imports(module: str, everywhere: bool = True) -> Iterator[str]:
+    """The absolute names that a module imports, as it is imported or anywhere in its functions."""
+    pending = list(ast.parse(MODULES[module].read_text()).body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = resolve(module, node)
+            # `from package import module` names a module too.
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names if f"{base}.{alias.name}" in MODULES)
+        elif everywhere or not is_deferred(node):
+            pending.extend(ast.iter_child_nodes(node))
+
+
+def is_deferred(node: ast.AST) -> bool:
+    """Whether a statement's imports do not run when the module is imported."""
+    typing_only = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+    return typing_only or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+
+
+def reached(module: str) -> dict[str, str]:
+    """Everything that is imported with a module, each with the module that imports it."""
+    found, pending = {module: module}, [module]
+    while pending:
+        current = pending.pop()
+        parents = [current.rsplit(".", n)[0] for n in range(1, current.count(".") + 1)]
+        for name in (*imports(current, everywhere=False), *parents):
+            if name not in found:
+                found[name] = current
+                if name in MODULES:
+                    pending.append(name)
+    return found
+
+
+each_module = pytest.mark.parametrize("module", MODULES)
+
+
+@each_module
+def test_arrows_go_one_way(module):
+    source = room(module)
+    if source not in ARROWS:
+        return
+    targets = {room(name) for name in imports(module) if name.startswith("posterity.")}
+    assert targets <= ARROWS[source] | {source, "errors"}, f"{module} imports {targets}"
+
+
+def test_only_tasks_the_command_and_the_catalogue_stand_above_the_rooms():
+    above = {"posterity", "tasks", "cli", "config", "sources"}
+    assert {room(module) for module in MODULES} <= set(ARROWS) | above
+
+
+@each_module
+def test_nothing_reaches_up_to_the_tasks(module):
+    if room(module) in ("tasks", "cli"):
+        return
+    assert not {name for name in imports(module) if room(name) in ("tasks", "cli") and name in MODULES}
+
+
+@each_module
+def test_the_rooms_at_the_bottom_need_torch_alone(module):
+    if room(module) not in TORCH_ONLY:
+        return
+    others = {name.split(".")[0] for name in imports(module)} - set(sys.stdlib_module_names)
+    assert others <= {"torch", "posterity"}, f"{module} imports {others}"
+
+
+@each_module
+def test_light_modules_import_no_torch(module):
+    name = module.removeprefix("posterity.")
+    if name.split(".")[0] not in NO_TORCH and name not in NO_TORCH:
+        return
+    guilty = {
+        name: by for name, by in reached(module).items() if name.split(".")[0] in ("torch", "zuko", "safetensors.torch")
+    }
+    assert not guilty, f"{module} imports torch by way of {guilty}"
+    if room(module) in ("metrics", "figures"):
+        assert "torch" not in {name.split(".")[0] for name in imports(module)}
+
+
+def test_light_modules_run_without_torch():
+    """The imports of other packages count too, and only running them tells."""
+    light = [
+        module
+        for module in MODULES
+        if (name := module.removeprefix("posterity.")).split(".")[0] in NO_TORCH or name in NO_TORCH
+    ]
+    code = f"import {', '.join(light)}, sys; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+@each_module
+def test_files_stay_short(module):
+    assert len(MODULES[module].read_text().splitlines()) <= LINES
+
+
+@each_module
+def test_nothing_below_the_tasks_touches_files(module):
+    if room(module) in FILES:
+        return
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func
+        if isinstance(called, ast.Name) and called.id in OPENERS:
+            found.add(called.id)
+        if isinstance(called, ast.Attribute):
+            owner = called.value.id if isinstance(called.value, ast.Name) else ""
+            if called.attr in OPENERS or (owner, called.attr) in QUALIFIED:
+                found.add(f"{owner}.{called.attr}")
+    assert not found, f"{module} calls {found}"
+
+
+@each_module
+def test_no_module_draws_or_computes_at_import(module):
+    """Statements of a module are imports, definitions, assignments and docstrings."""
+    allowed = (
+        ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.Expr, ast.If,
+        ast.TypeAlias if sys.version_info >= (3, 12) else ast.Assign,
+    )  # fmt: skip
+    for node in ast.parse(MODULES[module].read_text()).body:
+        assert isinstance(node, allowed)
+        assert "torch.rand" not in ast.unparse(node) or isinstance(node, ast.FunctionDef | ast.ClassDef)
