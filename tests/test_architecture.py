@@ -35,7 +35,8 @@ TORCH_ONLY = ("systems", "nn", "problems", "baselines")
 NO_TORCH = ("metrics", "figures", "config", "catalog", "errors", "cli", "data.schema", "data.files")
 #: Rooms in which files are read and written, and the entry points above them.
 FILES = ("data", "tasks", "config", "cli", "sources")
-LINES = 350
+#: Some 350 lines: a tenth more is let pass.
+LINES = 385
 
 OPENERS = {
     "open", "read_text", "write_text", "read_bytes", "write_bytes", "to_netcdf", "to_zarr", "open_dataset",
@@ -99,6 +100,12 @@ def reached(module: str) -> dict[str, str]:
 each_module = pytest.mark.parametrize("module", MODULES)
 
 
+def test_the_reader_sees_imports_of_every_kind():
+    """Relative imports of rooms and of neighbours, and what comes with an import of another."""
+    assert {"posterity.systems", "posterity.problems.problem", "torch"} <= set(imports("posterity.problems.control"))
+    assert "torch" in reached("posterity.data.tensors")
+
+
 @each_module
 def test_arrows_go_one_way(module):
     source = room(module)
@@ -109,13 +116,13 @@ def test_arrows_go_one_way(module):
 
 
 def test_only_tasks_the_command_and_the_catalogue_stand_above_the_rooms():
-    above = {"posterity", "tasks", "cli", "config", "sources"}
+    above = {"posterity", "__main__", "tasks", "cli", "config", "sources"}
     assert {room(module) for module in MODULES} <= set(ARROWS) | above
 
 
 @each_module
 def test_nothing_reaches_up_to_the_tasks(module):
-    if room(module) in ("tasks", "cli"):
+    if room(module) in ("tasks", "cli", "__main__"):
         return
     assert not {name for name in imports(module) if room(name) in ("tasks", "cli") and name in MODULES}
 

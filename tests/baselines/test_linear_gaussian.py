@@ -88,9 +88,9 @@ def test_adam_finds_the_optimum_within_its_noise(family):
     root mean square, and variances right within 5 % on average over 16 cases of 4 sites.
     """
     observation = Observation(Identity((1, 4)), std=(0.5, 1.0), masks=(RandomMask(0.5),))
-    problem = Problem(LinearAdvection(size=4), observation, window=3)
+    problem = Problem(LinearAdvection(size=4), observation, window=2)
     control = Control(problem, problem.sample((16,)).window)
-    q = Adam(iterations=400, samples=32, learning_rate=0.02).fit(control, family).q
+    q = Adam(iterations=300, samples=32, learning_rate=0.03).fit(control, family).q
     expected = NaturalGradient(iterations=1).fit(control, family).q
     variance, optimum = (torch.linalg.inv(precision(each)).diagonal(dim1=-2, dim2=-1) for each in (q, expected))
     z = (q.mean - expected.mean) / optimum.sqrt()
@@ -139,7 +139,7 @@ def test_the_statistics_notice_a_bias_and_a_wrong_spread(linear, check_gaussian)
         Prior,
         FourDVar,
         lambda problem: VariationalInference(problem, optimizer=NaturalGradient(iterations=3)),
-        lambda problem: VariationalInference(problem, MeanField(), NaturalGradient(iterations=3)),
+        lambda problem: VariationalInference(problem, MeanField(), NaturalGradient(iterations=1)),
         lambda problem: EnsembleFourDVar(problem, increment=12),
         lambda problem: RejectionABC(problem, trials=60, fraction=1.0),
     ],
