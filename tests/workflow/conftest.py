@@ -1,0 +1,89 @@
+"""A copy of the project in which the real Snakefile runs, and whose source can be edited."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Study:
+    """A working copy, and runs of Snakemake in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.results = folder / "results" / "tiny"
+        # The copy's package comes before the installed one, for the workflow and for its jobs.
+        self.environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
+
+    @classmethod
+    def new(cls, folder: Path) -> "Study":
+        """Copies the project, with the tiny experiment."""
+        for name in ("Snakefile", "workflow", "config", "profiles", "src"):
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, folder / name)
+        shutil.copy(Path(__file__).parent / "tiny.yaml", folder / "config" / "experiments" / "tiny.yaml")
+        return cls(folder)
+
+    def command(self, *flags: str) -> list[str]:
+        """The command line of Snakemake."""
+        snakemake = [sys.executable, "-m", "snakemake", "--profile", "profiles/local"]
+        return [*snakemake, "--config", "experiments=tiny", *flags]
+
+    def start(self, *flags: str) -> subprocess.Popen:
+        """Starts a run in a process group of its own."""
+        return subprocess.Popen(
+            self.command(*flags), cwd=self.folder, env=self.environment, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def run(self, *flags: str) -> str:
+        """Runs to the end, which must be a good one; returns what was printed."""
+        process = self.start(*flags)
+        printed, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, printed
+        return printed
+
+    def planned(self) -> Mapping[str, int]:
+        """The jobs that a run would do, by rule."""
+        table = re.findall(r"^(\w+)\s+(\d+)$", self.run("--dry-run"), flags=re.MULTILINE)
+        return {rule: int(count) for rule, count in table if rule not in ("total", "all")}
+
+    def edit(self, path: str, old: str = "", new: str = "") -> None:
+        """Replaces a piece of a file, which must be there; without one, adds a line of code to a module."""
+        file = self.folder / path
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new) if old else text + "\n\nUNUSED = 0\n")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A study that has run to its end undisturbed; not to be edited."""
+    folder = tmp_path_factory.mktemp("finished")
+    study = Study.new(folder)
+    study.run()
+    return study
+
+
+@pytest.fixture
+def study(finished: Study, tmp_path: Path) -> Study:
+    """A copy of a finished study, to edit."""
+    folder = tmp_path / "study"
+    shutil.copytree(finished.folder, folder)
+    return Study(folder)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Study:
+    """A study that has not run yet."""
+    return Study.new(tmp_path)

@@ -1,0 +1,79 @@
+"""Reruns are exact: a change redoes what depends on it, and nothing else."""
+
+import pytest
+
+pytestmark = [pytest.mark.workflow, pytest.mark.timeout(600)]
+
+FIGURES = 8
+
+
+def test_nothing_is_left_to_do(study):
+    assert study.planned() == {}
+
+
+def test_comments_and_docstrings_redo_nothing(study):
+    study.edit("src/posterity/baselines/fourdvar.py", '"""4DVAR: the mode', '# A remark.\n"""4DVAR: again, the mode')
+    assert study.planned() == {}
+
+
+def test_a_figure_module_redraws_that_figure_only(study):
+    study.edit("src/posterity/figures/coverage.py")
+    assert study.planned() == {"plot": 1}
+
+
+def test_the_style_of_figures_redraws_figures_only(study):
+    study.edit("src/posterity/figures/style.py")
+    assert study.planned() == {"plot": FIGURES}
+
+
+def test_a_baseline_redoes_itself_and_what_follows(study):
+    study.edit("src/posterity/baselines/fourdvar.py")
+    assert study.planned() == {"assimilate": 2, "evaluate": 2, "aggregate": 1, "plot": FIGURES}
+
+
+def test_an_estimator_retrains_itself_and_what_follows(study):
+    study.edit("src/posterity/estimators/npe.py")
+    assert study.planned() == {"train": 1, "sample": 2, "evaluate": 2, "aggregate": 1, "plot": FIGURES}
+
+
+def test_scores_redo_no_method(study):
+    study.edit("src/posterity/metrics/scores.py")
+    assert study.planned() == {"evaluate": 6, "aggregate": 1, "plot": FIGURES}
+
+
+def test_the_number_of_samples_retrains_nothing(study):
+    study.edit("config/experiments/tiny.yaml", "samples: 20", "samples: 30")
+    assert study.planned() == {"assimilate": 4, "sample": 2, "evaluate": 6, "aggregate": 1, "plot": FIGURES}
+
+
+def test_an_option_redoes_one_method(study):
+    study.edit("config/experiments/tiny.yaml", "iterations: 5", "iterations: 6")
+    assert study.planned() == {"assimilate": 2, "evaluate": 2, "aggregate": 1, "plot": FIGURES}
+
+
+def test_training_options_retrain_one_estimator(study):
+    study.edit("config/experiments/tiny.yaml", "epochs: 3", "epochs: 4")
+    assert study.planned() == {"train": 1, "sample": 2, "evaluate": 2, "aggregate": 1, "plot": FIGURES}
+
+
+def test_more_test_cases_leave_those_there_are_alone(study):
+    study.edit("config/experiments/tiny.yaml", "test: {cases: 4", "test: {cases: 6")
+    planned = study.planned()
+    assert planned["simulate"] == 1
+    assert planned["assimilate"] == 2
+    assert planned["sample"] == 1
+    assert planned["evaluate"] == 3
+    assert "train" not in planned
+
+
+def test_what_figures_show_redraws_figures_only(study):
+    study.edit("config/experiments/tiny.yaml", "samples: 20", "samples: 20\nfigures: {sites: [1]}")
+    assert study.planned() == {"plot": FIGURES}
+
+
+def test_the_system_redoes_everything(study):
+    study.edit("src/posterity/systems/lorenz96.py")
+    planned = study.planned()
+    assert planned["simulate"] == 5
+    assert planned["train"] == 1
+    assert planned["assimilate"] == 4

@@ -1,0 +1,102 @@
+"""Whole runs of the workflow: what they write, what a kill leaves, what a mistake says."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+pytestmark = [pytest.mark.workflow, pytest.mark.timeout(600)]
+
+
+def test_a_run_writes_everything(finished):
+    methods = ("prior", "4dvar", "npe")
+    for method in methods:
+        for shard in range(2):
+            assert (finished.results / "posteriors" / method / f"{shard}.nc").is_file()
+            assert (finished.results / "metrics" / method / f"{shard}.nc").is_file()
+    with xr.open_dataset(finished.results / "metrics.nc", decode_times=False) as metrics:
+        assert list(metrics["method"].values) == list(methods)
+        assert metrics.sizes["case"] == 4
+    rows = (finished.results / "table.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["method", *methods]
+    figures = {path.name for path in (finished.results / "figures").iterdir()}
+    assert {"hovmoller.svg", "hovmoller.png", "table.svg", "data.png"} <= figures
+
+
+def test_files_say_where_they_come_from(finished):
+    with xr.open_dataset(finished.results / "posteriors" / "4dvar" / "1.nc", decode_times=False) as posterior:
+        assert posterior.attrs["experiment"] == "tiny"
+        assert posterior.attrs["method"] == "4dvar"
+        assert posterior.attrs["joint"] == "background"
+        assert {"seed", "configuration", "version", "commit", "wall_seconds", "device", "peak_memory_mib"} <= set(
+            posterior.attrs
+        )
+        assert {"info_seconds", "info_model_steps", "info_gradients", "info_failed"} <= set(posterior.data_vars)
+        assert list(posterior["case"].values) == [2, 3]
+
+
+def test_a_report_has_every_figure(study):
+    study.run("--report", "report.html")
+    report = (study.folder / "report.html").read_text()
+    for figure in ("coverage", "covariance", "data", "hovmoller", "optimisation", "scores", "table", "trajectories"):
+        assert f"figures/{figure}.svg" in report
+    assert "table.csv" in report
+
+
+def test_killed_runs_end_like_undisturbed_ones(fresh, finished):
+    # First a rule alone is killed, then Snakemake with all its jobs, twice.
+    process = fresh.start()
+    _kill_first(fresh, "posterity train")
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode != 0, printed
+    assert "Error in rule train" in printed
+    for seconds in (4.0, 9.0):
+        process = fresh.start("--rerun-triggers", "mtime", "code", "params", "input")
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    fresh.run()
+
+    compared = 0
+    for path in sorted(finished.results.rglob("*.nc")):
+        ours = fresh.results / path.relative_to(finished.results)
+        with xr.open_dataset(path, decode_times=False) as one, xr.open_dataset(ours, decode_times=False) as other:
+            # Seconds are what a run took, not what it found.
+            xr.testing.assert_identical(
+                one.drop_vars("info_seconds", errors="ignore").drop_attrs(),
+                other.drop_vars("info_seconds", errors="ignore").drop_attrs(),
+            )
+        compared += 1
+    assert compared > 15
+    weights = Path("models/npe/weights.safetensors")
+    assert (fresh.results / weights).read_bytes() == (finished.results / weights).read_bytes()
+    assert not [path for path in fresh.results.rglob("*.partial")]
+
+
+def test_a_mistake_in_the_experiment_stops_before_any_job(study):
+    study.edit("config/experiments/tiny.yaml", "samples: 20", "sampels: 20")
+    process = study.start()
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "unknown key 'sampels'; did you mean 'samples'?" in printed
+    assert "tiny.yaml" in printed
+
+
+def _kill_first(study, words: str) -> None:
+    """Kills the first process of a study whose command line has some words."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                folder = (entry / "cwd").resolve()
+            except OSError:
+                continue
+            if words in command and folder == study.folder and "-m posterity" in command and "/bin/" not in command.split()[1]:
+                os.kill(int(entry.name), signal.SIGKILL)
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"no process ran '{words}'")
