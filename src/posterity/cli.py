@@ -32,8 +32,8 @@ Samples = Annotated[int | None, typer.Option(help="Draws per case; the experimen
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU if there is one.")]
 Files = Annotated[list[Path], typer.Option(metavar="FILES", help="One file or several.", show_default=False)]
 
-#: The options that take several files, as shells expand them: ``--train shards/*.nc``.
-SEVERAL = ("--train", "--valid", "--metrics", "--posterior")
+#: The options of each verb that take several files, as shells expand them: ``--train shards/*.nc``.
+SEVERAL = {"train": ("--train", "--valid"), "aggregate": ("--metrics",), "plot": ("--posterior",)}
 
 
 @app.callback(invoke_without_command=True)
@@ -44,7 +44,7 @@ def _start(
     if version:
         typer.echo(__version__)
         raise typer.Exit
-    handler = RichHandler(console=Console(stderr=True), show_path=False, omit_repeated_times=False)
+    handler: logging.Handler = RichHandler(console=Console(stderr=True), show_path=False, omit_repeated_times=False)
     if not sys.stderr.isatty():
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
@@ -222,11 +222,12 @@ def _with(experiment: str, method: str) -> config.Experiment:
 def repeated(arguments: Sequence[str]) -> list[str]:
     """Repeats an option of files for each of its values: ``--train a b`` becomes ``--train a --train b``."""
     expanded: list[str] = []
+    verb = next((argument for argument in arguments if not argument.startswith("-")), "")
     option = ""
     for argument in arguments:
         if argument.startswith("-"):
             option = argument
-        elif option in SEVERAL and expanded[-1] != option:
+        elif option in SEVERAL.get(verb, ()) and expanded[-1] != option:
             expanded.append(option)
         expanded.append(argument)
     return expanded

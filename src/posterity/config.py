@@ -1,7 +1,10 @@
 """Experiment files: their models, defaults and checks. Imports no torch: every cluster job parses them again."""
 
+import json
+import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -67,8 +70,8 @@ def _pair(value: Any) -> Any:
 def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
     """Standard deviations are positive, and intervals in order."""
     low, high = interval
-    if not 0 < low <= high:
-        raise ValueError(f"needs 0 < low <= high, not [{low:g}, {high:g}]")
+    if not 0 < low <= high < inf:
+        raise ValueError(f"needs 0 < low <= high, both finite, not [{low:g}, {high:g}]")
     return interval
 
 
@@ -245,9 +248,13 @@ def load(experiment: str | Path) -> Experiment:
             the file, the key and the remedy.
     """
     path = locate(experiment)
-    tree = {**_tree(path), "name": path.stem}
+    tree = _tree(path)
+    if not path.stem.replace("-", "").replace("_", "").isalnum():
+        raise ConfigError(f"{path}: rename it: names of experiments are made of letters, digits, '-' and '_'")
+    if "name" in tree:
+        raise ConfigError(f"{path}: name: an experiment is named by its file; remove the key")
     try:
-        return Experiment.model_validate(tree)
+        return Experiment.model_validate({**tree, "name": path.stem})
     except ValidationError as error:
         raise ConfigError("\n".join(f"{path}: {_line(problem)}" for problem in error.errors())) from None
 
@@ -255,15 +262,16 @@ def load(experiment: str | Path) -> Experiment:
 def locate(experiment: str | Path) -> Path:
     """The path of an experiment given by path or by name."""
     path = Path(experiment)
-    if path.suffix in (".yaml", ".yml") and path.is_file():
-        return path
-    named = EXPERIMENTS / f"{experiment}.yaml"
-    if named.is_file():
-        return named
-    known = [file.stem for file in sorted(EXPERIMENTS.glob("*.yaml"))]
-    raise ConfigError(
-        f"there is no experiment '{experiment}' ({named} does not exist){nearest(str(experiment), known)}"
-    )
+    if path.suffix not in (".yaml", ".yml"):
+        path = EXPERIMENTS / f"{experiment}.yaml"
+    if not path.is_file():
+        raise ConfigError(f"there is no experiment '{experiment}' ({path} does not exist){_alternatives(path)}")
+    return path
+
+
+def _alternatives(path: Path) -> str:
+    """A hint at the experiments beside a missing one."""
+    return nearest(path.stem, [file.stem for file in path.parent.glob("*.yaml")])
 
 
 def _tree(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -272,15 +280,17 @@ def _tree(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(f"{path}: extends itself, by way of {', '.join(map(str, below))}")
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not YAML: {error}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: must be a mapping of keys such as 'system' and 'methods'")
     if tree.get("extends") is None:
         return tree
-    parent = path.parent / f"{Path(str(tree['extends'])).stem}.yaml"
+    parent = path.parent / f"{str(tree['extends']).removesuffix('.yaml')}.yaml"
     if not parent.is_file():
-        raise ConfigError(f"{path}: extends: there is no file {parent}")
+        raise ConfigError(f"{path}: extends: there is no file {parent}{_alternatives(parent)}")
     return _merge(_tree(parent, (*below, path)), tree)
 
 
@@ -299,7 +309,7 @@ def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a key that is written twice is an error."""
+    """YAML in which a key that is written twice is an error, and 1e-3 is a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key) for key, _ in node.value]
@@ -307,6 +317,10 @@ class _Loader(yaml.SafeLoader):
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"key '{key}' stands twice", node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 takes an exponent without a decimal point for text.
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
 
 
 def _targets(group: str, component: Component) -> Iterator[str]:
@@ -344,11 +358,13 @@ def _check_value(annotation: str, value: Any, where: str) -> None:
     """Checks a value against an annotation made of plain types; a type beyond them is left to the constructor."""
     known = [part.strip() for part in annotation.split("|") if part.strip().split("[")[0] in {*TYPES, "None"}]
     try:
-        adapter = TypeAdapter(typing.Union[tuple(eval(part, {"__builtins__": {}}, TYPES) for part in known)])  # noqa: UP007
+        union: Any = typing.Union[tuple(eval(part, {"__builtins__": {}}, TYPES) for part in known)]  # noqa: UP007
+        adapter: TypeAdapter[Any] = TypeAdapter(union)
     except (NameError, TypeError, SyntaxError):
         return
     try:
-        adapter.validate_python(value)
+        # As JSON, for a strict check that takes lists for tuples, yet neither text nor booleans for numbers.
+        adapter.validate_json(json.dumps(value, default=str), strict=True)
     except ValidationError as error:
         raise ValueError(f"{where}: {error.errors()[0]['msg']} ({annotation}), not {value!r}") from None
 

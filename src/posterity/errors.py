@@ -19,5 +19,7 @@ class DataError(PosterityError):
 def nearest(name: str, names: Iterable[str]) -> str:
     """A hint for a misspelt name, to append to a message: ``; did you mean 'window'?`` or the list of names."""
     names = sorted(names)
+    if not names:
+        return "; there are none"
     close = difflib.get_close_matches(name, names, n=1)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(names)}"

@@ -71,21 +71,40 @@ def parameters(target: str) -> tuple[Parameter, ...]:
         ConfigError: If there is no such module, class or function.
     """
     module, _, name = target.partition(":")
-    path = _file(_defining(module, name))
-    for node in _tree(path).body:
+    module = _defining(module, name)
+    for node in _tree(_file(module)).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
-            return tuple(_fields(node))
+            return _constructor(module, node)
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return tuple(_arguments(node, first=0))
-    raise ConfigError(f"{target}: there is no '{name}' in {path}")
+    raise ConfigError(f"{target}: there is no '{name}' in {_file(module)}")
+
+
+def _constructor(module: str, node: ast.ClassDef) -> tuple[Parameter, ...]:
+    """The arguments of a class's ``__init__``, or the fields of a dataclass; what it inherits comes first."""
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            return tuple(_arguments(item, first=1))
+    found: dict[str, Parameter] = {}
+    for base in reversed(node.bases):
+        if isinstance(base, ast.Name):
+            found |= {parameter.name: parameter for parameter in _inherited(module, base.id)}
+    if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+        found |= {parameter.name: parameter for parameter in _fields(node)}
+    return tuple(found.values())
+
+
+def _inherited(module: str, base: str) -> tuple[Parameter, ...]:
+    """The parameters of a base class, under the name that a module knows it by; none if its source is not found."""
+    source, name = _imported(module, base) or (module, base)
+    try:
+        return parameters(f"{source}:{name}")
+    except ConfigError:
+        return ()
 
 
 def _fields(node: ast.ClassDef) -> Iterator[Parameter]:
-    """The arguments of ``__init__`` if the class defines one, else its annotated fields."""
-    for item in node.body:
-        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            yield from _arguments(item, first=1)
-            return
+    """The annotated fields of a class."""
     for item in node.body:
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
             annotation = ast.unparse(item.annotation)
@@ -109,20 +128,34 @@ def _parameter(argument: ast.arg, required: bool) -> Parameter:
 
 
 def _imports(module: str) -> Iterator[str]:
-    """The modules of the same top-level package that a module imports, wherever the statement stands."""
-    path = _file(module)
-    root = module.partition(".")[0]
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(_tree(path)):
+    """The modules of this or its own top-level package that a module imports, wherever the statement stands."""
+    roots = {module.partition(".")[0], __name__.partition(".")[0]}
+    for node in ast.walk(_tree(_file(module))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] == root)
+            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] in roots)
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*parents, base] if base else parents)
-            if base.partition(".")[0] == root:
-                yield from (_defining(base, alias.name) for alias in node.names)
+            source = _source(module, node)
+            if source.partition(".")[0] in roots:
+                yield from (_defining(source, alias.name) for alias in node.names)
+
+
+def _source(module: str, node: ast.ImportFrom) -> str:
+    """The module that a ``from`` statement of another module names."""
+    if not node.level:
+        return node.module or ""
+    package = module if _file(module).name == "__init__.py" else module.rpartition(".")[0]
+    parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+    return ".".join([*parents, node.module] if node.module else parents)
+
+
+def _imported(module: str, name: str) -> tuple[str, str] | None:
+    """Where a module imports a name from, and what it is called there; None if it does not."""
+    for node in _tree(_file(module)).body:
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return _source(module, node), alias.name
+    return None
 
 
 @cache
@@ -135,12 +168,8 @@ def _defining(module: str, name: str) -> str:
         return module
     if (path.parent / f"{name}.py").is_file() or (path.parent / name / "__init__.py").is_file():
         return f"{module}.{name}"
-    for node in _tree(path).body:
-        if isinstance(node, ast.ImportFrom) and name in (alias.asname or alias.name for alias in node.names):
-            base = ".".join(module.split(".")[: len(module.split(".")) - max(node.level - 1, 0)])
-            inner = f"{base}.{node.module}" if node.level and node.module else (node.module or base)
-            return _defining(inner, name)
-    return module
+    origin = _imported(module, name)
+    return _defining(*origin) if origin else module
 
 
 @cache
@@ -151,13 +180,15 @@ def _file(module: str) -> Path:
         spec = find_spec(root)
     except (ImportError, ValueError):
         spec = None
-    if spec is None or spec.origin is None:
+    if spec is None:
         raise ConfigError(f"there is no module '{module}'; is the package '{root}' installed?")
-    path = Path(spec.origin) if not rest else Path(spec.origin).parent.joinpath(*rest)
-    for candidate in (path, path.with_suffix(".py"), path / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    raise ConfigError(f"there is no module '{module}' in {Path(spec.origin).parent}")
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    candidates = [folder.joinpath(*rest) for folder in folders] if rest else [Path(spec.origin or root)]
+    for path in candidates:
+        for candidate in (path, path.with_suffix(".py"), path / "__init__.py"):
+            if candidate.is_file():
+                return candidate
+    raise ConfigError(f"there is no module '{module}' in {', '.join(map(str, folders)) or spec.origin}")
 
 
 @cache

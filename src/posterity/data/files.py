@@ -1,9 +1,12 @@
 """Reading and writing NetCDF: lazy, checked, and never half-written."""
 
 import contextlib
+import glob
 import os
+import platform
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
+from time import time
 
 import dask
 import numpy as np
@@ -16,6 +19,9 @@ from .schema import check
 #: Numbers in a piece of a variable on disk, and in one that is read at once: 4 and 16 MiB in single precision.
 PIECE, CHUNK = 2**20, 2**22
 
+#: The machine's name in those of partial files, and the seconds after which those of other machines are given up.
+HOST, ABANDONED = platform.node().partition(".")[0], 86400.0
+
 #: Pieces computed at once while a file is written. HDF5 reads one at a time: more threads than this only add memory.
 THREADS = min(8, CPU_COUNT)
 
@@ -24,7 +30,8 @@ THREADS = min(8, CPU_COUNT)
 def atomic(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside the target, and renames it into place when the block ends well.
 
-    A reader, or the next run after a kill, sees the whole file or none.
+    A reader, or the next run after a kill, sees the whole file or none. Partial files of the target that killed
+    processes have left are removed.
 
     Args:
         path: The target, a file or a folder that does not exist yet.
@@ -36,9 +43,12 @@ def atomic(path: Path) -> Iterator[Path]:
         DataError: If the folder cannot be written, or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(f".{path.name}.{HOST}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for partial in path.parent.glob(f".{glob.escape(path.name)}.*.*.partial"):
+            if _abandoned(partial):
+                partial.unlink(missing_ok=True)
         yield temporary
         temporary.replace(path)
     except OSError as error:
@@ -49,6 +59,20 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         if temporary.is_file():
             temporary.unlink(missing_ok=True)
+
+
+def _abandoned(partial: Path) -> bool:
+    """Whether the process that was writing a partial file was killed; on other machines only its age can tell."""
+    host, pid = partial.name.split(".")[-3:-1]
+    if host != HOST:
+        return time() - partial.stat().st_mtime > ABANDONED
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
 
 
 def write(dataset: xr.Dataset, path: Path, kind: str) -> None:
@@ -124,6 +148,27 @@ def read_many(paths: Sequence[Path], kind: str) -> xr.Dataset:
     return xr.concat(parts, dim="case", data_vars="minimal", coords="minimal", compat="override", join="outer")
 
 
+def load_many(paths: Sequence[Path], kind: str) -> xr.Dataset:
+    """Loads the shards of a split as one dataset along ``case``, and names the one that is damaged.
+
+    Args:
+        paths: The files, in order.
+        kind: The kind of file in the schema.
+
+    Returns:
+        The dataset, in memory.
+
+    Raises:
+        DataError: If a file cannot be read, or another one is of another size.
+    """
+    parts = [load(read(path, kind), path) for path in paths]
+    for path, part in zip(paths, parts, strict=True):
+        for name, size in parts[0].sizes.items():
+            if name != "case" and part.sizes.get(name) != size:
+                raise DataError(f"{path}: has {part.sizes.get(name, 'no')} along '{name}', but {paths[0]} has {size}")
+    return xr.concat(parts, dim="case", data_vars="minimal", coords="minimal", compat="override", join="override")
+
+
 def _encoding(dataset: xr.Dataset) -> dict[Hashable, dict]:
     """Single precision, fast compression, and pieces as :func:`_piece` cuts them."""
     encoding = {}
@@ -131,6 +176,10 @@ def _encoding(dataset: xr.Dataset) -> dict[Hashable, dict]:
         settings: dict = {}
         if variable.dtype == np.float64 and name not in dataset.coords:
             settings["dtype"] = "float32"
+        if variable.dtype.kind in "OUT":
+            # Strings of variable length crash the netCDF library when a file is opened that is open already:
+            # https://github.com/Unidata/netcdf4-python/issues/1444
+            settings["dtype"] = "S1"
         if variable.ndim and variable.size > 1024:
             settings |= {"zlib": False, "compression": "zstd", "complevel": 1}
             settings["chunksizes"] = tuple(_piece(variable, PIECE).values())

@@ -40,22 +40,28 @@ def twin_dataset(twin: Twin, problem: Problem, first_case: int = 0, observations
     return xr.Dataset(variables, _coordinates(problem, cases))
 
 
-def states(dataset: xr.Dataset, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
+def states(
+    dataset: xr.Dataset, problem: Problem, source: str, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor, Tensor]:
     """Reads states back, with the backgrounds that they were drawn with.
 
     Args:
         dataset: A ``states`` dataset, or a twin with truth.
+        problem: The problem.
+        source: The file's name, for messages.
         device: Where the tensors go.
 
     Returns:
-        The states, with shape ``(case, time, *shape)``; the backgrounds and their standard deviations, with shape
-        ``(case, *shape)``, NaN if there are none.
+        The states, with shape ``(case, window + forecast, *shape)``; the backgrounds and their standard deviations,
+        with shape ``(case, *shape)``, NaN if there are none.
+
+    Raises:
+        DataError: If there are no states, or sizes or backgrounds do not fit the problem.
     """
-    x = _tensor(dataset["state"], device)
-    if "background" not in dataset:
-        nothing = torch.full_like(x[:, 0], torch.nan)
-        return x, nothing, nothing
-    return x, _tensor(dataset["background"], device), _tensor(dataset["background_std"], device)
+    if "state" not in dataset:
+        raise DataError(f"{source}: variable 'state' is missing; estimators are trained and chosen by true states")
+    x = _sized(dataset, "state", (problem.steps, *problem.shape), source, device)
+    return x, *_background(dataset, problem, source, device)
 
 
 def window_of(dataset: xr.Dataset, problem: Problem, source: str, device: torch.device | str = "cpu") -> Window:
@@ -85,26 +91,14 @@ def window_of(dataset: xr.Dataset, problem: Problem, source: str, device: torch.
     y, std = y[:, : problem.window], std[:, : problem.window]
     if y.isinf().any():
         raise DataError(f"{source}: 'observation' has infinite entries; mark missing ones as NaN")
-    if (wrong := ~y.isnan() & ~(std > 0)).any():
+    if (wrong := ~y.isnan() & ~((std > 0) & std.isfinite())).any():
         raise DataError(
-            f"{source}: 'observation_std' must be positive wherever there is an observation; it is not at "
+            f"{source}: 'observation_std' must be positive and finite wherever there is an observation; it is not at "
             f"{int(wrong.sum())} entries, first at {_place(wrong)}"
         )
     # Where nothing is observed the standard deviation means nothing: any positive number does.
-    std = torch.where(y.isnan() & ~(std > 0), 1.0, std)
-    if "background" in dataset:
-        background = _sized(dataset, "background", problem.shape, source, device)
-        if "background_std" not in dataset:
-            raise DataError(f"{source}: has 'background' without 'background_std'")
-        background_std = _sized(dataset, "background_std", problem.shape, source, device)
-        if not background.isfinite().all():
-            raise DataError(f"{source}: 'background' is not finite at {_place(~background.isfinite())}")
-        if not (background_std > 0).all():
-            raise DataError(f"{source}: 'background_std' is not positive at {_place(~(background_std > 0))}")
-    elif problem.background_std is not None:
-        raise DataError(f"{source}: variable 'background' is missing; the experiment's prior is a background")
-    else:
-        background = background_std = torch.full((len(y), *problem.shape), torch.nan, device=device)
+    std = torch.where(y.isnan() & ~((std > 0) & std.isfinite()), 1.0, std)
+    background, background_std = _background(dataset, problem, source, device)
     return Window(y, std, background, background_std, torch.zeros(len(y), device=device))
 
 
@@ -145,6 +139,26 @@ def _coordinates(problem: Problem, cases: np.ndarray, steps: range | None = None
         "channel": ("channel", list(problem.system.channels)),
         **axes,
     }
+
+
+def _background(
+    dataset: xr.Dataset, problem: Problem, source: str, device: torch.device | str
+) -> tuple[Tensor, Tensor]:
+    """Reads backgrounds and their standard deviations; NaN if neither file nor problem has them."""
+    if "background" not in dataset:
+        if problem.background_std is not None:
+            raise DataError(f"{source}: variable 'background' is missing; the experiment's prior is a background")
+        nothing = torch.full((dataset.sizes["case"], *problem.shape), torch.nan, device=device)
+        return nothing, nothing
+    if "background_std" not in dataset:
+        raise DataError(f"{source}: has 'background' without 'background_std'")
+    background = _sized(dataset, "background", problem.shape, source, device)
+    std = _sized(dataset, "background_std", problem.shape, source, device)
+    if not background.isfinite().all():
+        raise DataError(f"{source}: 'background' is not finite at {_place(~background.isfinite())}")
+    if (wrong := ~((std > 0) & std.isfinite())).any():
+        raise DataError(f"{source}: 'background_std' must be positive and finite; it is not at {_place(wrong)}")
+    return background, std
 
 
 def _sized(dataset: xr.Dataset, name: str, shape: tuple[int, ...], source: str, device: torch.device | str) -> Tensor:

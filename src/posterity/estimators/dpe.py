@@ -63,5 +63,5 @@ def systematic(weight: Tensor, samples: int) -> Tensor:
     offset = torch.rand(weight.shape[1], 1).to(weight)
     position = (offset + torch.arange(samples).to(weight)) / samples
     cumulated = weight.mT.cumsum(dim=-1).contiguous()
-    index = torch.searchsorted(cumulated, position).clamp(max=len(weight) - 1)
+    index = torch.searchsorted(cumulated, position, right=True).clamp(max=len(weight) - 1)
     return index[:, torch.randperm(samples, device=index.device)].mT

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
+from math import isfinite
 from time import perf_counter
 from typing import Any
 
@@ -92,6 +93,8 @@ class Training:
             start = perf_counter()
             loss = self._epoch(problem, train)
             valid_loss = self.validate(valid)
+            if not isfinite(valid_loss):
+                raise TrainingError(f"the validation loss is {valid_loss} at epoch {self.epoch + 1}; {self._remedy()}")
             self.epoch += 1
             if valid_loss < self.best_loss:
                 self.best_loss, self.best_epoch = valid_loss, self.epoch
@@ -100,7 +103,7 @@ class Training:
                 "epoch": self.epoch,
                 "train_loss": loss,
                 "valid_loss": valid_loss,
-                "learning_rate": self.schedule.get_last_lr()[0],
+                "learning_rate": float(self.schedule.get_last_lr()[0]),
                 "seconds": perf_counter() - start,
             }
 
@@ -113,8 +116,7 @@ class Training:
             loss = self.estimator.loss(train.observe(problem, cases))
             if not loss.isfinite():
                 raise TrainingError(
-                    f"the loss is {loss.item()} at epoch {self.epoch + 1}, step {step + 1}; try a smaller "
-                    f"learning_rate (now {self.learning_rate:g}) or clip (now {self.clip:g})"
+                    f"the loss is {loss.item()} at epoch {self.epoch + 1}, step {step + 1}; {self._remedy()}"
                 )
             self.optimizer.zero_grad()
             loss.backward()
@@ -123,6 +125,10 @@ class Training:
             total += loss.detach() * len(cases)
         self.schedule.step()
         return (total / len(train.x)).item()
+
+    def _remedy(self) -> str:
+        """What to try when a loss is not finite."""
+        return f"try a smaller learning_rate (now {self.learning_rate:g}) or clip (now {self.clip:g})"
 
     @torch.no_grad()
     def validate(self, valid: Twin) -> float:

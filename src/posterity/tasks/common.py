@@ -94,9 +94,13 @@ def on_device(device: str) -> Iterator[torch.device]:
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError("device: torch sees no GPU; use --device cpu, or install a torch built for CUDA")
-    with torch.device(device) as chosen:
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise ConfigError(f"--device: must be cpu, cuda or auto, not '{device}'") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device: torch sees no GPU; use --device cpu, or install a torch built for CUDA")
+    with chosen:
         yield chosen
 
 

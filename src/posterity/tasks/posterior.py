@@ -49,7 +49,7 @@ def draw(
     if blind.any():
         which = ", ".join(str(cases[i]) for i in blind.nonzero().flatten().tolist()[:10])
         log.warning("%s: case %s has no observation at all; its posterior is the prior", twin, which)
-    seed = seed_everything(experiment, "posterior", name, int(cases[0]))
+    seed = seed_everything(experiment, "posterior", name, cases[0])
 
     start = perf_counter()
     try:
@@ -65,7 +65,11 @@ def draw(
         log.warning("%s: %d of %d draws failed and were replaced", name, int(failed.sum()), samples * len(failed))
 
     result = ensemble_dataset(ensemble, problem, cases, log_likelihood(problem, window, ensemble))
-    cost = {"wall_seconds": seconds, "peak_memory_mib": peak_memory(device), "device": device_name(device)}
+    cost: dict[str, str | float] = {
+        "wall_seconds": seconds,
+        "peak_memory_mib": peak_memory(device),
+        "device": device_name(device),
+    }
     result.attrs = provenance(experiment, seed, experiment.drawn_on(name), name, **cost)
     write(result, output, "posterior")
     log.info("%s: %d draws of %d cases in %.1f s", output, samples, len(window.start), seconds)

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..config import Experiment
 from ..errors import ConfigError, DataError
+from ..estimators import Estimator
 from .common import build_method, build_problem, on_device
 from .posterior import draw
 from .train import WEIGHTS, description
@@ -40,11 +42,11 @@ def sample(
     if experiment.methods[method].training is None:
         raise ConfigError(f"--method: '{method}' is not trained: use `posterity assimilate`")
     saved = description(weights)
-    if saved["configuration"] != json.dumps(experiment.trained_on(method)):
+    if saved.get("configuration") != json.dumps(experiment.trained_on(method)):
         raise ConfigError(f"{weights}: was trained for another problem or with other options; train '{method}' again")
     with on_device(device) as chosen:
         problem = build_problem(experiment)
-        estimator = build_method(experiment, method, problem)
+        estimator = cast(Estimator, build_method(experiment, method, problem))
         try:
             estimator.load_state_dict(load_file(weights / WEIGHTS, device=str(chosen)))
         except (OSError, SafetensorError, RuntimeError) as error:

@@ -7,17 +7,18 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from rich.progress import track
 from safetensors.torch import save_file
 
-from .. import catalog, sources
+from .. import sources
 from ..config import Experiment
-from ..data import atomic, load, read_many
+from ..data import atomic, load_many
 from ..data.tensors import states, window_of
 from ..errors import ConfigError, DataError, PosterityError
-from ..estimators import States, Training, TrainingError
+from ..estimators import Estimator, States, Training, TrainingError
 from ..problems import Twin
 from .common import build_method, build_problem, commit, device_name, log, on_device, peak_memory, seed_everything
 
@@ -54,17 +55,17 @@ def train(
     if settings is None:
         raise ConfigError(f"--method: '{method}' is not trained: use `posterity assimilate`")
     configuration = json.dumps(experiment.trained_on(method))
-    target = catalog.target("method", experiment.methods[method].kind)
-    checkpoint = _checkpoint(output, [configuration, sources.digest([__name__, target])], [*train, *valid])
+    code = sources.digest([__name__, *experiment.problem_code(), *experiment.method_code(method)])
+    checkpoint = _checkpoint(output, [configuration, code], [*train, *valid])
 
     with on_device(device) as chosen:
         problem = build_problem(experiment)
         seed = seed_everything(experiment, "train", method)
-        estimator = build_method(experiment, method, problem).to(chosen)
+        estimator = cast(Estimator, build_method(experiment, method, problem)).to(chosen)
         training = Training(estimator, **settings.model_dump())
-        data = States(*states(load(read_many(train, "states"), train[0]), chosen))
-        dataset = load(read_many(valid, "twin"), valid[0])
-        x, *_ = states(dataset, chosen)
+        data = States(*states(load_many(train, "states"), problem, str(train[0]), chosen))
+        dataset = load_many(valid, "twin")
+        x, *_ = states(dataset, problem, str(valid[0]), chosen)
         window = window_of(dataset, problem, str(valid[0]), chosen)
         draws = Twin(x, x.new_zeros(len(x), 0), window)
         history = _resume(training, checkpoint)
