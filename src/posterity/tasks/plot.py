@@ -1,7 +1,9 @@
 """Draws a figure."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from .. import catalog
-from ..data import atomic, load, read, read_many
+from ..data import atomic, load, read
 from ..errors import PosterityError
 from ..figures import style
 from ..metrics import summarize
@@ -43,7 +45,8 @@ def plot(
         figure: Its name in the catalogue.
         twin: The ``twin`` file.
         metrics: The aggregated ``metrics`` file.
-        posteriors: The ``posterior`` files, in the order of the experiment; several of one method are joined.
+        posteriors: The ``posterior`` files, in the order of the experiment; a method may have
+            several, for different cases.
         output: The target; its suffix is replaced by ``.svg`` and ``.png``.
         window: The number of assimilated states.
         case: The place of the drawn case in the twin file.
@@ -57,6 +60,7 @@ def plot(
     """
     names = labels or {}
 
+    @cache
     def one_case() -> xr.Dataset:
         """The twin's case."""
         return _twin(Path(twin), case)
@@ -84,6 +88,20 @@ def save(figure: Figure, output: Path) -> None:
     for suffix, metadata in FORMATS.items():
         with style.context(), atomic(output.with_suffix(f".{suffix}")) as temporary:
             figure.savefig(temporary, format=suffix, metadata=metadata)
+            if suffix == "svg":
+                temporary.write_text(_renumbered(temporary.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _renumbered(svg: str) -> str:
+    """Numbers the names of clip paths, hatches and markers: matplotlib derives some from addresses in memory."""
+    numbers: dict[str, str] = {}
+
+    def renamed(found: re.Match[str]) -> str:
+        """The definition or the use of a name."""
+        before, name = found.groups()
+        return before + numbers.setdefault(name, f"{name[0]}{len(numbers)}")
+
+    return re.sub(r'(id="|#)([a-z][0-9a-f]{10})(?=["\)])', renamed, svg)
 
 
 def _twin(path: Path, case: int) -> xr.Dataset:
@@ -103,22 +121,27 @@ def _metrics(path: Path, labels: Mapping[str, str]) -> xr.Dataset:
 
 
 def _posteriors(paths: Sequence[Path], case: int, labels: Mapping[str, str]) -> list[xr.Dataset]:
-    """One case of the draws of each method, lazily; files of one method are joined."""
-    files: dict[str, list[Path]] = {}
+    """One case of the draws of each method, lazily, from the one of its files that has it."""
+    methods: dict[str, xr.Dataset | None] = {}
     for path in paths:
-        method = str(read(path, "posterior").attrs.get("method", Path(path).stem))
-        files.setdefault(method, []).append(path)
-    found = []
-    for method, parts in files.items():
-        dataset = read_many(parts, "posterior")
-        try:
-            chosen = dataset[["state"]].sel(case=case)
-        except (KeyError, IndexError):
-            raise PosterityError(
-                f"{parts[0]}: the draws of '{method}' lack case {case}; change 'figures.case'"
-            ) from None
-        found.append(chosen.assign_attrs(method=labels.get(method, method)))
+        dataset = read(path, "posterior")
+        method = str(dataset.attrs.get("method", Path(path).stem))
+        methods[method] = methods.get(method) or _chosen(dataset, case)
+    found = [draws.assign_attrs(method=labels.get(name, name)) for name, draws in methods.items() if draws]
+    if len(found) < len(methods):
+        missing = ", ".join(name for name, draws in methods.items() if not draws)
+        raise PosterityError(
+            f"there are no draws of {missing} for case {case}; name the file that has them, or change 'figures.case'"
+        )
     return found
+
+
+def _chosen(posterior: xr.Dataset, case: int) -> xr.Dataset | None:
+    """The draws of one case; None if the file does not have it."""
+    try:
+        return posterior[["state"]].sel(case=case)
+    except (KeyError, IndexError):
+        return None
 
 
 def _observes_state(twin: xr.Dataset) -> bool:

@@ -1,0 +1,178 @@
+"""The task that reads files, draws one figure and writes it twice."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib import image
+from matplotlib.figure import Figure
+
+from posterity import catalog
+from posterity.data import write
+from posterity.errors import ConfigError, PosterityError
+from posterity.metrics import evaluate
+from posterity.tasks.aggregate import aggregate
+from posterity.tasks.plot import plot
+
+CASES, SAMPLES, TIMES, SITES, WINDOW = 3, 20, 6, 5, 4
+METHODS = {"sharp": 0.3, "blunt": 1.0}
+Plot = Callable[..., None]
+
+
+def coordinates(cases: np.ndarray) -> dict:
+    """Coordinates of a ring of sites; case numbers do not start at zero."""
+    return {
+        "case": cases,
+        "time": ("time", 0.1 * np.arange(TIMES), {"units": "model time units"}),
+        "channel": ["x"],
+        "x": np.arange(SITES),
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of a made-up study: a twin, two methods (one of them in two chunks of cases), and their metrics."""
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("study")
+    cases, event = np.arange(10, 10 + CASES), ("time", "channel", "x")
+    truth = rng.standard_normal((CASES, TIMES, 1, SITES)).cumsum(axis=1)
+    observation = truth + 0.5 * rng.standard_normal(truth.shape)
+    observation[:, WINDOW:] = np.nan
+    units = {"units": "m"}
+    obs = ("case", "time", "obs_channel", "obs_x")
+    twin = xr.Dataset(
+        {
+            "state": (("case", *event), truth, units),
+            "background": (("case", "channel", "x"), truth[:, 0] + 1, units),
+            "background_std": (("case", "channel", "x"), np.ones_like(truth[:, 0]), units),
+            "observation": (obs, observation, units),
+            "observation_std": (obs, np.full_like(truth, 0.5), units),
+        },
+        coordinates(cases),
+        {"configuration": json.dumps({"observation": {"operator": [{"kind": "identity", "options": {}}]}})},
+    )
+    write(twin, folder / "twin.nc", "twin")
+    files = []
+    for method, std in METHODS.items():
+        draws = truth[:, None] + std * rng.standard_normal((CASES, SAMPLES, TIMES, 1, SITES))
+        posterior = xr.Dataset(
+            {
+                "state": (("case", "sample", *event), draws, units),
+                "log_likelihood": (("case", "sample"), rng.standard_normal((CASES, SAMPLES)), {"units": "nat"}),
+                "info_objective": (("case", "iteration"), np.tile([9.0, 3.0, 2.0], (CASES, 1))),
+                "info_seconds": ("case", np.ones(CASES)),
+            },
+            coordinates(cases),
+            {"method": method},
+        )
+        for chunk in (slice(0, 2), slice(2, None)):
+            part = posterior.isel(case=chunk)
+            write(part, folder / f"{method}-{chunk.start}.nc", "posterior")
+            files.append(folder / f"metrics-{method}-{chunk.start}.nc")
+            write(evaluate(twin.isel(case=chunk), part).assign_attrs(method=method), files[-1], "metrics")
+    aggregate(files, folder / "metrics.nc", folder / "metrics.csv", WINDOW)
+    return folder
+
+
+@pytest.fixture
+def draw(folder: Path, tmp_path: Path) -> Plot:
+    """Draws a figure of the study into ``figure.svg`` and ``figure.png`` of the test's own folder."""
+    posteriors = [folder / f"{method}-{start}.nc" for method in METHODS for start in (0, 2)]
+    inputs = {"twin": folder / "twin.nc", "metrics": folder / "metrics.nc", "posteriors": posteriors}
+    return partial(plot, **inputs, output=tmp_path / "figure.svg", window=WINDOW)
+
+
+@pytest.mark.parametrize("name", sorted(catalog.CATALOG["figure"]))
+def test_every_figure_is_written_twice_and_again_to_the_byte(draw, tmp_path, name):
+    draw(name)
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(first) == {"figure.svg", "figure.png"}
+    with mpl.rc_context({"font.size": 15, "svg.fonttype": "none", "savefig.dpi": 50}):
+        draw(name)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
+
+
+def test_files_hold_paths_and_no_date(draw, tmp_path):
+    draw("scores")
+    drawing = (tmp_path / "figure.svg").read_text()
+    root = ElementTree.fromstring(drawing)
+    assert not list(root.iter("{http://www.w3.org/2000/svg}text"))
+    assert "<dc:date>" not in drawing
+    assert image.imread(tmp_path / "figure.png").shape[1] == round(6.9 * 300)
+
+
+def test_only_what_a_figure_shows_is_read(draw, tmp_path):
+    nowhere = tmp_path / "nowhere.nc"
+    draw("scores", twin=nowhere, posteriors=[nowhere])
+    draw("table", twin=nowhere, posteriors=[nowhere])
+    draw("covariance", metrics=nowhere)
+    with pytest.raises(PosterityError, match=r"nowhere\.nc: there is no such file"):
+        draw("scores", metrics=nowhere)
+
+
+@pytest.fixture
+def arguments(monkeypatch: pytest.MonkeyPatch) -> dict:
+    """What the task hands to a figure of trajectories."""
+    seen: dict = {}
+
+    def spy(twin, posteriors, window, observes_state, sites):
+        """Notes the arguments, and draws nothing."""
+        seen.update(twin=twin, posteriors=posteriors, window=window, observes_state=observes_state, sites=sites)
+        return Figure(figsize=(1, 1))
+
+    monkeypatch.setattr(catalog, "resolve", lambda group, name: spy)
+    return seen
+
+
+def test_one_case_is_chosen_by_its_place_and_found_by_its_number(draw, arguments, folder):
+    draw("trajectories", case=2, sites=[1])
+    assert arguments["twin"]["case"].item() == 12
+    assert arguments["sites"] == [1]
+    assert [posterior.attrs["method"] for posterior in arguments["posteriors"]] == list(METHODS)
+    for method, posterior in zip(METHODS, arguments["posteriors"], strict=True):
+        expected = xr.open_dataset(folder / f"{method}-2.nc")["state"].sel(case=12)
+        np.testing.assert_array_equal(posterior["state"], expected)
+
+
+def test_labels_replace_names(draw, arguments):
+    draw("trajectories", labels={"sharp": "Sharp as a knife"})
+    assert [posterior.attrs["method"] for posterior in arguments["posteriors"]] == ["Sharp as a knife", "blunt"]
+
+
+@pytest.mark.parametrize(
+    ("operators", "expected"),
+    [([], True), (["identity"], True), (["quadratic"], False), (["identity", "stations"], False), (None, False)],
+)
+def test_the_configuration_says_what_is_observed(draw, arguments, folder, tmp_path, operators, expected):
+    twin = xr.open_dataset(folder / "twin.nc").load()
+    kinds = None if operators is None else [{"kind": kind, "options": {}} for kind in operators]
+    twin.attrs = {} if kinds is None else {"configuration": json.dumps({"observation": {"operator": kinds}})}
+    own = tmp_path / "own.nc"
+    write(twin, own, "twin")
+    draw("trajectories", twin=own)
+    assert arguments["observes_state"] is expected
+    draw("trajectories", twin=own, observes_state=not expected)
+    assert arguments["observes_state"] is not expected
+
+
+def test_unknown_figures_and_cases_are_named(draw, folder):
+    with pytest.raises(ConfigError, match="unknown figure 'score'; did you mean 'scores'"):
+        draw("score")
+    with pytest.raises(PosterityError, match=r"has 3 cases, so there is no case 3.*figures\.case"):
+        draw("data", case=3)
+    with pytest.raises(PosterityError, match="no draws of sharp for case 12"):
+        draw("covariance", case=2, posteriors=[folder / "sharp-0.nc"])
+
+
+def test_a_failed_figure_leaves_the_last_one(draw, tmp_path):
+    draw("data")
+    before = (tmp_path / "figure.svg").read_bytes()
+    with pytest.raises(PosterityError):
+        draw("trajectories", sites=[SITES])
+    assert (tmp_path / "figure.svg").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 2
