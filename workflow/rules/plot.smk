@@ -26,7 +26,7 @@ rule plot:
     output:
         vector=report(
             "results/{experiment}/figures/{figure}.svg",
-            caption="../report/{figure}.rst",
+            caption="../report/figure.rst",
             category="{experiment}",
             labels={"figure": "{figure}", "format": "svg"},
         ),
