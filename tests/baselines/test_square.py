@@ -101,14 +101,14 @@ def test_failing_members_are_replaced_and_counted(method):
 
 def test_the_mode_does_not_depend_on_the_start(square):
     """Quasi-static minimisation from draws of the prior ends where it ends from the background."""
-    control = Control(square.problem, square.twin.window)
+    control = Control(square.problem, some(square.twin.window, 8))
     # Gauss-Newton converges linearly where residuals are large: a tight tolerance takes some of the cases long.
-    reference = levenberg_marquardt(control, torch.zeros(16, 16), iterations=200, tolerance=1e-10)
+    reference = levenberg_marquardt(control, torch.zeros(8, 16), iterations=100, tolerance=1e-8)
     assert reference.converged.all()
     std = torch.linalg.inv(reference.hessian).diagonal(dim1=-2, dim2=-1).sqrt()
-    for _ in range(2):
-        minimum = levenberg_marquardt(control, control.prior(1)[0], iterations=200, tolerance=1e-10)
-        torch.testing.assert_close(minimum.cost, reference.cost, rtol=1e-6, atol=0)
+    for start in control.prior(2):
+        minimum = levenberg_marquardt(control, start, iterations=100, tolerance=1e-8)
+        torch.testing.assert_close(minimum.cost, reference.cost, rtol=1e-5, atol=0)
         assert float(((minimum.u - reference.u) / std).abs().max()) < 1e-2
 
 

@@ -42,7 +42,7 @@ def levenberg_marquardt(
     Args:
         control: The control.
         u: Where to start, with shape ``(case, size)``.
-        iterations: The most iterations on the full window; each shorter one gets at most five.
+        iterations: The most iterations on the full window; each shorter one gets at most three.
         increment: The number of states by which the window grows.
         tolerance: A case has converged when its predicted decrease is below ``tolerance * (1 + cost)``.
 
@@ -58,7 +58,6 @@ def levenberg_marquardt(
     counts = torch.zeros(control.cases)
     trace = []
     converged = torch.zeros(control.cases, dtype=torch.bool)
-    model = None
     for states in [*range(increment, window, increment), window]:
         final = states == window
         model, reached = _linearize(control, u, states), torch.zeros_like(converged)
@@ -70,7 +69,7 @@ def levenberg_marquardt(
                 model = _linearize(control, u, states)
         trace.append(model.cost)
         damping, growth = torch.full_like(model.cost, 1e-3), torch.full_like(model.cost, 2.0)
-        for _ in range(iterations if final else 5):
+        for _ in range(iterations if final else 3):
             active = (~reached & model.cost.isfinite()).nonzero().squeeze(-1)
             if not len(active):
                 break
