@@ -1,0 +1,222 @@
+"""The command line: help, lists, several files after one option, and errors without a traceback."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+import posterity
+from posterity import catalog, cli, config
+
+VERBS = ("simulate", "train", "sample", "assimilate", "evaluate", "aggregate", "plot", "check", "list")
+
+STUDY = {
+    "title": "A study",
+    "system": {"kind": "linear", "options": {"size": 4}},
+    "observation": {"std": 1},
+    "prior": {"std": 1},
+    "window": 2,
+    "forecast": 1,
+    "splits": {"train": {"cases": 8}, "valid": {"cases": 4}, "test": {"cases": 3, "shard": 2}},
+    "samples": 5,
+    "methods": {"prior": {"kind": "prior", "samples": 7}, "npe": {"kind": "npe", "training": {}}},
+}
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Writes the study, with some keys replaced, and returns its path."""
+
+    def written(**changes: object) -> Path:
+        path = tmp_path / "study.yaml"
+        path.write_text(yaml.safe_dump(STUDY | changes, sort_keys=False))
+        return path
+
+    return written
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the command line in this process; returns its status, what it printed, and its errors."""
+
+    def ran(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["posterity", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "120")
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as left:
+            status = int(left.code or 0)
+        return status, *capsys.readouterr()
+
+    return ran
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "posterity", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{posterity.__version__}\n")
+
+
+def test_the_verbs_are_those_of_the_workflow() -> None:
+    assert sorted(typer.main.get_command(cli.app).commands) == sorted(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_says_what_it_does_with_an_example_that_parses(run, verb) -> None:
+    status, said, _ = run(verb, "--help")
+    assert status == 0
+    flat = " ".join(re.sub(r"[│╭╮╰╯─]", " ", said).split())
+    command = typer.main.get_command(cli.app).commands[verb]
+    assert command.help.rstrip() in flat
+    assert command.epilog in flat
+    example = command.epilog.removeprefix("Example: posterity ").split()
+    assert example[0] == verb
+    # Parsed as it would be, without being run.
+    context = command.make_context(verb, cli.repeated(example)[1:])
+    assert "..." not in command.epilog
+    if verb != "list":
+        assert config.load(Path(__file__).parents[1] / f"config/experiments/{context.params['experiment']}.yaml")
+
+
+def test_every_option_says_what_it_is() -> None:
+    for command in typer.main.get_command(cli.app).commands.values():
+        for parameter in command.params:
+            assert parameter.help, f"{command.name} {parameter.name}"
+
+
+@pytest.mark.parametrize(
+    ("given", "expanded"),
+    [
+        ("train demo --train a b c --valid d", "train demo --train a --train b --train c --valid d"),
+        ("train --train a b --output o demo", "train --train a --train b --output o demo"),
+        ("aggregate demo --metrics a b --output c", "aggregate demo --metrics a --metrics b --output c"),
+        ("plot demo --posterior a b --metrics m", "plot demo --posterior a --posterior b --metrics m"),
+        ("--quiet plot demo --posterior a b", "--quiet plot demo --posterior a --posterior b"),
+        # Elsewhere these options take one file, and what follows it is an argument.
+        ("evaluate --posterior a demo", "evaluate --posterior a demo"),
+        ("plot --metrics m demo", "plot --metrics m demo"),
+        ("check demo", "check demo"),
+        ("", ""),
+    ],
+)
+def test_an_option_of_files_takes_several(given, expanded) -> None:
+    assert cli.repeated(given.split()) == expanded.split()
+
+
+@pytest.mark.parametrize("group", list(catalog.CATALOG))
+def test_every_group_can_be_listed(run, group) -> None:
+    plural = {"family": "families"}.get(group, f"{group}s")
+    status, said, _ = run("list", plural)
+    assert status == 0
+    assert [line.split() for line in said.splitlines()] == [list(item) for item in catalog.names(group).items()]
+
+
+def test_experiments_are_listed_with_their_titles(run, study, monkeypatch) -> None:
+    monkeypatch.setattr(config, "EXPERIMENTS", study().parent)
+    assert run("list", "experiments")[:2] == (0, "study                    A study\n")
+
+
+def test_an_unknown_list_names_the_nearest(run) -> None:
+    assert run("list", "sistems")[::2] == (2, "error: there are no 'sistems'; did you mean 'systems'?\n")
+
+
+def test_check_says_what_the_experiment_is(run, study) -> None:
+    path = study()
+    status, said, _ = run("check", path)
+    assert status == 0
+    assert said.splitlines() == [
+        f"{path}: A study",
+        "  system       linear, states (1, 4), dt 0.5",
+        "  observation  (1, 4) at each of 2 times; forecast 1",
+        "  joint        background",
+        "  train        8 cases in 1 shards",
+        "  valid        4 cases in 1 shards",
+        "  test         3 cases in 2 shards",
+        "  method       prior (prior), 7 draws",
+        "  method       npe (npe), 5 draws",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"methods": {"learned": {"kind": "npe"}}},
+            "methods.learned: npe is an estimator: say how to train it, at least 'training: {}'",
+        ),
+        (
+            {"methods": {"guess": {"kind": "prior", "training": {}}}},
+            "methods.guess: prior is not trained: remove 'training'",
+        ),
+        (
+            {"system": {"kind": "lorenz96", "options": {"size": 3}}},
+            "system 'lorenz96': size: Lorenz-96 needs at least 4 sites, not 3",
+        ),
+        (
+            {"observation": {"std": 1, "operator": [{"kind": "pointwise", "options": {"function": "tnh"}}]}},
+            "operator 'pointwise': function: torch has no pointwise function 'tnh' (try atan, tanh, exp, abs)",
+        ),
+        (
+            {"observation": {"std": 1, "mask": [{"kind": "random", "options": {"fraction": 1.5}}]}},
+            "mask 'random': fraction: must lie between 0 and 1, not 1.5",
+        ),
+        (
+            {"methods": {"abc": {"kind": "abc", "options": {"trials": 5}}}},
+            "methods.abc: method 'abc': fraction: 0.001 of 5 trials keeps none",
+        ),
+    ],
+)
+def test_check_constructs_everything(run, study, changes, message) -> None:
+    assert run("check", study(**changes)) == (2, "", f"error: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("assimilate STUDY --method pior --twin t.nc --output o.nc", "no method 'pior'; did you mean 'prior'?"),
+        ("sample STUDY --method ne --weights w --twin t.nc --output o.nc", "no method 'ne'; did you mean 'npe'?"),
+        ("train STUDY --method ne --train a.nc --valid b.nc --output o", "no method 'ne'; did you mean 'npe'?"),
+        (
+            "assimilate STUDY --method npe --twin t.nc --output o.nc",
+            "--method: 'npe' is trained: use `posterity train`, then `posterity sample`",
+        ),
+        (
+            "sample STUDY --method prior --weights w --twin t.nc --output o.nc",
+            "--method: 'prior' is not trained: use `posterity assimilate`",
+        ),
+        (
+            "train STUDY --method prior --train a.nc --valid b.nc --output o",
+            "--method: 'prior' is not trained: use `posterity assimilate`",
+        ),
+        ("simulate STUDY --shard 2 --output o.nc", "the test split of 'study' has shards 0 to 1, no 2"),
+        ("simulate STUDY --shard 0 --output o.nc --device gpu", "--device: must be cpu, cuda or auto, not 'gpu'"),
+        ("plot STUDY --figure covrage --twin t --metrics m --output o", "unknown figure 'covrage'; did you mean 'cov"),
+        ("check stdy", "there is no experiment 'stdy' (config/experiments/stdy.yaml does not exist)"),
+    ],
+)
+def test_errors_name_what_is_wrong_without_a_traceback(run, study, arguments, message) -> None:
+    path = study()
+    status, said, error = run(*arguments.replace("STUDY", str(path)).split())
+    assert (status, said) == (2, "")
+    assert error.startswith("error: ")
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_errors_of_ours_are_not_hidden(run, study, monkeypatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("posterity.config.load", broken)
+    with pytest.raises(ZeroDivisionError):
+        run("check", study())
+
+
+def test_a_missing_option_is_named(run, study) -> None:
+    status, _, error = run("simulate", study())
+    assert status == 2
+    assert "--output" in error

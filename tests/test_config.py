@@ -1,0 +1,384 @@
+"""Experiment files: what they may leave out, how they extend each other, and what is said of each mistake."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from posterity import config
+from posterity.errors import ConfigError
+
+SMALLEST = {
+    "title": "The smallest experiment",
+    "system": "lorenz96",
+    "observation": {"std": 0.5},
+    "prior": {"std": [0.5, 1.5]},
+    "window": 4,
+    "splits": {"test": {"cases": 10, "shard": 4}},
+    "methods": {"laplace": {"kind": "4dvar", "options": {"iterations": 5}}},
+}
+
+SHIPPED = sorted(Path("config/experiments").resolve().glob("*.yaml"))
+
+
+def changed(changes: dict[str, Any]) -> dict[str, Any]:
+    """The smallest experiment with some values put in, by dotted keys."""
+    tree = deepcopy(SMALLEST)
+    for dotted, value in changes.items():
+        *parents, last = dotted.split(".")
+        branch = tree
+        for parent in parents:
+            branch = branch[parent]
+        branch[last] = value
+    return tree
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes an experiment file from a tree or from text, and returns its path."""
+
+    def written(content: dict | str, name: str = "study") -> Path:
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content), encoding="utf-8")
+        return path
+
+    return written
+
+
+@pytest.fixture
+def refusal(write):
+    """What is said of an experiment with some values put in, without the file's name."""
+
+    def said(content: dict | str) -> str:
+        path = write(content)
+        with pytest.raises(ConfigError) as raised:
+            config.load(path)
+        assert str(raised.value).startswith(f"{path}: ")
+        return str(raised.value).replace(f"{path}: ", "")
+
+    return said
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What a file may say.
+
+
+def test_the_smallest_experiment_takes_the_defaults(write) -> None:
+    experiment = config.load(write(SMALLEST))
+    assert experiment.name == "study"
+    assert experiment.system == config.Component(kind="lorenz96", options={})
+    assert experiment.observation.operator == experiment.observation.mask == ()
+    assert experiment.observation.std == (0.5, 0.5)
+    assert experiment.prior == config.PriorConfig(joint="background", std=(0.5, 1.5))
+    assert (experiment.seed, experiment.forecast, experiment.samples) == (0, 0, 1000)
+    assert experiment.splits.test.shards() == [4, 4, 2]
+    assert experiment.splits.valid.shards() == [1024]
+    assert experiment.trained() == []
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_shipped_experiments_are_sound(path) -> None:
+    experiment = config.load(path)
+    assert experiment.name == path.stem
+    assert experiment.trained() == ["npe"]
+
+
+def test_an_experiment_is_found_by_name_and_by_path(write, monkeypatch) -> None:
+    path = write(SMALLEST)
+    monkeypatch.setattr(config, "EXPERIMENTS", path.parent)
+    assert config.locate("study") == config.locate(path) == config.locate(str(path)) == path
+
+
+def test_a_method_may_have_its_own_number_of_draws(write) -> None:
+    experiment = config.load(write(changed({"samples": 30, "methods.few": {"kind": "prior", "samples": 3}})))
+    assert (experiment.draws("laplace"), experiment.draws("few")) == (30, 3)
+
+
+def test_the_climatology_goes_without_a_background(write) -> None:
+    assert config.load(write(changed({"prior": {"joint": "climatology", "std": None}}))).prior.std is None
+
+
+def test_exponents_need_no_decimal_point(write) -> None:
+    text = yaml.safe_dump(changed({"methods.laplace.options": {"tolerance": "HERE"}})).replace("HERE", "1e-3")
+    assert config.load(write(text)).methods["laplace"].options == {"tolerance": 1e-3}
+
+
+def test_whole_numbers_stand_for_fractions_and_lists_for_tuples(write) -> None:
+    system = {"kind": "lorenz96", "options": {"forcing": 8}}
+    learned = {"kind": "npe", "options": {"hidden": [8, 8]}, "training": {}}
+    experiment = config.load(write(changed({"system": system, "methods.learned": learned})))
+    assert experiment.trained() == ["learned"]
+    assert experiment.methods["learned"].training == config.TrainingConfig()
+
+
+def test_options_are_checked_inside_components_of_components(write) -> None:
+    options = {"family": "mean-field", "optimizer": {"kind": "adam", "options": {"iterations": 3}}}
+    experiment = config.load(write(changed({"methods.vi": {"kind": "vi", "options": options}})))
+    assert experiment.method_code("vi") == [
+        "posterity.baselines.vi:VariationalInference",
+        "posterity.baselines.families:MeanField",
+        "posterity.baselines.optimizers:Adam",
+    ]
+
+
+def test_a_class_may_stand_for_a_kind(write) -> None:
+    experiment = config.load(write(changed({"system": {"kind": "posterity.systems:Lorenz96", "options": {"size": 6}}})))
+    assert experiment.problem_code() == ["posterity.systems:Lorenz96"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What results depend on.
+
+
+def test_training_sets_do_not_depend_on_the_observations_but_tests_do(write) -> None:
+    one = config.load(write(SMALLEST, "one"))
+    two = config.load(write(changed({"observation.std": 0.7, "methods.laplace.label": "Laplace"}), "two"))
+    assert one.simulated_on("train") == two.simulated_on("train")
+    assert one.simulated_on("test") != two.simulated_on("test")
+
+
+def test_labels_and_numbers_of_cases_and_draws_change_no_draw(write) -> None:
+    one = config.load(write(SMALLEST, "one"))
+    changes = {"methods.laplace.label": "Laplace", "splits.test.cases": 20, "samples": 3, "title": "Other"}
+    two = config.load(write(changed(changes), "two"))
+    assert one.drawn_on("laplace") == two.drawn_on("laplace")
+    three = config.load(write(changed({"methods.laplace.options": {"iterations": 6}}), "three"))
+    assert one.drawn_on("laplace") != three.drawn_on("laplace")
+
+
+def test_weights_depend_on_how_they_were_trained(write) -> None:
+    learned = {"kind": "npe", "training": {}}
+    one = config.load(write(changed({"methods.npe": learned}), "one"))
+    two = config.load(write(changed({"methods.npe": learned | {"training": {"epochs": 3}}}), "two"))
+    assert one.trained_on("npe") != two.trained_on("npe")
+    assert one.drawn_on("npe") == two.drawn_on("npe")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files that extend others.
+
+
+def extended(write, changes: dict[str, Any]) -> config.Experiment:
+    """The smallest experiment, extended by a file."""
+    write(SMALLEST, "parent")
+    return config.load(write({"extends": "parent", **changes}, "child"))
+
+
+def test_what_is_not_said_is_as_in_the_parent(write) -> None:
+    child = extended(write, {"window": 7, "splits": {"test": {"shard": 5}}})
+    assert (child.name, child.extends, child.title) == ("child", "parent", SMALLEST["title"])
+    assert child.window == 7
+    assert child.splits.test.shards() == [5, 5]
+
+
+def test_a_method_is_added_changed_and_removed(write) -> None:
+    child = extended(write, {"methods": {"laplace": {"samples": 5}, "prior": {"kind": "prior"}}})
+    assert list(child.methods) == ["laplace", "prior"]
+    assert child.methods["laplace"] == config.MethodConfig(kind="4dvar", options={"iterations": 5}, samples=5)
+    removed = extended(write, {"methods": {"laplace": None, "prior": {"kind": "prior"}}})
+    assert list(removed.methods) == ["prior"]
+
+
+def test_another_kind_brings_none_of_the_old_options(write) -> None:
+    child = extended(write, {"methods": {"laplace": {"kind": "abc"}}})
+    assert child.methods["laplace"] == config.MethodConfig(kind="abc")
+
+
+def test_files_extend_files_that_extend_files_elsewhere(write, tmp_path) -> None:
+    (tmp_path / "deeper").mkdir()
+    write(SMALLEST, "parent")
+    write("extends: ../parent.yaml\nwindow: 5\nforecast: 1\n", "deeper/child")
+    grandchild = config.load(write("extends: deeper/child\nwindow: 6\n", "grandchild"))
+    assert (grandchild.window, grandchild.forecast, grandchild.extends) == (6, 1, "deeper/child")
+
+
+def test_a_circle_is_refused(write) -> None:
+    write("extends: b\n", "a")
+    path = write("extends: a\n", "b")
+    with pytest.raises(ConfigError, match=r"b\.yaml: extends itself, by way of .*b\.yaml, .*a\.yaml"):
+        config.load(path)
+
+
+def test_a_missing_parent_is_named_with_the_nearest(write) -> None:
+    write(SMALLEST, "parent")
+    path = write("extends: parnt\n", "child")
+    with pytest.raises(ConfigError, match=r"child\.yaml: extends: there is no file .*parnt\.yaml; did you mean 'par"):
+        config.load(path)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Mistakes.
+
+
+@pytest.mark.parametrize("name", ["studi", "elsewhere/studi.yaml"])
+def test_a_missing_experiment_is_named_with_the_nearest(write, monkeypatch, name, tmp_path) -> None:
+    monkeypatch.setattr(config, "EXPERIMENTS", write(SMALLEST).parent)
+    (tmp_path / "elsewhere").mkdir()
+    write(SMALLEST, "elsewhere/study")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"no experiment '.*studi.*' \(.* does not exist\); did you mean 'study'\?"):
+        config.load(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("title: [", "is not YAML: while parsing"),
+        ("- a\n- b\n", "must be a mapping of keys such as 'system' and 'methods'"),
+        ("", "must be a mapping"),
+        ("title: a\nwindow: 3\ntitle: b\n", "is not YAML: key 'title' stands twice"),
+        ("methods:\n  vi: {kind: vi}\n  vi: {kind: vi}\n", "key 'vi' stands twice"),
+        ("name: other\n", "name: an experiment is named by its file; remove the key"),
+    ],
+)
+def test_a_file_that_is_no_experiment_is_refused(refusal, text, message) -> None:
+    assert message in refusal(text)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_bytes(b"title: \xff\xfe\n")
+    with pytest.raises(ConfigError, match=r"study\.yaml: is not YAML: 'utf-8' codec"):
+        config.load(path)
+
+
+def test_an_experiment_must_have_a_name_that_folders_and_shells_take(write) -> None:
+    with pytest.raises(ConfigError, match="rename it: names of experiments are made of letters, digits, '-' and '_'"):
+        config.load(write(SMALLEST, "my study"))
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("windw", "unknown key 'windw'; did you mean 'window'?"),
+        ("observation.sdt", "observation: unknown key 'sdt'; did you mean 'std'?"),
+        ("prior.jiont", "prior: unknown key 'jiont'; did you mean 'joint'?"),
+        ("splits.tset", "splits: unknown key 'tset'; did you mean 'test'?"),
+        ("splits.test.case", "splits.test: unknown key 'case'; did you mean 'cases'?"),
+        ("methods.laplace.option", "methods.laplace: unknown key 'option'; did you mean 'options'?"),
+        (
+            "methods.laplace.options.increments",
+            "methods.laplace.options: unknown option 'increments' of 4dvar; did you mean 'increment'?",
+        ),
+    ],
+)
+def test_a_misspelt_key_suggests_the_nearest(refusal, where, message) -> None:
+    assert refusal(changed({where: 1})) == message
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        # Keys of mappings that the smallest experiment does not have.
+        ({"system": {"knd": "lorenz96"}}, "system: unknown key 'knd'; did you mean 'kind'?"),
+        ({"figures": {"csae": 1}}, "figures: unknown key 'csae'; did you mean 'case'?"),
+        (
+            {"methods.npe": {"kind": "npe", "training": {"epoch": 1}}},
+            "methods.npe.training: unknown key 'epoch'; did you mean 'epochs'?",
+        ),
+        # Names of the catalogue.
+        ({"system": "lorenz69"}, "system: unknown system 'lorenz69'; did you mean 'lorenz96'?"),
+        (
+            {"observation.operator": ["identity", "quadratik"]},
+            "observation.operator.1: unknown operator 'quadratik'; did you mean 'quadratic'?",
+        ),
+        ({"observation.mask": ["tims"]}, "observation.mask.0: unknown mask 'tims'; did you mean 'times'?"),
+        ({"methods.laplace.kind": "4dva"}, "methods.laplace: unknown method '4dva'; did you mean '4dvar'?"),
+        (
+            {"methods.vi": {"kind": "vi", "options": {"family": "ful"}}},
+            "methods.vi.options.family: unknown family 'ful'; did you mean 'full'?",
+        ),
+        (
+            {"methods.vi": {"kind": "vi", "options": {"optimizer": {"kind": "adm"}}}},
+            "methods.vi.options.optimizer: unknown optimizer 'adm'; did you mean 'adam'?",
+        ),
+        (
+            {"system": "posterity.systems:Lorenz95"},
+            "system: posterity.systems:Lorenz95: there is no 'Lorenz95' in ",
+        ),
+        ({"system": "posterity.sytems:Lorenz96"}, "system: there is no module 'posterity.sytems' in "),
+        (
+            {"system": "nowhere.at_all:System"},
+            "system: there is no module 'nowhere.at_all'; is the package 'nowhere' installed?",
+        ),
+        # Options.
+        (
+            {"system": {"kind": "lorenz96", "options": {"sise": 8}}},
+            "system.options: unknown option 'sise' of lorenz96; did you mean 'size'?",
+        ),
+        (
+            {"observation.operator": [{"kind": "identity", "options": {"scale": 2}}]},
+            "observation.operator.0.options: unknown option 'scale' of identity; there are none",
+        ),
+        (
+            {"observation.operator": ["pointwise"]},
+            "observation.operator.0.options: pointwise needs the option 'function'",
+        ),
+        (
+            {"methods.laplace.options": {"iterations": 2.5}},
+            "methods.laplace.options.iterations: Input should be a valid integer (int), not 2.5",
+        ),
+        (
+            {"methods.laplace.options": {"iterations": "5"}},
+            "methods.laplace.options.iterations: Input should be a valid integer (int), not '5'",
+        ),
+        (
+            {"methods.laplace.options": {"iterations": True}},
+            "methods.laplace.options.iterations: Input should be a valid integer (int), not True",
+        ),
+        (
+            {"observation.mask": [{"kind": "random", "options": {"fraction": "half"}}]},
+            "observation.mask.0.options.fraction: Input should be a valid number (float), not 'half'",
+        ),
+        (
+            {"methods.npe": {"kind": "npe", "training": {}, "options": {"hidden": [8, "a"]}}},
+            "methods.npe.options.hidden: Input should be a valid integer",
+        ),
+        (
+            {"methods.vi": {"kind": "vi", "options": {"optimizer": {"kind": "adam", "options": {"iteration": 9}}}}},
+            "methods.vi.options.optimizer.options: unknown option 'iteration' of adam; did you mean 'iterations'?",
+        ),
+        (
+            {"methods.vi": {"kind": "vi", "options": {"optimizer": {"knd": "adam"}}}},
+            "methods.vi.options.optimizer: unknown key 'knd'; did you mean 'kind'?",
+        ),
+        ({"methods.laplace.options": None}, "methods.laplace.options: Input should be a valid dictionary (not None)"),
+        # Values.
+        ({"window": 0}, "window: Input should be greater than 0 (not 0)"),
+        ({"window": 2.5}, "window: Input should be a valid integer"),
+        ({"forecast": -1}, "forecast: Input should be greater than or equal to 0 (not -1)"),
+        ({"samples": 0}, "samples: Input should be greater than 0 (not 0)"),
+        ({"seed": -1}, "seed: Input should be greater than or equal to 0 (not -1)"),
+        ({"splits.test.cases": 0}, "splits.test.cases: Input should be greater than 0 (not 0)"),
+        ({"splits.test": {}}, "splits.test.cases: is missing: add it"),
+        ({"observation.std": 0}, "observation.std: needs 0 < low <= high, both finite, not [0, 0] (not 0)"),
+        ({"observation.std": [-1, 1]}, "observation.std: needs 0 < low <= high, both finite, not [-1, 1]"),
+        ({"observation.std": [2, 1]}, "observation.std: needs 0 < low <= high, both finite, not [2, 1]"),
+        ({"observation.std": float("inf")}, "observation.std: needs 0 < low <= high, both finite, not [inf, inf]"),
+        ({"observation.std": float("nan")}, "observation.std: needs 0 < low <= high, both finite, not [nan, nan]"),
+        ({"observation.std": [1, 2, 3]}, "observation.std: Tuple should have at most 2 items"),
+        ({"observation": {}}, "observation.std: is missing: add it"),
+        ({"prior.std": [1.5, 0.5]}, "prior.std: needs 0 < low <= high, both finite, not [1.5, 0.5]"),
+        (
+            {"prior.std": None},
+            "prior.std: the background joint needs one; only the climatology joint goes without",
+        ),
+        ({"prior": {"joint": "climatology"}}, "prior.std: is missing: add it"),
+        ({"prior.joint": "climate"}, "prior.joint: Input should be 'background' or 'climatology' (not 'climate')"),
+        ({"methods": {}}, "methods: name at least one"),
+        ({"methods.my method": {"kind": "prior"}}, "methods.my method: names are made of letters, digits, '-' and '_'"),
+        (
+            {"methods.npe": {"kind": "npe", "training": {"learning_rate": 0}}},
+            "methods.npe.training.learning_rate: Input should be greater than 0 (not 0)",
+        ),
+    ],
+)
+def test_a_mistake_is_named_with_its_key(refusal, changes, message) -> None:
+    assert refusal(changed(changes)).startswith(message)
+
+
+def test_all_mistakes_are_named_at_once(refusal) -> None:
+    said = refusal(changed({"window": 0, "samples": 0, "prior.std": -1}))
+    assert [line.partition(":")[0] for line in said.splitlines()] == ["prior.std", "window", "samples"]
