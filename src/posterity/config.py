@@ -75,7 +75,11 @@ def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
     return interval
 
 
-Interval = Annotated[tuple[float, float], BeforeValidator(_pair), AfterValidator(_ordered)]
+Interval = Annotated[
+    tuple[float, float],
+    BeforeValidator(_pair, json_schema_input_type=PositiveFloat | tuple[PositiveFloat, PositiveFloat]),
+    AfterValidator(_ordered),
+]
 
 
 class ObservationConfig(Model):
@@ -157,7 +161,7 @@ class Experiment(Model):
 
     name: str = Field(default="", description="Its name: the file's, and that of its folder in `results/`.")
     extends: str | None = Field(
-        default=None, description="Another experiment, by file name: what is not said here is as there; null removes."
+        default=None, description="The name of another file beside it: what is not said here is as there; null removes."
     )
     title: str = Field(description="One line for the report.")
     seed: int = Field(default=0, ge=0, description="Seed from which every task derives its own.")
