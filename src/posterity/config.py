@@ -153,7 +153,9 @@ class FiguresConfig(Model):
     """What figures show."""
 
     case: int = Field(default=0, ge=0, description="The case of the first test shard that is drawn.")
-    sites: tuple[int, ...] = Field(default=(0, 5, 10), description="The sites whose trajectories are drawn.")
+    sites: tuple[int, ...] | None = Field(
+        default=None, description="The sites whose trajectories are drawn; three at equal distances if null."
+    )
 
 
 class Experiment(Model):

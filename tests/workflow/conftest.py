@@ -23,10 +23,10 @@ class Study:
         self.environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
 
     @classmethod
-    def new(cls, folder: Path) -> "Study":
-        """Copies the project, with the tiny experiment."""
+    def new(cls, folder: Path, root: Path) -> "Study":
+        """Copies a project, with the tiny experiment."""
         for name in ("Snakefile", "workflow", "config", "profiles", "src"):
-            source = ROOT / name
+            source = root / name
             if source.is_dir():
                 shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
             else:
@@ -70,7 +70,7 @@ class Study:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """A study that has run to its end undisturbed; not to be edited."""
     folder = tmp_path_factory.mktemp("finished")
-    study = Study.new(folder)
+    study = Study.new(folder, ROOT)
     study.run()
     return study
 
@@ -84,6 +84,6 @@ def study(finished: Study, tmp_path: Path) -> Study:
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Study:
-    """A study that has not run yet."""
-    return Study.new(tmp_path)
+def fresh(finished: Study, tmp_path: Path) -> Study:
+    """The same study, not run yet."""
+    return Study.new(tmp_path, finished.folder)
