@@ -51,7 +51,7 @@ def test_leading_lyapunov_exponent():
 
     Later works give 1.67 to 1.69, and a long run of this code 1.681 ± 0.006 at this step.
     """
-    members, transient, steps = 400, 150, 200
+    members, transient, steps = 400, 300, 1000
     system = Lorenz96(size=40, forcing=8.0, dt=0.05)
     x, tangent = system.initial((members,)), torch.randn(members, *system.shape)
     growth = torch.zeros(members)
@@ -62,7 +62,7 @@ def test_leading_lyapunov_exponent():
         if k >= transient:
             growth += stretch.log()
     leading = growth / (steps * system.dt)
-    assert float(leading.std() / members**0.5) < 0.0125
+    assert float(leading.std() / members**0.5) < 0.007
     assert float(leading.mean()) == pytest.approx(1.65, abs=0.05)
 
 
