@@ -1,0 +1,114 @@
+"""A Slurm on this host, and studies that run on it."""
+
+import csv
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+NEEDED = ("mariadbd", "munged", "slurmctld", "slurmd", "slurmdbd", "sbatch", "sacct")
+
+
+class Cluster:
+    """The commands of a Slurm that is up."""
+
+    def command(self, *words: str) -> str:
+        """Runs a command of Slurm; returns what it printed."""
+        return subprocess.run(words, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+
+    def jobs(self, printed: str, *flags: str) -> list[dict[str, str]]:
+        """What the accounting says of the jobs of a run, given what the run printed; each with its rule."""
+        run = re.search(r"SLURM run ID: (\S+)", printed)
+        assert run, printed
+        fields = "JobID,Comment,ReqTRES,TimelimitRaw,State"
+        table = self.command("sacct", "--allocations", "--parsable2", "--format", fields, "--name", run[1], *flags)
+        found = list(csv.DictReader(table.splitlines(), delimiter="|"))
+        for job in found:
+            job["rule"] = job["Comment"].removeprefix("rule_").partition("_wildcards_")[0]
+        return found
+
+
+class Study:
+    """A working copy of the project, and runs of its workflow with the profile for Slurm."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.results = folder / "results" / "tiny"
+        for name in ("Snakefile", "workflow", "config", "profiles"):
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, folder / name)
+        shutil.copy(HERE / "tiny.yaml", folder / "config" / "experiments" / "tiny.yaml")
+
+    def start(self, *flags: str) -> None:
+        """Starts a run in a process group of its own.
+
+        Only what would make tests slow differs from the profile: how often Slurm is asked, and for how much at a time,
+        because the nodes are but this host.
+        """
+        command = [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", "--config", "experiments=tiny"]
+        command += ["--jobs", "4", "--slurm-init-seconds-before-status-checks", "2", *flags]
+        self.process = subprocess.Popen(
+            command, cwd=self.folder, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Waits until something is so, while the run goes on."""
+        deadline = time.monotonic() + 300
+        while not condition():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"waited in vain:\n{self.kill()}")
+            time.sleep(0.05)
+
+    def finish(self) -> str:
+        """Waits for the good end of the run; returns what it printed."""
+        try:
+            printed, _ = self.process.communicate(timeout=600)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"the run does not end:\n{self.kill()}")
+        assert self.process.returncode == 0, printed
+        return printed
+
+    def kill(self) -> str:
+        """Kills the run, with all its processes on this host but for its jobs; returns what it printed."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        return self.process.communicate()[0]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A Slurm with accounting, two nodes and four GPUs, for the session."""
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    lacking = [name for name in NEEDED if shutil.which(name, path=path) is None]
+    if lacking or os.geteuid() != 0:
+        reason = f"the test cluster needs root, and {', '.join(lacking or NEEDED)} (tests/slurm/cluster.sh)"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    subprocess.run([HERE / "cluster.sh", "up"], check=True, timeout=240)
+    yield Cluster()
+    subprocess.run([HERE / "cluster.sh", "down"], check=True, timeout=120)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, str]:
+    """A study that ran from its start to its end undisturbed, and what the run printed."""
+    study = Study(tmp_path_factory.mktemp("undisturbed"))
+    study.start()
+    return study, study.finish()
+
+
+@pytest.fixture
+def fresh(cluster: Cluster, tmp_path: Path) -> Study:
+    """A study that has not run yet."""
+    return Study(tmp_path)

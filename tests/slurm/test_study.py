@@ -1,0 +1,125 @@
+"""A study on a real Slurm: it ends, asks for what the profile says, and survives what happens on clusters."""
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import xarray as xr
+import yaml
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).resolve().parents[2]
+PROFILE = ROOT / "profiles" / "slurm"
+GUIDE = ROOT / "docs" / "cluster.md"
+RULES = {"simulate": 4, "train": 1, "sample": 2, "assimilate": 2, "evaluate": 4, "aggregate": 1, "plot": 8}
+ALL_METRICS = "results/tiny/metrics.nc"
+LEFTOVERS = next(line for line in GUIDE.read_text().splitlines() if "xargs --no-run-if-empty scancel" in line)
+
+
+def test_a_study_ends_with_all_its_files(cluster, undisturbed):
+    study, printed = undisturbed
+    for method in ("4dvar", "npe"):
+        for shard in range(2):
+            assert (study.results / "posteriors" / method / f"{shard}.nc").is_file()
+    with xr.open_dataset(study.folder / ALL_METRICS, decode_times=False) as metrics:
+        assert list(metrics["method"].values) == ["4dvar", "npe"]
+        assert metrics.sizes["case"] == 4
+    assert len(list((study.results / "figures").glob("*.svg"))) == RULES["plot"]
+    assert partial(study) == []
+    assert Counter(job["rule"] for job in cluster.jobs(printed) if job["State"] == "COMPLETED") == RULES
+
+
+def test_jobs_ask_for_what_the_profile_says(cluster, undisturbed):
+    profile = yaml.safe_load((PROFILE / "profile.yaml").read_text())
+    for job in cluster.jobs(undisturbed[1]):
+        wanted = {**profile["default-resources"], **profile["set-resources"].get(job["rule"], {})}
+        asked = dict(pair.split("=") for pair in job["ReqTRES"].split(","))
+        assert asked["cpu"] == str(profile["set-threads"].get(job["rule"], 1))
+        assert asked["mem"] == f"{at_first(wanted['mem_mb'])}M"
+        assert asked.get("gres/gpu", "0") == str(wanted.get("gpu", 0))
+        assert job["TimelimitRaw"] == str(at_first(wanted["runtime"]))
+
+
+def test_rules_with_a_gpu_see_one_and_others_none(cluster, tmp_path):
+    rules = [f"rule {name}:\n    output: '{name}.txt'\n    shell: 'env > {{output}}'" for name in ("train", "simulate")]
+    (tmp_path / "Snakefile").write_text("\n\n".join(rules))
+    command = [sys.executable, "-m", "snakemake", "--profile", str(PROFILE), "train.txt", "simulate.txt"]
+    subprocess.run([*command, "--slurm-init-seconds-before-status-checks", "2"], cwd=tmp_path, check=True, timeout=300)
+    train, simulate = (variables(tmp_path / f"{name}.txt") for name in ("train", "simulate"))
+    assert train["CUDA_VISIBLE_DEVICES"] in ("0", "1")
+    assert "CUDA_VISIBLE_DEVICES" not in simulate
+    assert simulate["OMP_NUM_THREADS"] == "1"
+
+
+def test_a_cancelled_job_is_tried_again(cluster, undisturbed, fresh):
+    fresh.start("results/tiny/simulations/valid/0.nc")
+    fresh.wait_until(lambda: cluster.command("squeue", "--noheader", "--states=running") != "")
+    cluster.command("scancel", "--user=root")
+    states = [job["State"].split()[0] for job in cluster.jobs(fresh.finish())]
+    assert states == ["CANCELLED", "COMPLETED"]
+    assert same(undisturbed[0], fresh) == 1
+
+
+def test_a_killed_and_preempted_study_ends_like_an_undisturbed_one(cluster, undisturbed, fresh):
+    # Snakemake dies, and the training that it leaves behind is cancelled as docs/cluster.md says.
+    fresh.start(ALL_METRICS)
+    fresh.wait_until(lambda: checkpointed(fresh) > 0)
+    fresh.kill()
+    subprocess.run(LEFTOVERS, shell=True, cwd=fresh.folder, check=True)
+
+    # The next run takes the training up, until a job of more importance takes all nodes.
+    before = checkpointed(fresh)
+    fresh.start(ALL_METRICS)
+    fresh.wait_until(lambda: checkpointed(fresh) > before)
+    cluster.command("sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
+    # Slurm holds jobs that it puts back for two minutes: long, for a test.
+    held = ("squeue", "--noheader", "--states=pending", "--format=%i %r")
+    fresh.wait_until(lambda: "BeginTime" in cluster.command(*held))
+    for line in cluster.command(*held).splitlines():
+        cluster.command("scontrol", "update", f"JobId={line.split()[0]}", "StartTime=now")
+    printed = fresh.finish()
+
+    states = [job["State"] for job in cluster.jobs(printed, "--duplicates") if job["rule"] == "train"]
+    assert states == ["PREEMPTED", "COMPLETED"]
+    assert "goes on after epoch" in (fresh.results / "logs" / "train" / "npe.log").read_text()
+    assert partial(fresh) == []
+    assert same(undisturbed[0], fresh) == 4 + 4 + 4 + 1
+
+
+def at_first(value: int | str) -> int:
+    """What a value of the profile comes to at the first attempt."""
+    return eval(str(value), {"attempt": 1})
+
+
+def variables(file: Path) -> dict[str, str]:
+    """The environment that a job wrote down."""
+    return dict(line.split("=", 1) for line in file.read_text().splitlines() if "=" in line)
+
+
+def checkpointed(study) -> int:
+    """When the state of an unfinished training was saved last, in nanoseconds; 0 if there is none."""
+    for file in (study.results / "models" / ".npe.unfinished").glob("[!.]*.pt"):
+        return file.stat().st_mtime_ns
+    return 0
+
+
+def partial(study) -> list[Path]:
+    """Files that are not whole."""
+    return sorted(study.results.rglob("*.partial"))
+
+
+def same(undisturbed, study) -> int:
+    """Compares all that a study has computed with what an undisturbed one did; returns the number of files."""
+    files = sorted(study.results.rglob("*.nc"))
+    for file in files:
+        other = undisturbed.results / file.relative_to(study.results)
+        with xr.open_dataset(file, decode_times=False) as ours, xr.open_dataset(other, decode_times=False) as theirs:
+            # Seconds are what a run took, not what it found.
+            xr.testing.assert_identical(
+                ours.drop_vars("info_seconds", errors="ignore").drop_attrs(),
+                theirs.drop_vars("info_seconds", errors="ignore").drop_attrs(),
+            )
+    return len(files)
