@@ -1,0 +1,62 @@
+"""The pages do not promise what is not there: links, commands, experiments, names of the catalogue."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from posterity import catalog
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The code blocks of a language on a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+@each_page
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\(([^)\s]+)\)|^```\{(?:image|include)\} (\S+)", page.read_text(), flags=re.MULTILINE)
+    for link in (markdown or directive for markdown, directive in links):
+        path = link.partition("#")[0]
+        if path and "://" not in link:
+            assert (page.parent / path).is_file(), f"{page.name} links to {link}"
+
+
+@each_page
+def test_make_has_the_targets_that_pages_name(page):
+    named = set(re.findall(r"(?:^|`|\$ )\s*make ([a-z]+)", page.read_text(), flags=re.MULTILINE))
+    assert named <= TARGETS, named - TARGETS
+
+
+@each_page
+def test_named_experiments_exist(page):
+    """Those of the project, and those that the tutorial and the page on extensions write."""
+    text = page.read_text()
+    named = set(re.findall(r"EXPERIMENT=([\w-]+)|posterity check ([\w-]+)", text))
+    own = {"mine", "coarse", "lorenz84"}
+    known = {path.stem for path in (ROOT / "config" / "experiments").glob("*.yaml")} | own
+    assert {name for pair in named for name in pair if name} - {"EXPERIMENT"} <= known
+
+
+@each_page
+def test_experiments_on_pages_name_what_the_catalogue_holds(page):
+    own = {"lorenz84", "weighted-laplace", "gaussian-npe"}
+    for block in blocks(page, "yaml"):
+        experiment = yaml.safe_load(block)
+        for method in (experiment.get("methods") or {}).values():
+            if method:
+                kind = method.get("kind")
+                assert kind is None or ":" in kind or kind in catalog.names("method") or kind in own
+
+
+@each_page
+def test_python_on_pages_compiles(page):
+    for number, block in enumerate(blocks(page, "python")):
+        compile(block, f"{page.name}, block {number}", "exec")
