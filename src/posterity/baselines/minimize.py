@@ -14,7 +14,7 @@ class Minimum(NamedTuple):
     Args:
         u: The minimisers, with shape ``(case, size)``.
         cost: :math:`J(u)`, with shape ``(case,)``; infinite where no finite cost was found.
-        hessian: The Gauss–Newton Hessian there, with shape ``(case, size, size)``.
+        hessian: The Gauss–Newton Hessian there, with shape ``(case, size, size)``, in double precision.
         iterations: The number of iterations, with shape ``(case,)``.
         converged: Whether the tolerance was met, with shape ``(case,)``.
         trace: The cost at the start of each window and after each iteration on it, with shape
@@ -76,7 +76,7 @@ def levenberg_marquardt(
             part = Linearization(*(field[active] for field in model))
             shift = torch.diag_embed(damping[active].unsqueeze(-1).expand_as(part.gradient))
             factor, broken = torch.linalg.cholesky_ex(part.hessian + shift)
-            step = -torch.cholesky_solve(part.gradient.unsqueeze(-1), factor).squeeze(-1)
+            step = -torch.cholesky_solve(part.gradient.to(factor).unsqueeze(-1), factor).squeeze(-1).to(u)
             step = torch.where((broken != 0).unsqueeze(-1), 0, step).nan_to_num()
             predicted = -0.5 * torch.einsum("ci,ci->c", step, part.gradient - damping[active, None] * step)
             trial = u[active] + step

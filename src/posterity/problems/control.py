@@ -16,7 +16,8 @@ class Linearization(NamedTuple):
     Args:
         cost: :math:`J(u)`, with shape ``(*batch,)``.
         gradient: :math:`\nabla J(u)`, with shape ``(*batch, n)``.
-        hessian: :math:`I + G^T R^{-1} G` with :math:`G = \partial H(x(u)) / \partial u`, with shape ``(*batch, n, n)``.
+        hessian: :math:`I + G^T R^{-1} G` with :math:`G = \partial H(x(u)) / \partial u`, with shape ``(*batch, n, n)``,
+            in double precision: its eigenvalues span more than single precision can hold, and must stay positive.
     """
 
     cost: Tensor
@@ -173,13 +174,14 @@ class Control:
                 tangent = steps.select(axis, t) @ tangent
                 rows.append(slope.select(axis, t + 1) @ tangent)
         sensitivity, misfit = torch.cat(rows, dim=-2), residual.flatten(-2)
+        exact = sensitivity.double()
         self.gradients += self.size * self._members(u)
 
         cost = 0.5 * (u.square().sum(dim=-1) + misfit.square().sum(dim=-1))
         return Linearization(
             cost.nan_to_num(nan=torch.inf, posinf=torch.inf),
             u + (sensitivity.mT @ misfit.unsqueeze(-1)).squeeze(-1),
-            torch.eye(self.size, dtype=u.dtype, device=u.device) + sensitivity.mT @ sensitivity,
+            torch.eye(self.size, dtype=exact.dtype, device=u.device) + exact.mT @ exact,
         )
 
     def _members(self, u: Tensor) -> int:
