@@ -1,0 +1,103 @@
+"""Direct posterior estimation: exact within Monte Carlo errors, and honest about its sample size."""
+
+import pytest
+import torch
+
+from posterity.estimators import DirectPosterior
+from posterity.estimators.dpe import systematic
+from posterity.problems import exact_posterior
+
+
+def test_the_posterior_is_exact_within_its_errors(make_problem) -> None:
+    r"""With prior :math:`q = N(0, I)` and posterior :math:`p = N(m, C)`, :math:`p^2 / q` is a Gaussian too.
+
+    So the variances of importance sampling are known: :math:`E_q[(p / q)^2 f^2] / N` for the mean of :math:`f`.
+    """
+    problem = make_problem(3, masks=(), std=(1.0, 2.0))
+    window = problem.sample((20,)).window
+    draws, samples = 20_000, 10_000
+    posterior = DirectPosterior(problem, draws).sample(window, samples)
+    exact = exact_posterior(problem, window)
+    mean, covariance = exact.mean[:, 0] - window.background.flatten(1), exact.covariance[:, 0]
+
+    precision = torch.linalg.inv(covariance)
+    tilted = torch.linalg.inv(2 * precision - torch.eye(3))
+    shift = (tilted @ (2 * precision) @ mean.unsqueeze(-1)).squeeze(-1) - mean
+    quadratic = 2 * torch.einsum("ci,cij,cj->c", mean, precision, mean)
+    quadratic = quadratic - torch.einsum("ci,cij,cj->c", mean + shift, 2 * precision - torch.eye(3), mean + shift)
+    ratio = torch.exp(-quadratic / 2) * torch.linalg.det(tilted).sqrt() / torch.linalg.det(covariance)
+    effective = draws / ratio
+    assert float(effective.min()) > 200
+    assert float((posterior.info["ess"] / effective - 1).abs().max()) < 0.25
+
+    # Resampling adds at most the variance of independent draws from the weighted ones.
+    error = posterior.x[:, :, 0].flatten(2) - exact.mean[:, 0]
+    v, s = covariance.diagonal(dim1=-2, dim2=-1), tilted.diagonal(dim1=-2, dim2=-1)
+    square = shift**2 + s
+    fourth = shift**4 + 6 * shift**2 * s + 3 * s**2 - 2 * v * square + v**2
+    for statistic, weighted, drawn in (
+        (error.mean(dim=0), square, v),
+        (error.square().mean(dim=0) - v, fourth, 2 * v**2),
+    ):
+        z = statistic / (weighted / effective.unsqueeze(-1) + drawn / samples).sqrt()
+        assert float(z.abs().max()) < 4.5
+        assert abs(float(z.square().mean()) - 1) < 4 * (2 / 20) ** 0.5
+
+
+def test_the_effective_sample_size_is_that_of_the_likelihood(make_problem) -> None:
+    """Computed again from the densities of the observations, with the same draws of the prior."""
+    problem = make_problem(3)
+    twin = problem.sample((4,))
+    window = twin.window
+    torch.manual_seed(5)
+    found = DirectPosterior(problem, draws=5000).sample(window, 10)
+    torch.manual_seed(5)
+    x = window.background + window.background_std * torch.randn(5000, 4, 3).unflatten(-1, (1, 3))
+    log_likelihood = torch.zeros(5000, 4)
+    for t in range(4):
+        density = torch.distributions.Normal(x, window.std[:, t]).log_prob(window.y[:, t].nan_to_num())
+        log_likelihood += torch.where(window.y[:, t].isnan(), 0, density).flatten(2).sum(dim=-1)
+        x = problem.system.step(x)
+    weight = torch.softmax(log_likelihood, dim=0)
+    torch.testing.assert_close(found.info["ess"], 1 / weight.square().sum(dim=0))
+    assert found.x.shape == (10, 4, 6, 1, 3)
+
+
+def test_without_observations_all_draws_count(make_problem) -> None:
+    problem = make_problem(3)
+    window = problem.sample((2,)).window
+    found = DirectPosterior(problem, draws=500).sample(window._replace(y=torch.full_like(window.y, torch.nan)), 5)
+    torch.testing.assert_close(found.info["ess"], torch.full((2,), 500.0))
+
+
+def test_systematic_resampling_is_unbiased() -> None:
+    r"""Each draw comes :math:`\lfloor S w \rfloor` or one more times, and :math:`S w` times on average."""
+    repeats, samples = 40_000, 5
+    weight = torch.tensor([0.02, 0.5, 0.0, 0.13, 0.35])
+    index = systematic(weight.unsqueeze(-1).expand(5, repeats), samples)
+    assert index.shape == (samples, repeats)
+    count = torch.nn.functional.one_hot(index, 5).sum(dim=0)
+    expected = samples * weight
+    assert (count >= expected.floor()).all()
+    assert (count <= expected.ceil()).all()
+    rest = expected - expected.floor()
+    error = (rest * (1 - rest) / repeats).sqrt()
+    assert ((count.double().mean(dim=0) - expected).abs() <= 4 * error + 1e-12).all()
+
+
+def test_resampled_draws_come_in_an_order_that_says_nothing() -> None:
+    weight, repeats = torch.tensor([[0.02], [0.5], [0.0], [0.13], [0.35]]), 2000
+    index = torch.cat([systematic(weight, 4) for _ in range(repeats)], dim=1)
+    heavy = (index == 1).double().mean(dim=1)
+    assert (heavy - 0.5).abs().max() < 4 * 0.5 / repeats**0.5
+
+
+def test_a_draw_without_weight_is_never_taken(monkeypatch) -> None:
+    monkeypatch.setattr(torch, "rand", lambda *shape: torch.zeros(shape))
+    weight = torch.tensor([0.0, 0.5, 0.0, 0.5]).unsqueeze(-1)
+    assert sorted(systematic(weight, 2).flatten().tolist()) == [1, 3]
+
+
+def test_at_least_one_draw_is_needed(make_problem) -> None:
+    with pytest.raises(ValueError, match="draws: at least one is needed, not 0"):
+        DirectPosterior(make_problem(3), draws=0)
