@@ -1,0 +1,226 @@
+"""The tasks ``train`` and ``sample``: weights that survive kills, and what is said of files that do not fit."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from posterity import data
+from posterity.errors import ConfigError, DataError, PosterityError
+from posterity.tasks.common import build_method, build_problem
+from posterity.tasks.sample import sample
+from posterity.tasks.simulate import simulate
+from posterity.tasks.train import train
+
+FILES = {"weights.safetensors", "estimator.json", "history.jsonl"}
+
+
+@pytest.fixture
+def shards(experiment, tmp_path):
+    """Simulates the training and validation shards of an experiment, and one of the test split."""
+
+    def simulated(study=None, folder: str = "simulations") -> dict[str, list[Path]]:
+        study = study or experiment()
+        found: dict[str, list[Path]] = {}
+        for split, count in (("train", 2), ("valid", 2), ("test", 1)):
+            found[split] = [tmp_path / folder / split / f"{shard}.nc" for shard in range(count)]
+            for shard, path in enumerate(found[split]):
+                simulate(study, split, shard, path)
+        return found
+
+    return simulated
+
+
+def test_a_training_writes_weights_what_they_are_and_the_losses(experiment, shards, tmp_path) -> None:
+    study, files, output = experiment(), shards(), tmp_path / "models" / "npe"
+    train(study, "npe", files["train"], files["valid"], output)
+    assert {path.name for path in output.iterdir()} == FILES
+    assert [path.name for path in output.parent.iterdir()] == ["npe"]
+    history = [json.loads(line) for line in (output / "history.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in history] == [1, 2, 3]
+    described = json.loads((output / "estimator.json").read_text())
+    best = min(history, key=lambda record: record["valid_loss"])
+    assert (described["best_epoch"], described["best_valid_loss"]) == (best["epoch"], best["valid_loss"])
+    weights = load_file(output / "weights.safetensors")
+    estimator = build_method(study, "npe", build_problem(study))
+    assert described["parameters"] == sum(parameter.numel() for parameter in estimator.parameters())
+    assert weights.keys() == estimator.state_dict().keys()
+
+
+def test_a_trained_estimator_samples(experiment, shards, tmp_path) -> None:
+    study, files, output = experiment(), shards(), tmp_path / "npe"
+    train(study, "npe", files["train"], files["valid"], output)
+    for name in ("a.nc", "b.nc"):
+        sample(study, "npe", output, files["test"][0], tmp_path / name)
+    with data.read(tmp_path / "a.nc", "posterior") as one, data.read(tmp_path / "b.nc", "posterior") as two:
+        assert one["state"].shape == (2, 20, 6, 1, 6)
+        assert one.attrs["method"] == "npe"
+        assert (one["state"] == two["state"]).all()
+
+
+def test_weights_of_another_configuration_are_refused(experiment, shards, tmp_path) -> None:
+    files, output = shards(), tmp_path / "npe"
+    train(experiment(), "npe", files["train"], files["valid"], output)
+    for other in (
+        experiment("noisier", observation={"std": 3.0}),
+        experiment("seeded", seed=5),
+        experiment("wider", methods={"npe": {"kind": "npe", "training": {"epochs": 3, "batch": 16}}}),
+    ):
+        with pytest.raises(
+            ConfigError, match=r"npe: was trained for another problem or with other options; train 'npe"
+        ):
+            sample(other, "npe", output, files["test"][0], tmp_path / "posterior.nc")
+    # What weights do not depend on may change.
+    other = experiment("same", samples=7, title="Other", splits={"test": {"cases": 9}})
+    sample(other, "npe", output, files["test"][0], tmp_path / "posterior.nc")
+
+
+def test_weights_that_are_missing_or_damaged_are_named(experiment, shards, tmp_path) -> None:
+    files, output = shards(), tmp_path / "npe"
+
+    def drawn() -> None:
+        sample(experiment(), "npe", output, files["test"][0], tmp_path / "posterior.nc")
+
+    with pytest.raises(DataError, match=r"npe/estimator\.json: cannot be read \(.*\); train the estimator first"):
+        drawn()
+    train(experiment(), "npe", files["train"], files["valid"], output)
+    whole = (output / "weights.safetensors").read_bytes()
+    (output / "weights.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"npe/weights\.safetensors: cannot be read \(.*\); train 'npe' again"):
+        drawn()
+    (output / "weights.safetensors").unlink()
+    with pytest.raises(DataError, match=r"npe/weights\.safetensors: cannot be read \(.*\); train 'npe' again"):
+        drawn()
+    (output / "estimator.json").write_text('{"configuration": ')
+    with pytest.raises(DataError, match=r"npe/estimator\.json: cannot be read"):
+        drawn()
+
+
+def damaged(path: Path) -> None:
+    """Overwrites the middle of a file, where its data are."""
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle - 500 : middle + 500] = bytes(1000)
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize(("split", "shard"), [("train", 0), ("train", 1), ("valid", 1)])
+def test_a_truncated_shard_is_named(experiment, shards, tmp_path, split, shard) -> None:
+    files = shards()
+    broken = files[split][shard]
+    broken.write_bytes(broken.read_bytes()[:-200])
+    with pytest.raises(DataError, match=r"cannot be read as NetCDF .*; it may be truncated: delete it and") as raised:
+        train(experiment(), "npe", files["train"], files["valid"], tmp_path / "npe")
+    assert str(raised.value).startswith(f"{broken}: ")
+
+
+def test_a_damaged_shard_is_named(experiment, shards, tmp_path) -> None:
+    large = experiment(
+        splits={"train": {"cases": 2000, "shard": 1000}, "valid": {"cases": 4, "shard": 2}, "test": {"cases": 1}}
+    )
+    files = shards(large)
+    damaged(files["train"][1])
+    with pytest.raises(DataError, match=r"is damaged \(.*\); delete it and make it again") as raised:
+        train(large, "npe", files["train"], files["valid"], tmp_path / "npe")
+    assert str(raised.value).startswith(f"{files['train'][1]}: ")
+
+
+def test_shards_that_do_not_fit_are_named(experiment, shards, tmp_path) -> None:
+    study, files = experiment(), shards()
+    long = shards(experiment("long", window=5), "long")
+    for given, message in (
+        ((long["train"], files["valid"]), r"long/train/0\.nc: 'state' has time 7, channel 1, x 6; the exp.* 6 × 1 × 6"),
+        (
+            ([files["train"][0], long["train"][1]], files["valid"]),
+            r"long/train/1\.nc: has 7 along 'time', but .* has 6",
+        ),
+        ((files["train"], long["valid"]), r"long/valid/0\.nc: 'state' has time 7"),
+        ((files["valid"], files["train"]), r"simulations/train/0\.nc: variable 'observation' .* is missing"),
+        (([tmp_path / "no.nc"], files["valid"]), r"no\.nc: there is no such file; simulate it first"),
+    ):
+        with pytest.raises(DataError, match=message):
+            train(study, "npe", *given, tmp_path / "npe")
+
+
+def test_a_training_that_diverges_says_where(experiment, shards, tmp_path) -> None:
+    study = experiment(methods={"npe": {"kind": "npe", "training": {"learning_rate": 1e30, "clip": 1e30, "batch": 4}}})
+    files = shards(study)
+    with pytest.raises(PosterityError, match=r"methods\.npe\.training: the .*loss is .* at epoch 1.*; try a smaller"):
+        train(study, "npe", files["train"], files["valid"], tmp_path / "npe")
+    assert not (tmp_path / "npe").exists()
+
+
+def test_a_checkpoint_that_cannot_be_read_is_left_aside(experiment, shards, tmp_path, monkeypatch, caplog) -> None:
+    """And one of other data, options or code is not even looked at."""
+    study, files = experiment(), shards()
+    train(study, "npe", files["train"], files["valid"], tmp_path / "alone")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("posterity.tasks.train.save_file", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(study, "npe", files["train"], files["valid"], tmp_path / "npe")
+    (checkpoint,) = (tmp_path / ".npe.unfinished").iterdir()
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    with caplog.at_level("WARNING", "posterity"):
+        train(study, "npe", files["train"], files["valid"], tmp_path / "npe")
+    assert "cannot be read" in caplog.text
+    assert "the training starts anew" in caplog.text
+    assert same_weights(tmp_path / "npe", tmp_path / "alone")
+    assert not (tmp_path / ".npe.unfinished").exists()
+
+
+def same_weights(one: Path, two: Path) -> bool:
+    """Whether two trainings ended in the same bits."""
+    return (one / "weights.safetensors").read_bytes() == (two / "weights.safetensors").read_bytes()
+
+
+def losses(folder: Path) -> list[float]:
+    """The validation losses of a training."""
+    return [json.loads(line)["valid_loss"] for line in (folder / "history.jsonl").read_text().splitlines()]
+
+
+def test_a_training_that_is_killed_ends_in_the_same_bits(study, experiment, shards, tmp_path) -> None:
+    """Killed at a random moment after the first epoch, then run again; in single precision, as users run it."""
+    methods = {"npe": {"kind": "npe", "options": {"embedding": [64, 32]}, "training": {"epochs": 25, "batch": 8}}}
+    path, files = study("killed", methods=methods), shards(experiment("killed", methods=methods))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def command(output: Path) -> list[str]:
+        split = [part for name in ("train", "valid") for part in (f"--{name}", *map(str, files[name]))]
+        arguments = ["train", str(path), "--method", "npe", *split, "--output", str(output), "--device", "cpu"]
+        return [sys.executable, "-m", "posterity", *arguments]
+
+    alone, output = tmp_path / "alone", tmp_path / "npe"
+    subprocess.run(command(alone), env=environment, check=True, capture_output=True)
+
+    unfinished = tmp_path / ".npe.unfinished"
+    process = subprocess.Popen(command(output), env=environment, stderr=subprocess.DEVNULL)
+    start = monotonic()
+    while not list(unfinished.glob("*.pt")):
+        assert process.poll() is None
+        assert monotonic() - start < 120
+        sleep(0.01)
+    sleep(random.uniform(0, 0.3))
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    (checkpoint,) = unfinished.glob("*.pt")
+    stopped = torch.load(checkpoint, weights_only=True)["training"]["epoch"]
+    assert 1 <= stopped < 25
+
+    resumed = subprocess.run(command(output), env=environment, check=True, capture_output=True, text=True)
+    assert f"goes on after epoch {stopped}" in resumed.stderr
+    assert same_weights(output, alone)
+    assert not unfinished.exists()
+    assert losses(output) == losses(alone)
+    assert {path.name for path in output.iterdir()} == FILES
