@@ -125,7 +125,11 @@ def ensemble_dataset(
     for name, value in ensemble.info.items():
         curve = ("iteration",) if value.ndim == 2 else ()
         variables[INFO + name] = (("case", *curve), _numpy(value.to(torch.float32)))
-    return xr.Dataset(variables, _coordinates(problem, np.asarray(cases), ensemble.steps))
+    dataset = xr.Dataset(variables, _coordinates(problem, np.asarray(cases), ensemble.steps))
+    if "iteration" in dataset.dims:
+        # Curves of different lengths, as files of one method may have, are joined by their iterations.
+        dataset = dataset.assign_coords(iteration=np.arange(dataset.sizes["iteration"]))
+    return dataset
 
 
 def _coordinates(problem: Problem, cases: np.ndarray, steps: range | None = None) -> Mapping[str, tuple]:

@@ -20,6 +20,6 @@ def chunks(total: int, size: int, device: torch.device) -> Iterator[slice]:
     Yields:
         Slices that cover ``range(total)`` in order.
     """
-    step = max(1, CACHE[device.type] // size)
+    step = max(1, CACHE.get(device.type, CACHE["cuda"]) // size)
     for start in range(0, total, step):
         yield slice(start, min(start + step, total))
