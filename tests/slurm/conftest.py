@@ -25,6 +25,13 @@ class Cluster:
         """Runs a command of Slurm; returns what it printed."""
         return subprocess.run(words, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
 
+    def drain(self) -> None:
+        """Waits until no job is left."""
+        deadline = time.monotonic() + 60
+        while left := self.command("squeue", "--noheader"):
+            assert time.monotonic() < deadline, left
+            time.sleep(0.2)
+
     def jobs(self, printed: str, *flags: str) -> list[dict[str, str]]:
         """What the accounting says of the jobs of a run, given what the run printed; each with its rule."""
         run = re.search(r"SLURM run ID: (\S+)", printed)

@@ -69,17 +69,19 @@ def test_a_killed_and_preempted_study_ends_like_an_undisturbed_one(cluster, undi
     fresh.wait_until(lambda: checkpointed(fresh) > 0)
     fresh.kill()
     subprocess.run(LEFTOVERS, shell=True, cwd=fresh.folder, check=True)
+    cluster.drain()
 
-    # The next run takes the training up, until a job of more importance takes all nodes.
+    # The next run takes the training up, until a job of more importance takes its node.
     before = checkpointed(fresh)
     fresh.start(ALL_METRICS)
     fresh.wait_until(lambda: checkpointed(fresh) > before)
-    cluster.command("sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
-    # Slurm holds jobs that it puts back for two minutes: long, for a test.
-    held = ("squeue", "--noheader", "--states=pending", "--format=%i %r")
-    fresh.wait_until(lambda: "BeginTime" in cluster.command(*held))
-    for line in cluster.command(*held).splitlines():
-        cluster.command("scontrol", "update", f"JobId={line.split()[0]}", "StartTime=now")
+    running = cluster.command("squeue", "--noheader", "--format=%i %N %k").splitlines()
+    training, node, _ = next(line for line in running if "rule_train" in line).split()
+    urgent = ("--partition=urgent", f"--nodelist={node}", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
+    cluster.command("sbatch", *urgent)
+    # Slurm holds what it puts back for two minutes: long, for a test.
+    fresh.wait_until(lambda: cluster.command("squeue", "--noheader", f"--job={training}", "--format=%r") == "BeginTime")
+    cluster.command("scontrol", "update", f"JobId={training}", "StartTime=now")
     printed = fresh.finish()
 
     states = [job["State"] for job in cluster.jobs(printed, "--duplicates") if job["rule"] == "train"]
