@@ -50,7 +50,9 @@ class Study:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.results = folder / "results" / "tiny"
-        for name in ("Snakefile", "workflow", "config", "profiles"):
+        # The copy's package comes before the installed one: an edit amid a run would be a reason to train anew.
+        self.environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
+        for name in ("Snakefile", "workflow", "config", "profiles", "src"):
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, folder / name)
         shutil.copy(HERE / "tiny.yaml", folder / "config" / "experiments" / "tiny.yaml")
@@ -64,7 +66,7 @@ class Study:
         command = [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", "--config", "experiments=tiny"]
         command += ["--jobs", "4", "--slurm-init-seconds-before-status-checks", "2", *flags]
         self.process = subprocess.Popen(
-            command, cwd=self.folder, text=True, start_new_session=True,
+            command, cwd=self.folder, env=self.environment, text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
