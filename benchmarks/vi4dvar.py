@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,7 +97,8 @@ class Source:
         """Imports the source from its clone."""
         if not (checkout / "assimilation").is_dir():
             sys.exit(f"{checkout}: no clone of VI-4DVAR (https://github.com/ArFiloche/VI-4DVAR)")
-        sys.path.insert(0, str(checkout))
+        if str(checkout) not in sys.path:
+            sys.path.insert(0, str(checkout))
         return cls(importlib.import_module("forward"), importlib.import_module("assimilation"), window)
 
     @property
@@ -192,33 +195,34 @@ def check_costs(source: Callable[[int], Source], windows: Window, cases: int = 3
     torch.testing.assert_close(control.cost(u), theirs, rtol=1e-4, atol=1e-3)
 
 
-def seconds(call: Callable[[], object], repeats: int) -> float:
-    """The median wall time of a call."""
+def seconds(clock: Callable[[], float], call: Callable[[], object], repeats: int) -> float:
+    """The median time of a call."""
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = clock()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return statistics.median(times)
 
 
 def compare_speed(source: Callable[[int], Source], windows: Window, options: argparse.Namespace) -> None:
     """Prints the wall times of both sides and their ratios."""
+    measure = partial(seconds, time.process_time if options.cpu else time.perf_counter)
     p = problem()
     one, many = select(windows, slice(0, 1)), select(windows, slice(0, options.windows))
-    solvable = [i for i in range(20) if source(i).fourdvar().isfinite().all()][: options.repeats]
+    solvable = list(islice((i for i in range(CASES) if source(i).fourdvar().isfinite().all()), options.repeats))
     print(f"4DVAR: median over the windows {solvable}, the first on which the source's does not diverge.")
     print(
         f"Source's ensemble: {options.source_members} members, times {MEMBERS / options.source_members:g}. "
         f"Source's ABC: {options.source_trials} trials, times {TRIALS / options.source_trials:g}.\n"
     )
-    # The source's loops are long enough to need no warm-up; medians are over three runs, or over the windows.
+    # The source's loops are long enough to need no warm-up; medians are over its runs, or over the windows.
     theirs = {
-        "4DVAR": statistics.median(seconds(source(i).fourdvar, 1) for i in solvable),
-        "VI": seconds(lambda: source(0).vi(corrected=False), options.source_repeats),
-        "ensemble": seconds(lambda: source(0).ensemble(options.source_members), options.source_repeats)
+        "4DVAR": statistics.median(measure(source(i).fourdvar, 1) for i in solvable),
+        "VI": measure(partial(source(0).vi, corrected=False), options.source_repeats),
+        "ensemble": measure(partial(source(0).ensemble, options.source_members), options.source_repeats)
         * (MEMBERS / options.source_members),
-        "ABC": seconds(lambda: source(0).abc(options.source_trials), options.source_repeats)
+        "ABC": measure(partial(source(0).abc, options.source_trials), options.source_repeats)
         * (TRIALS / options.source_trials),
     }
     ours: list[tuple[str, str, Posterior, int]] = [
@@ -232,12 +236,9 @@ def compare_speed(source: Callable[[int], Source], windows: Window, options: arg
     print("|---|---|---|---|---|---|---|")
     for label, name, method, samples in ours:
         method.sample(one, samples)
-        if name == "4DVAR":
-            each = [select(windows, slice(i, i + 1)) for i in solvable]
-            single = statistics.median(seconds(lambda w=w: method.sample(w, samples), options.repeats) for w in each)
-        else:
-            single = seconds(lambda: method.sample(one, samples), options.repeats)
-        batch = seconds(lambda: method.sample(many, samples), max(1, options.repeats // 2))
+        each = [select(windows, slice(i, i + 1)) for i in solvable] if name == "4DVAR" else [one]
+        single = statistics.median(measure(partial(method.sample, w, samples), options.repeats) for w in each)
+        batch = measure(partial(method.sample, many, samples), max(1, options.repeats // 2))
         per_window = batch / options.windows
         print(
             f"| {label} | {theirs[name]:.3g} | {single:.3g} | {theirs[name] / single:.0f}× "
@@ -302,16 +303,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("checkout", type=Path, help="a clone of https://github.com/ArFiloche/VI-4DVAR")
     parser.add_argument("--seeds", type=int, default=3, help=f"windows the source's quality is measured on, to {CASES}")
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch, for both sides")
+    parser.add_argument("--cpu", action="store_true", help="CPU instead of wall time: for busy machines, one thread")
     parser.add_argument("--windows", type=int, default=64, help="windows in our timed batch")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of ours; windows of the source's 4DVAR")
     parser.add_argument("--source-repeats", type=int, default=3, help="timed runs of the source")
     parser.add_argument("--source-members", type=int, default=5, help="ensemble members that the source runs")
-    parser.add_argument("--source-trials", type=int, default=1000, help="ABC trials that the source runs")
+    parser.add_argument("--source-trials", type=int, default=1000, help="ABC trials that the source runs, from 1000")
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each, for the source's quality")
     parser.add_argument("--fits", type=Path, help="where the source's fits are kept, for another run to go on from")
     options = parser.parse_args()
+    if options.source_trials < 1000 or not 1 <= options.seeds <= CASES:
+        parser.error(f"--source-trials: at least 1000, of which the source keeps one; --seeds: 1 to {CASES}")
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     windows = problem().sample((CASES,)).window
 
@@ -319,7 +324,9 @@ def main() -> None:
         """The source on one case."""
         return Source.load(options.checkout, select(windows, case))
 
-    print(f"torch {torch.__version__}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start\n")
+    clock = "CPU" if options.cpu else "wall"
+    print(f"torch {torch.__version__}, {os.cpu_count()} cores, {options.threads} threads, {clock} seconds")
+    print(f"load of the machine {os.getloadavg()[0]:.1f} at the start\n")
     check_costs(source, windows)
     compare_speed(source, windows, options)
     print(f"\nload {os.getloadavg()[0]:.1f} at the end of the timings")

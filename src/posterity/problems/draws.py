@@ -27,7 +27,8 @@ def ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor]) -> Ensembl
     pieces = chunks(len(u), control.cases * control.problem.steps * control.size, u.device)
     parts = [control.decode(u[piece]) for piece in pieces]
     x, theta = (torch.cat(part) for part in zip(*parts, strict=True))
-    finite = x.flatten(2).isfinite().all(dim=-1)
+    # The sum over a trajectory is finite only if every entry is, and takes one pass.
+    finite = x.flatten(2).sum(dim=-1).isfinite()
     if not finite.all():
         # Sorting by failure puts each case's good draws first; a failed draw takes the place of one of them.
         order = torch.sort(~finite, dim=0, stable=True).indices
