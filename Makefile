@@ -8,6 +8,7 @@ TORCH      ?= torch==2.13.0
 EXPERIMENT ?= demo
 PROFILE    ?= profiles/local
 TESTS      ?= tests
+WORKERS    ?= 2
 FLAGS      ?=
 LOCK_FLAGS ?=
 
@@ -29,7 +30,7 @@ report: $(READY)
 	$(BIN)/snakemake --profile $(PROFILE) --config experiments=$(EXPERIMENT) --report results/report.html
 
 test: $(READY)
-	$(BIN)/pytest $(TESTS) $(FLAGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile $(TESTS) $(FLAGS)
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

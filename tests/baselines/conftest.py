@@ -71,7 +71,7 @@ def linear(device: torch.device) -> Linear:
 def square(device: torch.device) -> Study:
     """Lorenz-96 seen through its square, half of the entries missing, nothing seen of the first state."""
     problem = Problem(
-        Lorenz96(size=16, forcing=4.0, dt=0.1),
+        Lorenz96(size=16, forcing=8.0, dt=0.1),
         Observation(Quadratic((1, 16)), std=(2.8, 5.7), masks=(RandomMask(0.5), TimeMask(start=1))),
         window=12,
         background_std=(0.64, 1.28),

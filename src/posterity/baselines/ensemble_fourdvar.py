@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from ..problems import Control, Ensemble, Posterior, Problem, Window, ensemble
-from .minimize import check_options, levenberg_marquardt
+from .minimize import check_options, minimize
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class EnsembleFourDVar(Posterior):
         iterations: The most Levenberg–Marquardt iterations on the full window.
         increment: The number of states by which the window grows in quasi-static minimisation.
         tolerance: The relative decrease of the cost below which a member has converged.
+        restarts: The most prior draws from which a member starts again if its minimum is implausibly high.
 
     References:
         | Ensemble variational assimilation as a probabilistic estimator (Jardak & Talagrand, 2018),
@@ -34,10 +35,11 @@ class EnsembleFourDVar(Posterior):
     iterations: int = 30
     increment: int = 3
     tolerance: float = 1e-4
+    restarts: int = 8
 
     def __post_init__(self) -> None:
         """Refuses options that go nowhere."""
-        check_options(self.iterations, self.increment, self.tolerance)
+        check_options(self.iterations, self.increment, self.tolerance, self.restarts)
 
     @torch.no_grad()
     def sample(self, window: Window, samples: int) -> Ensemble:
@@ -54,8 +56,7 @@ class EnsembleFourDVar(Posterior):
             background=repeated.background + repeated.background_std * torch.randn_like(repeated.background),
         )
         batch = Control(self.problem, perturbed)
-        start = torch.zeros(batch.cases, batch.size)
-        minimum = levenberg_marquardt(batch, start, self.iterations, self.increment, self.tolerance)
+        minimum = minimize(batch, self.iterations, self.increment, self.tolerance, self.restarts, perturbations=1)
 
         # A control of the perturbed problem starts from the perturbed background: back to the window's own.
         shift = (perturbed.background - repeated.background) / repeated.background_std

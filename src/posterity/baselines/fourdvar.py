@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..problems import Control, Ensemble, Posterior, Problem, Window, ensemble
-from .minimize import check_options, levenberg_marquardt
+from .minimize import check_options, minimize
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class FourDVar(Posterior):
         iterations: The most Levenberg–Marquardt iterations on the full window.
         increment: The number of states by which the window grows in quasi-static minimisation.
         tolerance: The relative decrease of the cost below which a case has converged.
+        restarts: The most prior draws from which a case starts again if its minimum is implausibly high.
 
     References:
         | Variational algorithms for analysis and assimilation of meteorological observations
@@ -34,17 +35,17 @@ class FourDVar(Posterior):
     iterations: int = 50
     increment: int = 3
     tolerance: float = 1e-5
+    restarts: int = 8
 
     def __post_init__(self) -> None:
         """Refuses options that go nowhere."""
-        check_options(self.iterations, self.increment, self.tolerance)
+        check_options(self.iterations, self.increment, self.tolerance, self.restarts)
 
     @torch.no_grad()
     def sample(self, window: Window, samples: int) -> Ensemble:
         """Draws from the Laplace approximation of each case."""
         control = Control(self.problem, window)
-        start = torch.zeros_like(window.background).flatten(1)
-        minimum = levenberg_marquardt(control, start, self.iterations, self.increment, self.tolerance)
+        minimum = minimize(control, self.iterations, self.increment, self.tolerance, self.restarts)
         u = gaussian_draws(minimum.u, minimum.hessian, samples)
         info = {
             "cost": minimum.cost,

@@ -29,6 +29,59 @@ class Minimum(NamedTuple):
     trace: Tensor
 
 
+def minimize(
+    control: Control,
+    iterations: int = 50,
+    increment: int = 3,
+    tolerance: float = 1e-5,
+    restarts: int = 8,
+    perturbations: int = 0,
+) -> Minimum:
+    r"""Minimises the 4DVAR cost of every case from the background, and from elsewhere where that ended implausibly.
+
+    With :math:`d` controls and observations together, twice the cost of the true control is :math:`\chi^2_d`
+    distributed. A minimum above the mean of that by five standard deviations, :math:`d / 2 + 5 \sqrt{d / 2}`, is
+    a local one, of which the posterior knows nothing (or the problem is not the one that the data come from): such
+    a case starts again from a draw of the prior, keeps the lower minimum, and does so until it is plausible. A case
+    that diverged from the background already is left alone.
+
+    Args:
+        control: The control.
+        iterations: As for :func:`levenberg_marquardt`, as are ``increment`` and ``tolerance``.
+        increment: See there.
+        tolerance: See there.
+        restarts: The most prior draws from which an implausible case starts again.
+        perturbations: How often noise was added to backgrounds and observations on top of their own; each time adds
+            as much again to the cost of the truth.
+
+    Returns:
+        The minima.
+    """
+    minimum = levenberg_marquardt(control, torch.zeros(control.cases, control.size), iterations, increment, tolerance)
+    half = 0.5 * (control.size + control.observed.flatten(1).sum(dim=-1))
+    plausible = (1 + perturbations) * (half + 5 * half.sqrt())
+    # Draws of a generator of their own: a case that starts again changes no other's random numbers.
+    generator = torch.Generator(plausible.device).manual_seed(0)
+    for _ in range(restarts):
+        again = (minimum.cost.isfinite() & (minimum.cost > plausible)).nonzero().squeeze(-1)
+        if not len(again):
+            break
+        part = control.select(again)
+        draw = torch.randn(len(again), control.size, generator=generator)
+        retry = levenberg_marquardt(part, draw, iterations, increment, tolerance)
+        control.absorb(part, again)
+        better = retry.cost < minimum.cost[again]
+        length = max(minimum.trace.shape[-1], retry.trace.shape[-1])
+        old, new = (found._replace(trace=_extended(found.trace, length)) for found in (minimum, retry))
+        minimum = Minimum(*(x.index_copy(0, again[better], y[better]) for x, y in zip(old, new, strict=True)))
+    return minimum
+
+
+def _extended(trace: Tensor, length: int) -> Tensor:
+    """Repeats the last entry of curves up to a length."""
+    return torch.cat((trace, trace[:, -1:].expand(-1, length - trace.shape[-1])), dim=-1)
+
+
 def levenberg_marquardt(
     control: Control, u: Tensor, iterations: int = 50, increment: int = 3, tolerance: float = 1e-5
 ) -> Minimum:
@@ -99,14 +152,16 @@ def levenberg_marquardt(
     return Minimum(u, model.cost, model.hessian, counts, converged, torch.stack(trace, dim=-1))
 
 
-def check_options(iterations: int, increment: int, tolerance: float) -> None:
-    """Refuses options with which :func:`levenberg_marquardt` would go nowhere."""
+def check_options(iterations: int, increment: int, tolerance: float, restarts: int) -> None:
+    """Refuses options with which :func:`minimize` would go nowhere."""
     if iterations < 1:
         raise ValueError(f"iterations: at least one is needed, not {iterations}")
     if increment < 1:
         raise ValueError(f"increment: the window grows by at least one state, not {increment}")
     if tolerance <= 0:
         raise ValueError(f"tolerance: must be positive, not {tolerance}")
+    if restarts < 0:
+        raise ValueError(f"restarts: must not be negative, not {restarts}")
 
 
 def _linearize(control: Control, u: Tensor, states: int, cases: Tensor | None = None) -> Linearization:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..problems import Control
 from .families import Family, Gaussian
-from .minimize import levenberg_marquardt
+from .minimize import minimize
 
 
 class Fit(NamedTuple):
@@ -110,7 +110,7 @@ class NaturalGradient(Optimizer):
     def fit(self, control: Control, family: Family) -> Fit:
         """Fits one member of the family to each case."""
         samples = self.samples or 4 * control.size
-        mode = levenberg_marquardt(control, control.prior(1)[0] * 0)
+        mode = minimize(control)
         curvature = mode.hessian.double()
         start = q = Gaussian.from_precision(mode.u, family.project(curvature))
         trace = []
