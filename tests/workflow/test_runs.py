@@ -49,7 +49,7 @@ def test_a_report_has_every_figure(study):
 def test_killed_runs_end_like_undisturbed_ones(fresh, finished):
     # First a rule alone is killed, then Snakemake with all its jobs, twice.
     process = fresh.start()
-    _kill_first(fresh, "posterity train")
+    _kill_first(fresh, "train")
     printed, _ = process.communicate(timeout=300)
     assert process.returncode != 0, printed
     assert "Error in rule train" in printed
@@ -73,7 +73,7 @@ def test_killed_runs_end_like_undisturbed_ones(fresh, finished):
     assert compared > 15
     weights = Path("models/npe/weights.safetensors")
     assert (fresh.results / weights).read_bytes() == (finished.results / weights).read_bytes()
-    assert not [path for path in fresh.results.rglob("*.partial")]
+    assert not list(fresh.results.rglob("*.partial"))
 
 
 def test_a_mistake_in_the_experiment_stops_before_any_job(study):
@@ -85,18 +85,18 @@ def test_a_mistake_in_the_experiment_stops_before_any_job(study):
     assert "tiny.yaml" in printed
 
 
-def _kill_first(study, words: str) -> None:
-    """Kills the first process of a study whose command line has some words."""
+def _kill_first(study, verb: str) -> None:
+    """Kills the first process of a study that runs a verb of the command line."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         for entry in Path("/proc").glob("[0-9]*"):
             try:
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                words = (entry / "cmdline").read_bytes().decode().split("\0")
                 folder = (entry / "cwd").resolve()
             except OSError:
                 continue
-            if words in command and folder == study.folder and "-m posterity" in command and "/bin/" not in command.split()[1]:
+            if folder == study.folder and words[1:4] == ["-m", "posterity", verb]:
                 os.kill(int(entry.name), signal.SIGKILL)
                 return
         time.sleep(0.05)
-    raise AssertionError(f"no process ran '{words}'")
+    raise AssertionError(f"no process ran 'posterity {verb}'")

@@ -8,7 +8,7 @@ from matplotlib.ticker import StrMethodFormatter
 
 from ..errors import PosterityError
 from . import style
-from .panels import methods_of, need
+from .panels import methods_of
 
 #: Panels beside each other; more are wrapped.
 ACROSS = 4
@@ -28,12 +28,13 @@ def optimisation(metrics: xr.Dataset) -> Figure:
 
     Returns:
         The figure: the median over cases and the band between the quartiles, a panel for each method, whose title
-        gives the median of the ends.
+        gives the median of the ends; a line of text if no method minimises anything.
 
     Raises:
-        PosterityError: If no method has an objective.
+        PosterityError: If methods have objectives, and all of them are NaN.
     """
-    need(metrics, ("info_objective",), "optimisation", "leave this figure out: no method minimises anything")
+    if "info_objective" not in metrics:
+        return _nothing()
     curves = {method: _curve(metrics["info_objective"].isel(method=i)) for i, method in enumerate(methods_of(metrics))}
     curves = {method: curve for method, curve in curves.items() if curve.size}
     if not curves:
@@ -50,6 +51,13 @@ def optimisation(metrics: xr.Dataset) -> Figure:
         panel.set_axis_off()
     for panel in axes[:, 0]:
         panel.set_ylabel("objective above its end (nat)")
+    return figure
+
+
+def _nothing() -> Figure:
+    """The figure of an experiment none of whose methods minimises anything."""
+    figure = style.canvas(0.6)
+    figure.text(0.5, 0.5, "no method of this experiment minimises anything", ha="center", va="center")
     return figure
 
 
