@@ -115,7 +115,7 @@ def calibrated_log_likelihood(observation: xr.DataArray, std: xr.DataArray) -> x
         The expectation, with dimension ``(case,)``, in nats; zero where nothing is observed.
     """  # noqa: D415
     observed = std.where(observation.notnull()).astype(np.float64)
-    entropy: xr.DataArray = 0.5 * np.log(2 * np.pi * np.e) + xr.ufuncs.log(observed)
+    entropy: xr.DataArray = 0.5 * (1 + np.log(2 * np.pi)) + xr.ufuncs.log(observed)
     return -entropy.sum([name for name in OBSERVED if name in observation.dims])
 
 
