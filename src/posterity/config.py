@@ -1,9 +1,6 @@
 """Experiment files: their models, defaults and checks. Imports no torch: every cluster job parses them again."""
 
-import json
 import re
-import typing
-from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,55 +8,19 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PositiveFloat,
     PositiveInt,
-    TypeAdapter,
     ValidationError,
     model_validator,
 )
 
-from . import catalog, sources
+from .components import Component, Model, check, line, targets
 from .errors import ConfigError, nearest
 
 #: Where experiment files named without a path are looked for.
 EXPERIMENTS = Path("config/experiments")
-
-#: What annotations of options may be made of, when values are checked against them.
-TYPES = {
-    "bool": bool, "dict": dict, "float": float, "int": int, "list": list, "str": str, "tuple": tuple,
-    "Any": Any, "Literal": Literal, "Mapping": Mapping, "Sequence": Sequence,
-}  # fmt: skip
-
-
-class Model(BaseModel):
-    """A model that names the nearest known key when it meets an unknown one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known(cls, data: Any) -> Any:
-        if isinstance(data, Mapping):
-            for key in data:
-                if key not in cls.model_fields:
-                    raise ValueError(f"unknown key '{key}'{nearest(str(key), cls.model_fields)}")
-        return data
-
-
-class Component(Model):
-    """Something from the catalogue, with the options of its constructor. Its kind alone may stand for it."""
-
-    kind: str = Field(description="A name of the catalogue (`posterity list`), or `package.module:Class`.")
-    options: dict[str, Any] = Field(default={}, description="Options of its constructor.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _shorthand(cls, data: Any) -> Any:
-        return {"kind": data} if isinstance(data, str) else data
 
 
 def _pair(value: Any) -> Any:
@@ -183,12 +144,12 @@ class Experiment(Model):
             raise ValueError("prior.std: the background joint needs one; only the climatology joint goes without")
         if not self.methods:
             raise ValueError("methods: name at least one")
-        _check("system", self.system, "system", skip=0)
+        check("system", self.system, "system", skip=0)
         for group, components in (("operator", self.observation.operator), ("mask", self.observation.mask)):
             for index, component in enumerate(components):
-                _check(group, component, f"observation.{group}.{index}", skip=int(group == "operator"))
+                check(group, component, f"observation.{group}.{index}", skip=int(group == "operator"))
         for name, method in self.methods.items():
-            _check("method", Component(kind=method.kind, options=method.options), f"methods.{name}", skip=1)
+            check("method", Component(kind=method.kind, options=method.options), f"methods.{name}", skip=1)
             if not name.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f"methods.{name}: names are made of letters, digits, '-' and '_'")
         return self
@@ -204,12 +165,12 @@ class Experiment(Model):
     def problem_code(self) -> list[str]:
         """The ``module:Class`` targets that the problem is made of."""
         components = {"system": (self.system,), "operator": self.observation.operator, "mask": self.observation.mask}
-        return [target for group, parts in components.items() for part in parts for target in _targets(group, part)]
+        return [target for group, parts in components.items() for part in parts for target in targets(group, part)]
 
     def method_code(self, name: str) -> list[str]:
         """The ``module:Class`` targets that a method is made of."""
         method = self.methods[name]
-        return list(_targets("method", Component(kind=method.kind, options=method.options)))
+        return list(targets("method", Component(kind=method.kind, options=method.options)))
 
     def simulated_on(self, split: str) -> dict[str, Any]:
         """The part of the configuration that simulations depend on; training sets hold no observations."""
@@ -262,7 +223,7 @@ def load(experiment: str | Path) -> Experiment:
     try:
         return Experiment.model_validate({**tree, "name": path.stem})
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{path}: {_line(problem)}" for problem in error.errors())) from None
+        raise ConfigError("\n".join(f"{path}: {line(problem)}" for problem in error.errors())) from None
 
 
 def locate(experiment: str | Path) -> Path:
@@ -327,58 +288,3 @@ class _Loader(yaml.SafeLoader):
 
 # YAML 1.1 takes an exponent without a decimal point for text.
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
-
-
-def _targets(group: str, component: Component) -> Iterator[str]:
-    """What a component stands for, and what the components in its options do."""
-    yield catalog.target(group, component.kind)
-    for name, value in component.options.items():
-        if name in catalog.CATALOG:
-            yield from _targets(name, Component.model_validate(value))
-
-
-def _check(group: str, component: Component, where: str, skip: int) -> None:
-    """Checks a component's kind, and its options against its constructor; ``skip`` parameters are ours to give."""
-    try:
-        target = catalog.target(group, component.kind)
-        known = {parameter.name: parameter for parameter in sources.parameters(target)[skip:]}
-    except ConfigError as error:
-        raise ValueError(f"{where}: {error}") from None
-    for name, value in component.options.items():
-        if name not in known:
-            raise ValueError(f"{where}.options: unknown option '{name}' of {component.kind}{nearest(name, known)}")
-        if name in catalog.CATALOG:
-            try:
-                inner = Component.model_validate(value)
-            except ValidationError as error:
-                raise ValueError(f"{where}.options.{name}: {_line(error.errors()[0])}") from None
-            _check(name, inner, f"{where}.options.{name}", skip=0)
-        else:
-            _check_value(known[name].annotation, value, f"{where}.options.{name}")
-    for name, parameter in known.items():
-        if parameter.required and name not in component.options:
-            raise ValueError(f"{where}.options: {component.kind} needs the option '{name}'")
-
-
-def _check_value(annotation: str, value: Any, where: str) -> None:
-    """Checks a value against an annotation made of plain types; a type beyond them is left to the constructor."""
-    known = [part.strip() for part in annotation.split("|") if part.strip().split("[")[0] in {*TYPES, "None"}]
-    try:
-        union: Any = typing.Union[tuple(eval(part, {"__builtins__": {}}, TYPES) for part in known)]  # noqa: UP007
-        adapter: TypeAdapter[Any] = TypeAdapter(union)
-    except (NameError, TypeError, SyntaxError):
-        return
-    try:
-        # As JSON, for a strict check that takes lists for tuples, yet neither text nor booleans for numbers.
-        adapter.validate_json(json.dumps(value, default=str), strict=True)
-    except ValidationError as error:
-        raise ValueError(f"{where}: {error.errors()[0]['msg']} ({annotation}), not {value!r}") from None
-
-
-def _line(problem: Mapping[str, Any]) -> str:
-    """One problem of a validation, as ``key: message``."""
-    where = ".".join(map(str, problem["loc"]))
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    given = "" if isinstance(problem.get("input"), dict | list | tuple) else f" (not {problem.get('input')!r})"
-    remedy = {"missing": "is missing: add it"}.get(problem["type"], message + given)
-    return f"{where}: {remedy}" if where else remedy

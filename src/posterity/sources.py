@@ -15,7 +15,16 @@ from .errors import ConfigError
 
 #: Modules whose effect on a result reaches it through tracked params already: names resolve to the ``module:Class``
 #: that they stand for, and configurations to their values.
-CARRIED = frozenset({"posterity.catalog", "posterity.cli", "posterity.config", "posterity.errors", "posterity.sources"})
+CARRIED = frozenset(
+    {
+        "posterity.catalog",
+        "posterity.cli",
+        "posterity.components",
+        "posterity.config",
+        "posterity.errors",
+        "posterity.sources",
+    }
+)
 
 
 class Parameter(NamedTuple):

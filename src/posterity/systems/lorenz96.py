@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .system import System, expand, rk4
+from .system import System, check_clock, expand, rk4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +43,7 @@ class Lorenz96(System):
         """Refuses what no ring or clock allows."""
         if self.size < 4:
             raise ValueError(f"size: Lorenz-96 needs at least 4 sites, not {self.size}")
-        if self.dt <= 0:
-            raise ValueError(f"dt: the time between states must be positive, not {self.dt}")
-        if self.substeps < 1:
-            raise ValueError(f"substeps: at least one is needed, not {self.substeps}")
-        if self.spinup < 0:
-            raise ValueError(f"spinup: the time must not be negative, not {self.spinup}")
+        check_clock(self.dt, self.substeps, self.spinup)
 
     @property
     def shape(self) -> tuple[int, ...]:

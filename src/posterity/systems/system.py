@@ -51,6 +51,16 @@ class System(abc.ABC):
         """
 
 
+def check_clock(dt: float, substeps: int, spinup: float) -> None:
+    """Refuses times that no clock allows."""
+    if dt <= 0:
+        raise ValueError(f"dt: the time between states must be positive, not {dt}")
+    if substeps < 1:
+        raise ValueError(f"substeps: at least one is needed, not {substeps}")
+    if spinup < 0:
+        raise ValueError(f"spinup: the time must not be negative, not {spinup}")
+
+
 def expand(parameter: float | Tensor, ndim: int) -> float | Tensor:
     """Appends ``ndim`` event dimensions to a batched parameter, so that it broadcasts against states."""
     if isinstance(parameter, Tensor):

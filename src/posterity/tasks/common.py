@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from .. import __version__, catalog
-from ..config import Component, Experiment
+from ..components import Component
+from ..config import Experiment
 from ..errors import ConfigError
 from ..problems import Composed, Observation, Posterior, Problem
 
