@@ -97,7 +97,7 @@ class NaturalGradient(Optimizer):
           https://arxiv.org/abs/2002.10060
     """  # noqa: D415
 
-    iterations: int = 20
+    iterations: int = 16
     samples: int | None = None
 
     def __post_init__(self) -> None:
