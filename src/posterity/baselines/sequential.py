@@ -1,0 +1,249 @@
+"""Sequential methods: one time of the record after another, all cases and members as one batch."""
+
+import abc
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from ..problems import Ensemble, Posterior, Problem, Window
+
+
+class Record:
+    r"""The record of a batch of cases as a sequential method meets it, with a count of the work.
+
+    Ensembles are tensors ``z`` of shape ``(members, case, size)``: the entries of the state, then the whitened unknown
+    parameters :math:`v` with :math:`\theta = f(v)`, which do not move. A member that becomes too large for its
+    products to be finite has failed, and gives its place to a good one of its case. A case all of whose members failed
+    is dead: it stays NaN, and sees nothing any more.
+
+    Args:
+        problem: The problem.
+        window: The records, with one batch dimension ``case``.
+
+    Attributes:
+        precision: Reciprocal standard deviations :math:`R^{-1/2}`, with shape ``(case, length, *obs_shape)``, zero
+            where nothing is observed.
+        seen: Whether a case has any observation at a time, with shape ``(case, length)``.
+        info: Diagnostics of each case, with shape ``(case,)``: a method may add its own.
+    """
+
+    def __init__(self, problem: Problem, window: Window) -> None:
+        self.problem = problem
+        self.window = window
+        self.cases = window.y.shape[0]
+        self.states = prod(problem.shape)
+        observed = ~window.y.isnan()
+        self.y = torch.where(observed, window.y, 0)
+        self.precision = torch.where(observed, window.std, torch.inf).reciprocal()
+        self.seen = observed.flatten(2).any(dim=-1)
+        self.error_std = problem.error_std().flatten()
+        self.info = {name: torch.zeros(self.cases) for name in ("model_steps", "gradients", "failed")}
+        self._alive = torch.ones(self.cases, dtype=torch.bool)
+        self._occasions = self.seen.any(dim=0).tolist()
+
+    def occasion(self, t: int) -> bool:
+        """Whether any case has an observation at time ``t``; there are none behind the record."""
+        return t < len(self._occasions) and self._occasions[t]
+
+    def prior(self, members: int) -> Tensor:
+        """Draws from the prior: around the background if there is one, else from the system's own ensemble.
+
+        Args:
+            members: The number of members of each case.
+
+        Returns:
+            The ensemble at time 0, with shape ``(members, case, size)``.
+        """
+        batch = (members, self.cases)
+        v = torch.randn(*batch, len(self.problem.parameters))
+        if self.window.background.isnan().any():
+            x = self.problem.system_at(self.problem.decode_parameters(v)).initial(batch)
+        else:
+            noise = torch.randn(*batch, *self.problem.shape)
+            x = torch.addcmul(self.window.background, self.window.background_std, noise)
+        return torch.cat((x.flatten(2), v), dim=-1)
+
+    def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The states, with shape ``(members, case, *shape)``, and the parameters, ``(members, case, parameters)``."""
+        return z[..., : self.states].unflatten(-1, self.problem.shape), self.parameters(z)
+
+    def parameters(self, z: Tensor) -> Tensor:
+        """The unknown parameters of an ensemble, with shape ``(members, case, parameters)``."""
+        return self.problem.decode_parameters(z[..., self.states :])
+
+    def error(self, members: int, steps: int) -> Tensor:
+        r"""Draws model errors :math:`\eta \sim N(0, Q)`, with shape ``(members, case, steps, states)``."""
+        return self.error_std * torch.randn(members, self.cases, steps, self.states)
+
+    def forecast(self, z: Tensor, error: Tensor | None = None) -> Tensor:
+        r"""Advances an ensemble by one step, :math:`x' = M(x; \theta) + \eta`.
+
+        Args:
+            z: The ensemble, with shape ``(members, case, size)``.
+            error: The model errors, with shape ``(members, case, states)``; drawn if omitted.
+
+        Returns:
+            The ensemble one step later; members that diverged are not yet replaced.
+        """
+        x, theta = self.split(z)
+        moved = self.problem.system_at(theta).step(x).flatten(2)
+        if self.problem.weak:
+            moved = moved + (self.error(len(z), 1).squeeze(2) if error is None else error)
+        self.info["model_steps"] += len(z)
+        return torch.cat((moved, z[..., self.states :]), dim=-1)
+
+    def innovation(self, z: Tensor, t: int) -> Tensor:
+        r"""The whitened innovations :math:`d = R_t^{-1/2} (y_t - H(x))` of each member.
+
+        Args:
+            z: The ensemble at time ``t``.
+            t: The time, within the record.
+
+        Returns:
+            The innovations, with shape ``(members, case, observations)``; zero where nothing is observed.
+        """
+        hx = self.problem.observation.operator(self.split(z)[0])
+        # A product with a zero precision would keep the NaN of a member that diverged.
+        return torch.where(self.precision[:, t] > 0, (self.y[:, t] - hx) * self.precision[:, t], 0).flatten(2)
+
+    def heal(self, *ensembles: Tensor) -> tuple[Tensor, ...]:
+        """Gives the place of each failed member to a good one of its case, and counts it.
+
+        Args:
+            ensembles: What belongs to the members, each with shape ``(members, case, …)``; a member has failed if any
+                of its entries is not finite, or exceeds the fourth root of the largest number.
+
+        Returns:
+            The same with the failed members replaced; of dead cases, all is as it was.
+        """
+        good = self._alive
+        for values in ensembles:
+            limit = torch.finfo(values.dtype).max ** 0.25
+            good = good & (values.flatten(2).abs() < limit).all(dim=-1)
+        if good.all():
+            return ensembles
+        self.info["failed"] += torch.where(self._alive, (~good).sum(dim=0), 0)
+        self._alive = self._alive & good.any(dim=0)
+        # Sorting by failure puts each case's good members first; a failed one takes the place of one of them.
+        order = torch.sort(~good, dim=0, stable=True).indices
+        member = torch.arange(len(good), device=good.device).unsqueeze(-1)
+        donor = order.gather(0, member % good.sum(dim=0).clamp(min=1))
+        source = torch.where(good | ~self._alive, member, donor)
+        case = torch.arange(self.cases, device=good.device)
+        return tuple(values[source, case] for values in ensembles)
+
+    def look(self, z: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        """Heals an ensemble, and compares it with the observations of time ``t``.
+
+        Args:
+            z: The ensemble at time ``t``.
+            t: The time, within the record.
+
+        Returns:
+            The ensemble, and its innovations; those of dead cases are zero.
+        """
+        z, innovation = self.heal(z, self.innovation(z, t))
+        return z, torch.where(self._alive.unsqueeze(-1), innovation, 0)
+
+
+@dataclass(frozen=True)
+class Sequential(Posterior):
+    r"""A method that runs once through the record, with an ensemble of each case.
+
+    Subclasses say what they do with it in :meth:`run`, and which times they return in :attr:`steps`. A method with a
+    single window (``cycles=1``) returns only the times at which its draws target the posterior of the problem,
+    :math:`p(x_t | y_{0:T}, x_b)`: for a filter the last assimilated state and the forecast. With several cycles, all
+    times of the record are returned, each with the draws given the observations up to then (or as far behind as a
+    smoother looks), and the parameters are those of the last time.
+
+    Args:
+        problem: The problem.
+        members: The number of members of each case's ensemble; at least as many as draws that are asked for.
+    """
+
+    problem: Problem
+    members: int = 100
+
+    def __post_init__(self) -> None:
+        """Refuses ensembles without a spread."""
+        if self.members < 2:
+            raise ValueError(f"members: an ensemble needs at least 2, not {self.members}")
+
+    @property
+    def steps(self) -> range:
+        """The times that are returned."""
+        return range(0 if self.problem.cycles > 1 else self.problem.length - 1, self.problem.steps)
+
+    @abc.abstractmethod
+    def run(self, record: Record) -> Iterator[Tensor]:
+        """Runs through the record.
+
+        Args:
+            record: The record of a batch of cases.
+
+        Yields:
+            The ensembles at each of the times ``steps``, in order, with shape ``(members, case, size)``; their members
+            weigh the same, and failed ones have been replaced.
+        """
+
+    @torch.no_grad()
+    def sample(self, window: Window, samples: int) -> Ensemble:
+        """Draws members without replacement, the same ones at all times."""
+        if samples > self.members:
+            raise ValueError(
+                f"samples: {samples} asked of an ensemble of {self.members} members; raise members, or ask for fewer"
+            )
+        record = Record(self.problem, window)
+        chosen = torch.randperm(self.members)[:samples]
+        # Of all the members of all times, only the draws are kept.
+        x = torch.empty(samples, record.cases, len(self.steps), *self.problem.shape)
+        theta = torch.empty(samples, record.cases, len(self.problem.parameters))
+        for i, z in enumerate(self.run(record)):
+            x[:, :, i], theta = record.split(z[chosen])
+        return Ensemble(x, theta, self.steps, record.info)
+
+
+@dataclass(frozen=True)
+class Filter(Sequential):
+    r"""A filter: forecast and analysis in turn, :math:`p(x_t | y_{0:t-1}) \to p(x_t | y_{0:t})`.
+
+    Subclasses are one method, :meth:`analyse`.
+
+    Args:
+        problem: The problem.
+        members: The number of members of each case's ensemble.
+    """
+
+    @abc.abstractmethod
+    def analyse(self, z: Tensor, innovation: Tensor, record: Record, t: int) -> Tensor:
+        """Assimilates the observations of one time.
+
+        Args:
+            z: The forecast ensemble, with shape ``(members, case, size)``, states then whitened parameters.
+            innovation: The whitened innovations of each member, with shape ``(members, case, observations)``, zero
+                where nothing is observed.
+            record: The record, which knows precisions and what each case has seen.
+            t: The time.
+
+        Returns:
+            The analysis ensemble. Cases without any observation at this time keep their ensemble, whatever is
+            returned for them.
+        """
+
+    def run(self, record: Record) -> Iterator[Tensor]:
+        """Alternates between forecast and analysis; behind the record there is the forecast alone."""
+        z = record.prior(self.members)
+        for t in range(self.problem.steps):
+            if t > 0:
+                z = record.forecast(z)
+            if record.occasion(t):
+                z, innovation = record.look(z, t)
+                analysis = self.analyse(z, innovation, record, t)
+                z = torch.where(record.seen[:, t].unsqueeze(-1), analysis, z)
+            else:
+                (z,) = record.heal(z)
+            if t in self.steps:
+                yield z
