@@ -63,9 +63,9 @@ def test_no_observation_leaves_the_prior():
 def test_it_is_calibrated_over_draws_of_the_joint():
     """(x − m)ᵀ P⁻¹ (x − m) over the joint is χ² with n degrees of freedom, at every time."""
     x, _, window = PROBLEM.sample((2000,))
-    mean, covariance = exact_posterior(PROBLEM, window)
-    deviation = x.flatten(2) - mean
-    distance = torch.einsum("cti,cti->ct", deviation, torch.linalg.solve(covariance, deviation))
+    exact = exact_posterior(PROBLEM, window)
+    deviation = x.flatten(2) - exact.mean
+    distance = torch.einsum("cti,cti->ct", deviation, torch.linalg.solve(exact.covariance, deviation))
     error = (2 * 7 / 2000) ** 0.5
     assert ((distance.mean(dim=0) - 7).abs() < 4 * error).all()
 

@@ -48,7 +48,7 @@ _METRICS: Mapping[str, Variable] = {
 SCHEMA: Mapping[str, Mapping[str, Variable]] = {
     "twin": {
         "state": Variable(("case", "time", "channel", "*"), False, "true states"),
-        "parameter": Variable(("case", "parameter"), False, "true parameters"),
+        "theta": Variable(("case", "parameter"), False, "true parameters"),
         "background": Variable(("case", "channel", "*"), False, "background of the first state"),
         "background_std": Variable(("case", "channel", "*"), False, "standard deviation of the background"),
         "observation": Variable(("case", "time", "obs_channel", "obs_*"), True, "observations, NaN if missing"),
@@ -58,13 +58,13 @@ SCHEMA: Mapping[str, Mapping[str, Variable]] = {
     },
     "states": {
         "state": Variable(("case", "time", "channel", "*"), True, "true states"),
-        "parameter": Variable(("case", "parameter"), False, "true parameters"),
+        "theta": Variable(("case", "parameter"), False, "true parameters"),
         "background": Variable(("case", "channel", "*"), False, "background of the first state"),
         "background_std": Variable(("case", "channel", "*"), False, "standard deviation of the background"),
     },
     "posterior": {
         "state": Variable(("case", "sample", "time", "channel", "*"), True, "draws of the states"),
-        "parameter": Variable(("case", "sample", "parameter"), False, "draws of the parameters"),
+        "theta": Variable(("case", "sample", "parameter"), False, "draws of the parameters"),
         "log_likelihood": Variable(("case", "sample"), False, "log-likelihood of the observations"),
     },
     "metrics": _METRICS,
@@ -131,7 +131,7 @@ def check(dataset: xr.Dataset, kind: str, source: str) -> xr.Dataset:
             )
         if not np.issubdtype(found.dtype, np.number):
             raise DataError(f"{source}: '{name}' holds {found.dtype}, not numbers")
-        if 0 in found.shape and name != "parameter":
+        if 0 in found.shape:
             empty = ", ".join(str(d) for d, n in zip(found.dims, found.shape, strict=True) if n == 0)
             raise DataError(f"{source}: '{name}' is empty along {empty}")
     return dataset

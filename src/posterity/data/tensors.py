@@ -28,7 +28,9 @@ def twin_dataset(twin: Twin, problem: Problem, first_case: int = 0, observations
     obs_grid = len(problem.observation.shape) - 1
     units = problem.system.units
     window = twin.window
-    variables = {"state": (dims("twin", "state", grid), _numpy(twin.x), {"units": units})}
+    variables: dict = {"state": (dims("twin", "state", grid), _numpy(twin.x), {"units": units})}
+    if problem.parameters:
+        variables["theta"] = (dims("twin", "theta", grid), _numpy(twin.theta))
     if not window.background.isnan().any():
         for name, value in (("background", window.background), ("background_std", window.background_std)):
             variables[name] = (dims("twin", name, grid), _numpy(value), {"units": units})
@@ -42,8 +44,8 @@ def twin_dataset(twin: Twin, problem: Problem, first_case: int = 0, observations
 
 def states(
     dataset: xr.Dataset, problem: Problem, source: str, device: torch.device | str = "cpu"
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Reads states back, with the backgrounds that they were drawn with.
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Reads states back, with the parameters and backgrounds that they were drawn with.
 
     Args:
         dataset: A ``states`` dataset, or a twin with truth.
@@ -52,8 +54,8 @@ def states(
         device: Where the tensors go.
 
     Returns:
-        The states, with shape ``(case, window + forecast, *shape)``; the backgrounds and their standard deviations,
-        with shape ``(case, *shape)``, NaN if there are none.
+        The states, with shape ``(case, window + forecast, *shape)``; the parameters, with shape ``(case, parameters)``;
+        the backgrounds and their standard deviations, with shape ``(case, *shape)``, NaN if there are none.
 
     Raises:
         DataError: If there are no states, or sizes or backgrounds do not fit the problem.
@@ -61,7 +63,7 @@ def states(
     if "state" not in dataset:
         raise DataError(f"{source}: variable 'state' is missing; estimators are trained and chosen by true states")
     x = _sized(dataset, "state", (problem.steps, *problem.shape), source, device)
-    return x, *_background(dataset, problem, source, device)
+    return x, _parameters(dataset, problem, source, device), *_background(dataset, problem, source, device)
 
 
 def window_of(dataset: xr.Dataset, problem: Problem, source: str, device: torch.device | str = "cpu") -> Window:
@@ -80,15 +82,15 @@ def window_of(dataset: xr.Dataset, problem: Problem, source: str, device: torch.
         DataError: If sizes, standard deviations or backgrounds do not fit the problem.
     """
     times = dataset.sizes["time"]
-    if times not in (problem.window, problem.steps):
+    if times not in (problem.length, problem.steps):
         raise DataError(
-            f"{source}: has {times} times; the experiment assimilates {problem.window} states"
+            f"{source}: has {times} times; the experiment assimilates {problem.length} states"
             + (f" (and forecasts {problem.forecast} more)" if problem.forecast else "")
             + "; cut the file, or change 'window' in the experiment"
         )
     y = _sized(dataset, "observation", (times, *problem.observation.shape), source, device)
     std = _sized(dataset, "observation_std", (times, *problem.observation.shape), source, device)
-    y, std = y[:, : problem.window], std[:, : problem.window]
+    y, std = y[:, : problem.length], std[:, : problem.length]
     if y.isinf().any():
         raise DataError(f"{source}: 'observation' has infinite entries; mark missing ones as NaN")
     if (wrong := ~y.isnan() & ~((std > 0) & std.isfinite())).any():
@@ -103,7 +105,7 @@ def window_of(dataset: xr.Dataset, problem: Problem, source: str, device: torch.
 
 
 def ensemble_dataset(
-    ensemble: Ensemble, problem: Problem, cases: Sequence[int] | np.ndarray, log_likelihood: Tensor
+    ensemble: Ensemble, problem: Problem, cases: Sequence[int] | np.ndarray, log_likelihood: Tensor | None
 ) -> xr.Dataset:
     """Turns draws from a posterior into a ``posterior`` dataset.
 
@@ -111,7 +113,7 @@ def ensemble_dataset(
         ensemble: The draws, with shapes ``(samples, case, …)``.
         problem: The problem.
         cases: The numbers of the cases.
-        log_likelihood: The log-likelihood of each draw, with shape ``(samples, case)``.
+        log_likelihood: The log-likelihood of each draw, with shape ``(samples, case)``; None if it has none.
 
     Returns:
         The dataset.
@@ -120,8 +122,11 @@ def ensemble_dataset(
     state = _numpy(ensemble.x.movedim(0, 1))
     variables: dict = {
         "state": (dims("posterior", "state", grid), state, {"units": problem.system.units}),
-        "log_likelihood": (("case", "sample"), _numpy(log_likelihood.mT), {"units": "nat"}),
     }
+    if log_likelihood is not None:
+        variables["log_likelihood"] = (("case", "sample"), _numpy(log_likelihood.mT), {"units": "nat"})
+    if problem.parameters:
+        variables["theta"] = (dims("posterior", "theta", grid), _numpy(ensemble.theta.movedim(0, 1)))
     for name, value in ensemble.info.items():
         curve = ("iteration",) if value.ndim == 2 else ()
         variables[INFO + name] = (("case", *curve), _numpy(value.to(torch.float32)))
@@ -137,12 +142,25 @@ def _coordinates(problem: Problem, cases: np.ndarray, steps: range | None = None
     steps = range(problem.steps) if steps is None else steps
     grid = problem.shape[1:]
     axes = {name: (name, np.arange(size)) for name, size in zip(GRIDS[len(grid)], grid, strict=True)}
+    names = {"parameter": ("parameter", list(problem.parameters))} if problem.parameters else {}
     return {
+        **names,
         "case": ("case", cases),
         "time": ("time", np.asarray(steps) * problem.system.dt, {"units": "model time units"}),
         "channel": ("channel", list(problem.system.channels)),
         **axes,
     }
+
+
+def _parameters(dataset: xr.Dataset, problem: Problem, source: str, device: torch.device | str) -> Tensor:
+    """Reads the true parameters, in the order of the problem."""
+    if not problem.parameters:
+        return torch.zeros(dataset.sizes["case"], 0, device=device)
+    if "theta" not in dataset:
+        raise DataError(
+            f"{source}: variable 'theta' is missing; it holds the parameters {', '.join(problem.parameters)}"
+        )
+    return _sized(dataset, "theta", (len(problem.parameters),), source, device)
 
 
 def _background(

@@ -19,8 +19,8 @@ class NeuralPosterior(Estimator):
         x_0 = x_b + \sigma_b u ,
 
     amortised over observations, their mask and standard deviations, and the background with its own. The flow
-    learns :math:`u`, which is standard normal a priori, so its base is the prior; trajectories follow from the
-    model. The embedding also sees the innovations :math:`(y_t - H(x_t(x_b))) / \sigma_t` of the background's
+    learns the control :math:`u` (with unknown parameters and model errors, if the problem has them), which is standard
+    normal a priori, so its base is the prior; trajectories follow from the model. The embedding also sees the innovations :math:`(y_t - H(x_t(x_b))) / \sigma_t` of the background's
     trajectory, so that it need not learn the dynamics first. Targets :math:`p(x_{0:T+F} | y, x_b)` under the joint
     that it was trained on.
 
@@ -49,14 +49,14 @@ class NeuralPosterior(Estimator):
         if problem.background_std is None:
             raise ValueError("npe learns the background's whitened error, and the problem has no background")
         self.problem = problem
-        size = prod(problem.shape)
+        state = prod(problem.shape)
         seen = problem.window * prod(problem.observation.shape)
         layers: list[nn.Module] = []
-        for inputs, outputs in zip((4 * seen + 2 * size, *embedding), embedding, strict=False):
+        for inputs, outputs in zip((4 * seen + 2 * state, *embedding), embedding, strict=False):
             layers += [nn.Linear(inputs, outputs), nn.SiLU()]
         self.embedding = nn.Sequential(*layers)
         self.flow = zuko.flows.NSF(
-            size, embedding[-1], bins=bins, transforms=transforms, passes=2, hidden_features=tuple(hidden)
+            problem.unknowns, embedding[-1], bins=bins, transforms=transforms, passes=2, hidden_features=tuple(hidden)
         )
         for name in ("y", "std", "background", "background_std"):
             self.register_buffer(f"{name}_mean", torch.zeros(()))
@@ -98,7 +98,7 @@ class NeuralPosterior(Estimator):
     def loss(self, twin: Twin) -> Tensor:
         r"""The average of :math:`-\log q_\phi(u | y)`, in nats."""
         window = twin.window
-        u = ((twin.x[:, 0] - window.background) / window.background_std).flatten(1)
+        u = Control(self.problem, window).encode(twin.x, twin.theta)
         return -self.flow(self.context(window)).log_prob(u).mean()
 
     @torch.no_grad()

@@ -20,21 +20,23 @@ class TrainingError(Exception):
 
 @dataclass(frozen=True)
 class States:
-    """A training set: states with the backgrounds they were drawn with. Observations are drawn anew every epoch.
+    """A training set: states with what they were drawn with. Observations are drawn anew every epoch.
 
     Args:
         x: The states, with shape ``(case, window + forecast, *shape)``.
+        theta: The unknown parameters, with shape ``(case, parameters)``.
         background: The backgrounds, with shape ``(case, *shape)``.
         background_std: Their standard deviations, with the same shape.
     """
 
     x: Tensor
+    theta: Tensor
     background: Tensor
     background_std: Tensor
 
     def observe(self, problem: Problem, cases: Tensor) -> Twin:
         """Draws observations of some of the cases."""
-        return problem.observe(self.x[cases], self.background[cases], self.background_std[cases])
+        return problem.observe(self.x[cases], self.theta[cases], self.background[cases], self.background_std[cases])
 
 
 @dataclass

@@ -7,6 +7,7 @@ from .gaussian import GaussianPosterior, exact_posterior
 from .masks import GridMask, Mask, RandomMask, TimeMask
 from .observation import Observation
 from .operators import Composed, GaussianStations, Identity, Operator, Pointwise, Quadratic
+from .parameters import LogNormal, Normal, ParameterPrior, Uniform
 from .posterior import Posterior
 from .problem import Ensemble, Joint, Problem, Twin, Window
 
@@ -20,9 +21,12 @@ __all__ = [
     "Identity",
     "Joint",
     "Linearization",
+    "LogNormal",
     "Mask",
+    "Normal",
     "Observation",
     "Operator",
+    "ParameterPrior",
     "Pointwise",
     "Posterior",
     "Problem",
@@ -30,6 +34,7 @@ __all__ = [
     "RandomMask",
     "TimeMask",
     "Twin",
+    "Uniform",
     "Window",
     "chunks",
     "ensemble",

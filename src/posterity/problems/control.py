@@ -1,12 +1,12 @@
 """The control: one whitened vector per case, through which every per-case method sees a problem."""
 
 from math import log, pi, prod
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from ..systems import jacobian, rollout, step_jacobian
+from ..systems import jacobian, rollout
 from .problem import Problem, Window
 
 
@@ -26,9 +26,12 @@ class Linearization(NamedTuple):
 
 
 class Control:
-    r"""The strong-constraint control :math:`u`, with :math:`x_0 = x_b + B^{1/2} u`.
+    r"""The control :math:`u = (u_0, v, w_0, …, w_{T-2})` of a window, in which everything is whitened:
 
-    A priori :math:`u \sim N(0, I)`, and the posterior is :math:`p(u | y) \propto \exp(-J(u))` with the 4DVAR cost
+    .. math:: x_0 = x_b + B^{1/2} u_0, \qquad \theta = f(v), \qquad x_{t+1} = M(x_t; \theta) + Q^{1/2} w_t .
+
+    Without unknown parameters there is no :math:`v`, and under the strong constraint no :math:`w`. A priori
+    :math:`u \sim N(0, I)`, and the posterior is :math:`p(u | y) \propto \exp(-J(u))` with the 4DVAR cost
 
     .. math:: J(u) = \tfrac12 \|u\|^2 + \tfrac12 \sum_t \|H(x_t(u)) - y_t\|^2_{R_t^{-1}} .
 
@@ -37,9 +40,9 @@ class Control:
     model's step) and ``gradients`` (adjoint sweeps over the window, one per cotangent).
 
     Args:
-        problem: The problem.
+        problem: The problem, of one cycle.
         window: The windows, with one batch dimension ``case``.
-    """
+    """  # noqa: D415
 
     def __init__(self, problem: Problem, window: Window) -> None:
         if window.background.isnan().any():
@@ -47,19 +50,24 @@ class Control:
                 "background: there is none, and a Gaussian prior over the initial state needs one; "
                 "give the problem a background_std, or use an estimator that learns the prior"
             )
+        if problem.cycles > 1:
+            raise ValueError("cycles: a control sees one window; take those of a record one by one")
         self.problem = problem
         self.window = window
         self.cases = window.background.shape[0]
-        self.size = prod(problem.shape)
+        self.entries = prod(problem.shape)
+        self.known = self.entries + len(problem.parameters)
+        self.size = problem.unknowns
+        self.error_std = problem.error_std()
         self.observed = ~window.y.isnan()
         self.y = torch.where(self.observed, window.y, 0)
         self.precision = torch.where(self.observed, window.std, torch.inf).reciprocal()
         self.model_steps = torch.zeros(self.cases)
         self.gradients = torch.zeros(self.cases)
 
-    def select(self, index: Tensor | slice) -> "Control":
+    def select(self, index: Tensor | slice) -> Self:
         """The control of some of the cases, with its own count of work."""
-        return Control(self.problem, Window(*(field[index] for field in self.window)))
+        return type(self)(self.problem, Window(*(field[index] for field in self.window)))
 
     def absorb(self, part: "Control", index: Tensor | slice) -> None:
         """Adds the work that a selection has done to the count of the cases that it was selected from."""
@@ -71,26 +79,66 @@ class Control:
         return torch.randn(samples, self.cases, self.size)
 
     def initial(self, u: Tensor) -> Tensor:
-        r"""The initial states :math:`x_b + B^{1/2} u`, with shape ``(*batch, case, *shape)``."""
-        u = u.unflatten(-1, self.problem.shape)
+        r"""The initial states :math:`x_b + B^{1/2} u_0`, with shape ``(*batch, case, *shape)``."""
+        u = u[..., : self.entries].unflatten(-1, self.problem.shape)
         return torch.addcmul(self.window.background, self.window.background_std, u)
 
+    def parameters(self, u: Tensor) -> Tensor:
+        r"""The unknown parameters :math:`\theta = f(v)`, with shape ``(*batch, case, parameters)``."""
+        return self.problem.decode_parameters(u[..., self.entries : self.known])
+
+    def errors(self, u: Tensor) -> Tensor | None:
+        r"""The model errors :math:`Q^{1/2} w_t`, with shape ``(*batch, case, window - 1, *shape)``; None if strong."""
+        if not self.problem.weak:
+            return None
+        return u[..., self.known :].unflatten(-1, (self.problem.window - 1, *self.problem.shape)) * self.error_std
+
     def trajectory(self, u: Tensor, states: int) -> Tensor:
-        """The first ``states`` states from each control, with shape ``(*batch, case, states, *shape)``."""
-        self.model_steps += (states - 1) * self._members(u)
-        return rollout(self.problem.system, self.initial(u), states - 1)
+        """The first ``states`` states of the window from each control, with shape ``(*batch, case, states, *shape)``."""
+        return self._rollout(u, states, self.errors(u))
 
     def decode(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """The trajectories and parameters that controls stand for.
+
+        Observations say nothing of the model errors behind the window: under the weak constraint they are drawn anew.
 
         Args:
             u: The controls, with shape ``(*batch, case, size)``.
 
         Returns:
             The states of window and forecast, with shape ``(*batch, case, window + forecast, *shape)``, and the
-            unknown parameters, with shape ``(*batch, case, 0)``.
+            unknown parameters, with shape ``(*batch, case, parameters)``.
         """
-        return self.trajectory(u, self.problem.steps), u[..., :0]
+        errors = self.errors(u)
+        if errors is not None and self.problem.forecast:
+            fresh = torch.randn(*u.shape[:-1], self.problem.forecast, *self.problem.shape)
+            errors = torch.cat((errors, self.error_std * fresh.to(u)), dim=u.ndim - 1)
+        return self._rollout(u, self.problem.steps, errors), self.parameters(u)
+
+    def encode(self, x: Tensor, theta: Tensor) -> Tensor:
+        """The controls that stand for trajectories and parameters: the inverse of :meth:`decode`.
+
+        Args:
+            x: The states of the window, and maybe more, with shape ``(*batch, case, states, *shape)``.
+            theta: The parameters, with shape ``(*batch, case, parameters)``.
+
+        Returns:
+            The controls, with shape ``(*batch, case, size)``; zero where an entry of the model has no error.
+        """
+        axis = x.ndim - len(self.problem.shape) - 1
+        u = (x.select(axis, 0) - self.window.background) / self.window.background_std
+        parts = [u.flatten(axis), self.problem.encode_parameters(theta)]
+        if self.problem.weak:
+            steps = self.problem.window - 1
+            forecast = self.problem.system_at(theta.unsqueeze(-2)).step(x.narrow(axis, 0, steps))
+            errors = (x.narrow(axis, 1, steps) - forecast) / self.error_std
+            parts.append(torch.where(self.error_std > 0, errors, 0).flatten(axis))
+        return torch.cat(parts, dim=-1)
+
+    def _rollout(self, u: Tensor, states: int, errors: Tensor | None) -> Tensor:
+        """Runs the model from each control."""
+        self.model_steps += (states - 1) * self._members(u)
+        return rollout(self.problem.system_at(self.parameters(u)), self.initial(u), states - 1, errors)
 
     def misfit(self, u: Tensor, states: int | None = None) -> Tensor:
         r"""The observation cost :math:`J_o(u) = \frac12 \sum_t \|H(x_t(u)) - y_t\|^2_{R_t^{-1}}`.
@@ -164,14 +212,20 @@ class Control:
         residual = (h.flatten(axis + 1) - self.y[:, :states].flatten(2)) * precision
         slope = slope * precision.unsqueeze(-1)
 
-        tangent = torch.diag_embed(self.window.background_std.flatten(1).expand(u.shape))
+        # Rows: what each entry of the control does to the state, and to the whitened parameters.
+        rest = torch.eye(self.size)[self.entries : self.known].expand(*u.shape[:-1], -1, -1)
+        tangent = u.new_zeros(*u.shape[:-1], self.entries, self.size)
+        tangent[..., : self.entries] = torch.diag_embed(self.window.background_std.flatten(1))
         rows = [slope.select(axis, 0) @ tangent]
         if states > 1:
             # The tangents take every step a second time.
             self.model_steps += (states - 1) * self._members(u)
-            _, steps = step_jacobian(self.problem.system, x.narrow(axis, 0, states - 1))
+            steps = self._step_jacobian(u, x.narrow(axis, 0, states - 1))
             for t in range(states - 1):
-                tangent = steps.select(axis, t) @ tangent
+                tangent = steps.select(axis, t) @ torch.cat((tangent, rest), dim=-2)
+                if self.problem.weak:
+                    start = self.known + t * self.entries
+                    tangent[..., start : start + self.entries] = torch.diag_embed(self.error_std.flatten())
                 rows.append(slope.select(axis, t + 1) @ tangent)
         sensitivity, misfit = torch.cat(rows, dim=-2), residual.flatten(-2)
         exact = sensitivity.double()
@@ -183,6 +237,18 @@ class Control:
             u + (sensitivity.mT @ misfit.unsqueeze(-1)).squeeze(-1),
             torch.eye(self.size, dtype=exact.dtype, device=u.device) + exact.mT @ exact,
         )
+
+    def _step_jacobian(self, u: Tensor, x: Tensor) -> Tensor:
+        r"""The tangents :math:`\partial M(x_t; f(v)) / \partial (x_t, v)` of the steps from states of each control."""
+        v = u[..., None, self.entries : self.known].expand(*x.shape[: u.ndim], -1)
+
+        def step(z: Tensor) -> Tensor:
+            """One step of the state, with the whitened parameters beside it."""
+            theta = self.problem.decode_parameters(z[..., self.entries :])
+            state = z[..., : self.entries].unflatten(-1, self.problem.shape)
+            return self.problem.system_at(theta).step(state).flatten(-len(self.problem.shape))
+
+        return jacobian(step, torch.cat((x.flatten(u.ndim), v), dim=-1), 1)[1]
 
     def _members(self, u: Tensor) -> int:
         """The number of controls per case."""

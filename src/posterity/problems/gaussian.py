@@ -10,37 +10,57 @@ from .problem import Problem, Window
 
 
 class GaussianPosterior(NamedTuple):
-    r"""A Gaussian over trajectories.
+    r"""A Gaussian over trajectories, :math:`x = m + \Phi\, C^{-T} \varepsilon`.
 
     Args:
-        mean: The means :math:`E[x_t | y]`, with shape ``(case, window + forecast, n)``.
-        covariance: The covariances :math:`\mathrm{Cov}[x_t | y]`, with shape ``(case, window + forecast, n, n)``.
-    """
+        mean: The means :math:`E[x_t | y]`, with shape ``(case, steps, n)``.
+        factor: The roots :math:`\Phi_t C^{-T}` of the covariances, with shape ``(case, steps, n, m)``: what ``m`` white
+            noises do to each state.
+    """  # noqa: D415
 
     mean: Tensor
-    covariance: Tensor
+    factor: Tensor
+
+    @property
+    def covariance(self) -> Tensor:
+        r"""The covariances :math:`\mathrm{Cov}[x_t | y]`, with shape ``(case, steps, n, n)``."""
+        return self.factor @ self.factor.mT
+
+    def sample(self, samples: int) -> Tensor:
+        """Draws trajectories, with shape ``(samples, case, steps, n)``."""
+        noise = torch.randn(samples, *self.factor.shape[:1], 1, self.factor.shape[-1], 1).to(self.factor)
+        return self.mean + (self.factor @ noise).squeeze(-1)
 
 
 def exact_posterior(problem: Problem, window: Window) -> GaussianPosterior:
     r"""The posterior of a linear system observed linearly, from its matrices alone.
 
-    With the transition matrix :math:`A` and :math:`H_t` the observed rows of :math:`H`,
+    With the transition matrix :math:`A`, trajectories are linear in the whitened control :math:`u = (u_0, w)`,
+    :math:`x_t = A^t x_b + \Phi_t u`, where :math:`\Phi_0 = (B^{1/2}, 0)` and :math:`\Phi_{t+1} = A \Phi_t + (0, …,
+    Q^{1/2}, …, 0)`. With :math:`H_t` the observed rows of :math:`H`,
 
     .. math::
-        P_0^{-1} = B^{-1} + \sum_t (H_t A^t)^T R_t^{-1} H_t A^t, \qquad
-        m_0 = x_b + P_0 \sum_t (H_t A^t)^T R_t^{-1} (y_t - H_t A^t x_b),
+        C C^T = I + \sum_t (H_t \Phi_t)^T R_t^{-1} H_t \Phi_t, \qquad
+        m_u = (C C^T)^{-1} \sum_t (H_t \Phi_t)^T R_t^{-1} (y_t - H_t A^t x_b) .
 
-    then :math:`m_t = A^t m_0` and :math:`P_t = A^t P_0 (A^t)^T`. Shares no code with the methods it judges.
+    Shares no code with the methods it judges.
 
     Args:
-        problem: A problem whose system is linear and whose operator is linear.
+        problem: A problem of one cycle and known parameters, whose system and operator are linear.
         window: The windows, with one batch dimension ``case``.
 
     Returns:
-        The posterior.
-    """
+        The posterior, of window and forecast.
+
+    Raises:
+        TypeError: If something is not linear, or not known.
+    """  # noqa: D415
     if not isinstance(problem.system, LinearAdvection):
         raise TypeError(f"the exact posterior needs a linear system, not {type(problem.system).__name__}")
+    if problem.parameters:
+        raise TypeError("the exact posterior needs known parameters: unknown ones multiply the state")
+    if problem.cycles > 1:
+        raise TypeError("the exact posterior is that of one window, not of cycles")
     transition = problem.system.transition()
     basis = torch.eye(len(transition)).unflatten(-1, problem.shape)
     operator = problem.observation.operator(basis).flatten(1).mT
@@ -49,24 +69,32 @@ def exact_posterior(problem: Problem, window: Window) -> GaussianPosterior:
     if not torch.allclose(scaled, -2 * operator):
         raise TypeError("the exact posterior needs a linear observation operator")
 
-    background = window.background.flatten(1)
-    precision = torch.diag_embed(window.background_std.flatten(1) ** -2)
-    information = torch.zeros_like(background)
-    power = torch.eye(len(transition))
-    for t in range(problem.window):
-        y = window.y[:, t].flatten(1)
-        weight = torch.where(y.isnan(), 0, window.std[:, t].flatten(1) ** -2)
-        forward = operator @ power
-        precision = precision + torch.einsum("mi,cm,mj->cij", forward, weight, forward)
-        innovation = y.nan_to_num() - background @ forward.mT
-        information = information + torch.einsum("mi,cm->ci", forward, weight * innovation)
-        power = transition @ power
+    means, maps = _prior(problem, window, transition)
+    seen = operator @ maps[:, : problem.window]
+    y = window.y.flatten(2)
+    innovation = y.nan_to_num() - means[:, : problem.window] @ operator.mT
+    weight = torch.where(y.isnan(), 0, window.std.flatten(2) ** -2)
+    precision = torch.eye(maps.shape[-1]) + torch.einsum("ctmi,ctm,ctmj->cij", seen, weight, seen)
+    information = torch.einsum("ctmi,ctm->ci", seen, weight * innovation)
+    root = torch.linalg.cholesky(precision)
+    mean = torch.cholesky_solve(information.unsqueeze(-1), root)
+    factor = torch.linalg.solve_triangular(root.unsqueeze(1), maps.mT, upper=False).mT
+    return GaussianPosterior(means + (maps @ mean.unsqueeze(1)).squeeze(-1), factor)
 
-    covariance = torch.linalg.inv(precision)
-    mean = background + torch.einsum("cij,cj->ci", covariance, information)
-    means, covariances = [], []
-    for _ in range(problem.steps):
+
+def _prior(problem: Problem, window: Window, transition: Tensor) -> tuple[Tensor, Tensor]:
+    r"""The prior means :math:`A^t x_b` and the maps :math:`\Phi_t`, with shapes ``(case, steps, n)``, ``(…, n, m)``."""
+    n, steps = len(transition), problem.steps
+    errors = torch.diag_embed(problem.error_std().flatten())
+    mean = window.background.flatten(1)
+    columns = n * steps if problem.weak else n
+    forward = torch.zeros(len(mean), n, columns)
+    forward[..., :n] = torch.diag_embed(window.background_std.flatten(1))
+    means, maps = [mean], [forward]
+    for t in range(1, steps):
+        mean, forward = mean @ transition.mT, transition @ forward
+        if problem.weak:
+            forward[..., n * t : n * (t + 1)] = errors
         means.append(mean)
-        covariances.append(covariance)
-        mean, covariance = mean @ transition.mT, transition @ covariance @ transition.mT
-    return GaussianPosterior(torch.stack(means, dim=1), torch.stack(covariances, dim=1))
+        maps.append(forward)
+    return torch.stack(means, dim=1), torch.stack(maps, dim=1)

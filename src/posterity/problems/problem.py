@@ -1,14 +1,16 @@
 """The problem: a joint distribution over states and observations, and draws of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from ..systems import System, rollout
+from ..systems import System, parameter_names, rollout
 from .observation import Observation, check_interval, uniform
+from .parameters import ParameterPrior
 
 Joint = Literal["background", "climatology"]
 
@@ -17,7 +19,8 @@ class Window(NamedTuple):
     """All that a method may see.
 
     Args:
-        y: Observations, with shape ``(*batch, window, *obs_shape)``, NaN where not observed.
+        y: Observations, with shape ``(*batch, length, *obs_shape)``, NaN where not observed; the length is that of
+            the window, or of all windows of a cycling problem.
         std: Their standard deviations, with the same shape.
         background: The background :math:`x_b`, with shape ``(*batch, *shape)``; NaN if there is none.
         background_std: Its standard deviation :math:`B^{1/2}`, with the same shape.
@@ -35,8 +38,9 @@ class Twin(NamedTuple):
     """One draw of the joint.
 
     Args:
-        x: States, with shape ``(*batch, window + forecast, *shape)``.
-        theta: Unknown parameters, with shape ``(*batch, parameters)``; there may be none.
+        x: States, with shape ``(*batch, steps, *shape)``.
+        theta: Unknown parameters, with shape ``(*batch, parameters)``; there may be none. NaN if the truth has no
+            such parameters.
         window: What a method may see of it.
     """
 
@@ -65,20 +69,30 @@ class Ensemble(NamedTuple):
 class Problem:
     r"""A state-space model, a window of observations, and what is asked of it.
 
-    The target of inference is :math:`p(x_{0:T+F} | y_{0:T}, x_b)`, under one of two joints. *background* draws
+    .. math:: x_{t+1} = M(x_t; \theta) + \eta_t, \qquad \eta_t \sim N(0, Q) .
+
+    The target of inference is :math:`p(x_{0:T+F}, \theta | y_{0:T}, x_b)`, under one of two joints. *background* draws
     :math:`x_b` from the climatology, then :math:`x_0 = x_b + B^{1/2} u`, :math:`u \sim N(0, I)`: the Gaussian
     prior of the variational methods is exact. *climatology* draws :math:`x_0` from the system's own ensemble, and
     the background, if any, is one more observation of it, :math:`x_b = x_0 + B^{1/2} u`.
 
+    Under the background joint the climatology is that of the system's own parameters, whatever the draw of the
+    unknown ones: else the background would be data about them.
+
     Args:
         system: What moves.
         observation: What is seen of it.
-        window: The number of assimilated states :math:`T`.
+        window: The number of assimilated states :math:`T` (of each cycle).
         forecast: The number of states :math:`F` behind the window.
         joint: Which joint the twins are drawn from.
         background_std: The interval from which each entry of :math:`B^{1/2}` is drawn, in units of the state.
             None, under the climatology joint alone, for no background.
-    """
+        model_error: The standard deviations :math:`Q^{1/2}` of the error of one step, in units of the state: one number,
+            or one for each channel, or for each entry of the state. None is the strong constraint, :math:`\eta = 0`.
+        parameters: The unknown parameters: names of fields of the system, with their priors.
+        cycles: The number of windows that follow each other; the record of a case then has ``cycles * window`` states.
+        truth: What twins come from, if it is not the system that inference assumes. Its first channels are the states.
+    """  # noqa: D415
 
     system: System
     observation: Observation
@@ -86,13 +100,21 @@ class Problem:
     forecast: int = 0
     joint: Joint = "background"
     background_std: tuple[float, float] | None = field(default=(1.0, 1.0))
+    model_error: float | Sequence[float] | None = None
+    parameters: Mapping[str, ParameterPrior] = field(default_factory=dict)
+    cycles: int = 1
+    truth: System | None = None
 
     def __post_init__(self) -> None:
-        """Refuses empty windows, unknown joints, and a background joint without a background."""
+        """Refuses empty windows, unknown joints, and what does not fit the system."""
         if self.window < 1:
             raise ValueError(f"window: at least one state must be assimilated, not {self.window}")
         if self.forecast < 0:
             raise ValueError(f"forecast: must not be negative, not {self.forecast}")
+        if self.cycles < 1:
+            raise ValueError(f"cycles: at least one window is needed, not {self.cycles}")
+        if self.cycles > 1 and self.forecast:
+            raise ValueError("forecast: windows that follow each other have none behind them; set it to 0")
         if self.joint not in get_args(Joint):
             raise ValueError(f"joint: must be {' or '.join(map(repr, get_args(Joint)))}, not {self.joint!r}")
         if self.observation.operator.shape != self.shape:
@@ -103,6 +125,24 @@ class Problem:
             check_interval("background_std", self.background_std)
         elif self.joint == "background":
             raise ValueError("background_std: the background joint needs one; see the climatology joint")
+        if self.weak and not (self.error_std() >= 0).all():
+            raise ValueError(f"model_error: standard deviations must not be negative, not {self.model_error}")
+        known = parameter_names(self.system)
+        for name in self.parameters:
+            if name not in known:
+                raise ValueError(f"parameters: the system has no parameter '{name}'; it has {', '.join(known)}")
+        self._check_truth()
+
+    def _check_truth(self) -> None:
+        """Refuses a truth whose first channels are no states of the problem."""
+        if self.truth is None:
+            return
+        if self.joint == "background":
+            raise ValueError("truth: another system than the assumed one needs the climatology joint")
+        if self.truth.shape[1:] != self.shape[1:] or self.truth.shape[0] < self.shape[0]:
+            raise ValueError(f"truth: has states {self.truth.shape}, which do not contain those assumed, {self.shape}")
+        if self.truth.dt != self.system.dt:
+            raise ValueError(f"truth: has dt {self.truth.dt}, and the assumed system {self.system.dt}")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -110,44 +150,93 @@ class Problem:
         return self.system.shape
 
     @property
-    def steps(self) -> int:
-        """The number of states of a trajectory, window and forecast."""
-        return self.window + self.forecast
+    def length(self) -> int:
+        """The number of assimilated states, of all cycles together."""
+        return self.cycles * self.window
 
-    def background(self, batch: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Draws initial states with their backgrounds.
+    @property
+    def steps(self) -> int:
+        """The number of states of a trajectory, windows and forecast."""
+        return self.length + self.forecast
+
+    @property
+    def weak(self) -> bool:
+        """Whether the model errs."""
+        return self.model_error is not None
+
+    @property
+    def unknowns(self) -> int:
+        """The number of entries of the control: initial state, unknown parameters, model errors."""
+        errors = self.window - 1 if self.weak else 0
+        return prod(self.shape) * (1 + errors) + len(self.parameters)
+
+    def error_std(self) -> Tensor:
+        r"""The standard deviations :math:`Q^{1/2}`, with shape ``shape``; zero under the strong constraint."""
+        if self.model_error is None:
+            return torch.zeros(self.shape)
+        std = torch.as_tensor(self.model_error, dtype=torch.get_default_dtype())
+        if std.numel() == prod(self.shape):
+            return std.reshape(self.shape)
+        if std.ndim == 1 and len(std) == self.shape[0]:
+            std = std.reshape(-1, *([1] * (len(self.shape) - 1)))
+        elif std.ndim > 0:
+            raise ValueError(
+                f"model_error: {std.numel()} numbers; give one, or one for each of the {self.shape[0]} channels, "
+                f"or for each of the {prod(self.shape)} entries of the state"
+            )
+        return std.expand(self.shape)
+
+    def cycle(self) -> "Problem":
+        """The problem of one of the cycles, with the first state of the next one as its forecast."""
+        return replace(self, cycles=1, forecast=1)
+
+    def decode_parameters(self, v: Tensor) -> Tensor:
+        r"""The parameters :math:`\theta = f(v)` of whitened ones, both with shape ``(*batch, parameters)``."""
+        if not self.parameters:
+            return v
+        return torch.stack([p.forward(v[..., i]) for i, p in enumerate(self.parameters.values())], dim=-1)
+
+    def encode_parameters(self, theta: Tensor) -> Tensor:
+        r"""The whitened parameters :math:`v = f^{-1}(\theta)`, both with shape ``(*batch, parameters)``."""
+        if not self.parameters:
+            return theta
+        return torch.stack([p.inverse(theta[..., i]) for i, p in enumerate(self.parameters.values())], dim=-1)
+
+    def system_at(self, theta: Tensor) -> System:
+        """The system with given values of its unknown parameters.
 
         Args:
-            batch: The batch shape.
+            theta: The parameters, with shape ``(*batch, parameters)``.
 
         Returns:
-            The initial states, the backgrounds and their standard deviations, with shape ``(*batch, *shape)``.
+            The system; its states have shape ``(*batch, *shape)``.
         """
-        draw = self.system.initial(batch)
-        if self.background_std is None:
-            nothing = torch.full_like(draw, torch.nan)
-            return draw, nothing, nothing
-        std = uniform(self.background_std, draw.shape)
-        shifted = draw + std * torch.randn_like(draw)
-        return (shifted, draw, std) if self.joint == "background" else (draw, shifted, std)
+        if not self.parameters:
+            return self.system
+        return replace(self.system, **dict(zip(self.parameters, theta.unbind(dim=-1), strict=True)))  # type: ignore[type-var]
 
-    def observe(self, x: Tensor, background: Tensor, background_std: Tensor) -> Twin:
+    def observe(self, x: Tensor, theta: Tensor, background: Tensor, background_std: Tensor) -> Twin:
         """Draws observations of given trajectories.
 
         Args:
-            x: The states, with shape ``(*batch, window + forecast, *shape)``.
-            background: The backgrounds that belong to them, with shape ``(*batch, *shape)``.
+            x: The states, with shape ``(*batch, steps, *shape)``.
+            theta: The parameters that belong to them, with shape ``(*batch, parameters)``.
+            background: The backgrounds, with shape ``(*batch, *shape)``.
             background_std: Their standard deviations, with the same shape.
 
         Returns:
             The twins, with batch shape ``(*batch,)``.
         """
         batch = x.shape[: x.ndim - len(self.shape) - 1]
-        std, mask = self.observation.design(batch, self.window)
-        seen = x.narrow(len(batch), 0, self.window)
+        # Every cycle draws the pattern of its own window.
+        std, mask = (
+            value.flatten(len(batch), len(batch) + 1)
+            for value in self.observation.design((*batch, self.cycles), self.window)
+        )
+        seen = x.narrow(len(batch), 0, self.length)
         y = self.observation.sample(seen, std, mask)
         start = torch.zeros(batch, dtype=x.dtype, device=x.device)
-        return Twin(x, x.new_zeros(*batch, 0), Window(y, std, background, background_std, start))
+        return Twin(x, theta, Window(y, std, background, background_std, start))
 
     def sample(self, batch: Sequence[int]) -> Twin:
         """Draws from the joint.
@@ -158,5 +247,23 @@ class Problem:
         Returns:
             The twins, with batch shape ``(*batch,)``.
         """
-        x0, background, std = self.background(batch)
-        return self.observe(rollout(self.system, x0, self.steps - 1), background, std)
+        theta = self.decode_parameters(torch.randn(*batch, len(self.parameters)))
+        if self.truth is not None:
+            x = rollout(self.truth, self.truth.initial(batch), self.steps - 1)
+            x = x.narrow(len(batch) + 1, 0, self.shape[0])
+            x0, background, std = self._background(x.select(len(batch), 0))
+            return self.observe(x, torch.full_like(theta, torch.nan), background, std)
+        system = self.system_at(theta)
+        climatology = self.system if self.joint == "background" else system
+        x0, background, std = self._background(climatology.initial(batch))
+        error = self.error_std() * torch.randn(*batch, self.steps - 1, *self.shape) if self.weak else None
+        return self.observe(rollout(system, x0, self.steps - 1, error), theta, background, std)
+
+    def _background(self, draw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """From draws of the climatology to initial states, backgrounds and their standard deviations."""
+        if self.background_std is None:
+            nothing = torch.full_like(draw, torch.nan)
+            return draw, nothing, nothing
+        std = uniform(self.background_std, draw.shape)
+        shifted = draw + std * torch.randn_like(draw)
+        return (shifted, draw, std) if self.joint == "background" else (draw, shifted, std)

@@ -2,8 +2,9 @@
 
 import abc
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from math import prod
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor
@@ -49,6 +50,11 @@ class System(abc.ABC):
         Returns:
             The states one ``dt`` later, with the same shape, differentiable in ``x``.
         """
+
+
+def parameter_names(system: System) -> tuple[str, ...]:
+    """The names of the parameters that may be unknown: the fields that may hold a tensor, one value per case."""
+    return tuple(f.name for f in fields(system) if Tensor in get_args(f.type))  # type: ignore[arg-type]
 
 
 def check_clock(dt: float, substeps: int, spinup: float) -> None:
@@ -130,16 +136,3 @@ def jacobian(f: Callable[[Tensor], Tensor], x: Tensor, event: int, output: int |
     seeds = torch.eye(m, dtype=y.dtype, device=y.device).reshape(m, *([1] * len(batch)), *shape)
     (rows,) = torch.autograd.grad(y, x, seeds.expand(m, *y.shape), is_grads_batched=True)
     return y.detach(), rows.reshape(m, *batch, n).movedim(0, -2)
-
-
-def step_jacobian(system: System, x: Tensor) -> tuple[Tensor, Tensor]:
-    r"""The tangent linear model of one step, :math:`\partial M / \partial x`.
-
-    Args:
-        system: The system.
-        x: Where to linearise, with shape ``(*batch, *shape)``.
-
-    Returns:
-        The next states, and the matrices with shape ``(*batch, n, n)``, ``n = prod(shape)``.
-    """
-    return jacobian(system.step, x, len(system.shape))

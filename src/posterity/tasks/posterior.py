@@ -76,8 +76,10 @@ def draw(
 
 
 @torch.no_grad()
-def log_likelihood(problem: Problem, window: Window, ensemble: Ensemble) -> Tensor:
-    """The log-likelihood of each draw, with shape ``(samples, case)``."""
+def log_likelihood(problem: Problem, window: Window, ensemble: Ensemble) -> Tensor | None:
+    """The log-likelihood of each draw, with shape ``(samples, case)``; None if draws do not cover what was observed."""
+    if ensemble.steps.start > 0:
+        return None
     # Draw by draw: operators may need more memory than the draws themselves.
-    draws = ensemble.x[:, :, : problem.window]
+    draws = ensemble.x[:, :, : problem.length]
     return torch.stack([problem.observation.log_prob(window.y, x, window.std) for x in draws])

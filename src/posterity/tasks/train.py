@@ -65,9 +65,9 @@ def train(
         training = Training(estimator, **settings.model_dump())
         data = States(*states(load_many(train, "states"), problem, str(train[0]), chosen))
         dataset = load_many(valid, "twin")
-        x, *_ = states(dataset, problem, str(valid[0]), chosen)
+        x, theta, *_ = states(dataset, problem, str(valid[0]), chosen)
         window = window_of(dataset, problem, str(valid[0]), chosen)
-        draws = Twin(x, x.new_zeros(len(x), 0), window)
+        draws = Twin(x, theta, window)
         history = _resume(training, checkpoint)
         try:
             for record in _progress(training.run(problem, data, draws), method, training):

@@ -1,0 +1,101 @@
+"""Priors of unknown parameters, each the image of a standard normal variable."""
+
+import abc
+from dataclasses import dataclass
+from math import log
+
+import torch
+from torch import Tensor
+
+
+class ParameterPrior(abc.ABC):
+    r"""The prior of one parameter :math:`\theta = f(v)`, :math:`v \sim N(0, 1)`, with :math:`f` increasing.
+
+    The control holds :math:`v`, in which every prior is the same.
+    """
+
+    @abc.abstractmethod
+    def forward(self, v: Tensor) -> Tensor:
+        r"""The parameters :math:`\theta = f(v)`, with the shape of ``v``."""
+
+    @abc.abstractmethod
+    def inverse(self, theta: Tensor) -> Tensor:
+        r"""The whitened parameters :math:`v = f^{-1}(\theta)`, with the shape of ``theta``."""
+
+
+@dataclass(frozen=True)
+class Uniform(ParameterPrior):
+    r"""The uniform prior, :math:`\theta = l + (h - l)\, \Phi(v)` with :math:`\Phi` the normal distribution function.
+
+    Args:
+        low: The lower bound :math:`l`.
+        high: The upper bound :math:`h`.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        """Refuses intervals without a width."""
+        if not self.low < self.high:
+            raise ValueError(f"low: must be less than high, not {self.low} and {self.high}")
+
+    def forward(self, v: Tensor) -> Tensor:
+        """Maps the line onto the interval."""
+        return self.low + (self.high - self.low) * torch.special.ndtr(v)
+
+    def inverse(self, theta: Tensor) -> Tensor:
+        """Maps the interval onto the line; infinite at and beyond its ends."""
+        return torch.special.ndtri(((theta - self.low) / (self.high - self.low)).clamp(0, 1))
+
+
+@dataclass(frozen=True)
+class Normal(ParameterPrior):
+    r"""The normal prior, :math:`\theta = \mu + \sigma v`.
+
+    Args:
+        mean: The mean :math:`\mu`.
+        std: The standard deviation :math:`\sigma`.
+    """
+
+    mean: float
+    std: float
+
+    def __post_init__(self) -> None:
+        """Refuses spreads that are none."""
+        if self.std <= 0:
+            raise ValueError(f"std: must be positive, not {self.std}")
+
+    def forward(self, v: Tensor) -> Tensor:
+        """Scales and shifts."""
+        return self.mean + self.std * v
+
+    def inverse(self, theta: Tensor) -> Tensor:
+        """Standardises."""
+        return (theta - self.mean) / self.std
+
+
+@dataclass(frozen=True)
+class LogNormal(ParameterPrior):
+    r"""The log-normal prior of a positive parameter, :math:`\theta = m\, e^{s v}`.
+
+    Args:
+        median: The median :math:`m`.
+        sigma: The standard deviation :math:`s` of the logarithm.
+    """
+
+    median: float
+    sigma: float
+
+    def __post_init__(self) -> None:
+        """Refuses what has no logarithm."""
+        if self.median <= 0 or self.sigma <= 0:
+            raise ValueError(f"median, sigma: must both be positive, not {self.median} and {self.sigma}")
+
+    def forward(self, v: Tensor) -> Tensor:
+        """Scales, then exponentiates."""
+        return torch.exp(log(self.median) + self.sigma * v)
+
+    def inverse(self, theta: Tensor) -> Tensor:
+        """Takes the logarithm, then standardises."""
+        return (theta.log() - log(self.median)) / self.sigma
