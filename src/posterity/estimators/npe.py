@@ -20,9 +20,9 @@ class NeuralPosterior(Estimator):
 
     amortised over observations, their mask and standard deviations, and the background with its own. The flow
     learns the control :math:`u` (with unknown parameters and model errors, if the problem has them), which is standard
-    normal a priori, so its base is the prior; trajectories follow from the model. The embedding also sees the innovations :math:`(y_t - H(x_t(x_b))) / \sigma_t` of the background's
-    trajectory, so that it need not learn the dynamics first. Targets :math:`p(x_{0:T+F} | y, x_b)` under the joint
-    that it was trained on.
+    normal a priori, so its base is the prior; trajectories follow from the model. The embedding also sees the
+    innovations :math:`(y_t - H(x_t(x_b))) / \sigma_t` of the background's trajectory, so that it need not learn the
+    dynamics first. Targets :math:`p(x_{0:T+F}, \theta | y, x_b)` under the joint that it was trained on.
 
     Args:
         problem: The problem.

@@ -94,7 +94,7 @@ class Control:
         return u[..., self.known :].unflatten(-1, (self.problem.window - 1, *self.problem.shape)) * self.error_std
 
     def trajectory(self, u: Tensor, states: int) -> Tensor:
-        """The first ``states`` states of the window from each control, with shape ``(*batch, case, states, *shape)``."""
+        """The first ``states`` states of the window, with shape ``(*batch, case, states, *shape)``."""
         return self._rollout(u, states, self.errors(u))
 
     def decode(self, u: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ class GaussianPosterior(NamedTuple):
         mean: The means :math:`E[x_t | y]`, with shape ``(case, steps, n)``.
         factor: The roots :math:`\Phi_t C^{-T}` of the covariances, with shape ``(case, steps, n, m)``: what ``m`` white
             noises do to each state.
-    """  # noqa: D415
+    """
 
     mean: Tensor
     factor: Tensor
@@ -54,7 +54,7 @@ def exact_posterior(problem: Problem, window: Window) -> GaussianPosterior:
 
     Raises:
         TypeError: If something is not linear, or not known.
-    """  # noqa: D415
+    """
     if not isinstance(problem.system, LinearAdvection):
         raise TypeError(f"the exact posterior needs a linear system, not {type(problem.system).__name__}")
     if problem.parameters:

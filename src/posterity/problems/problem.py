@@ -87,12 +87,13 @@ class Problem:
         joint: Which joint the twins are drawn from.
         background_std: The interval from which each entry of :math:`B^{1/2}` is drawn, in units of the state.
             None, under the climatology joint alone, for no background.
-        model_error: The standard deviations :math:`Q^{1/2}` of the error of one step, in units of the state: one number,
-            or one for each channel, or for each entry of the state. None is the strong constraint, :math:`\eta = 0`.
+        model_error: The standard deviations :math:`Q^{1/2}` of the error of one step, in units of the state: one
+            number, or one for each channel, or for each entry of the state. None is the strong constraint,
+            :math:`\eta = 0`.
         parameters: The unknown parameters: names of fields of the system, with their priors.
         cycles: The number of windows that follow each other; the record of a case then has ``cycles * window`` states.
         truth: What twins come from, if it is not the system that inference assumes. Its first channels are the states.
-    """  # noqa: D415
+    """
 
     system: System
     observation: Observation
