@@ -65,6 +65,12 @@ prior:
   std: 1.0
 window: 21
 forecast: 10
+model_error: null                     # a perfect model; a number makes it err
+parameters:                           # unknown: estimated with the states
+  forcing: {kind: uniform, options: {low: 6.0, high: 10.0}}
+cycles: 1                             # more: windows in a row, each analysis the next one's background
+burn_in: 0
+truth: null                           # another system that test cases come from
 
 splits:
   train: {cases: 32768, shard: 8192}  # four files, made by four jobs
@@ -89,6 +95,8 @@ methods:
     kind: npe
     training: {epochs: 50, batch: 512, patience: 10}
 
+reference: {kind: smc, samples: 512, runs: 2}
+
 figures:
   case: 0
   sites: [0, 10]
@@ -105,7 +113,7 @@ methods:
 """
 
 #: What the keys of a mapping of one's own naming are called.
-NAMED = {"methods": "methods.NAME"}
+NAMED = {"methods": "methods.NAME", "parameters": "parameters.NAME"}
 
 
 def models() -> dict[str, Any]:

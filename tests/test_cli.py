@@ -10,9 +10,9 @@ import typer
 import yaml
 
 import posterity
-from posterity import catalog, cli, config
+from posterity import catalog, cli, config, reading
 
-VERBS = ("simulate", "train", "sample", "assimilate", "evaluate", "aggregate", "plot", "check", "list")
+VERBS = ("simulate", "train", "sample", "assimilate", "evaluate", "aggregate", "plot", "reference", "check", "list")
 
 STUDY = {
     "title": "A study",
@@ -116,7 +116,7 @@ def test_every_group_can_be_listed(run, group) -> None:
 
 
 def test_experiments_are_listed_with_their_titles(run, study, monkeypatch) -> None:
-    monkeypatch.setattr(config, "EXPERIMENTS", study().parent)
+    monkeypatch.setattr(reading, "EXPERIMENTS", study().parent)
     assert run("list", "experiments")[:2] == (0, "study                    A study\n")
 
 

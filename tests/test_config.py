@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from posterity import config
+from posterity import config, reading
 from posterity.errors import ConfigError
 
 SMALLEST = {
@@ -82,13 +82,13 @@ def test_the_smallest_experiment_takes_the_defaults(write) -> None:
 def test_the_shipped_experiments_are_sound(path) -> None:
     experiment = config.load(path)
     assert experiment.name == path.stem
-    assert experiment.trained() == ["npe"]
+    assert experiment.methods
 
 
 def test_an_experiment_is_found_by_name_and_by_path(write, monkeypatch) -> None:
     path = write(SMALLEST)
-    monkeypatch.setattr(config, "EXPERIMENTS", path.parent)
-    assert config.locate("study") == config.locate(path) == config.locate(str(path)) == path
+    monkeypatch.setattr(reading, "EXPERIMENTS", path.parent)
+    assert reading.locate("study") == reading.locate(path) == reading.locate(str(path)) == path
 
 
 def test_a_method_may_have_its_own_number_of_draws(write) -> None:
@@ -214,7 +214,7 @@ def test_a_missing_parent_is_named_with_the_nearest(write) -> None:
 
 @pytest.mark.parametrize("name", ["studi", "elsewhere/studi.yaml"])
 def test_a_missing_experiment_is_named_with_the_nearest(write, monkeypatch, name, tmp_path) -> None:
-    monkeypatch.setattr(config, "EXPERIMENTS", write(SMALLEST).parent)
+    monkeypatch.setattr(reading, "EXPERIMENTS", write(SMALLEST).parent)
     (tmp_path / "elsewhere").mkdir()
     write(SMALLEST, "elsewhere/study")
     monkeypatch.chdir(tmp_path)
@@ -382,3 +382,48 @@ def test_a_mistake_is_named_with_its_key(refusal, changes, message) -> None:
 def test_all_mistakes_are_named_at_once(refusal) -> None:
     said = refusal(changed({"window": 0, "samples": 0, "prior.std": -1}))
     assert [line.partition(":")[0] for line in said.splitlines()] == ["prior.std", "window", "samples"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# References, unknown parameters, cycles.
+
+
+def test_the_reference_depends_on_the_problem_and_on_itself(write) -> None:
+    reference = {"kind": "4dvar", "options": {"iterations": 3}, "samples": 10}
+    experiment = config.load(write(changed({"reference": reference})))
+    assert experiment.reference is not None
+    assert experiment.reference.runs == 2
+    assert {"system", "model_error", "parameters", "reference"} <= set(experiment.referenced_on())
+    assert experiment.reference_code() == ["posterity.baselines.fourdvar:FourDVar"]
+    assert "reference" not in experiment.drawn_on("laplace")
+
+
+def test_the_truth_concerns_test_cases_alone(write) -> None:
+    experiment = config.load(write(changed({"truth": {"kind": "lorenz96-two-scale"}})))
+    assert "truth" in experiment.simulated_on("test")
+    assert "truth" not in experiment.simulated_on("train")
+    assert "truth" not in experiment.drawn_on("laplace")
+    assert experiment.truth_code() == ["posterity.systems.lorenz96_two_scale:TwoScaleLorenz96"]
+
+
+def test_priors_of_parameters_are_components(write) -> None:
+    prior = {"kind": "log-normal", "options": {"median": 8.0, "sigma": 0.1}}
+    experiment = config.load(write(changed({"parameters": {"forcing": prior}})))
+    assert "posterity.problems.parameters:LogNormal" in experiment.problem_code()
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"parameters": {"forcing": {"kind": "unifrom"}}}, "uniform"),
+    ({"parameters": {"forcing": {"kind": "uniform", "options": {"hihg": 1.0}}}}, "high"),
+    ({"reference": {"kind": "4dvra"}}, "4dvar"),
+    ({"reference": {"kind": "4dvar", "options": {"iteration": 3}}}, "iterations"),
+    ({"truth": {"kind": "lorenz69"}}, "lorenz96"),
+    ({"model_error": -1.0}, "model_error"),
+    ({"cycles": 3, "forecast": 2}, "forecast"),
+    ({"cycles": 3, "burn_in": 3}, "burn_in"),
+    ({"burn_in": 1}, "burn_in"),
+    ({"cycles": 3, "reference": {"kind": "4dvar"}}, "reference"),
+    ({"cycles": 3, "methods.laplace": {"kind": "npe", "training": {}}}, "estimators see one window"),
+])  # fmt: skip
+def test_what_makes_no_sense_of_them_is_refused(refusal, changes, said) -> None:
+    assert said in refusal(changed(changes))

@@ -8,12 +8,13 @@ from typing import Any
 from .errors import ConfigError, nearest
 
 #: Groups of components, each a table from kind to ``module:Class``. A constructor's parameter that is named like a
-#: group (``family``, ``optimizer``) takes a component of that group.
+#: group (``family``, ``optimizer``, ``proposal``) takes a component of that group.
 CATALOG: Mapping[str, Mapping[str, str]] = {
     "system": {
         "linear": "posterity.systems.linear:LinearAdvection",
         "lorenz63": "posterity.systems.lorenz63:Lorenz63",
         "lorenz96": "posterity.systems.lorenz96:Lorenz96",
+        "lorenz96-two-scale": "posterity.systems.lorenz96_two_scale:TwoScaleLorenz96",
     },
     "operator": {
         "identity": "posterity.problems.operators:Identity",
@@ -26,13 +27,27 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "random": "posterity.problems.masks:RandomMask",
         "times": "posterity.problems.masks:TimeMask",
     },
+    "prior": {
+        "log-normal": "posterity.problems.parameters:LogNormal",
+        "normal": "posterity.problems.parameters:Normal",
+        "uniform": "posterity.problems.parameters:Uniform",
+    },
     "method": {
         "4dvar": "posterity.baselines.fourdvar:FourDVar",
         "abc": "posterity.baselines.abc:RejectionABC",
         "dpe": "posterity.estimators.dpe:DirectPosterior",
+        "enkf": "posterity.baselines.enkf:StochasticEnKF",
+        "enks": "posterity.baselines.enks:EnKS",
         "ensemble-4dvar": "posterity.baselines.ensemble_fourdvar:EnsembleFourDVar",
+        "exact": "posterity.baselines.exact:Exact",
+        "etkf": "posterity.baselines.etkf:ETKF",
+        "hmc": "posterity.baselines.hmc:HamiltonianMonteCarlo",
+        "ienks": "posterity.baselines.ienks:IEnKS",
+        "importance": "posterity.baselines.importance:ImportanceSampling",
+        "letkf": "posterity.baselines.letkf:LETKF",
         "npe": "posterity.estimators.npe:NeuralPosterior",
         "prior": "posterity.baselines.prior:Prior",
+        "smc": "posterity.baselines.smc:SequentialMonteCarlo",
         "vi": "posterity.baselines.vi:VariationalInference",
     },
     "family": {
@@ -40,11 +55,17 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "mean-field": "posterity.baselines.families:MeanField",
     },
     "figure": {
+        "accuracy_cost": "posterity.figures.accuracy_cost:accuracy_cost",
+        "corner": "posterity.figures.corner:corner",
         "covariance": "posterity.figures.covariance:covariance",
         "coverage": "posterity.figures.coverage:coverage",
+        "cycle": "posterity.figures.cycle:cycle",
         "data": "posterity.figures.data:data",
         "hovmoller": "posterity.figures.hovmoller:hovmoller",
         "optimisation": "posterity.figures.optimisation:optimisation",
+        "parameters": "posterity.figures.parameters:parameters",
+        "ranks": "posterity.figures.ranks:ranks",
+        "reference": "posterity.figures.reference:reference",
         "scores": "posterity.figures.scores:scores",
         "table": "posterity.figures.table:table",
         "trajectories": "posterity.figures.trajectories:trajectories",
@@ -52,6 +73,10 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
     "optimizer": {
         "adam": "posterity.baselines.optimizers:Adam",
         "natural-gradient": "posterity.baselines.optimizers:NaturalGradient",
+    },
+    "proposal": {
+        "laplace": "posterity.baselines.proposals:Laplace",
+        "variational": "posterity.baselines.proposals:Variational",
     },
 }
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from . import __version__, catalog, config
+from . import __version__, catalog, config, reading
 from .errors import ConfigError, PosterityError, nearest
 
 app = typer.Typer(
@@ -116,6 +116,14 @@ def assimilate(
     task(_with(experiment, method), method, twin, output, samples, device)
 
 
+@app.command(epilog="Example: posterity reference vi4dvar --twin twin.nc --output reference.nc")
+def reference(experiment: ExperimentName, *, twin: Twin, output: Output, device: Device = "auto") -> None:
+    """Draw the reference posterior that methods are held against, in independent runs."""
+    from .tasks.reference import reference as task
+
+    task(config.load(experiment), twin, output, device)
+
+
 @app.command(epilog="Example: posterity evaluate demo --twin twin.nc --posterior posterior.nc --output metrics.nc")
 def evaluate(
     experiment: ExperimentName,
@@ -176,7 +184,7 @@ def check(experiment: ExperimentName) -> None:
     for name in settings.methods:
         build_method(settings, name, problem)
     splits = {name: getattr(settings.splits, name) for name in ("train", "valid", "test")}
-    typer.echo(f"{config.locate(experiment)}: {settings.title}")
+    typer.echo(f"{reading.locate(experiment)}: {settings.title}")
     typer.echo(f"  system       {settings.system.kind}, states {problem.shape}, dt {problem.system.dt:g}")
     typer.echo(
         f"  observation  {problem.observation.shape} at each of {problem.window} times; forecast {problem.forecast}"
@@ -196,7 +204,7 @@ def list_names(
 ) -> None:
     """List what the catalogue holds, or the experiments in config/experiments."""
     if what == "experiments":
-        for path in sorted(config.EXPERIMENTS.glob("*.yaml")):
+        for path in sorted(reading.EXPERIMENTS.glob("*.yaml")):
             typer.echo(f"{path.stem:<24} {config.load(path).title}")
         return
     groups = {_plural(group): group for group in catalog.CATALOG}

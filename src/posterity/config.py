@@ -1,15 +1,14 @@
 """Experiment files: their models, defaults and checks. Imports no torch: every cluster job parses them again."""
 
-import re
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -17,10 +16,8 @@ from pydantic import (
 )
 
 from .components import Component, Model, check, line, targets
-from .errors import ConfigError, nearest
-
-#: Where experiment files named without a path are looked for.
-EXPERIMENTS = Path("config/experiments")
+from .errors import ConfigError
+from .reading import locate, tree
 
 
 def _pair(value: Any) -> Any:
@@ -110,6 +107,15 @@ class MethodConfig(Model):
     )
 
 
+class ReferenceConfig(Model):
+    """The reference posterior that methods are held against."""
+
+    kind: str = Field(description="A method of the catalogue that needs no training: `smc`, `hmc`, `exact`, …")
+    options: dict[str, Any] = Field(default={}, description="Options of its constructor.")
+    samples: PositiveInt = Field(default=512, description="Draws per case and run.")
+    runs: PositiveInt = Field(default=2, description="Independent runs; the gap between them says how good they are.")
+
+
 class FiguresConfig(Model):
     """What figures show."""
 
@@ -133,9 +139,25 @@ class Experiment(Model):
     prior: PriorConfig = Field(description="The prior over the first state.")
     window: PositiveInt = Field(description="The number of assimilated states.")
     forecast: int = Field(default=0, ge=0, description="The number of states behind the window.")
+    model_error: NonNegativeFloat | tuple[NonNegativeFloat, ...] | None = Field(
+        default=None,
+        description="Standard deviations of the model's error in one step, in units of the state: one number, or one "
+        "for each channel, or for each entry; null: the model is perfect (strong constraint).",
+    )
+    parameters: dict[str, Component] = Field(
+        default={}, description="Unknown parameters: options of the system, by their priors (`posterity list priors`)."
+    )
+    cycles: PositiveInt = Field(default=1, description="Windows that follow each other in the record of a case.")
+    burn_in: int = Field(default=0, ge=0, description="First cycles that averages over a record leave out.")
+    truth: Component | None = Field(
+        default=None, description="What test cases come from, if not the system; its first channels are the states."
+    )
     splits: SplitsConfig = Field(description="How many cases there are, and in what shards.")
     samples: PositiveInt = Field(default=1000, description="Draws per case.")
     methods: dict[str, MethodConfig] = Field(description="The methods, by names of your own.")
+    reference: ReferenceConfig | None = Field(
+        default=None, description="The reference posterior that methods are held against; null: there is none."
+    )
     figures: FiguresConfig = Field(default=FiguresConfig(), description="What figures show.")
 
     @model_validator(mode="after")
@@ -148,11 +170,36 @@ class Experiment(Model):
         for group, components in (("operator", self.observation.operator), ("mask", self.observation.mask)):
             for index, component in enumerate(components):
                 check(group, component, f"observation.{group}.{index}", skip=int(group == "operator"))
+        if self.truth is not None:
+            check("system", self.truth, "truth", skip=0)
+        for name, prior in self.parameters.items():
+            check("prior", prior, f"parameters.{name}", skip=0)
+        if self.reference is not None:
+            check("method", self._reference(), "reference", skip=1)
+        self._check_cycles()
         for name, method in self.methods.items():
             check("method", Component(kind=method.kind, options=method.options), f"methods.{name}", skip=1)
             if not name.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f"methods.{name}: names are made of letters, digits, '-' and '_'")
         return self
+
+    def _check_cycles(self) -> None:
+        """Refuses what records of several windows do not have."""
+        if self.burn_in >= self.cycles > 1 or (self.cycles == 1 and self.burn_in):
+            raise ValueError(f"burn_in: leaves nothing of {self.cycles} cycles; make it smaller")
+        if self.cycles == 1:
+            return
+        if self.forecast:
+            raise ValueError("forecast: windows that follow each other have none behind them; remove it, or 'cycles'")
+        if self.reference is not None:
+            raise ValueError("reference: is the posterior of one window; remove it, or 'cycles'")
+        if trained := self.trained():
+            raise ValueError(f"methods.{trained[0]}: estimators see one window; remove it, or 'cycles'")
+
+    def _reference(self) -> Component:
+        """The reference as a component of the catalogue."""
+        assert self.reference is not None
+        return Component(kind=self.reference.kind, options=self.reference.options)
 
     def trained(self) -> list[str]:
         """The names of the methods that are trained."""
@@ -164,8 +211,21 @@ class Experiment(Model):
 
     def problem_code(self) -> list[str]:
         """The ``module:Class`` targets that the problem is made of."""
-        components = {"system": (self.system,), "operator": self.observation.operator, "mask": self.observation.mask}
+        components = {
+            "system": (self.system,),
+            "operator": self.observation.operator,
+            "mask": self.observation.mask,
+            "prior": tuple(self.parameters.values()),
+        }
         return [target for group, parts in components.items() for part in parts for target in targets(group, part)]
+
+    def truth_code(self) -> list[str]:
+        """The ``module:Class`` targets of what test cases come from, if that is not the system."""
+        return [] if self.truth is None else list(targets("system", self.truth))
+
+    def reference_code(self) -> list[str]:
+        """The ``module:Class`` targets that the reference is made of."""
+        return list(targets("method", self._reference()))
 
     def method_code(self, name: str) -> list[str]:
         """The ``module:Class`` targets that a method is made of."""
@@ -175,11 +235,15 @@ class Experiment(Model):
     def simulated_on(self, split: str) -> dict[str, Any]:
         """The part of the configuration that simulations depend on; training sets hold no observations."""
         keys = [key for key in PROBLEM if split != "train" or key != "observation"]
-        return self.slice(*keys, "seed")
+        return self.slice(*keys, *(["truth"] if split == "test" else []), "seed")
 
     def drawn_on(self, name: str) -> dict[str, Any]:
         """The part of the configuration that the draws of a method depend on, but for their number."""
         return self.slice(*PROBLEM, "seed", *(f"methods.{name}.{key}" for key in ("kind", "options")))
+
+    def referenced_on(self) -> dict[str, Any]:
+        """The part of the configuration that the reference depends on."""
+        return self.slice(*PROBLEM, "seed", "reference")
 
     def trained_on(self, name: str) -> dict[str, Any]:
         """The part of the configuration that the weights of an estimator depend on."""
@@ -198,7 +262,7 @@ class Experiment(Model):
 
 
 #: What the problem depends on.
-PROBLEM = ("system", "observation", "prior", "window", "forecast")
+PROBLEM = ("system", "observation", "prior", "window", "forecast", "model_error", "parameters", "cycles")
 
 
 def load(experiment: str | Path) -> Experiment:
@@ -215,76 +279,12 @@ def load(experiment: str | Path) -> Experiment:
             the file, the key and the remedy.
     """
     path = locate(experiment)
-    tree = _tree(path)
+    content = tree(path)
     if not path.stem.replace("-", "").replace("_", "").isalnum():
         raise ConfigError(f"{path}: rename it: names of experiments are made of letters, digits, '-' and '_'")
-    if "name" in tree:
+    if "name" in content:
         raise ConfigError(f"{path}: name: an experiment is named by its file; remove the key")
     try:
-        return Experiment.model_validate({**tree, "name": path.stem})
+        return Experiment.model_validate({**content, "name": path.stem})
     except ValidationError as error:
         raise ConfigError("\n".join(f"{path}: {line(problem)}" for problem in error.errors())) from None
-
-
-def locate(experiment: str | Path) -> Path:
-    """The path of an experiment given by path or by name."""
-    path = Path(experiment)
-    if path.suffix not in (".yaml", ".yml"):
-        path = EXPERIMENTS / f"{experiment}.yaml"
-    if not path.is_file():
-        raise ConfigError(f"there is no experiment '{experiment}' ({path} does not exist){_alternatives(path)}")
-    return path
-
-
-def _alternatives(path: Path) -> str:
-    """A hint at the experiments beside a missing one."""
-    return nearest(path.stem, [file.stem for file in path.parent.glob("*.yaml")])
-
-
-def _tree(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The tree of a file, merged into that of the file it extends."""
-    if path in below:
-        raise ConfigError(f"{path}: extends itself, by way of {', '.join(map(str, below))}")
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not YAML: {error}") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: must be a mapping of keys such as 'system' and 'methods'")
-    if tree.get("extends") is None:
-        return tree
-    parent = path.parent / f"{str(tree['extends']).removesuffix('.yaml')}.yaml"
-    if not parent.is_file():
-        raise ConfigError(f"{path}: extends: there is no file {parent}{_alternatives(parent)}")
-    return _merge(_tree(parent, (*below, path)), tree)
-
-
-def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
-    """Merges mappings, key by key; a component of another kind replaces the whole; null removes a method."""
-    merged = dict(base)
-    for key, value in change.items():
-        old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind"):
-            merged[key] = _merge(old, value)
-        elif value is None and isinstance(old, dict):
-            del merged[key]
-        else:
-            merged[key] = value
-    return merged
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key that is written twice is an error, and 1e-3 is a number."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-# YAML 1.1 takes an exponent without a decimal point for text.
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))

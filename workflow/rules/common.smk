@@ -2,8 +2,9 @@
 import sys
 
 from posterity import catalog, sources
-from posterity.config import load, locate
+from posterity.config import load
 from posterity.errors import PosterityError
+from posterity.reading import locate
 from snakemake.exceptions import WorkflowError
 
 # The interpreter that runs the workflow also runs its jobs, on any node, without activating anything.
@@ -83,6 +84,27 @@ def problem_code(wildcards):
 def method_code(wildcards):
     """What the method is made of."""
     return of(wildcards).method_code(wildcards.method)
+
+
+def truth_code(wildcards):
+    """What test cases come from, if it is not the system that inference assumes."""
+    return of(wildcards).truth_code() if wildcards.split == "test" else []
+
+
+def reference_code(wildcards):
+    """What the reference is made of."""
+    return of(wildcards).reference_code()
+
+
+def reference_of(shard):
+    """An input function: the reference of a test shard, if the experiment has one."""
+
+    def file(wildcards):
+        if of(wildcards).reference is None:
+            return []
+        return f"results/{wildcards.experiment}/references/{shard.format(**wildcards)}.nc"
+
+    return file
 
 
 def figure_code(wildcards):

@@ -2,6 +2,7 @@ rule evaluate:
     input:
         twin="results/{experiment}/simulations/test/{shard}.nc",
         posterior="results/{experiment}/posteriors/{method}/{shard}.nc",
+        reference=reference_of("{shard}"),
     output:
         "results/{experiment}/metrics/{method}/{shard}.nc",
     log:
@@ -10,12 +11,15 @@ rule evaluate:
         "results/{experiment}/benchmarks/evaluate/{method}/{shard}.tsv"
     params:
         file=file_of,
+        reference=lambda wildcards, input: (
+            f"--reference {input.reference}" if input.reference else ""
+        ),
         code=code("evaluate"),
     message:
         "evaluate: {wildcards.method}, test shard {wildcards.shard} of {wildcards.experiment}"
     shell:
         "{POSTERITY} evaluate {params.file} --twin {input.twin} --posterior {input.posterior}"
-        " --output {output} > {log} 2>&1"
+        " {params.reference} --output {output} > {log} 2>&1"
 
 
 def metrics_of_all(wildcards):

@@ -1,4 +1,4 @@
-# Two ways to the same file: a trained estimator samples, a baseline assimilates.
+# Two ways to the same file: a trained estimator samples, a baseline assimilates. And what both are held against.
 
 
 def draws(wildcards):
@@ -53,3 +53,22 @@ rule assimilate:
     shell:
         "{POSTERITY} assimilate {params.file} --method {wildcards.method} --twin {input.twin}"
         " --samples {params.samples} --output {output} > {log} 2>&1"
+
+
+rule reference:
+    input:
+        twin="results/{experiment}/simulations/test/{shard}.nc",
+    output:
+        "results/{experiment}/references/{shard}.nc",
+    log:
+        "results/{experiment}/logs/reference/{shard}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/reference/{shard}.tsv"
+    params:
+        file=file_of,
+        depends=lambda wildcards: of(wildcards).referenced_on(),
+        code=code("reference", problem_code, reference_code),
+    message:
+        "reference: test shard {wildcards.shard} of {wildcards.experiment}"
+    shell:
+        "{POSTERITY} reference {params.file} --twin {input.twin} --output {output} > {log} 2>&1"

@@ -16,7 +16,7 @@ rule simulate:
         file=file_of,
         cases=shard_of,
         depends=lambda wildcards: of(wildcards).simulated_on(wildcards.split),
-        code=code("simulate", problem_code),
+        code=code("simulate", problem_code, truth_code),
     message:
         "simulate: shard {wildcards.shard} of the {wildcards.split} split of {wildcards.experiment}"
     shell:

@@ -3,13 +3,14 @@
 from .chunks import chunks
 from .control import Control, Linearization
 from .draws import ensemble
-from .gaussian import GaussianPosterior, exact_posterior
+from .gaussian import GaussianPosterior, check_linear, exact_posterior
 from .masks import GridMask, Mask, RandomMask, TimeMask
 from .observation import Observation
 from .operators import Composed, GaussianStations, Identity, Operator, Pointwise, Quadratic
 from .parameters import LogNormal, Normal, ParameterPrior, Uniform
 from .posterior import Posterior
 from .problem import Ensemble, Joint, Problem, Twin, Window
+from .trajectory import TrajectoryControl
 
 __all__ = [
     "Composed",
@@ -33,9 +34,11 @@ __all__ = [
     "Quadratic",
     "RandomMask",
     "TimeMask",
+    "TrajectoryControl",
     "Twin",
     "Uniform",
     "Window",
+    "check_linear",
     "chunks",
     "ensemble",
     "exact_posterior",

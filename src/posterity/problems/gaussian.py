@@ -53,7 +53,33 @@ def exact_posterior(problem: Problem, window: Window) -> GaussianPosterior:
         The posterior, of window and forecast.
 
     Raises:
-        TypeError: If something is not linear, or not known.
+        TypeError: If something is not linear, or not known, or there are several windows.
+    """
+    transition, operator = check_linear(problem)
+    means, maps = _prior(problem, window, transition)
+    seen = operator @ maps[:, : problem.window]
+    y = window.y.flatten(2)
+    innovation = y.nan_to_num() - means[:, : problem.window] @ operator.mT
+    weight = torch.where(y.isnan(), 0, window.std.flatten(2) ** -2)
+    precision = torch.eye(maps.shape[-1]) + torch.einsum("ctmi,ctm,ctmj->cij", seen, weight, seen)
+    information = torch.einsum("ctmi,ctm->ci", seen, weight * innovation)
+    root = torch.linalg.cholesky(precision)
+    mean = torch.cholesky_solve(information.unsqueeze(-1), root)
+    factor = torch.linalg.solve_triangular(root.unsqueeze(1), maps.mT, upper=False).mT
+    return GaussianPosterior(means + (maps @ mean.unsqueeze(1)).squeeze(-1), factor)
+
+
+def check_linear(problem: Problem) -> tuple[Tensor, Tensor]:
+    """The matrices of a linear problem.
+
+    Args:
+        problem: The problem.
+
+    Returns:
+        The transition matrix, with shape ``(n, n)``, and that of the operator, with shape ``(m, n)``.
+
+    Raises:
+        TypeError: If something is not linear, or not known, or there are several windows.
     """
     if not isinstance(problem.system, LinearAdvection):
         raise TypeError(f"the exact posterior needs a linear system, not {type(problem.system).__name__}")
@@ -68,18 +94,7 @@ def exact_posterior(problem: Problem, window: Window) -> GaussianPosterior:
     scaled = problem.observation.operator(-2 * basis).flatten(1).mT
     if not torch.allclose(scaled, -2 * operator):
         raise TypeError("the exact posterior needs a linear observation operator")
-
-    means, maps = _prior(problem, window, transition)
-    seen = operator @ maps[:, : problem.window]
-    y = window.y.flatten(2)
-    innovation = y.nan_to_num() - means[:, : problem.window] @ operator.mT
-    weight = torch.where(y.isnan(), 0, window.std.flatten(2) ** -2)
-    precision = torch.eye(maps.shape[-1]) + torch.einsum("ctmi,ctm,ctmj->cij", seen, weight, seen)
-    information = torch.einsum("ctmi,ctm->ci", seen, weight * innovation)
-    root = torch.linalg.cholesky(precision)
-    mean = torch.cholesky_solve(information.unsqueeze(-1), root)
-    factor = torch.linalg.solve_triangular(root.unsqueeze(1), maps.mT, upper=False).mT
-    return GaussianPosterior(means + (maps @ mean.unsqueeze(1)).squeeze(-1), factor)
+    return transition, operator
 
 
 def _prior(problem: Problem, window: Window, transition: Tensor) -> tuple[Tensor, Tensor]:

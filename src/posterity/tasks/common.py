@@ -48,8 +48,19 @@ def build(group: str, component: Component, *first: Any) -> Any:
         raise ConfigError(f"{group} '{component.kind}': {error}") from error
 
 
-def build_problem(experiment: Experiment) -> Problem:
-    """Constructs the problem of an experiment."""
+def build_problem(experiment: Experiment, truth: bool = False) -> Problem:
+    """Constructs the problem of an experiment.
+
+    Args:
+        experiment: The experiment.
+        truth: Whether twins come from the experiment's truth, where it is another system than the assumed one.
+
+    Returns:
+        The problem.
+
+    Raises:
+        ConfigError: If its parts do not fit each other.
+    """
     system = build("system", experiment.system)
     operators, shape = [], system.shape
     for component in experiment.observation.operator:
@@ -57,9 +68,21 @@ def build_problem(experiment: Experiment) -> Problem:
         shape = operators[-1].out_shape
     masks = [build("mask", component) for component in experiment.observation.mask]
     observation = Observation(Composed(system.shape, operators), experiment.observation.std, masks)
-    return Problem(
-        system, observation, experiment.window, experiment.forecast, experiment.prior.joint, experiment.prior.std
-    )
+    try:
+        return Problem(
+            system,
+            observation,
+            experiment.window,
+            experiment.forecast,
+            experiment.prior.joint,
+            experiment.prior.std,
+            experiment.model_error,
+            {name: build("prior", component) for name, component in experiment.parameters.items()},
+            experiment.cycles,
+            build("system", experiment.truth) if truth and experiment.truth is not None else None,
+        )
+    except ValueError as error:
+        raise ConfigError(f"{experiment.name}: {error}") from error
 
 
 def build_method(experiment: Experiment, name: str, problem: Problem) -> Posterior:

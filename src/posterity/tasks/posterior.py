@@ -1,8 +1,9 @@
-"""What ``assimilate`` and ``sample`` share: from a twin file and a method to a posterior file."""
+"""What ``assimilate``, ``sample`` and ``reference`` share: from a twin file and a method to draws of every case."""
 
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,37 +43,70 @@ def draw(
     samples = experiment.draws(name) if samples is None else samples
     if samples < 1:
         raise ConfigError(f"--samples: at least one is needed, not {samples}")
+    window, cases = windows(twin, problem, device)
+    seed = seed_everything(experiment, "posterior", name, cases[0])
+    ensemble = timed(method, f"methods.{name}", window, samples, device)
+    result = ensemble_dataset(ensemble, problem, cases, log_likelihood(problem, window, ensemble))
+    seconds = float(ensemble.info["seconds"].sum())
+    result.attrs = provenance(experiment, seed, experiment.drawn_on(name), name, **cost(seconds, device))
+    write(result, output, "posterior")
+    log.info("%s: %d draws of %d cases in %.1f s", output, samples, len(cases), seconds)
+
+
+def windows(twin: Path, problem: Problem, device: torch.device) -> tuple[Window, np.ndarray]:
+    """Reads what a method may see of a twin file; warns of cases without any observation.
+
+    Args:
+        twin: The file.
+        problem: The problem.
+        device: Where the tensors go.
+
+    Returns:
+        The windows, and the numbers of their cases.
+    """
     dataset = load(read(twin, "twin"), twin)
     window = window_of(dataset, problem, str(twin), device)
-    cases = dataset["case"].to_numpy() if "case" in dataset.coords else range(dataset.sizes["case"])
+    cases = dataset["case"].to_numpy() if "case" in dataset.coords else np.arange(dataset.sizes["case"])
     blind = window.y.isnan().flatten(1).all(dim=-1)
     if blind.any():
         which = ", ".join(str(cases[i]) for i in blind.nonzero().flatten().tolist()[:10])
         log.warning("%s: case %s has no observation at all; its posterior is the prior", twin, which)
-    seed = seed_everything(experiment, "posterior", name, cases[0])
+    return window, cases
 
+
+def timed(method: Posterior, key: str, window: Window, samples: int, device: torch.device) -> Ensemble:
+    """Draws with a method, adds the seconds of each case to its diagnostics, and warns of failed draws.
+
+    Args:
+        method: The method.
+        key: Where the experiment file speaks of it, for messages.
+        window: The windows.
+        samples: The number of draws per case.
+        device: Where to compute.
+
+    Returns:
+        The draws.
+
+    Raises:
+        ConfigError: If the method refuses.
+    """
     start = perf_counter()
     try:
         ensemble = method.sample(window, samples)
     except ValueError as error:
-        raise ConfigError(f"methods.{name}: {error}") from error
+        raise ConfigError(f"{key}: {error}") from error
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     seconds = perf_counter() - start
-    info = {**ensemble.info, "seconds": torch.full_like(window.start, seconds / len(window.start))}
-    ensemble = ensemble._replace(info=info)
-    if (failed := info.get("failed")) is not None and failed.any():
-        log.warning("%s: %d of %d draws failed and were replaced", name, int(failed.sum()), samples * len(failed))
+    if (failed := ensemble.info.get("failed")) is not None and failed.any():
+        log.warning("%s: %d of %d draws failed and were replaced", key, int(failed.sum()), samples * len(failed))
+    share = torch.full_like(window.start, seconds / len(window.start))
+    return ensemble._replace(info={**ensemble.info, "seconds": share})
 
-    result = ensemble_dataset(ensemble, problem, cases, log_likelihood(problem, window, ensemble))
-    cost: dict[str, str | float] = {
-        "wall_seconds": seconds,
-        "peak_memory_mib": peak_memory(device),
-        "device": device_name(device),
-    }
-    result.attrs = provenance(experiment, seed, experiment.drawn_on(name), name, **cost)
-    write(result, output, "posterior")
-    log.info("%s: %d draws of %d cases in %.1f s", output, samples, len(window.start), seconds)
+
+def cost(seconds: float, device: torch.device) -> dict[str, str | float]:
+    """The attributes that say what a file has cost."""
+    return {"wall_seconds": seconds, "peak_memory_mib": peak_memory(device), "device": device_name(device)}
 
 
 @torch.no_grad()

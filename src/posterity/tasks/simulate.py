@@ -15,7 +15,8 @@ Split = Literal["train", "valid", "test"]
 def simulate(experiment: Experiment, split: Split, shard: int, output: Path, device: str = "cpu") -> None:
     """Draws one shard of a split.
 
-    Training shards hold states and backgrounds; observations of them are drawn anew every epoch.
+    Training shards hold states and backgrounds; observations of them are drawn anew every epoch. Only test cases come
+    from the experiment's truth: estimators learn from the system that inference assumes.
 
     Args:
         experiment: The experiment.
@@ -33,7 +34,7 @@ def simulate(experiment: Experiment, split: Split, shard: int, output: Path, dev
             f"--shard: the {split} split of '{experiment.name}' has shards 0 to {len(shards) - 1}, no {shard}"
         )
     with on_device(device):
-        problem = build_problem(experiment)
+        problem = build_problem(experiment, truth=split == "test")
         seed = seed_everything(experiment, "simulate", split, shard)
         twin = problem.sample((shards[shard],))
     dataset = twin_dataset(twin, problem, first_case=sum(shards[:shard]), observations=split != "train")

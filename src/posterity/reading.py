@@ -1,0 +1,87 @@
+"""Where experiment files are, and what stands in them: YAML, with files that extend others. Imports no torch."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import ConfigError, nearest
+
+#: Where experiment files named without a path are looked for.
+EXPERIMENTS = Path("config/experiments")
+
+
+def locate(experiment: str | Path) -> Path:
+    """The path of an experiment given by path or by name."""
+    path = Path(experiment)
+    if path.suffix not in (".yaml", ".yml"):
+        path = EXPERIMENTS / f"{experiment}.yaml"
+    if not path.is_file():
+        raise ConfigError(f"there is no experiment '{experiment}' ({path} does not exist){_alternatives(path)}")
+    return path
+
+
+def _alternatives(path: Path) -> str:
+    """A hint at the experiments beside a missing one."""
+    return nearest(path.stem, [file.stem for file in path.parent.glob("*.yaml")])
+
+
+def tree(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The tree of a file, merged into that of the file it extends.
+
+    Args:
+        path: The file.
+        below: The files that extend it.
+
+    Returns:
+        The tree.
+
+    Raises:
+        ConfigError: If a file is missing, cannot be read, is not a mapping in YAML, or extends itself.
+    """
+    if path in below:
+        raise ConfigError(f"{path}: extends itself, by way of {', '.join(map(str, below))}")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must be a mapping of keys such as 'system' and 'methods'")
+    if content.get("extends") is None:
+        return content
+    parent = path.parent / f"{str(content['extends']).removesuffix('.yaml')}.yaml"
+    if not parent.is_file():
+        raise ConfigError(f"{path}: extends: there is no file {parent}{_alternatives(parent)}")
+    return _merge(tree(parent, (*below, path)), content)
+
+
+def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """Merges mappings, key by key; a component of another kind replaces the whole; null removes a method."""
+    merged = dict(base)
+    for key, value in change.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind"):
+            merged[key] = _merge(old, value)
+        elif value is None and isinstance(old, dict):
+            del merged[key]
+        else:
+            merged[key] = value
+    return merged
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that is written twice is an error, and 1e-3 is a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 takes an exponent without a decimal point for text.
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
