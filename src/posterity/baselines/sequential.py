@@ -11,13 +11,44 @@ from torch import Tensor
 from ..problems import Ensemble, Posterior, Problem, Window
 
 
+def intact(*ensembles: Tensor) -> Tensor:
+    """Tells which members have not failed: whose entries are finite, and below the fourth root of the largest number.
+
+    Args:
+        ensembles: What belongs to the members, each with shape ``(members, case, …)``.
+
+    Returns:
+        Booleans, with shape ``(members, case)``.
+    """
+    sound = [(e.flatten(2).abs() < torch.finfo(e.dtype).max ** 0.25).all(dim=-1) for e in ensembles]
+    return torch.stack(sound).all(dim=0)
+
+
+def refill(good: Tensor, values: Tensor) -> Tensor:
+    """Gives the place of each failed member to a good one of its case.
+
+    Args:
+        good: Which members have not failed, with shape ``(members, case)``.
+        values: What belongs to the members, with shape ``(members, case, …)``.
+
+    Returns:
+        The same with the failed members replaced; a case without a good one is left as it is.
+    """
+    # Sorting by failure puts each case's good members first; a failed one takes the place of one of them.
+    order = torch.sort(~good, dim=0, stable=True).indices
+    member = torch.arange(len(good), device=good.device).unsqueeze(-1)
+    donor = order.gather(0, member % good.sum(dim=0).clamp(min=1))
+    source = torch.where(good | ~good.any(dim=0), member, donor)
+    return values[source, torch.arange(good.shape[1], device=good.device)]
+
+
 class Record:
     r"""The record of a batch of cases as a sequential method meets it, with a count of the work.
 
     Ensembles are tensors ``z`` of shape ``(members, case, size)``: the entries of the state, then the whitened unknown
     parameters :math:`v` with :math:`\theta = f(v)`, which do not move. A member that becomes too large for its
     products to be finite has failed, and gives its place to a good one of its case. A case all of whose members failed
-    is dead: it stays NaN, and sees nothing any more.
+    is dead: it sees nothing any more, and is returned as NaN.
 
     Args:
         problem: The problem.
@@ -27,6 +58,7 @@ class Record:
         precision: Reciprocal standard deviations :math:`R^{-1/2}`, with shape ``(case, length, *obs_shape)``, zero
             where nothing is observed.
         seen: Whether a case has any observation at a time, with shape ``(case, length)``.
+        alive: Whether a case has a member that has not failed, with shape ``(case,)``.
         info: Diagnostics of each case, with shape ``(case,)``: a method may add its own.
     """
 
@@ -39,9 +71,9 @@ class Record:
         self.y = torch.where(observed, window.y, 0)
         self.precision = torch.where(observed, window.std, torch.inf).reciprocal()
         self.seen = observed.flatten(2).any(dim=-1)
-        self.error_std = problem.error_std().flatten()
+        self.error_std = problem.error_std().flatten() if problem.weak else torch.empty(0)
         self.info = {name: torch.zeros(self.cases) for name in ("model_steps", "gradients", "failed")}
-        self._alive = torch.ones(self.cases, dtype=torch.bool)
+        self.alive = torch.ones(self.cases, dtype=torch.bool)
         self._occasions = self.seen.any(dim=0).tolist()
 
     def occasion(self, t: int) -> bool:
@@ -75,8 +107,11 @@ class Record:
         return self.problem.decode_parameters(z[..., self.states :])
 
     def error(self, members: int, steps: int) -> Tensor:
-        r"""Draws model errors :math:`\eta \sim N(0, Q)`, with shape ``(members, case, steps, states)``."""
-        return self.error_std * torch.randn(members, self.cases, steps, self.states)
+        r"""Draws model errors :math:`\eta \sim N(0, Q)`, with shape ``(members, case, steps, states)``.
+
+        Under the strong constraint there are none, and the last dimension is empty.
+        """
+        return self.error_std * torch.randn(members, self.cases, steps, len(self.error_std))
 
     def forecast(self, z: Tensor, error: Tensor | None = None) -> Tensor:
         r"""Advances an ensemble by one step, :math:`x' = M(x; \theta) + \eta`.
@@ -113,40 +148,35 @@ class Record:
         """Gives the place of each failed member to a good one of its case, and counts it.
 
         Args:
-            ensembles: What belongs to the members, each with shape ``(members, case, …)``; a member has failed if any
-                of its entries is not finite, or exceeds the fourth root of the largest number.
+            ensembles: What belongs to the members, each with shape ``(members, case, …)``.
 
         Returns:
             The same with the failed members replaced; of dead cases, all is as it was.
         """
-        good = self._alive
-        for values in ensembles:
-            limit = torch.finfo(values.dtype).max ** 0.25
-            good = good & (values.flatten(2).abs() < limit).all(dim=-1)
+        good = intact(*ensembles) & self.alive
         if good.all():
             return ensembles
-        self.info["failed"] += torch.where(self._alive, (~good).sum(dim=0), 0)
-        self._alive = self._alive & good.any(dim=0)
-        # Sorting by failure puts each case's good members first; a failed one takes the place of one of them.
-        order = torch.sort(~good, dim=0, stable=True).indices
-        member = torch.arange(len(good), device=good.device).unsqueeze(-1)
-        donor = order.gather(0, member % good.sum(dim=0).clamp(min=1))
-        source = torch.where(good | ~self._alive, member, donor)
-        case = torch.arange(self.cases, device=good.device)
-        return tuple(values[source, case] for values in ensembles)
+        self.info["failed"] += torch.where(self.alive, (~good).sum(dim=0), 0)
+        self.alive = self.alive & good.any(dim=0)
+        return tuple(refill(good, values) for values in ensembles)
 
-    def look(self, z: Tensor, t: int) -> tuple[Tensor, Tensor]:
+    def mute(self, innovation: Tensor) -> Tensor:
+        """Sets the innovations of dead cases to zero, so that they cannot spoil the batch."""
+        return torch.where(self.alive.unsqueeze(-1), innovation, 0)
+
+    def look(self, z: Tensor, t: int, *past: Tensor) -> tuple[Tensor, ...]:
         """Heals an ensemble, and compares it with the observations of time ``t``.
 
         Args:
             z: The ensemble at time ``t``.
             t: The time, within the record.
+            past: What else belongs to the members, each with shape ``(members, case, …)``.
 
         Returns:
-            The ensemble, and its innovations; those of dead cases are zero.
+            The ensemble; its innovations, those of dead cases zero; and the past.
         """
-        z, innovation = self.heal(z, self.innovation(z, t))
-        return z, torch.where(self._alive.unsqueeze(-1), innovation, 0)
+        z, innovation, *past_healed = self.heal(z, self.innovation(z, t), *past)
+        return z, self.mute(innovation), *past_healed
 
 
 @dataclass(frozen=True)
@@ -203,6 +233,8 @@ class Sequential(Posterior):
         theta = torch.empty(samples, record.cases, len(self.problem.parameters))
         for i, z in enumerate(self.run(record)):
             x[:, :, i], theta = record.split(z[chosen])
+        dead = ~record.alive
+        x[:, dead], theta[:, dead] = torch.nan, torch.nan
         return Ensemble(x, theta, self.steps, record.info)
 
 

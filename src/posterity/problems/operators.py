@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import Tensor
@@ -21,6 +22,16 @@ class Operator(abc.ABC):
     def out_shape(self) -> tuple[int, ...]:
         """The event shape of an observation, ``(obs_channel, *obs_grid)``."""
         return self.shape
+
+    @property
+    def sites(self) -> Tensor:
+        """Where the observations stand, for localisation: a site of the flattened grid for each entry of theirs.
+
+        The grid of the state unless a subclass says otherwise.
+        """
+        if self.out_shape[1:] != self.shape[1:]:
+            raise ValueError(f"operator: {type(self).__name__} does not say at which sites its observations stand")
+        return torch.arange(prod(self.shape[1:]))
 
     @abc.abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
@@ -128,6 +139,11 @@ class GaussianStations(Operator):
         """``(channel, stations)``."""
         return (self.shape[0], len(self.positions))
 
+    @property
+    def sites(self) -> Tensor:
+        """The sites of the stations."""
+        return torch.tensor(self.positions)
+
     def __call__(self, x: Tensor) -> Tensor:
         """Weights each station's neighbourhood; ``(*batch, channel, size)`` to ``(*batch, channel, stations)``."""
         return x @ self.matrix.to(x).mT
@@ -154,6 +170,14 @@ class Composed(Operator):
     def out_shape(self) -> tuple[int, ...]:
         """The event shape of the last operator's observations."""
         return self.operators[-1].out_shape if self.operators else self.shape
+
+    @property
+    def sites(self) -> Tensor:
+        """The sites of what the last operator observes, of what the one before observes, and so on."""
+        sites = torch.arange(prod(self.shape[1:]))
+        for operator in self.operators:
+            sites = sites[operator.sites]
+        return sites
 
     def __call__(self, x: Tensor) -> Tensor:
         """Applies the operators in turn."""
