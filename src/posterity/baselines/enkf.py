@@ -33,10 +33,9 @@ class StochasticEnKF(EnsembleKalman):
 
     def update(self, z: Tensor, innovation: Tensor) -> Tensor:
         """Moves each member by its own perturbed innovation."""
-        n = len(innovation)
         noise = torch.randn_like(innovation)
-        # Centred noise has lost 1/n of its variance.
-        noise = (noise - noise.mean(dim=0)) * (n / (n - 1)) ** 0.5
+        # Centred, but not stretched: its sample covariance is that of the observations already.
+        noise = noise - noise.mean(dim=0)
         s, _ = whitened_anomalies(innovation)
-        gain = Spectrum.of(s).power(-1, s) / (n - 1) ** 0.5
+        gain = Spectrum.of(s).power(-1, s) / (len(innovation) - 1) ** 0.5
         return Update((innovation + noise).movedim(0, 1).double(), gain.mT)(z)
