@@ -1,13 +1,15 @@
 """The two studies that every baseline faces, and statistics that carry their Monte Carlo errors."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
 from posterity.problems import (
+    Ensemble,
     GaussianPosterior,
     Identity,
     Observation,
@@ -19,7 +21,7 @@ from posterity.problems import (
     Window,
     exact_posterior,
 )
-from posterity.systems import LinearAdvection, Lorenz96
+from posterity.systems import LinearAdvection, Lorenz96, System
 
 
 class Linear(NamedTuple):
@@ -79,6 +81,74 @@ def square(device: torch.device) -> Study:
     with torch.random.fork_rng():
         torch.manual_seed(2)
         return Study(problem, problem.sample((16,)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fragile(System):
+    """Lorenz-96 that fails for states whose first site is far from its start."""
+
+    channels: ClassVar[tuple[str, ...]] = ("x",)
+    inner: Lorenz96 = field(default_factory=lambda: Lorenz96(size=5, dt=0.1))
+    threshold: float = 1.0
+    dt: float = 0.1
+
+    @property
+    def shape(self):
+        return self.inner.shape
+
+    def initial(self, batch):
+        return torch.zeros(*batch, 1, 5)
+
+    def step(self, x):
+        return self.inner.step(torch.where(x[..., :1] > self.threshold, torch.nan, x))
+
+
+class Fragility(NamedTuple):
+    """A problem of which some states have no next."""
+
+    problem: Problem
+    window: Window
+
+
+@pytest.fixture(scope="session")
+def fragile(device: torch.device) -> Fragility:
+    """A sixth of the prior draws fail; six cases."""
+    observation = Observation(Quadratic((1, 5)), std=(5.0, 5.0))
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        window = Problem(Lorenz96(size=5, dt=0.1, spinup=0.0), observation, window=2).sample((6,)).window
+    return Fragility(Problem(Fragile(), observation, window=2), window._replace(background=torch.zeros(6, 1, 5)))
+
+
+@pytest.fixture(scope="session")
+def check_ranks() -> Callable[[Ensemble, Twin], None]:
+    """Checks that the truth ranks anywhere among the draws; see the function for the statistics."""
+    return _check_ranks
+
+
+def _check_ranks(posterior: Ensemble, twin: Twin) -> None:
+    r"""Simulation-based calibration: the truth is one more draw, so its rank among the draws is uniform.
+
+    Every rank of the first and last state of the window, and of the parameters, has a count over the cases, which are
+    independent. Its chi-squared statistic must stay within the level of the 4-error test, shared out among the
+    quantities by Bonferroni.
+
+    Args:
+        posterior: Independent draws.
+        twin: What they are posteriors of.
+    """
+    last = twin.window.y.shape[1] - 1
+    draws = [posterior.x[:, :, 0].flatten(2), posterior.x[:, :, last].flatten(2), posterior.theta]
+    truth = [twin.x[:, 0].flatten(1), twin.x[:, last].flatten(1), twin.theta]
+    rank = (torch.cat(draws, dim=-1) < torch.cat(truth, dim=-1)).sum(dim=0)
+    bins = len(posterior.x) + 1
+    expected = len(rank) / bins
+    counts = torch.stack([torch.bincount(each, minlength=bins) for each in rank.mT])
+    chi2 = ((counts - expected) ** 2 / expected).sum(dim=-1)
+    # The distribution function of chi-squared is a regularised incomplete gamma function.
+    half = torch.tensor((bins - 1) / 2)
+    p_value = torch.special.gammaincc(half, chi2 / 2)
+    assert float(p_value.min()) > 6.3e-5 / len(chi2)
 
 
 @pytest.fixture(scope="session")

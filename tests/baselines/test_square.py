@@ -1,8 +1,5 @@
 """The nonlinear study: Lorenz-96 through its square, where a failing case or member must spoil nothing."""
 
-from dataclasses import dataclass, field
-from typing import ClassVar
-
 import pytest
 import torch
 
@@ -10,8 +7,7 @@ from posterity.baselines import EnsembleFourDVar, FourDVar, Prior, RejectionABC,
 from posterity.baselines.families import Full, MeanField
 from posterity.baselines.minimize import levenberg_marquardt, minimize
 from posterity.baselines.optimizers import Adam, NaturalGradient
-from posterity.problems import Control, Observation, Problem, Quadratic, Window
-from posterity.systems import Lorenz96, System
+from posterity.problems import Control, Window
 
 METHODS = {
     "prior": Prior,
@@ -64,36 +60,14 @@ def test_a_batch_of_which_every_case_diverges_still_ends(square, method):
     assert posterior.info["failed"].tolist() == [3, 3]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fragile(System):
-    """Lorenz-96 that fails for states whose first site is far from its start."""
-
-    channels: ClassVar[tuple[str, ...]] = ("x",)
-    inner: Lorenz96 = field(default_factory=lambda: Lorenz96(size=5, dt=0.1))
-    threshold: float = 1.0
-    dt: float = 0.1
-
-    @property
-    def shape(self):
-        return self.inner.shape
-
-    def initial(self, batch):
-        return torch.zeros(*batch, 1, 5)
-
-    def step(self, x):
-        return self.inner.step(torch.where(x[..., :1] > self.threshold, torch.nan, x))
-
-
 @pytest.mark.parametrize(
     "method",
     [Prior, FourDVar, lambda problem: EnsembleFourDVar(problem, restarts=0)],
     ids=["prior", "4DVAR", "ensemble 4DVAR"],
 )
-def test_failing_members_are_replaced_and_counted(method):
+def test_failing_members_are_replaced_and_counted(fragile, method):
     """States with a first site above 1 have no next: some members fail, and others take their place."""
-    problem = Problem(Fragile(), Observation(Quadratic((1, 5)), std=(5.0, 5.0)), window=2)
-    window = Problem(Lorenz96(size=5, dt=0.1, spinup=0.0), problem.observation, window=2).sample((6,)).window
-    window = window._replace(background=torch.zeros(6, 1, 5))
+    problem, window = fragile
     posterior = method(problem).sample(window, 40)
     failed = posterior.info["failed"]
     assert (failed > 0).any()

@@ -1,0 +1,108 @@
+"""Hamiltonian Monte Carlo transitions of tempered posteriors, for all cases and particles at once."""
+
+from math import prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..problems import Control, chunks
+
+
+class Particles(NamedTuple):
+    r"""Points of the control space, and what the observations say there.
+
+    Args:
+        u: The controls, with shape ``(particle, case, size)``.
+        misfit: The observation cost :math:`J_o(u)`, with shape ``(particle, case)``; infinite where the model diverged.
+        slope: Its gradient, with shape ``(particle, case, size)``; NaN where the model diverged.
+    """
+
+    u: Tensor
+    misfit: Tensor
+    slope: Tensor
+
+    def select(self, cases: Tensor) -> "Particles":
+        """The particles of some of the cases."""
+        return Particles(*(field[:, cases] for field in self))
+
+    def insert(self, part: "Particles", cases: Tensor) -> "Particles":
+        """The particles with those of some of the cases replaced."""
+        return Particles(*(whole.index_copy(1, cases, new) for whole, new in zip(self, part, strict=True)))
+
+    def take(self, index: Tensor) -> "Particles":
+        """The particles of the given numbers, with shape ``(draws, case)``."""
+        case = torch.arange(index.shape[-1], device=index.device)
+        return Particles(*(field[index, case] for field in self))
+
+    def where(self, accept: Tensor, other: "Particles") -> "Particles":
+        """These particles where accepted, with shape ``(particle, case)``, the others elsewhere."""
+        return Particles(
+            torch.where(accept.unsqueeze(-1), self.u, other.u),
+            torch.where(accept, self.misfit, other.misfit),
+            torch.where(accept.unsqueeze(-1), self.slope, other.slope),
+        )
+
+
+def evaluate(control: Control, u: Tensor) -> Particles:
+    """Evaluates the misfit and its gradient at controls, as many at a time as fit a chunk."""
+    pieces = chunks(len(u), control.cases * control.problem.steps * prod(control.problem.shape), u.device)
+    parts = [control.cost_and_gradient(u[piece]) for piece in pieces]
+    cost, gradient = (torch.cat(part) for part in zip(*parts, strict=True))
+    misfit = cost - 0.5 * u.square().sum(dim=-1)
+    return Particles(u, misfit.nan_to_num(nan=torch.inf, posinf=torch.inf), gradient - u)
+
+
+def transition(
+    control: Control, particles: Particles, beta: Tensor, scale: Tensor, step: Tensor, leapfrog: int
+) -> tuple[Particles, Tensor]:
+    r"""One Hamiltonian transition of each particle, which leaves the tempered posterior of its case invariant,
+
+    .. math:: p_\beta(u) \propto \exp(-U(u)), \qquad U(u) = \tfrac12 \|u\|^2 + \beta J_o(u) .
+
+    Momenta :math:`p \sim N(0, I)` belong to the coordinates :math:`L^{-1} u`, in which the posterior is about white if
+    :math:`L L^T` is about its covariance. Leapfrog steps :math:`h` then alternate
+
+    .. math:: p \leftarrow p - \tfrac h2 L^T \nabla U(u), \quad u \leftarrow u + h L p, \quad
+        p \leftarrow p - \tfrac h2 L^T \nabla U(u) ,
+
+    and the end is accepted with probability :math:`\min(1, \exp(-\Delta(U + \frac12 \|p\|^2)))`. Each particle's step
+    is that of its case times a draw from :math:`U(\frac12, \frac32)`, because trajectories of one length may come
+    back to where they started. A trajectory that diverges is rejected.
+
+    Args:
+        control: The control.
+        particles: Where to start.
+        beta: The inverse temperatures :math:`\beta`, with shape ``(case,)``.
+        scale: The factors :math:`L`, with shape ``(case, size, size)``.
+        step: The mean steps :math:`h`, with shape ``(case,)``.
+        leapfrog: The number of steps of a trajectory.
+
+    Returns:
+        The particles after the transition, and the mean probability of acceptance, with shape ``(case,)``.
+
+    References:
+        | MCMC using Hamiltonian dynamics (Neal, 2011), https://arxiv.org/abs/1206.1901
+    """  # noqa: D415
+
+    def force(at: Particles) -> Tensor:
+        """The whitened force."""
+        return -torch.einsum("cij,sci->scj", scale, at.u + beta.unsqueeze(-1) * at.slope)
+
+    def energy(at: Particles, momentum: Tensor) -> Tensor:
+        """The Hamiltonian."""
+        return 0.5 * (at.u.square() + momentum.square()).sum(dim=-1) + beta * at.misfit
+
+    momentum = torch.randn_like(particles.u)
+    h = (step * (0.5 + torch.rand_like(particles.misfit))).unsqueeze(-1)
+    before = energy(particles, momentum)
+    trial, push = particles, force(particles)
+    for _ in range(leapfrog):
+        momentum = momentum + 0.5 * h * push
+        trial = evaluate(control, trial.u + h * torch.einsum("cij,scj->sci", scale, momentum))
+        push = force(trial)
+        momentum = momentum + 0.5 * h * push
+    # A difference of infinities is that of a trajectory that diverged.
+    probability = (before - energy(trial, momentum)).nan_to_num(nan=-torch.inf).clamp(max=0).exp()
+    accept = torch.rand_like(probability) < probability
+    return trial.where(accept, particles), probability.mean(dim=0)

@@ -1,0 +1,50 @@
+"""Weighted draws: how many they are worth, and equal draws from them."""
+
+import torch
+from torch import Tensor
+
+
+def effective_size(log_weights: Tensor) -> Tensor:
+    r"""The effective number :math:`(\sum_i w_i)^2 / \sum_i w_i^2` of weighted draws.
+
+    Args:
+        log_weights: Logarithms of the weights, with shape ``(draw, case)``.
+
+    Returns:
+        The number, with shape ``(case,)``; NaN if all weights are zero.
+    """
+    return (2 * torch.logsumexp(log_weights, dim=0) - torch.logsumexp(2 * log_weights, dim=0)).exp()
+
+
+def normalise(log_weights: Tensor) -> Tensor:
+    """The weights, which sum to one; equal ones where all of them are zero.
+
+    Args:
+        log_weights: Logarithms of the weights, with shape ``(draw, case)``.
+
+    Returns:
+        The weights, with the same shape.
+    """
+    return torch.softmax(log_weights, dim=0).nan_to_num(nan=1 / len(log_weights))
+
+
+def systematic(weights: Tensor, draws: int) -> Tensor:
+    r"""Systematic resampling: draw :math:`i` where the cumulative weight passes :math:`(i + U) / n`, one U per case.
+
+    Args:
+        weights: The weights, with shape ``(particle, case)``, which sum to one.
+        draws: The number of draws :math:`n`.
+
+    Returns:
+        The numbers of the particles drawn, with shape ``(draws, case)``, ascending.
+
+    References:
+        | Comparison of resampling schemes for particle filtering (Douc, Cappé & Moulines, 2005),
+          https://arxiv.org/abs/cs/0507025
+    """
+    cumulative = weights.double().cumsum(dim=0)
+    cumulative = cumulative / cumulative[-1]
+    uniform = torch.rand(weights.shape[1], dtype=cumulative.dtype)
+    position = (torch.arange(draws).unsqueeze(-1) + uniform) / draws
+    index = torch.searchsorted(cumulative.mT.contiguous(), position.mT.contiguous(), right=True).mT
+    return index.clamp(max=len(weights) - 1)

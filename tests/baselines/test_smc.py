@@ -1,0 +1,290 @@
+"""Sequential Monte Carlo: exact where that is known, calibrated where it is not; then its parts, one by one."""
+
+import pytest
+import torch
+from torch.distributions import MultivariateNormal
+
+from posterity.baselines import SequentialMonteCarlo
+from posterity.baselines.hamiltonian import Particles, evaluate, transition
+from posterity.baselines.preconditioning import preconditioner
+from posterity.baselines.resampling import effective_size, normalise, systematic
+from posterity.baselines.smc import next_temperature
+from posterity.problems import (
+    Control,
+    Identity,
+    Observation,
+    Problem,
+    Quadratic,
+    RandomMask,
+    Window,
+    exact_posterior,
+)
+from posterity.problems.parameters import Uniform
+from posterity.systems import LinearAdvection, Lorenz96
+
+#: Enough for small and for Gaussian posteriors.
+FEW = {"particles": 96, "moves": 2, "final": 8, "leapfrog": 3}
+
+
+def first(window, cases):
+    return Window(*(field[:cases] for field in window))
+
+
+def log_evidence(linear):
+    """log p(y | x_b) of the linear study, by the dense Gaussian of the observations."""
+    transition_matrix = linear.problem.system.transition()
+    H = torch.cat([torch.linalg.matrix_power(transition_matrix, t) for t in range(12)])
+    found = []
+    for y, std, background, background_std in zip(*(field.flatten(1) for field in linear.window[:4]), strict=True):
+        seen = ~y.isnan()
+        G, B, R = H[seen], torch.diag(background_std**2), torch.diag(std[seen] ** 2)
+        found.append(MultivariateNormal(G @ background, G @ B @ G.mT + R).log_prob(y[seen]))
+    return torch.stack(found)
+
+
+def test_draws_follow_the_exact_smoother(linear, check_gaussian):
+    posterior = SequentialMonteCarlo(linear.problem, **FEW).sample(linear.window, 96)
+    assert posterior.x.shape == (96, 32, 15, 1, 16)
+    assert not posterior.info["failed"].any()
+    check_gaussian(posterior.x, linear.exact)
+    # The estimate of the evidence itself is unbiased, and that of its logarithm close.
+    excess = posterior.info["log_evidence"] - log_evidence(linear)
+    ratio = excess.exp()
+    assert abs(float(ratio.mean()) - 1) < 4 * float(ratio.std()) / 32**0.5
+    assert float(excess.std()) < 1
+    info = posterior.info
+    assert ((info["acceptance"] - 0.8).abs() < 0.15).all()
+    # Particles are weighted until half of them are left, and each leapfrog step takes one gradient.
+    assert ((info["ess"] - 48).abs() < 0.01).all()
+    torch.testing.assert_close(info["gradients"], 96 * (1 + 3 * (2 * info["temperatures"] + 8)))
+
+
+def test_draws_follow_the_exact_smoother_of_a_model_that_errs(check_gaussian):
+    observation = Observation(Identity((1, 4)), std=(0.5, 1.0), masks=(RandomMask(0.5),))
+    problem = Problem(LinearAdvection(size=4), observation, window=5, forecast=2, model_error=0.4)
+    window = problem.sample((32,)).window
+    posterior = SequentialMonteCarlo(problem, **FEW).sample(window, 96)
+    check_gaussian(posterior.x, exact_posterior(problem, window))
+
+
+def test_without_observations_it_is_the_prior(linear, check_gaussian):
+    posterior = SequentialMonteCarlo(linear.problem, **FEW).sample(linear.blind, 96)
+    assert (posterior.info["temperatures"] == 1).all()
+    assert (posterior.info["log_evidence"] == 0).all()
+    check_gaussian(posterior.x, exact_posterior(linear.problem, linear.blind))
+
+
+def test_modes_have_their_weights():
+    """Squares of two sites that do not interact: moments and evidence by quadrature, the lesser mode included."""
+    problem = Problem(LinearAdvection(size=2), Observation(Quadratic((1, 2)), std=(0.5, 0.5)), window=1)
+    window = problem.sample((200,)).window
+    background = 0.3 + 0.2 * torch.rand(200, 1, 2)
+    window = window._replace(y=torch.full((200, 1, 1, 2), 4.0), background=background)
+    posterior = SequentialMonteCarlo(problem, **FEW).sample(window, 96)
+
+    grid = torch.linspace(-6, 6, 4001)
+    log_joint = -0.5 * (grid - background.squeeze(1).unsqueeze(-1)) ** 2 - 0.5 * (grid**2 - 4) ** 2 / 0.25
+    density = torch.softmax(log_joint, dim=-1)
+    positive = density[..., grid > 0].sum(dim=-1)
+    assert ((positive > 0.6) & (positive < 0.95)).all()
+    found = (posterior.x[:, :, 0, 0] > 0).double().mean(dim=0)
+    error = found - positive
+    assert abs(float(error.mean())) < 4 * float(error.std()) / error.numel() ** 0.5
+    # Weights of modes wander as particles are resampled, but no mode is lost: that would be eleven times.
+    assert float(error.std()) < 3 * float((positive * (1 - positive) / 96).mean().sqrt())
+
+    spacing = 12 / 4000
+    exact = (log_joint.logsumexp(dim=-1) + torch.tensor(spacing / (2 * torch.pi * 0.5)).log()).sum(dim=-1)
+    ratio = (posterior.info["log_evidence"] - exact).exp()
+    assert abs(float(ratio.mean()) - 1) < 4 * float(ratio.std()) / 200**0.5
+
+
+@pytest.mark.parametrize(
+    ("model_error", "parameters"),
+    [(None, {}), (None, {"forcing": Uniform(4.0, 12.0)}), (0.3, {})],
+    ids=["strong", "parameter", "weak"],
+)
+def test_ranks_of_the_truth_are_uniform(check_ranks, model_error, parameters):
+    """Simulation-based calibration, over states and parameters."""
+    problem = Problem(
+        Lorenz96(size=5, dt=0.1, spinup=5.0),
+        Observation(Quadratic((1, 5)), std=(3.0, 4.0), masks=(RandomMask(0.5),)),
+        window=4,
+        model_error=model_error,
+        parameters=parameters,
+    )
+    twin = problem.sample((160,))
+    posterior = SequentialMonteCarlo(problem, 48, ess=0.6, moves=2, final=6, leapfrog=4).sample(twin.window, 15)
+    assert posterior.theta.shape == (15, 256, len(parameters))
+    check_ranks(posterior, twin)
+
+
+def test_a_case_that_diverges_spoils_no_other(square):
+    """A background of 1e4 overflows within the window."""
+    window = first(square.twin.window, 4)
+    background = window.background.clone()
+    background[1] = 1e4 * (1 + torch.rand(1, 16))
+    method = SequentialMonteCarlo(square.problem, 32, moves=1, final=1, leapfrog=2)
+    posterior = method.sample(window._replace(background=background), 32)
+    assert posterior.info["failed"].tolist() == [0, 32, 0, 0]
+    sound = [0, 2, 3]
+    assert posterior.x[:, sound].isfinite().all()
+    assert all(value[sound].isfinite().all() for value in posterior.info.values())
+    assert posterior.info["log_evidence"][1] == -torch.inf
+
+
+def test_particles_that_diverge_are_left_behind(fragile):
+    """The posterior without a set of states is that of a prior without it."""
+    problem, window = fragile
+    failing = Control(problem, window).misfit(Control(problem, window).prior(200)).isinf()
+    assert 0 < float(failing.double().mean()) < 0.9
+    posterior = SequentialMonteCarlo(problem, **FEW).sample(window, 96)
+    assert not posterior.info["failed"].any()
+    assert all(value.isfinite().all() for value in posterior.info.values())
+    assert float(posterior.x[:, :, 0, 0, 0].max()) <= 1.0
+
+
+def test_each_particle_is_drawn_once_before_any_is_drawn_twice(linear):
+    window = first(linear.window, 2)
+    method = SequentialMonteCarlo(linear.problem, 16, moves=1, final=1, leapfrog=1)
+    for samples, counts in ((16, {1}), (40, {2, 3})):
+        x = method.sample(window, samples).x[:, 0, 0, 0]
+        assert set(torch.unique(x, dim=0, return_counts=True)[1].tolist()) == counts
+
+
+def test_transitions_leave_a_tempered_posterior_invariant(linear):
+    """Exact draws stay exact, whatever the preconditioner, though a third of the moves are rejected."""
+    control = Control(linear.problem, linear.window)
+    zero = torch.zeros(32, 16)
+    beta = torch.linspace(0.1, 1, 32)
+    model = control.linearize(zero)
+    identity = torch.eye(16)
+    precision = identity + beta[:, None, None] * (model.hessian - identity)
+    mean = -torch.linalg.solve(precision, beta.unsqueeze(-1) * model.gradient)
+    upper = torch.linalg.cholesky(precision).mT
+    noise = torch.randn(400, 32, 16)
+    u = mean + torch.linalg.solve_triangular(upper, noise.movedim(0, -1), upper=True).movedim(-1, 0)
+    scale = torch.eye(16).expand(32, -1, -1) + 0.1 * torch.randn(32, 16, 16).tril()
+    step = torch.full((32,), 0.5)
+    moved, rate = transition(control, evaluate(control, u), beta, scale, step, 3)
+    assert 0.2 < float(rate.mean()) < 0.8
+    torch.testing.assert_close(evaluate(control, moved.u).misfit, moved.misfit)
+    torch.testing.assert_close(evaluate(control, moved.u).slope, moved.slope)
+    same = (moved.u == u).all(dim=-1).double().mean(dim=0)
+    assert (((1 - same) - rate).abs() < 5 * (0.25 / 400) ** 0.5).all()
+    white = torch.einsum("cij,scj->sci", upper, moved.u - mean)
+    assert abs(float(400 * white.mean(dim=0).square().sum()) - 512) < 4 * 1024**0.5
+    assert abs(float(white.square().sum()) - white.numel()) < 4 * (2 * white.numel()) ** 0.5
+    # The start of a transition tells nothing of its energy, so neither does the end.
+    assert abs(float(torch.einsum("sci,scj->ij", white, white).tril(-1).sum())) < 4 * (120 * 400 * 32) ** 0.5
+
+
+def test_small_steps_conserve_energy(square):
+    control = Control(square.problem, first(square.twin.window, 4))
+    particles = evaluate(control, control.prior(8))
+    scale = torch.eye(16).expand(4, -1, -1)
+    _, rate = transition(control, particles, torch.ones(4), scale, torch.full((4,), 1e-4), 5)
+    assert (rate > 0.99).all()
+
+
+def test_chunks_change_nothing(square):
+    control = Control(square.problem, first(square.twin.window, 4))
+    u = control.prior(3)
+    together = evaluate(control, u)
+    cost, gradient = control.cost_and_gradient(u)
+    torch.testing.assert_close(together.misfit + 0.5 * u.square().sum(dim=-1), cost)
+    torch.testing.assert_close(together.slope + u, gradient)
+
+
+def test_parts_of_particles_go_where_they_came_from():
+    particles = Particles(torch.randn(5, 3, 2), torch.randn(5, 3), torch.randn(5, 3, 2))
+    cases = torch.tensor([2, 0])
+    part = particles.select(cases)
+    again = particles.insert(Particles(*(2 * field for field in part)), cases)
+    for before, after in zip(particles, again, strict=True):
+        assert (after[:, [0, 2]] == 2 * before[:, [0, 2]]).all()
+        assert (after[:, 1] == before[:, 1]).all()
+
+
+def test_temperatures_leave_the_effective_number_asked_for():
+    """Case by case: a moderate misfit, none, one that lies far off, and one with failed particles."""
+    misfit = torch.rand(200, 4) * torch.tensor([50.0, 0.0, 1e6, 50.0])
+    misfit[:60, 3] = torch.inf
+    beta = torch.tensor([0.2, 0.5, 0.0, 0.0])
+    colder = next_temperature(misfit, beta, 0.5)
+    size = effective_size(-(colder - beta) * misfit)
+    torch.testing.assert_close(size[[0, 2, 3]], torch.tensor([100.0, 100.0, 70.0]))
+    assert colder[1] == 1
+    for case in range(4):
+        alone = next_temperature(misfit[:, case : case + 1], beta[case : case + 1], 0.5)
+        torch.testing.assert_close(alone, colder[case : case + 1])
+    assert next_temperature(torch.full((9, 1), torch.inf), torch.zeros(1), 0.5) == 1
+
+
+def test_systematic_resampling_rounds_expected_numbers():
+    weights = normalise(3 * torch.randn(50, 6))
+    index = systematic(weights, 1000)
+    counts = torch.stack([torch.bincount(column, minlength=50) for column in index.mT], dim=-1)
+    assert ((counts - 1000 * weights).abs() < 1).all()
+    assert (normalise(torch.full((4, 1), -torch.inf)) == 0.25).all()
+    # Particles without weight are never drawn, first and last ones included.
+    weights = torch.tensor([0.0, 0.5, 0.0, 0.5, 0.0]).unsqueeze(-1)
+    assert set(systematic(weights, 100).flatten().tolist()) == {1, 3}
+
+
+def spread(scale, covariance):
+    """The ratio of the longest to the shortest scale that the preconditioner leaves."""
+    white = torch.linalg.solve_triangular(scale, torch.linalg.cholesky(covariance), upper=False)
+    values = torch.linalg.svdvals(white)
+    return values[..., 0] / values[..., -1]
+
+
+def test_the_preconditioner_whitens():
+    """It tends to the covariance; with few particles it does much better than their own covariance or diagonal."""
+    n = 60
+    rotation = torch.linalg.qr(torch.randn(3, n, n)).Q
+    covariance = rotation @ torch.diag(torch.logspace(-3, 0, n)) @ rotation.mT
+    factor = torch.linalg.cholesky(covariance)
+
+    def fitted(particles):
+        u = 7 + torch.einsum("cij,scj->sci", factor, torch.randn(particles, 3, n))
+        return u, preconditioner(u, torch.full((particles, 3), 1 / particles))
+
+    u, scale = fitted(20_000)
+    assert float(spread(scale, covariance).max()) < 1.2
+    trace = covariance.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
+    error = ((torch.linalg.matrix_norm(covariance) ** 2 + trace**2) / 20_000).sqrt()
+    assert (torch.linalg.matrix_norm(scale @ scale.mT - covariance) < 1.5 * error).all()
+    u, scale = fitted(90)
+    own = torch.linalg.cholesky(torch.stack([torch.cov(u[:, case].mT) for case in range(3)]))
+    assert (spread(scale, covariance) < 0.7 * spread(own, covariance)).all()
+    assert (spread(scale, covariance) < 0.7 * spread(torch.diag_embed(u.std(dim=0)), covariance)).all()
+    # Fewer particles than entries leave a covariance all the same, as particles at one point do.
+    u, scale = fitted(20)
+    assert (spread(scale, covariance) < 1.5 * spread(torch.diag_embed(u.std(dim=0)), covariance)).all()
+    assert preconditioner(torch.ones(8, 1, 3), torch.full((8, 1), 1 / 8)).isfinite().all()
+
+
+def test_particles_without_weight_do_not_count():
+    u = torch.randn(40, 2, 3)
+    weights = torch.cat((torch.full((30, 2), 1 / 30), torch.zeros(10, 2)))
+    torch.testing.assert_close(preconditioner(u, weights), preconditioner(u[:30], weights[:30]))
+    shifted = torch.cat((u[:30], 3 * u[30:]))
+    torch.testing.assert_close(preconditioner(shifted, weights), preconditioner(u, weights))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"particles": 3}, "particles: at least 4"),
+        ({"ess": 1.0}, "ess: must be a fraction"),
+        ({"particles": 8, "ess": 0.2}, "ess: must be a fraction that leaves at least 2"),
+        ({"moves": 0}, "moves and leapfrog: at least one"),
+        ({"leapfrog": 0}, "moves and leapfrog: at least one"),
+        ({"final": -1}, "final: must not be negative"),
+        ({"acceptance": 1.0}, "acceptance: must be between 0 and 1"),
+    ],
+)
+def test_options_that_go_nowhere_are_refused(linear, options, message):
+    with pytest.raises(ValueError, match=message):
+        SequentialMonteCarlo(linear.problem, **options)
