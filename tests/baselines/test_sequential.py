@@ -215,6 +215,20 @@ def test_a_case_without_any_good_member_is_lost_alone(method):
     assert posterior.info["failed"].tolist() == [20, 0]
 
 
+def test_steps_that_lead_nowhere_are_halved():
+    """Observations of what no member survives: filters lose the case, iterations stop where members live."""
+    problem = Problem(Brittle(), Observation(Identity((1, 2)), std=(0.1, 0.1)), window=2)
+    zero, y = torch.zeros(2, 1, 2), torch.zeros(2, 2, 1, 2)
+    y[0, 0, 0, 0] = 5
+    window = Window(y, y * 0 + 0.1, zero, zero + 0.3, zero)
+    assert ETKF(problem, 20).sample(window, 20).x.isnan().flatten(2).all(dim=-1).all(dim=0).tolist() == [True, False]
+    for iterations in (1, 20):
+        posterior = IEnKS(problem, 20, iterations=iterations).sample(window, 20)
+        assert posterior.x.isfinite().all()
+        assert posterior.info["converged"].tolist() == [0, iterations > 1]
+    assert float(posterior.x[:, 0, 0, 0, 0].mean()) > 0.3
+
+
 def test_failed_members_are_told_and_refilled_from_their_own_case():
     values = torch.arange(12.0).reshape(4, 3, 1)
     values[1, 0], values[3, 0], values[:, 1], values[0, 2] = torch.nan, torch.inf, torch.nan, -1e200
@@ -240,9 +254,9 @@ def test_the_work_is_counted():
     info = ETKF(problem, 10).sample(window, 10).info
     assert info["model_steps"].tolist() == [10 * 7] * 3
     assert info["gradients"].tolist() == [0] * 3
-    # One iteration runs through the window, and the result once more, with the forecast.
+    # One iteration runs through the window, its step is tried, and the result runs into the forecast.
     info = IEnKS(problem, 10, iterations=1).sample(window, 10).info
-    assert info["model_steps"].tolist() == [10 * (5 + 7)] * 3
+    assert info["model_steps"].tolist() == [10 * (5 + 5 + 7)] * 3
 
 
 def test_without_a_background_the_prior_is_the_systems_own_ensemble():

@@ -148,6 +148,8 @@ class IEnKS(Sequential):
     def minimise(self, record: Record, control: Tensor, size: int, first: int, times: range) -> Tensor:
         """Takes Gauss–Newton steps in the space of the members.
 
+        A step is halved, until it is taken, if fewer than half as many members survive it as survive without.
+
         Args:
             record: The record.
             control: States and model errors together, with shape ``(members, case, size + errors)``.
@@ -164,15 +166,20 @@ class IEnKS(Sequential):
         step = torch.zeros_like(weight)
         spectrum = Spectrum.of(weight.expand(-1, -1, len(times) * prod(self.problem.observation.shape)))
         active = torch.ones(record.cases, dtype=torch.bool)
-        for _ in range(self.iterations):
+        safe, least = control, torch.ones(record.cases)
+        for iteration in range(self.iterations):
             trial = weight + step
-            innovation, good = self.innovations(record, spectrum.update(trial / scale)(control), size, first, times)
+            current = spectrum.update(trial / scale)(control)
+            innovation, survivors = self.innovations(record, current, size, first, times)
+            if iteration == 0:
+                least = (survivors / 2).clamp(min=1)
             s, mean = whitened_anomalies(innovation)
             s = spectrum.power(0.5, s)  # what the ensemble would show had it not been transformed
             fresh = Spectrum.of(s)
             # A case that has converged stays, whatever others in the batch still need; one that diverged steps back.
-            moves = active & good
+            moves = active & (survivors >= least)
             column = moves.reshape(-1, 1, 1)
+            safe = torch.where(moves.unsqueeze(-1), current, safe)
             spectrum = fresh.where(moves, spectrum)
             weight = torch.where(column, trial, weight)
             retreat = torch.where(active.reshape(-1, 1, 1), step / 2, step)
@@ -182,20 +189,33 @@ class IEnKS(Sequential):
             if not active.any():
                 break
         record.info["converged"] += ~active
-        return spectrum.update((weight + step) / scale)(control)
+        final = spectrum.update((weight + step) / scale)(control)
+        if active.any():
+            # Steps that are not small have to be tried before they are taken.
+            _, survivors = self.innovations(record, final, size, first, times)
+            final = torch.where((~active | (survivors >= least)).unsqueeze(-1), final, safe)
+        return final
 
     def innovations(
         self, record: Record, control: Tensor, size: int, first: int, times: range
     ) -> tuple[Tensor, Tensor]:
-        """The innovations of some times side by side, with shape ``(members, case, times * observations)``.
+        """The innovations of some times side by side, and the number of members that reach them.
 
-        Members that diverge show what others of their case do. Where all of them diverge, the innovations are zero:
-        the booleans of shape ``(case,)``, which come second, tell where they are not.
+        Args:
+            record: The record.
+            control: States and model errors together, with shape ``(members, case, size + errors)``.
+            size: The number of entries of ``z`` in it.
+            first: The time of the start of the window.
+            times: The times whose observations are compared.
+
+        Returns:
+            The innovations, with shape ``(members, case, times * observations)``, and the numbers, with shape
+            ``(case,)``. Members that diverge show what others of their case do; where all do, the innovations are zero.
         """
         error = control[..., size:].unflatten(-1, (times[-1] - first, len(record.error_std)))
         path = self.forecast(record, control[..., :size], error, times[-1] - first)
         parts = [record.innovation(z, t) for t, z in enumerate(path, start=first) if t in times]
         innovation = torch.cat(parts, dim=-1)
         good = intact(innovation)
-        some = good.any(dim=0)
-        return torch.where(some.unsqueeze(-1), refill(good, innovation), 0), some
+        survivors = good.sum(dim=0)
+        return torch.where((survivors > 0).unsqueeze(-1), refill(good, innovation), 0), survivors
