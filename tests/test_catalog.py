@@ -38,7 +38,7 @@ def test_a_class_stands_for_itself() -> None:
     ("group", "kind", "message"),
     [
         ("method", "4dva", "unknown method '4dva'; did you mean '4dvar'?"),
-        ("family", "zzz", "unknown family 'zzz'; known: full, mean-field"),
+        ("optimizer", "zzz", "unknown optimizer 'zzz'; known: adam, natural-gradient"),
         ("figure", "covrage", "unknown figure 'covrage'; did you mean 'coverage'?"),
     ],
 )

@@ -51,8 +51,12 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "vi": "posterity.baselines.vi:VariationalInference",
     },
     "family": {
+        "block-tridiagonal": "posterity.baselines.markov:BlockTridiagonal",
+        "flow": "posterity.baselines.flow:Flow",
         "full": "posterity.baselines.families:Full",
+        "low-rank": "posterity.baselines.families:LowRank",
         "mean-field": "posterity.baselines.families:MeanField",
+        "mean-field-trajectory": "posterity.baselines.markov:TrajectoryMeanField",
     },
     "figure": {
         "accuracy_cost": "posterity.figures.accuracy_cost:accuracy_cost",

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from posterity.baselines import EnsembleFourDVar, FourDVar, Prior, RejectionABC, VariationalInference
-from posterity.baselines.families import Full, MeanField
+from posterity.baselines.families import Full, LowRank, MeanField
 from posterity.baselines.minimize import Minimum, levenberg_marquardt
 from posterity.baselines.optimizers import Adam, NaturalGradient
 from posterity.problems import (
@@ -22,7 +22,9 @@ from posterity.problems import (
 )
 from posterity.systems import LinearAdvection
 
-FAMILIES = pytest.mark.parametrize("family", [Full(), MeanField()], ids=["full", "mean-field"])
+FAMILIES = pytest.mark.parametrize(
+    "family", [Full(), LowRank(rank=3), MeanField()], ids=["full", "low-rank", "mean-field"]
+)
 
 
 def frobenius(covariance, exact):
@@ -72,12 +74,13 @@ def test_natural_gradients_find_the_optimum_from_afar(linear, family, monkeypatc
         identity = torch.eye(control.size).expand(control.cases, -1, -1)
         return Minimum(u, nothing, identity, nothing, nothing, nothing)
 
-    monkeypatch.setattr("posterity.baselines.optimizers.minimize", prior)
-    q = NaturalGradient(iterations=25).fit(Control(linear.problem, linear.window), family).q
+    monkeypatch.setattr("posterity.baselines.families.minimize", prior)
+    control = Control(linear.problem, linear.window)
+    q = NaturalGradient(iterations=25).fit(control, family).q
     check_mean(linear, q.mean, 0.05)
     exact = torch.linalg.inv(linear.exact.covariance[:, 0])
     std = linear.window.background_std.flatten(1)
-    exact = family.project(std.unsqueeze(-1) * exact * std.unsqueeze(-2))
+    exact = family.project(std.unsqueeze(-1) * exact * std.unsqueeze(-2), control)
     assert float(frobenius(torch.linalg.inv(precision(q)), torch.linalg.inv(exact)).max()) < 0.05
 
 
@@ -155,13 +158,13 @@ def exact_prior(linear):
     """The exact posterior of windows without observations."""
     transition = linear.problem.system.transition()
     mean = linear.window.background.flatten(1)
-    covariance = torch.diag_embed(linear.window.background_std.flatten(1) ** 2)
-    means, covariances = [], []
+    factor = torch.diag_embed(linear.window.background_std.flatten(1))
+    means, factors = [], []
     for _ in range(linear.problem.steps):
         means.append(mean)
-        covariances.append(covariance)
-        mean, covariance = mean @ transition.mT, transition @ covariance @ transition.mT
-    return GaussianPosterior(torch.stack(means, dim=1), torch.stack(covariances, dim=1))
+        factors.append(factor)
+        mean, factor = mean @ transition.mT, transition @ factor
+    return GaussianPosterior(torch.stack(means, dim=1), torch.stack(factors, dim=1))
 
 
 def test_the_bound_is_below_the_evidence_and_touches_it_with_the_full_family(linear):

@@ -1,19 +1,20 @@
 """Optimisers of the evidence lower bound over a family of Gaussians."""
 
 import abc
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..problems import Control
-from .families import Family, Gaussian
-from .minimize import minimize
+from ..problems import Control, chunks
+from .families import Density, Family, Gaussian, white_entropy
 
 
 class Fit(NamedTuple):
-    """A fitted variational posterior.
+    """A fitted member of a family for each case.
 
     Args:
         q: The Gaussians.
@@ -32,19 +33,28 @@ class Optimizer(abc.ABC):
         """Fits one member of the family to each case."""
 
 
-def negative_elbo(control: Control, q: Gaussian, noise: Tensor) -> Tensor:
-    r"""Estimates :math:`-\mathrm{ELBO} = E_q[J(u)] - \mathbb H[q]`, up to the density's normaliser.
+def negative_elbo(control: Control, q: Density, noise: Tensor) -> Tensor:
+    r"""Estimates :math:`-\mathrm{ELBO} = E_q[J(u) + \log q(u)]`, up to the density's normaliser.
 
     Args:
         control: The control.
-        q: The Gaussians.
+        q: The densities.
         noise: White noise, with shape ``(samples, case, n)``.
 
     Returns:
-        The estimate, with shape ``(case,)``.
+        The estimate, with shape ``(case,)``; infinite or NaN where the model diverged from a draw.
     """
-    u = (q.mean + q.transport(noise)).to(noise)
-    return control.cost(u).double().mean(dim=0) - q.entropy()
+    parts = []
+    for piece in _pieces(control, noise):
+        u, volume = q.draw(noise[piece])
+        parts.append(control.cost(u.to(noise)).double() - volume)
+    return torch.cat(parts).mean(dim=0) - white_entropy(control.size)
+
+
+def _pieces(control: Control, u: Tensor) -> Iterator[slice]:
+    """Cuts draws, with shape ``(samples, case, n)``, so that the trajectories of a piece fit."""
+    entries = prod(control.problem.shape)
+    return chunks(len(u), control.cases * control.problem.window * entries, u.device)
 
 
 def matched_noise(samples: int, cases: int, size: int) -> Tensor:
@@ -110,22 +120,31 @@ class NaturalGradient(Optimizer):
     def fit(self, control: Control, family: Family) -> Fit:
         """Fits one member of the family to each case."""
         samples = self.samples or 4 * control.size
-        mode = minimize(control)
+        mode = family.mode(control)
         curvature = mode.hessian.double()
-        start = q = Gaussian.from_precision(mode.u, family.project(curvature))
+        start = q = Gaussian.from_precision(mode.u, family.project(curvature, control))
         trace = []
         for k in range(self.iterations):
             noise = matched_noise(samples, control.cases, control.size)
-            cost, gradient = control.cost_and_gradient((q.mean + q.transport(noise)).to(mode.u))
+            u = (q.mean + q.transport(noise)).to(mode.u)
+            parts = [control.cost_and_gradient(u[piece]) for piece in _pieces(control, u)]
+            cost, gradient = (torch.cat(part) for part in zip(*parts, strict=True))
             trace.append(cost.double().mean(dim=0) - q.entropy())
             rate = 1 / (2 + max(0, k - self.iterations // 2))
-            q, curvature = self._step(q, curvature, family, noise, gradient.double(), rate)
+            q, curvature = self._step(q, curvature, control, family, noise, gradient.double(), rate)
         noise = torch.randn(max(samples, 128), control.cases, control.size)
         better = negative_elbo(control, q, noise) <= negative_elbo(control, start, noise)
         return Fit(q.where(better, start), torch.stack(trace, dim=-1))
 
     def _step(
-        self, q: Gaussian, curvature: Tensor, family: Family, noise: Tensor, gradient: Tensor, rate: float
+        self,
+        q: Gaussian,
+        curvature: Tensor,
+        control: Control,
+        family: Family,
+        noise: Tensor,
+        gradient: Tensor,
+        rate: float,
     ) -> tuple[Gaussian, Tensor]:
         """One step of the Gaussians and curvatures, from the gradients at ``q.mean + q.transport(noise)``."""
         # A draw from which the model diverged has no gradient, and no say.
@@ -144,7 +163,7 @@ class NaturalGradient(Optimizer):
         # The mean moves by no more than the posterior's own radius: beyond it the samples know nothing.
         norm = torch.einsum("cij,ci->cj", factor, shift).norm(dim=-1, keepdim=True)
         reach = torch.clamp(noise.shape[-1] ** 0.5 / norm, max=1.0)
-        stepped = Gaussian.from_precision(q.mean - rate * reach * shift, family.project(updated))
+        stepped = Gaussian.from_precision(q.mean - rate * reach * shift, family.project(updated, control))
         finite = stepped.mean.isfinite().all(dim=-1) & stepped.factor.isfinite().flatten(1).all(dim=-1)
         sound = (broken == 0) & finite
         return stepped.where(sound, q), torch.where(sound[:, None, None], updated, curvature)
@@ -152,10 +171,11 @@ class NaturalGradient(Optimizer):
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    r"""Adam on the reparametrised bound, from :math:`q = N(0, I)`, as in VI-4DVAR.
+    r"""Adam on the reparametrised bound, as in VI-4DVAR, from :math:`q = N(0, I)`.
 
-    The family is parametrised by its covariance factor, :math:`u = \mu + L \varepsilon`, with the diagonal of
-    :math:`L` exponentiated.
+    The free parameters are the mean, and those of which the family makes its precisions :math:`\Lambda = C C^T`; draws
+    are :math:`u = \mu + C^{-T} \varepsilon`. Correlations start small and random: at zero, directions of low rank would
+    have no gradient.
 
     Args:
         iterations: The number of steps.
@@ -180,23 +200,21 @@ class Adam(Optimizer):
         with torch.enable_grad():
             mean = torch.zeros(control.cases, control.size, requires_grad=True)
             log_scale = torch.zeros_like(mean, requires_grad=True)
-            lower = torch.zeros(*mean.shape, control.size, requires_grad=True)
-            parameters = (mean, log_scale, lower)
+            weights = (1e-2 * torch.randn(*mean.shape, control.size)).requires_grad_()
+            parameters = (mean, log_scale, weights)
             adam = torch.optim.Adam(parameters, lr=self.learning_rate)
             trace = []
             for _ in range(self.iterations):
-                root = torch.diag_embed(log_scale.exp()) + family.project(lower).tril(-1)
                 noise = torch.randn(self.samples, control.cases, control.size)
-                cost = control.cost(mean + torch.einsum("cij,scj->sci", root, noise))
+                q = Gaussian.from_precision(mean, family.precision(log_scale, weights, control))
+                cost = control.cost(q.draw(noise)[0].to(mean))
                 control.gradients += self.samples
-                loss = torch.where(cost.isfinite(), cost, 0).mean(dim=0) - log_scale.sum(dim=-1)
-                gradients = torch.autograd.grad(loss.sum(), parameters)
+                loss = torch.where(cost.isfinite(), cost, 0).double().mean(dim=0) - q.entropy()
+                gradients = torch.autograd.grad(loss.sum(), parameters, allow_unused=True, materialize_grads=True)
                 for parameter, gradient in zip(parameters, gradients, strict=True):
                     # One diverged case must not stop the others, whose gradients are their own.
                     parameter.grad = gradient.nan_to_num(0.0, 0.0, 0.0)
                 adam.step()
-                trace.append(loss.detach().double())
-        constant = Gaussian(mean.double() * 0, torch.eye(control.size).double().expand_as(root)).entropy()
-        covariance = (root @ root.mT).detach().double()
-        q = Gaussian.from_precision(mean.detach(), torch.linalg.inv(covariance))
-        return Fit(q, torch.stack(trace, dim=-1) - constant.unsqueeze(-1))
+                trace.append(loss.detach())
+        q = Gaussian.from_precision(mean.detach(), family.precision(log_scale, weights, control).detach())
+        return Fit(q, torch.stack(trace, dim=-1))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..problems import Control, Ensemble, Posterior, Problem, Window, ensemble
+from ..problems import Ensemble, Posterior, Problem, Window, ensemble
 from .families import Family, Full
 from .optimizers import NaturalGradient, Optimizer, matched_noise, negative_elbo
 
@@ -38,13 +38,14 @@ class VariationalInference(Posterior):
     @torch.no_grad()
     def sample(self, window: Window, samples: int) -> Ensemble:
         """Draws from the fitted Gaussian of each case."""
-        control = Control(self.problem, window)
-        q, trace = self.optimizer.fit(control, self.family)
-        u = (q.mean + q.transport(control.prior(samples))).to(window.background)
+        control = self.family.control(self.problem, window)
+        gaussian, trace = self.optimizer.fit(control, self.family)
+        q, refinement = self.family.refine(control, gaussian)
+        u = q.draw(torch.randn(samples, control.cases, control.size))[0].to(window.background)
         # Traces leave out the normaliser of the density; with it the objective is minus the bound itself.
         normalizer = control.log_normalizer()
-        # The trace is of the Gaussians on the way, from few draws: the one returned gets its own estimate.
+        # The trace is of the densities on the way, from few draws: the one returned gets its own estimate.
         noise = matched_noise(max(128, 4 * control.size), control.cases, control.size).to(window.background)
         bound = -negative_elbo(control, q, noise) - normalizer
-        info = {"objective": trace + normalizer.unsqueeze(-1), "elbo": bound}
-        return ensemble(control, u, info)
+        objective = torch.cat((trace, refinement), dim=-1) + normalizer.unsqueeze(-1)
+        return ensemble(control, u, {"objective": objective, "elbo": bound})
