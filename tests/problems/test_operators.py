@@ -135,3 +135,12 @@ def test_unknown_functions_are_refused(name):
 def test_bad_arguments_are_refused_by_name(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_observations_know_where_they_stand():
+    """On the flattened grid of the state, through whatever stands between."""
+    stations = GaussianStations(RING, positions=[2, 5, 9])
+    of_stations = GaussianStations((2, 3), positions=[2, 0], kernel=1)
+    assert Identity((2, 3, 4)).sites.tolist() == list(range(12))
+    assert stations.sites.tolist() == [2, 5, 9]
+    assert Composed(RING, [Quadratic(RING), stations, of_stations]).sites.tolist() == [9, 2]
