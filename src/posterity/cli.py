@@ -130,13 +130,13 @@ def evaluate(
     *,
     twin: Twin,
     posterior: Annotated[Path, typer.Option(help="The posterior file.", show_default=False)],
+    reference: Annotated[Path | None, typer.Option(help="The reference, if there is one.")] = None,
     output: Output,
 ) -> None:
-    """Score draws against the truth and the observations."""
+    """Score draws against the truth, the observations and the reference."""
     from .tasks.evaluate import evaluate as task
 
-    config.load(experiment)
-    task(twin, posterior, output)
+    task(twin, posterior, output, config.load(experiment).window, reference)
 
 
 @app.command(epilog="Example: posterity aggregate demo --metrics a.nc b.nc --output all.nc --table all.csv")
@@ -150,7 +150,8 @@ def aggregate(
     """Join the scores of all methods, and write their table."""
     from .tasks.aggregate import aggregate as task
 
-    task(metrics, output, table, config.load(experiment).window)
+    settings = config.load(experiment)
+    task(metrics, output, table, settings.window, settings.cycles, settings.burn_in)
 
 
 @app.command(
@@ -163,6 +164,7 @@ def plot(
     twin: Twin,
     metrics: Annotated[Path, typer.Option(help="The joined scores.", show_default=False)],
     posterior: Annotated[list[Path] | None, typer.Option(metavar="FILES", help="For figures of draws.")] = None,
+    reference: Annotated[Path | None, typer.Option(help="The reference, for figures that show it.")] = None,
     output: Output,
 ) -> None:
     """Draw a figure, as SVG and PNG."""
@@ -171,7 +173,21 @@ def plot(
     settings = config.load(experiment)
     labels = {name: method.label or name for name, method in settings.methods.items()}
     shown = settings.figures
-    task(figure, twin, metrics, posterior or [], output, settings.window, shown.case, shown.sites, labels=labels)
+    task(
+        figure,
+        twin,
+        metrics,
+        posterior or [],
+        output,
+        settings.window * settings.cycles,
+        shown.case,
+        shown.sites,
+        labels=labels,
+        reference=reference,
+        parameters=list(settings.parameters),
+        cycles=settings.cycles,
+        burn_in=settings.burn_in,
+    )
 
 
 @app.command(epilog="Example: posterity check demo")

@@ -62,7 +62,7 @@ def test_it_is_a_metrics_file_with_units_and_diagnostics(ensemble) -> None:
 def test_without_a_truth_what_needs_none_is_left(ensemble) -> None:
     twin, posterior = datasets(ensemble)
     full, scored = evaluate(twin, posterior), evaluate(twin.drop_vars("state"), posterior)
-    assert set(full.data_vars) - set(scored.data_vars) == {"rmse", "crps", "rank_histogram", "coverage"}
+    assert set(full.data_vars) - set(scored.data_vars) == {"rmse", "crps", "rank_histogram", "coverage", "rank"}
     xr.testing.assert_identical(scored, full[list(scored.data_vars)].drop_vars(["bin", "level"], errors="ignore"))
 
 

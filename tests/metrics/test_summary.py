@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from posterity.errors import DataError
-from posterity.metrics import spread_skill, standard_error, summarize
+from posterity.metrics import cycle_average, spread_skill, standard_error, summarize, uniformity
 
 
 def metrics(cases: int = 50, times: int = 5, samples: int = 10, **variables: tuple) -> xr.Dataset:
@@ -119,3 +119,89 @@ def test_methods_are_kept_apart() -> None:
 def test_a_window_longer_than_the_file_is_refused() -> None:
     with pytest.raises(DataError, match="5 times and the window 6"):
         summarize(metrics(), window=6)
+
+
+def test_the_gap_of_the_likelihood_has_its_own_error() -> None:
+    rng = np.random.default_rng(2)
+    calibrated = 100 * rng.standard_normal(50)
+    found = metrics(log_likelihood=("case", calibrated + rng.standard_normal(50)))
+    found["calibrated_log_likelihood"] = ("case", calibrated)
+    summary = summarize(found, window=5)
+    gap = found["log_likelihood"] - found["calibrated_log_likelihood"]
+    np.testing.assert_allclose(summary["log_likelihood_gap"], gap.mean())
+    np.testing.assert_allclose(summary["log_likelihood_gap_error"], gap.std(ddof=1) / 50**0.5)
+    assert float(summary["log_likelihood_gap_error"]) < 0.1 * float(summary["log_likelihood_error"])
+
+
+def test_distances_and_their_floors_are_averaged() -> None:
+    rng = np.random.default_rng(3)
+    found = metrics(
+        mean_error=(("case", "time"), rng.uniform(size=(50, 5))),
+        mean_error_floor=(("case", "time"), rng.uniform(size=(50, 5))),
+        c2st=("case", rng.uniform(size=50)),
+        c2st_floor=("case", rng.uniform(size=50)),
+        reference_gap=("case", rng.uniform(size=50)),
+    )
+    summary = summarize(found, window=3)
+    for name in ("mean_error", "mean_error_floor"):
+        np.testing.assert_allclose(summary[name], found[name].mean("case")[[0, 2, 4]])
+        np.testing.assert_allclose(summary[f"{name}_error"], found[name].std("case", ddof=1)[[0, 2, 4]] / 50**0.5)
+    for name in ("c2st", "c2st_floor", "reference_gap"):
+        np.testing.assert_allclose(summary[name], found[name].mean())
+    assert summary["mmd"].isnull()
+    assert "mmd_floor" not in summary
+
+
+def test_parameters_are_averaged_one_by_one() -> None:
+    rng = np.random.default_rng(4)
+    names = ("error", "std", "crps", "rank", "mean")
+    found = metrics(
+        **{f"parameter_{name}": (("case", "parameter"), rng.uniform(size=(50, 2))) for name in names},
+        parameter_coverage=(("case", "parameter", "level"), rng.uniform(size=(50, 2, 4))),
+    ).assign_coords(parameter=["F", "b"])
+    summary = summarize(found, window=3)
+    assert summary["parameter_coverage"].dims == ("parameter", "level")
+    np.testing.assert_allclose(summary["parameter_error"], found["parameter_error"].mean("case"))
+    np.testing.assert_allclose(summary["parameter_crps_error"], found["parameter_crps"].std("case", ddof=1) / 50**0.5)
+    np.testing.assert_allclose(summary["parameter_rank_uniformity"], uniformity(found["parameter_rank"]))
+
+
+def test_ranks_are_tested_at_each_moment() -> None:
+    rank = np.random.default_rng(5).uniform(size=(50, 5))
+    rank[:, 2] **= 4
+    summary = summarize(metrics(rank=(("case", "time"), rank)), window=3)
+    np.testing.assert_allclose(
+        summary["rank_uniformity"], [float(uniformity(xr.DataArray(rank[:, i], dims="case"))) for i in (0, 2, 4)]
+    )
+    assert float(summary["rank_uniformity"][1]) < 0.001 < float(summary["rank_uniformity"].isel(moment=[0, 2]).min())
+
+
+def test_cycles_are_averaged_at_their_analyses() -> None:
+    found = metrics(times=12, rank=(("case", "time"), np.random.default_rng(6).uniform(size=(50, 12))))
+    summary = summarize(found, window=3, cycles=4, burn_in=1)
+    analyses = found.isel(time=[5, 8, 11])
+    assert list(summary["moment"].values) == ["analysis"]
+    for name in ("rmse", "crps"):
+        own = analyses[name].mean("time")
+        np.testing.assert_allclose(summary[name], [own.mean()])
+        np.testing.assert_allclose(summary[f"{name}_error"], [own.std(ddof=1) / 50**0.5])
+    np.testing.assert_allclose(summary["coverage"], analyses["coverage"].mean(["case", "time"]).expand_dims("moment"))
+    # The ratio is one of means of squares, over cycles as over cases.
+    np.testing.assert_allclose(summary["spread_skill"], [(1.1 / (analyses["rmse"] ** 2).mean()) ** 0.5])
+    np.testing.assert_allclose(summary["rank_uniformity"], [uniformity(found["rank"].isel(time=-1))])
+    np.testing.assert_allclose(summary["rmse"], [cycle_average(found, 3, 1)["rmse"].mean("case")])
+    assert summary["c2st"].dims == summary["samples"].dims == ()
+
+
+def test_a_case_that_fails_in_one_cycle_is_left_out() -> None:
+    found = metrics(times=12)
+    found["rmse"][4, 8] = found["spread"][4, 8] = np.nan
+    summary, without = (summarize(each, window=3, cycles=4) for each in (found, found.drop_sel(case=4)))
+    assert int(summary["cases"]) == 49
+    np.testing.assert_allclose(summary["rmse"], without["rmse"])
+    np.testing.assert_allclose(summary["spread_skill"], without["spread_skill"])
+
+
+def test_fewer_times_than_the_cycles_have_are_refused() -> None:
+    with pytest.raises(DataError, match="5 times and the window 6"):
+        summarize(metrics(), window=3, cycles=2)

@@ -51,12 +51,12 @@ def scored(method: str | None, cases: range, bins: int = 5, iterations: int = 2,
 def run(tmp_path):
     """Writes metrics in order, joins them, and returns the comparison and the rows of the table."""
 
-    def joined(*datasets: xr.Dataset, window: int = 3) -> tuple[xr.Dataset, list[dict[str, str]]]:
+    def joined(*datasets: xr.Dataset, window: int = 3, **cycles: int) -> tuple[xr.Dataset, list[dict[str, str]]]:
         paths = [tmp_path / f"{position}.nc" for position in range(len(datasets))]
         for dataset, path in zip(datasets, paths, strict=True):
             data.write(dataset, path, "metrics")
         output, table = tmp_path / "metrics.nc", tmp_path / "table.csv"
-        aggregate(paths, output, table, window)
+        aggregate(paths, output, table, window, **cycles)
         with table.open(encoding="utf-8") as file:
             return data.read(output, "comparison").load(), list(csv.DictReader(file))
 
@@ -144,3 +144,44 @@ def test_nothing_is_left_of_a_table_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the window 9"):
         aggregate([tmp_path / "0.nc"], tmp_path / "metrics.nc", tmp_path / "table.csv", 9)
     assert not (tmp_path / "table.csv").exists()
+
+
+def test_distances_are_in_the_table_if_one_method_has_them(run) -> None:
+    distances = {
+        "mean_error": (("case", "time"), np.full((4, TIMES), 0.5)),
+        "mean_error_floor": (("case", "time"), np.full((4, TIMES), 0.1)),
+        "c2st": ("case", np.array([0.6, 0.7, 0.8, 0.9])),
+    }
+    _, rows = run(scored("vi", range(4)).assign(distances), scored("abc", range(4)))
+    assert rows[0]["error of the mean to the reference, window end"] == "0.5000"
+    assert rows[0]["error of the mean to the reference between runs of the reference, window end"] == "0.1000"
+    assert (rows[0]["C2ST"], rows[0]["C2ST standard error"]) == ("0.7500", "0.065")
+    assert rows[1]["C2ST"] == ""
+    assert not any("MMD" in name for name in rows[0])
+
+
+def test_parameters_are_in_the_table_by_name(run) -> None:
+    names = ("error", "std", "crps", "rank")
+    parameters = {f"parameter_{name}": (("case", "parameter"), np.full((4, 1), 0.25)) for name in names}
+    parameters["parameter_coverage"] = (("case", "parameter", "level"), np.full((4, 1, 4), 0.75))
+    found, rows = run(scored("vi", range(4)).assign(parameters).assign_coords(parameter=["F"]), scored("abc", range(4)))
+    assert found["parameter_error"].dims == ("method", "case", "parameter")
+    assert rows[0]["error of F"] == rows[0]["CRPS of F"] == "0.2500"
+    assert rows[0]["coverage of 90 % of F (%)"] == "75.0"
+    assert rows[1]["error of F"] == ""
+
+
+def test_filters_beside_smoothers_are_missing_before_the_window_ends(run) -> None:
+    part = scored("enkf", range(3))
+    for name in ("mean", "std", "rmse", "spread", "crps", "rank_histogram", "coverage"):
+        part[name] = part[name].where(part["time"] > 0.15)
+    _, rows = run(part, scored("vi", range(3)))
+    assert rows[0]["RMSE, start (m/s)"] == ""
+    assert rows[0]["RMSE, window end (m/s)"] == rows[1]["RMSE, window end (m/s)"] == "2.000"
+    assert rows[0]["cases"] == "3"
+
+
+def test_cycles_have_analyses_in_the_table(run) -> None:
+    _, rows = run(scored("enkf", range(3)), window=1, cycles=4, burn_in=1)
+    assert rows[0]["RMSE, analysis (m/s)"] == "2.000"
+    assert not any("window end" in name for name in rows[0])

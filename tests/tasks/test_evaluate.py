@@ -10,7 +10,7 @@ from posterity import data, metrics
 from posterity.errors import DataError
 from posterity.tasks.evaluate import evaluate
 
-CASES, SAMPLES, TIMES, SITES = 6, 5, 4, 8
+CASES, SAMPLES, TIMES, SITES, WINDOW = 6, 5, 4, 8, 2
 PROVENANCE = {"experiment": "lorenz", "method": "fourdvar", "seed": 3, "device": "CPU", "peak_memory": 1.5e9}
 
 
@@ -55,11 +55,14 @@ def posterior(twin) -> xr.Dataset:
 def run(tmp_path):
     """Writes both datasets, scores them and reads the scores."""
 
-    def scored(twin: xr.Dataset, posterior: xr.Dataset) -> xr.Dataset:
+    def scored(twin: xr.Dataset, posterior: xr.Dataset, reference: xr.Dataset | None = None) -> xr.Dataset:
         paths = tmp_path / "twin.nc", tmp_path / "posterior.nc", tmp_path / "metrics.nc"
         data.write(twin, paths[0], "twin")
         data.write(posterior, paths[1], "posterior")
-        evaluate(*paths)
+        held = None if reference is None else tmp_path / "reference.nc"
+        if held is not None:
+            data.write(reference, held, "posterior")
+        evaluate(*paths, window=WINDOW, reference=held)
         return data.read(paths[2], "metrics").load()
 
     return scored
@@ -121,23 +124,25 @@ def test_a_failed_case_is_missing_alone(twin, posterior, run) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda p: p.assign_coords(case=p["case"] + 4), "'case' 16, 17, 18, …, 19 of the posterior are not|'case' 16"),
-        (lambda p: p.assign_coords(time=p["time"] + 0.01), "'time' 0.01, .* of the posterior are not in the twin"),
-        (lambda p: p.isel(x=slice(5)), "differ along 'x': 5 and 8 entries"),
-        (lambda p: p.isel(case=[0, 0, 1]), "'case' holds labels more than once: 10, 10, 11"),
+        (
+            lambda p: p.assign_coords(case=p["case"] + 4),
+            r"posterior\.nc and .*twin\.nc: do not belong together: 'case' 16, 17, 18, 19 of the former are",
+        ),
+        (lambda p: p.assign_coords(time=p["time"] + 0.01), "'time' 0.01, .* of the former are not in the latter"),
+        (lambda p: p.isel(x=slice(5)), r"posterior\.nc and .*twin\.nc: differ along 'x': 5 and 8 entries"),
+        (lambda p: p.isel(case=[0, 0, 1]), r"posterior\.nc: 'case' holds labels more than once: 10, 10, 11"),
     ],
 )
 def test_what_does_not_belong_together_is_refused(twin, posterior, run, change, words, tmp_path) -> None:
     with pytest.raises(DataError, match=words) as raised:
         run(twin, change(posterior))
     assert str(tmp_path / "posterior.nc") in str(raised.value)
-    assert str(tmp_path / "twin.nc") in str(raised.value)
     assert not (tmp_path / "metrics.nc").exists()
 
 
 def test_a_missing_file_is_named(tmp_path) -> None:
     with pytest.raises(DataError, match=r"twin\.nc: there is no such file"):
-        evaluate(tmp_path / "twin.nc", tmp_path / "posterior.nc", tmp_path / "metrics.nc")
+        evaluate(tmp_path / "twin.nc", tmp_path / "posterior.nc", tmp_path / "metrics.nc", WINDOW)
 
 
 def test_a_damaged_posterior_is_reported(twin, posterior, tmp_path) -> None:
@@ -154,5 +159,91 @@ def test_a_damaged_posterior_is_reported(twin, posterior, tmp_path) -> None:
     content[middle - 4000 : middle + 4000] = bytes(8000)
     Path(paths[1]).write_bytes(content)
     with pytest.raises(DataError, match="damaged"):
-        evaluate(*paths)
+        evaluate(*paths, WINDOW)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["posterior.nc", "twin.nc"]
+
+
+@pytest.fixture
+def reference(posterior) -> xr.Dataset:
+    """Two runs of twenty draws each, good in all cases but two."""
+    rng = np.random.default_rng(2)
+    centre = posterior["state"].mean("sample")
+    noise = rng.standard_normal((CASES, 40, TIMES, 1, SITES)).astype(np.float32)
+    state = (centre + xr.DataArray(noise, dims=("case", "sample", "time", "channel", "x"))).transpose(
+        "case", "sample", ...
+    )
+    variables = {
+        "state": state,
+        "run": ("sample", np.arange(40) // 20),
+        "info_gap": ("case", np.array([0.1, 0.4, 0.2, 0.1, 0.0, 0.3])),
+        "info_rhat": ("case", np.array([1.0, 1.2, 1.01, 1.06, 1.0, np.nan])),
+    }
+    return xr.Dataset(variables)
+
+
+def test_distances_to_a_reference_are_in_the_file(twin, posterior, reference, run) -> None:
+    found = run(twin, posterior, reference)
+    expected = metrics.evaluate(twin, posterior, reference, time=WINDOW - 1)
+    assert {"mean_error", "c2st", "mmd_floor", "reference_gap"} <= set(found.data_vars)
+    xr.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_a_reference_may_have_more_cases_and_times(twin, posterior, reference, run) -> None:
+    part = posterior.isel(case=[4, 1], time=[1, 2, 3])
+    found, whole = run(twin, part, reference), run(twin, posterior, reference)
+    assert found["mean_error"].isel(time=0).isnull().all()
+    assert found["energy_distance"].notnull().all()
+    xr.testing.assert_allclose(found.isel(time=slice(1, None)), whole.isel(case=[4, 1], time=slice(1, None)), rtol=1e-4)
+
+
+def test_without_the_end_of_the_window_there_are_no_joint_distances(twin, posterior, reference, run) -> None:
+    found = run(twin, posterior.isel(time=[0, 3]), reference)
+    assert "energy_distance" not in found
+    assert found["mean_error"].isel(time=[0, 3]).notnull().all()
+
+
+def test_a_poor_reference_is_reported(twin, posterior, reference, run, caplog) -> None:
+    run(twin, posterior, reference)
+    assert "reference.nc: is too poor to judge methods by in 2 of 6 cases" in caplog.text
+    caplog.clear()
+    run(twin, posterior.isel(case=[0, 2, 4, 5]), reference)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda r: r.isel(case=slice(3)), "'case' 13, 14, 15 of the former are not in the latter"),
+        (lambda r: r.isel(time=slice(3)), "'time' 0.15 of the former is not in the latter"),
+        (lambda r: r.isel(x=slice(5)), "differ along 'x': 8 and 5 entries"),
+        (
+            lambda r: r.assign(theta=(("case", "sample", "parameter"), np.ones((CASES, 40, 1))), parameter=["b"]),
+            "differ in their parameters, F and b",
+        ),
+    ],
+)
+def test_a_reference_of_something_else_is_refused(twin, posterior, reference, run, change, words, tmp_path) -> None:
+    theta = np.ones((CASES, SAMPLES, 1))
+    posterior = posterior.assign(theta=(("case", "sample", "parameter"), theta)).assign_coords(parameter=["F"])
+    with pytest.raises(DataError, match=words) as raised:
+        run(twin, posterior, change(reference))
+    assert f"{tmp_path / 'posterior.nc'} and {tmp_path / 'reference.nc'}" in str(raised.value)
+
+
+def test_parameters_are_scored(twin, posterior, run) -> None:
+    rng = np.random.default_rng(3)
+    names = {"parameter": ["F", "b"]}
+    truth = twin.assign(theta=(("case", "parameter"), rng.standard_normal((CASES, 2)))).assign_coords(names)
+    draws = posterior.assign(theta=(("case", "sample", "parameter"), rng.standard_normal((CASES, SAMPLES, 2))))
+    found = run(truth, draws.assign_coords(names))
+    assert list(found["parameter"].values) == ["F", "b"]
+    np.testing.assert_allclose(found["parameter_error"], abs(draws["theta"].mean("sample") - truth["theta"]), rtol=1e-5)
+    assert found["parameter_coverage"].dims == ("case", "parameter", "level")
+
+
+def test_own_observations_scored_by_a_filter_keep_the_times_of_the_twin(twin, posterior, run) -> None:
+    own = twin.drop_vars(["state", "channel"])
+    found = run(own, posterior.isel(time=[2, 3]))
+    np.testing.assert_allclose(found["time"], twin["time"])
+    assert found["spread"].isel(time=[0, 1]).isnull().all()
+    assert found["spread"].isel(time=[2, 3]).notnull().all()

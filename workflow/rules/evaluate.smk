@@ -49,7 +49,7 @@ rule aggregate:
         "results/{experiment}/benchmarks/aggregate.tsv"
     params:
         file=file_of,
-        window=lambda wildcards: of(wildcards).window,
+        depends=lambda wildcards: of(wildcards).slice("window", "cycles", "burn_in"),
         code=code("aggregate"),
     message:
         "aggregate: all methods of {wildcards.experiment}"

@@ -30,8 +30,8 @@ class Variable:
     description: str
 
 
-#: The scores of one method.
-_METRICS: Mapping[str, Variable] = {
+#: The scores of one method, but for the floors of distances.
+_SCORES: Mapping[str, Variable] = {
     "mean": Variable(("case", "time", "channel", "*"), True, "mean of the draws"),
     "std": Variable(("case", "time", "channel", "*"), True, "standard deviation of the draws"),
     "rmse": Variable(("case", "time"), False, "root-mean-square error of the mean over channels and grid"),
@@ -42,6 +42,34 @@ _METRICS: Mapping[str, Variable] = {
     "log_likelihood": Variable(("case",), False, "expected log-likelihood under the posterior"),
     "calibrated_log_likelihood": Variable(("case",), False, "its expectation for a calibrated posterior"),
     "samples": Variable(("case",), False, "number of draws"),
+    "rank": Variable(("case", "time"), False, "rank of the truth among the draws, as a fraction, of one entry"),
+    "parameter_mean": Variable(("case", "parameter"), False, "mean of the draws of the parameters"),
+    "parameter_std": Variable(("case", "parameter"), False, "standard deviation of the draws of the parameters"),
+    "parameter_error": Variable(("case", "parameter"), False, "absolute error of the mean"),
+    "parameter_crps": Variable(("case", "parameter"), False, "fair continuous ranked probability score"),
+    "parameter_rank": Variable(("case", "parameter"), False, "rank of the truth among the draws, as a fraction"),
+    "parameter_coverage": Variable(("case", "parameter", "level"), False, "whether it is inside the central interval"),
+    "mean_error": Variable(("case", "time"), False, "error of the mean, in standard deviations of the reference"),
+    "std_error": Variable(("case", "time"), False, "relative error of the standard deviation"),
+    "covariance_error": Variable(("case", "time"), False, "relative error of the covariance"),
+    "sliced_wasserstein": Variable(("case", "time"), False, "sliced Wasserstein-1 distance to the reference"),
+    "energy_distance": Variable(("case",), False, "squared energy distance to the reference, at the window's end"),
+    "mmd": Variable(("case",), False, "squared maximum mean discrepancy, at the window's end"),
+    "c2st": Variable(("case",), False, "accuracy of the classifier two-sample test, at the window's end"),
+    "c2st_std": Variable(("case",), False, "its standard error"),
+    "reference_gap": Variable(("case",), False, "largest gap between the means of runs of the reference"),
+}
+
+#: The distances to a reference, of which there is a floor: that of its runs to each other.
+_DISTANCES = ("mean_error", "std_error", "covariance_error", "sliced_wasserstein", "energy_distance", "mmd", "c2st")
+
+#: The scores of one method.
+_METRICS: Mapping[str, Variable] = {
+    **_SCORES,
+    **{
+        f"{name}_floor": replace(_SCORES[name], description=f"{_SCORES[name].description}, of its own runs")
+        for name in _DISTANCES
+    },
 }
 
 #: Every kind of file, by the variables that it may hold. Other variables are left alone.

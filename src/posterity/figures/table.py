@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from . import style
 from .panels import methods_of, need
 
-#: The moment of the scores that are given at one moment only.
-MOMENT = "window end"
+#: The moment of the scores that are given at one moment only, and that of windows that follow each other.
+MOMENTS = ("window end", "analysis")
 
 #: The nominal coverage of which the observed one is given, or the nearest there is.
 LEVEL = 0.9
@@ -22,8 +22,14 @@ LEVEL = 0.9
 #: What stands for a number that there is none of.
 NONE = "–"
 
+#: The most digits behind the point.
+DIGITS = 4
+
 #: Height of a line and mean width of a character, in inches.
 LINE, CHARACTER = 0.155, 0.056
+
+#: The gap to the left of a column, in characters.
+GAP = 2.3
 
 
 class Column(NamedTuple):
@@ -36,7 +42,7 @@ class Column(NamedTuple):
     @property
     def width(self) -> float:
         """Its width in characters, the gap to its left included."""
-        return 2.3 + max(map(len, (*self.head.split("\n"), *self.entries)))
+        return GAP + max(map(len, (*self.head.split("\n"), *self.entries)))
 
 
 @style.styled
@@ -55,7 +61,7 @@ def table(summary: xr.Dataset) -> Figure:
         PosterityError: If the summary has no spread.
     """
     need(summary, ("spread",), "table", "aggregate the metrics again")
-    columns = [*_error(summary), *_calibration(summary), *_cost(summary)]
+    columns = [*_error(summary), *_calibration(summary), *_reference(summary), *_cost(summary)]
     shown = [column for column in columns if set(column.entries) != {NONE}]
     return _draw([Column("", "method", methods_of(summary)), *shown])
 
@@ -69,21 +75,35 @@ def _error(summary: xr.Dataset) -> list[Column]:
         at = summary.sel(moment=moment)
         entries = _column(at, "rmse") if known else [_number(value) for value in at["spread"].values]
         found.append(Column(units, str(moment).replace(" ", "\n"), entries))
-    return [*found, Column(f"at the {MOMENT}", "CRPS", _column(summary.sel(moment=MOMENT), "crps"))]
+    moment = _moment(summary)
+    return [*found, Column(f"at the {moment}", "CRPS", _column(summary.sel(moment=moment), "crps"))]
 
 
 def _calibration(summary: xr.Dataset) -> list[Column]:
     """Spread over skill, coverage, and how far the likelihood is from that of a calibrated posterior."""
-    at = summary.sel(moment=MOMENT)
+    moment = _moment(summary)
+    at = summary.sel(moment=moment)
     level = at["level"].values[np.abs(at["level"].values - LEVEL).argmin()]
     coverage = [f"{value:.0%}" if isfinite(value) else NONE for value in at["coverage"].sel(level=level).values]
-    gap = (summary["log_likelihood"] - summary["calibrated_log_likelihood"]).to_dataset(name="gap")
-    gap["gap_error"] = summary["log_likelihood_error"]
     return [
-        Column(f"at the {MOMENT}", "spread /\nskill", _column(at, "spread_skill")),
-        Column(f"at the {MOMENT}", f"{level:.0%}\ncoverage", coverage),
-        Column("log-lik.", "gap\n(nat)", _column(gap, "gap")),
+        Column(f"at the {moment}", "spread /\nskill", _column(at, "spread_skill")),
+        Column(f"at the {moment}", f"{level:.0%}\ncoverage", coverage),
+        Column("log-lik.", "gap\n(nat)", _column(summary, "log_likelihood_gap")),
     ]
+
+
+def _reference(summary: xr.Dataset) -> list[Column]:
+    """Distances to the reference."""
+    at = summary.sel(moment=_moment(summary))
+    return [
+        Column("to reference", "mean\n(s.d.)", _column(at, "mean_error")),
+        Column("to reference", "C2ST", _column(summary, "c2st")),
+    ]
+
+
+def _moment(summary: xr.Dataset) -> str:
+    """The moment of the scores that are given at one moment only."""
+    return next(moment for moment in MOMENTS if moment in summary["moment"].values)
 
 
 def _cost(summary: xr.Dataset) -> list[Column]:
@@ -122,7 +142,7 @@ def with_error(value: float, error: float) -> str:
     if not isfinite(error) or error <= 0:
         return _number(value)
     exponent = floor(log10(error))
-    digits = max(0, -exponent + (error / 10**exponent < 2))
+    digits = min(max(0, -exponent + (error / 10**exponent < 2)), DIGITS)
     return f"{value:.{digits}f}±{error:.{digits}f}".replace("-", "−")
 
 
@@ -131,12 +151,12 @@ def _number(value: float) -> str:
     if not isfinite(value):
         return NONE
     digits = max(0, 2 - floor(log10(abs(value)))) if value else 0
-    return f"{value:.{min(digits, 4)}f}".replace("-", "−")
+    return f"{value:.{min(digits, DIGITS)}f}".replace("-", "−")
 
 
 def _draw(columns: Sequence[Column]) -> Figure:
     """Sets the table: heads, rules, and a note; wider than the page if need be, since letters keep their size."""
-    count, right = len(columns[0].entries), np.cumsum([column.width for column in columns])
+    count, right = len(columns[0].entries), np.cumsum(_widths(columns))
     figure = Figure(figsize=(max(style.WIDTH, CHARACTER * right[-1]), LINE * (count + 5.6)))
     axes = figure.add_axes((0.005, 0, 0.99, 1))
     axes.set_axis_off()
@@ -155,11 +175,20 @@ def _draw(columns: Sequence[Column]) -> Figure:
     return figure
 
 
+def _widths(columns: Sequence[Column]) -> list[float]:
+    """The widths of all columns in characters; one that shares its head with none has to hold all of it."""
+    alone = [sum(other.group == column.group for other in columns) == 1 for column in columns]
+    return [
+        max(column.width, GAP + len(column.group)) if single else column.width
+        for column, single in zip(columns, alone, strict=True)
+    ]
+
+
 def _groups(axes: Axes, columns: Sequence[Column], right: np.ndarray) -> None:
     """Sets the heads that neighbours share, each over a rule."""
     for group, members in groupby(zip(columns, right, strict=True), key=lambda pair: pair[0].group):
         pairs = list(members)
-        left, end = pairs[0][1] - pairs[0][0].width + 2.3, pairs[-1][1]
+        left, end = pairs[0][1] - pairs[0][0].width + GAP, pairs[-1][1]
         if len(pairs) > 1:
             axes.text((left + end) / 2, -3.25, group, ha="center", va="center")
             axes.plot((left, end), (-2.75, -2.75), color="black", linewidth=0.4)

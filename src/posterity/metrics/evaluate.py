@@ -5,7 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from . import calibration, scores
+from . import calibration, ranks, scores
+from .parameters import parameter_scores
+from .reference import FLOOR, against_reference
 
 #: Descriptions of the scores, for files and figures.
 NAMES: Mapping[str, str] = {
@@ -16,25 +18,47 @@ NAMES: Mapping[str, str] = {
     "crps": "fair CRPS",
     "rank_histogram": "entries per bin of ranks",
     "coverage": "coverage of the central interval",
+    "rank": "rank of the truth, one entry of each case",
     "log_likelihood": "expected log-likelihood",
     "calibrated_log_likelihood": "expected log-likelihood if calibrated",
     "samples": "draws",
+    "parameter_mean": "mean of the parameter",
+    "parameter_std": "standard deviation of the parameter",
+    "parameter_error": "absolute error of the parameter's mean",
+    "parameter_crps": "fair CRPS of the parameter",
+    "parameter_rank": "rank of the true parameter",
+    "parameter_coverage": "coverage of the parameter's central interval",
+    "mean_error": "error of the mean",
+    "std_error": "relative error of the standard deviation",
+    "covariance_error": "relative error of the covariance",
+    "sliced_wasserstein": "sliced Wasserstein-1 distance",
+    "energy_distance": "squared energy distance",
+    "mmd": "squared maximum mean discrepancy",
+    "c2st": "accuracy of the classifier test",
+    "c2st_std": "standard error of the classifier test",
+    "reference_gap": "largest gap between runs of the reference",
 }
 
-#: The scores in units of the state, and those in nats.
+#: The scores in units of the state, those in nats, and those in standard deviations of the reference.
 IN_STATE_UNITS = ("mean", "std", "rmse", "spread", "crps")
 IN_NATS = ("log_likelihood", "calibrated_log_likelihood")
+IN_REFERENCE_STD = ("mean_error", "sliced_wasserstein", "energy_distance", "reference_gap")
 
 
-def evaluate(twin: xr.Dataset, posterior: xr.Dataset) -> xr.Dataset:
-    """Scores a posterior against the truth.
+def evaluate(
+    twin: xr.Dataset, posterior: xr.Dataset, reference: xr.Dataset | None = None, time: int | None = None
+) -> xr.Dataset:
+    """Scores a posterior against the truth, and against a reference if there is one.
 
-    Without a truth, as with a user's own observations, what needs none is left: mean, standard deviation, spread
-    and log-likelihoods.
+    Without a truth, as with a user's own observations, what needs none is left: mean, standard deviation, spread,
+    log-likelihoods and distances.
 
     Args:
         twin: A ``twin`` dataset, with the cases of the posterior and, if it has a ``state``, its times and maybe more.
         posterior: A ``posterior`` dataset; its ``info_*`` variables are passed on.
+        reference: Another one, of the same cases, times and entries.
+        time: The place of the time, of those of the posterior, at which distances compare the state, and the
+            parameters if there are any, as one vector: the end of the window. None leaves those out.
 
     Returns:
         A ``metrics`` dataset, lazy if the posterior is.
@@ -43,26 +67,42 @@ def evaluate(twin: xr.Dataset, posterior: xr.Dataset) -> xr.Dataset:
         ValueError: If the cases of truth and posterior differ.
         KeyError: If the truth lacks times of the posterior.
     """
-    state = posterior["state"]
-    if state.chunks is not None:
-        state = state.chunk(sample=-1)
+    state = _whole_samples(posterior["state"])
     average, var = scores.mean(state), scores.variance(state)
     found: dict[str, xr.DataArray] = {"mean": average, "std": var**0.5, "spread": scores.spread(var)}
     if "state" in twin:
         found |= _against_truth(twin["state"], state, average)
+    if "theta" in posterior:
+        found |= parameter_scores(_whole_samples(posterior["theta"]), twin.get("theta"))
     if "log_likelihood" in posterior:
         found["log_likelihood"] = calibration.expected_log_likelihood(posterior["log_likelihood"])
     found["calibrated_log_likelihood"] = calibration.calibrated_log_likelihood(
         twin["observation"], twin["observation_std"]
     )
     found["samples"] = xr.full_like(state["case"], state.sizes["sample"], dtype=np.int32)
+    if reference is not None:
+        found |= against_reference(posterior, reference, time)
     for name, score in found.items():
-        units = state.attrs.get("units", "1") if name in IN_STATE_UNITS else "nat" if name in IN_NATS else "1"
-        score.attrs = {"long_name": NAMES[name], "units": units}
+        score.attrs = _described(name, state.attrs.get("units", "1"))
     info = posterior[[name for name in posterior.data_vars if str(name).startswith("info_")]]
     # Curves of different lengths are joined by their iterations later on.
     curves = {"iteration": np.arange(info.sizes["iteration"])} if "iteration" in info.dims else {}
     return xr.Dataset(found).merge(info.assign_coords(curves), join="exact", compat="override")
+
+
+def _whole_samples(draws: xr.DataArray) -> xr.DataArray:
+    """Draws in pieces that hold all samples."""
+    return draws if draws.chunks is None else draws.chunk(sample=-1)
+
+
+def _described(name: str, units: str) -> dict[str, str]:
+    """The attributes of a score of states in some units."""
+    base = name.removesuffix(FLOOR)
+    if base in IN_REFERENCE_STD:
+        units = "standard deviations of the reference"
+    elif base not in IN_STATE_UNITS:
+        units = "nat" if base in IN_NATS else "1"
+    return {"long_name": NAMES[base] + (", between runs of the reference" if base != name else ""), "units": units}
 
 
 def _against_truth(truth: xr.DataArray, state: xr.DataArray, average: xr.DataArray) -> dict[str, xr.DataArray]:
@@ -76,4 +116,5 @@ def _against_truth(truth: xr.DataArray, state: xr.DataArray, average: xr.DataArr
         "crps": scores.crps(state, truth),
         "rank_histogram": calibration.rank_histogram(low, high, state.sizes["sample"]),
         "coverage": calibration.coverage(low, high),
+        "rank": ranks.entry_rank(low, high),
     }

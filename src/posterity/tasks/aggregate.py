@@ -11,8 +11,19 @@ from .. import data
 from ..errors import DataError
 from ..metrics import summarize
 
+#: Distances to the reference at each moment, and of each case, as the table names them.
+TIMED: Mapping[str, str] = {
+    "mean_error": "error of the mean to the reference",
+    "std_error": "error of the standard deviation to the reference",
+    "covariance_error": "error of the covariance to the reference",
+    "sliced_wasserstein": "sliced Wasserstein distance",
+}
+TOTAL: Mapping[str, str] = {"energy_distance": "energy distance", "mmd": "MMD", "c2st": "C2ST"}
 
-def aggregate(metrics: Sequence[Path], output: Path, table: Path, window: int) -> None:
+
+def aggregate(
+    metrics: Sequence[Path], output: Path, table: Path, window: int, cycles: int = 1, burn_in: int = 0
+) -> None:
     """Joins the metrics of all methods, and writes them with a table of their averages.
 
     Args:
@@ -21,14 +32,16 @@ def aggregate(metrics: Sequence[Path], output: Path, table: Path, window: int) -
         output: The ``comparison`` file to write, with the leading dimension ``method``. What some method does not
             have (cases, iterations, bins, diagnostics) is NaN.
         table: The table to write, as comma-separated values, one row per method.
-        window: The number of assimilated states.
+        window: The number of assimilated states, of each cycle.
+        cycles: The number of windows that follow each other.
+        burn_in: The number of first cycles that averages leave out.
 
     Raises:
         DataError: If a file cannot be read, does not name its method, or repeats cases of another.
     """
     joined = _join(_by_method(metrics))
     data.write(joined, output, "comparison")
-    rows = _rows(summarize(joined, window))
+    rows = _rows(summarize(joined, window, cycles, burn_in))
     with data.atomic(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
@@ -75,29 +88,29 @@ def _rows(summary: xr.Dataset) -> list[dict[str, str]]:
     """A row of the table for each method."""
     units = summary["spread"].attrs.get("units", "1")
     unit = "" if units == "1" else f" ({units})"
+    # Without a reference there are no distances, nor columns for them.
+    summary = summary.drop_vars([name for name in (*TIMED, *TOTAL) if summary[name].isnull().all()])
     rows = []
     for method in summary["method"].values:
         own = summary.sel({"method": method})  # as a keyword, `method` would say how to look labels up
         row = {"method": str(method), "cases": _text(own["cases"], 1), "samples": _text(own["samples"], 1)}
         for moment in own["moment"].values:
             at = own.sel(moment=moment)
-            row |= {
-                f"RMSE, {moment}{unit}": _text(at["rmse"]),
-                f"RMSE standard error, {moment}{unit}": _text(at["rmse_error"], 2),
-                f"spread, {moment}{unit}": _text(at["spread"]),
-                f"spread-skill ratio, {moment}": _text(at["spread_skill"]),
-                f"spread-skill ratio standard error, {moment}": _text(at["spread_skill_error"], 2),
-                f"CRPS, {moment}{unit}": _text(at["crps"]),
-                f"CRPS standard error, {moment}{unit}": _text(at["crps_error"], 2),
-            }
+            row |= _with_error(at, "rmse", f"RMSE, {moment}", unit)
+            row[f"spread, {moment}{unit}"] = _text(at["spread"])
+            row |= _with_error(at, "spread_skill", f"spread-skill ratio, {moment}")
+            row |= _with_error(at, "crps", f"CRPS, {moment}", unit)
             for level in at["level"].values:
                 row[f"coverage of {100 * level:.0f} %, {moment} (%)"] = _text(100 * at["coverage"].sel(level=level), 3)
+            row[f"p-value of uniform ranks, {moment}"] = _text(at["rank_uniformity"], 2)
+            row |= _distances(at, TIMED, f", {moment}")
+        row |= _with_error(own, "log_likelihood", "log-likelihood", " (nat)", 5)
+        row["log-likelihood if calibrated (nat)"] = _text(own["calibrated_log_likelihood"], 5)
+        row |= _with_error(own, "log_likelihood_gap", "log-likelihood gap", " (nat)")
+        row |= _distances(own, TOTAL, "") | _parameters(own)
         rows.append(
             row
             | {
-                "log-likelihood (nat)": _text(own["log_likelihood"], 5),
-                "log-likelihood standard error (nat)": _text(own["log_likelihood_error"], 2),
-                "log-likelihood if calibrated (nat)": _text(own["calibrated_log_likelihood"], 5),
                 "wall time per case (s)": _text(own["seconds"], 3),
                 "model steps per case": _text(own["model_steps"]),
                 "gradients per case": _text(own["gradients"]),
@@ -105,6 +118,40 @@ def _rows(summary: xr.Dataset) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+def _distances(summary: xr.Dataset, names: Mapping[str, str], moment: str) -> dict[str, str]:
+    """Distances to the reference and their floors, if there are any."""
+    columns: dict[str, str] = {}
+    for name, label in names.items():
+        if name in summary:
+            columns |= _with_error(summary, name, label + moment)
+        if f"{name}_floor" in summary:
+            columns[f"{label} between runs of the reference{moment}"] = _text(summary[f"{name}_floor"])
+    return columns
+
+
+def _parameters(summary: xr.Dataset) -> dict[str, str]:
+    """Scores of each parameter, if there are any."""
+    columns: dict[str, str] = {}
+    if "parameter_error" in summary:
+        for parameter in summary["parameter"].values:
+            own = summary.sel(parameter=parameter)
+            columns |= _with_error(own, "parameter_error", f"error of {parameter}")
+            columns[f"standard deviation of {parameter}"] = _text(own["parameter_std"])
+            columns |= _with_error(own, "parameter_crps", f"CRPS of {parameter}")
+            for level in own["level"].values:
+                share = 100 * own["parameter_coverage"].sel(level=level)
+                columns[f"coverage of {100 * level:.0f} % of {parameter} (%)"] = _text(share, 3)
+            columns[f"p-value of uniform ranks of {parameter}"] = _text(own["parameter_rank_uniformity"], 2)
+    return columns
+
+
+def _with_error(summary: xr.Dataset, name: str, label: str, unit: str = "", digits: int = 4) -> dict[str, str]:
+    """A score and its standard error."""
+    what, _, where = label.partition(", ")
+    error = f"{what} standard error" + (f", {where}" if where else "")
+    return {f"{label}{unit}": _text(summary[name], digits), f"{error}{unit}": _text(summary[f"{name}_error"], 2)}
 
 
 def _text(value: xr.DataArray, digits: int = 4) -> str:

@@ -1,15 +1,22 @@
-"""Rule ``evaluate``: one posterior against the truth."""
+"""Rule ``evaluate``: one posterior against the truth, and against the reference."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from .. import data, metrics
 from ..errors import DataError
 
+log = logging.getLogger("posterity")
 
-def evaluate(twin: Path, posterior: Path, output: Path) -> None:
+#: The largest gap between runs of a reference, in standard deviations, and the largest R-hat, to judge methods by it.
+GAP, RHAT = 0.3, 1.05
+
+
+def evaluate(twin: Path, posterior: Path, output: Path, window: int, reference: Path | None = None) -> None:
     """Scores a posterior and writes a ``metrics`` file, with the provenance and the cost of the posterior.
 
     Everything streams: each piece of the posterior is read once, and few are in memory at a time.
@@ -18,48 +25,107 @@ def evaluate(twin: Path, posterior: Path, output: Path) -> None:
         twin: A ``twin`` file; without a ``state``, the scores against the truth are left out.
         posterior: A ``posterior`` file of some or all of its cases, at some or all of its times.
         output: The ``metrics`` file to write.
+        window: The number of assimilated states, at the last of which joint vectors are held against the reference.
+        reference: A ``posterior`` file of the reference, with all cases and times of the posterior and maybe more.
 
     Raises:
-        DataError: If a file cannot be read, or the two do not belong together.
+        DataError: If a file cannot be read, or they do not belong together.
     """
     truth, draws = data.read(twin, "twin"), data.read(posterior, "posterior")
-    truth = truth.isel(case=_positions(truth, draws, "case", f"{posterior} and {twin}"))
+    truth = truth.isel(case=_positions(truth, draws, "case", (posterior, twin)))
     truth = truth.assign_coords(case=draws["case"])
     if "state" in truth:
-        scored = _against_truth(truth, draws, f"{posterior} and {twin}")
-    else:
-        scored = metrics.evaluate(truth, draws)
-    data.write(scored.assign_attrs(draws.attrs), output, "metrics")
+        _check_entries(truth, draws, (posterior, twin))
+        _positions(truth, draws, "time", (posterior, twin))
+        # Methods see entries by position, whatever the twin calls them: the names and sites are those of the posterior.
+        truth = truth.drop_vars(["channel", "y", "x"], errors="ignore")
+    draws = draws.assign_coords(time=_same_times(truth, draws))
+    held, end = (None, None) if reference is None else _reference(reference, draws, window, posterior)
+    scored = metrics.evaluate(truth, draws, held, end)
+    # Pieces are computed side by side: threads of each in addition would wait for each other.
+    with threadpool_limits(1):
+        data.write(_at_all_times(scored, truth).assign_attrs(draws.attrs), output, "metrics")
 
 
-def _against_truth(twin: xr.Dataset, posterior: xr.Dataset, sources: str) -> xr.Dataset:
-    """Scores a posterior, with NaN at the times of the twin that it does not cover."""
+def _reference(path: Path, posterior: xr.Dataset, window: int, source: Path) -> tuple[xr.Dataset, int | None]:
+    """The reference of a posterior's cases and times, and the place of the window's end among these."""
+    reference = data.read(path, "posterior")
+    _check_entries(reference, posterior, (source, path))
+    if "theta" in posterior and "theta" in reference and _names(posterior) != _names(reference):
+        raise DataError(
+            f"{source} and {path}: differ in their parameters, {', '.join(_names(posterior))} and "
+            f"{', '.join(_names(reference))}; make both from one experiment"
+        )
+    cases = _positions(reference, posterior, "case", (source, path))
+    times = _positions(reference, posterior, "time", (source, path))
+    reference = reference.isel(case=cases, time=times).assign_coords(case=posterior["case"], time=posterior["time"])
+    _warn(reference, path)
+    end = np.flatnonzero(times == window - 1)
+    return reference, int(end[0]) if len(end) else None
+
+
+def _warn(reference: xr.Dataset, path: Path) -> None:
+    """Says in how many cases a reference is too poor to judge methods by."""
+    poor = np.zeros(reference.sizes["case"], dtype=bool)
+    for name, most in (("info_gap", GAP), ("info_rhat", RHAT)):
+        if name in reference:
+            worst = reference[name].max([dim for dim in reference[name].dims if dim != "case"])
+            poor |= worst.to_numpy() > most
+    if poor.any():
+        log.warning(
+            "%s: is too poor to judge methods by in %d of %d cases: runs differ by more than %g standard deviations, "
+            "or R-hat is above %g; make the runs of the reference longer",
+            *(path, poor.sum(), poor.size, GAP, RHAT),
+        )
+
+
+def _check_entries(whole: xr.Dataset, posterior: xr.Dataset, sources: tuple[Path, Path]) -> None:
+    """Refuses states of another size."""
     for name in ("channel", "y", "x"):
-        found, wanted = posterior["state"].sizes.get(name), twin["state"].sizes.get(name)
-        if found != wanted:
-            raise DataError(f"{sources}: differ along '{name}': {found or 'none'} and {wanted or 'none'} entries")
-    # Methods see entries by position, whatever the twin calls them: the names and sites are those of the posterior.
-    twin = twin.drop_vars(["channel", "y", "x"], errors="ignore")
-    covered = _positions(twin, posterior, "time", sources)
-    posterior = posterior.assign_coords(time=twin["time"][covered])
-    scored = metrics.evaluate(twin, posterior)
-    return scored if len(covered) == twin.sizes["time"] else scored.reindex(time=twin["time"])
+        sizes = [str(dataset["state"].sizes.get(name, "none")) for dataset in (posterior, whole)]
+        if sizes[0] != sizes[1]:
+            raise DataError(f"{sources[0]} and {sources[1]}: differ along '{name}': {' and '.join(sizes)} entries")
 
 
-def _positions(twin: xr.Dataset, posterior: xr.Dataset, name: str, sources: str) -> np.ndarray:
-    """Where the cases, or the times, of a posterior stand in its twin."""
-    found, wanted = _labels(posterior, name), _labels(twin, name)
-    place = {label: position for position, label in enumerate(wanted)}
-    for labels in (found, wanted):
+def _positions(whole: xr.Dataset, posterior: xr.Dataset, name: str, sources: tuple[Path, Path]) -> np.ndarray:
+    """Where the cases, or the times, of a posterior stand in its twin, or its reference."""
+    found, wanted = _labels(posterior, name), _labels(whole, name)
+    for source, labels in zip(sources, (found, wanted), strict=True):
         if len(set(labels)) < len(labels):
-            raise DataError(f"{sources}: '{name}' holds labels more than once: {_some(labels)}; each must be unique")
+            raise DataError(f"{source}: '{name}' holds labels more than once: {_some(labels)}; each must be unique")
+    place = {label: position for position, label in enumerate(wanted)}
     if strange := [label for label in found if label not in place]:
         raise DataError(
-            f"{sources}: do not belong together: '{name}' {_some(strange)} of the posterior "
-            f"{'is' if len(strange) == 1 else 'are'} not in the twin, which has {_some(wanted)}; "
-            "make the posterior again from this twin, or give the twin that it was made from"
+            f"{sources[0]} and {sources[1]}: do not belong together: '{name}' {_some(strange)} of the former "
+            f"{'is' if len(strange) == 1 else 'are'} not in the latter, which has {_some(wanted)}; "
+            "make one of them again, from the same twin as the other"
         )
     return np.array([place[label] for label in found])
+
+
+def _same_times(twin: xr.Dataset, posterior: xr.Dataset) -> np.ndarray:
+    """The times of a posterior, as exactly as the twin says them: files hold them in single or double precision."""
+    if "time" not in twin.coords:
+        return posterior.get_index("time").to_numpy()
+    exact = dict(zip(_labels(twin, "time"), twin["time"].to_numpy(), strict=True))
+    own = posterior.get_index("time").to_numpy()
+    return np.array([exact.get(label, time) for label, time in zip(_labels(posterior, "time"), own, strict=True)])
+
+
+def _at_all_times(scored: xr.Dataset, twin: xr.Dataset) -> xr.Dataset:
+    """Scores at all times of the twin, NaN where the posterior has none: all methods then share their times."""
+    if "time" not in twin.coords:
+        return scored
+    known = scored.get_index("time")
+    every = twin.get_index("time").union(known)
+    if not every.equals(known):
+        scored = scored.reindex(time=every)
+    return scored.assign_coords(time=scored["time"].assign_attrs(twin["time"].attrs))
+
+
+def _names(posterior: xr.Dataset) -> list[str]:
+    """The names of the parameters."""
+    return [str(name) for name in posterior["parameter"].values]
 
 
 def _labels(dataset: xr.Dataset, name: str) -> list:

@@ -1,0 +1,93 @@
+"""All distances of one method to a reference."""
+
+import numpy as np
+import xarray as xr
+
+from . import distances, scores
+
+#: Distances at each time, and of the joint vector at one time, of which the floor is given too.
+TIMED = ("mean_error", "std_error", "covariance_error", "sliced_wasserstein")
+TOTAL = ("energy_distance", "mmd", "c2st")
+
+#: What the names of their floors end with.
+FLOOR = "_floor"
+
+
+def against_reference(posterior: xr.Dataset, reference: xr.Dataset, time: int | None) -> dict[str, xr.DataArray]:
+    """The distances of a posterior to a reference, and how far they can be trusted.
+
+    Beside each distance stands its ``*_floor``, if the reference has several runs: the distance of draws of one half
+    of its runs to those of the other half, as many as the posterior has if there are. A method near the floor cannot
+    be told from the reference.
+
+    Args:
+        posterior: A ``posterior`` dataset.
+        reference: Another one, with the same cases and times, and maybe the variables ``run(sample)``, which numbers
+            independent runs, and ``info_gap(case)``.
+        time: The place of the time at which states, with the parameters if both have them, are compared as one
+            vector; None for no such comparison.
+
+    Returns:
+        The distances by name, ``c2st_std`` and, from ``info_gap``, ``reference_gap``.
+    """
+    found = _distances(posterior, reference, time)
+    if "info_gap" in reference:
+        found["reference_gap"] = reference["info_gap"].rename("reference_gap")
+    if halves := _halves(reference, posterior.sizes["sample"]):
+        floor = _distances(*halves, time)
+        found |= {name + FLOOR: floor[name] for name in (*TIMED, *TOTAL) if name in floor}
+    return found
+
+
+def _halves(reference: xr.Dataset, samples: int) -> tuple[xr.Dataset, xr.Dataset] | None:
+    """The draws of one half of the runs, thinned to some number, and those of the other half."""
+    if "run" not in reference:
+        return None
+    run = reference["run"].to_numpy()
+    early = np.isin(run, np.unique(run)[: len(np.unique(run)) // 2])
+    if not early.any():
+        return None
+    one, other = np.flatnonzero(early), np.flatnonzero(~early)
+    samples = min(samples, len(one))
+    return reference.isel(sample=one[np.arange(samples) * len(one) // samples]), reference.isel(sample=other)
+
+
+def _distances(posterior: xr.Dataset, reference: xr.Dataset, time: int | None) -> dict[str, xr.DataArray]:
+    """The distances between two posteriors."""
+    state, own = _whole(posterior["state"]), _whole(reference["state"])
+    average, var = scores.mean(own), scores.variance(own)
+    spread = scores.variance(state)
+    own = own.rename(sample="draw")
+    found = {
+        "mean_error": distances.mean_error(scores.mean(state), average, var),
+        "std_error": distances.std_error(spread, var),
+        "covariance_error": distances.covariance_error(state, own),
+        "sliced_wasserstein": distances.sliced_wasserstein(state, own),
+    }
+    if time is not None:
+        common = "theta" in posterior and "theta" in reference
+        vector, target = (_vector(dataset, time, common) for dataset in (posterior, reference))
+        target = target.rename(sample="draw")
+        found["energy_distance"], found["mmd"] = distances.kernel_distances(vector, target)
+        found["c2st"], found["c2st_std"] = distances.classifier_test(vector, target)
+    return found
+
+
+def _whole(draws: xr.DataArray) -> xr.DataArray:
+    """Draws in pieces along case and time alone, since distances need all samples and entries at once."""
+    if draws.chunks is None:
+        return draws
+    return draws.chunk({name: -1 for name in draws.dims if name not in ("case", "time")})
+
+
+def _vector(posterior: xr.Dataset, time: int, parameters: bool) -> xr.DataArray:
+    """The state at one time and the parameters as one vector, with dimensions ``(case, sample, entry)``."""
+    parts = [
+        posterior["state"]
+        .isel(time=time)
+        .stack(entry=[name for name in scores.ENTRIES if name in posterior["state"].dims], create_index=False)
+    ]
+    if parameters:
+        parts.append(posterior["theta"].rename(parameter="entry"))
+    bare = [part.drop_vars([name for name in part.coords if name != "case"]) for part in parts]
+    return _whole(xr.concat(bare, "entry"))

@@ -1,0 +1,132 @@
+"""Distances to a reference against closed forms, SciPy, and sums over pairs."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.stats import energy_distance, wasserstein_distance
+
+from posterity.metrics import covariance_error, kernel_distances, mean, mean_error, sliced_wasserstein, std_error
+from posterity.metrics import variance as var
+
+
+def draws(values: np.ndarray, sample: str = "sample") -> xr.DataArray:
+    """Draws of one case at one time, given with shape ``(sample, x)``."""
+    return xr.DataArray(values[None, :, None, None], dims=("case", sample, "time", "channel", "x"))
+
+
+def vector(values: np.ndarray, sample: str = "sample") -> xr.DataArray:
+    """Joint vectors of one case, given with shape ``(sample, entry)``."""
+    return xr.DataArray(values[None], dims=("case", sample, "entry"))
+
+
+def standardised(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    return (values - reference.mean(0)) / reference.std(0, ddof=1)
+
+
+def test_errors_of_means_are_in_standard_deviations_of_the_reference() -> None:
+    rng = np.random.default_rng(0)
+    reference = rng.standard_normal((50, 2)) * [1.0, 5.0]
+    moved = reference + reference.std(0, ddof=1) * [3.0, -4.0]
+    own = draws(reference)
+    np.testing.assert_allclose(mean_error(mean(draws(moved)), mean(own), var(own)), [[12.5**0.5]])
+    np.testing.assert_allclose(std_error(var(draws(moved)), var(own)), [[0]], atol=1e-12)
+
+
+def test_errors_of_standard_deviations_are_relative() -> None:
+    reference = np.random.default_rng(0).standard_normal((50, 2)) * [1.0, 5.0]
+    own = draws(reference)
+    np.testing.assert_allclose(std_error(var(draws(reference * [2, 0.5])), var(own)), [[0.625**0.5]])
+    np.testing.assert_allclose(std_error(var(draws(reference * 0)), var(own)), [[1]])
+
+
+@pytest.mark.parametrize("samples", [50, 400])
+def test_independent_draws_of_the_reference_have_the_errors_that_are_said(samples) -> None:
+    rng = np.random.default_rng(samples)
+    own, own_var = xr.zeros_like(draws(np.zeros((1, 4000)))).isel(sample=0), 1 + 0 * draws(np.zeros((1, 4000)))
+    found = draws(rng.standard_normal((samples, 4000)))
+    # A mean of 4000 squares of Gaussians has the relative error √(2 / 4000), and its root half of that.
+    rtol = 4 * 0.5 * (2 / 4000) ** 0.5
+    np.testing.assert_allclose(mean_error(mean(found), own, own_var.isel(sample=0)), samples**-0.5, rtol=rtol)
+    np.testing.assert_allclose(std_error(var(found), own_var.isel(sample=0)), (2 * samples) ** -0.5, rtol=rtol + 1 / 50)
+
+
+def test_covariance_error_is_that_of_the_matrices() -> None:
+    rng = np.random.default_rng(0)
+    reference = rng.standard_normal((60, 4)) @ rng.standard_normal((4, 4))
+    other = rng.standard_normal((30, 4))
+    covariances = [np.cov(standardised(part, reference).T) for part in (other, reference)]
+    expected = np.linalg.norm(covariances[0] - covariances[1]) / np.linalg.norm(np.corrcoef(reference.T))
+    np.testing.assert_allclose(covariance_error(draws(other), draws(reference, "draw")), [[expected]])
+
+
+def test_covariance_error_of_more_entries_than_draws_is_the_same() -> None:
+    rng = np.random.default_rng(0)
+    reference, other = rng.standard_normal((6, 40)), 2 * rng.standard_normal((5, 40))
+    covariances = [np.cov(standardised(part, reference).T) for part in (other, reference)]
+    expected = np.linalg.norm(covariances[0] - covariances[1]) / np.linalg.norm(covariances[1])
+    np.testing.assert_allclose(covariance_error(draws(other), draws(reference, "draw")), [[expected]])
+
+
+@pytest.mark.parametrize("samples", [30, 45, 7, 1])
+def test_sliced_wasserstein_of_one_entry_is_the_wasserstein_distance(samples) -> None:
+    rng = np.random.default_rng(samples)
+    reference, other = rng.normal(3, 2, (30, 1)), rng.exponential(2, (samples, 1))
+    expected = wasserstein_distance(standardised(other, reference)[:, 0], standardised(reference, reference)[:, 0])
+    np.testing.assert_allclose(sliced_wasserstein(draws(other), draws(reference, "draw")), [[expected]])
+
+
+def test_sliced_wasserstein_of_a_shift_is_its_mean_projection() -> None:
+    reference = np.random.default_rng(0).standard_normal((200, 50))
+    shift = reference.std(0, ddof=1)
+    found = sliced_wasserstein(draws(reference + shift), draws(reference, "draw"))
+    # |u·1| for u uniform on the sphere is half-Gaussian to O(1/n): mean √(2/π), std √(1 − 2/π) over 64 directions.
+    assert abs(float(found[0, 0]) - (2 / np.pi) ** 0.5) < 4 * (1 - 2 / np.pi) ** 0.5 / 8
+
+
+def test_energy_distance_of_one_entry_is_that_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    reference, other = rng.normal(3, 2, 40), rng.exponential(2, 30)
+    energy, _ = kernel_distances(vector(other[:, None]), vector(reference[:, None], "draw"))
+    x, y = (part / reference.std(ddof=1) for part in (other, reference))
+    # SciPy counts pairs of a draw with itself: means of pairs are smaller by (S − 1) / S.
+    own = [np.abs(part[:, None] - part).mean() for part in (x, y)]
+    expected = energy_distance(x, y) ** 2 + sum(
+        value - value * n / (n - 1) for value, n in zip(own, (30, 40), strict=True)
+    )
+    np.testing.assert_allclose(energy, [expected])
+
+
+def test_mmd_is_the_sum_over_pairs() -> None:
+    rng = np.random.default_rng(0)
+    reference, other = rng.standard_normal((12, 3)), 1 + rng.standard_normal((9, 3))
+    x, y = (standardised(part, reference) for part in (other, reference))
+
+    def squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return ((a[:, None] - b) ** 2).sum(-1)
+
+    width = np.median([squares(y, y)[i, j] ** 0.5 for i in range(12) for j in range(i)])
+    within, own, across = (np.exp(-squares(a, b) / (2 * width**2)) for a, b in ((x, x), (y, y), (x, y)))
+    expected = (within.sum() - 9) / 72 + (own.sum() - 12) / 132 - 2 * across.mean()
+    np.testing.assert_allclose(kernel_distances(vector(other), vector(reference, "draw"))[1], [expected])
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_kernel_distances_of_equal_distributions_are_zero_on_average(index) -> None:
+    rng = np.random.default_rng(0)
+    cases = [rng.standard_normal((300, size, 3)) for size in (20, 30)]
+    found = kernel_distances(
+        xr.DataArray(cases[0], dims=("case", "sample", "entry")), xr.DataArray(cases[1], dims=("case", "draw", "entry"))
+    )[index]
+    assert abs(float(found.mean())) < 4 * float(found.std()) / 300**0.5
+
+
+def test_a_missing_draw_makes_its_case_missing_alone() -> None:
+    rng = np.random.default_rng(0)
+    state = xr.DataArray(rng.standard_normal((3, 12, 2, 1, 4)), dims=("case", "sample", "time", "channel", "x"))
+    reference = state.rename(sample="draw") + 1
+    state[1, 3, 0, 0, 2] = np.nan
+    for distance in (covariance_error, sliced_wasserstein):
+        np.testing.assert_array_equal(distance(state, reference).isnull(), [[False] * 2, [True, False], [False] * 2])
+    parts = [part.isel(time=0, channel=0).rename(x="entry") for part in (state, reference)]
+    for found in kernel_distances(*parts):
+        np.testing.assert_array_equal(found.isnull(), [False, True, False])
