@@ -427,3 +427,15 @@ def test_priors_of_parameters_are_components(write) -> None:
 ])  # fmt: skip
 def test_what_makes_no_sense_of_them_is_refused(refusal, changes, said) -> None:
     assert said in refusal(changed(changes))
+
+
+def test_figures_are_drawn_where_they_show_something(write) -> None:
+    always = {"covariance", "coverage", "ranks", "scores", "table"}
+    plain = set(config.load(write(SMALLEST)).figures_drawn())
+    assert always <= plain
+    assert not {"corner", "cycle", "parameters", "reference"} & plain
+    prior = {"kind": "normal", "options": {"mean": 8.0, "std": 1.0}}
+    more = config.load(write(changed({"reference": {"kind": "prior"}, "parameters": {"forcing": prior}})))
+    assert set(more.figures_drawn()) == plain | {"corner", "parameters", "reference"}
+    cycling = config.load(write(changed({"cycles": 5})))
+    assert set(cycling.figures_drawn()) == plain | {"cycle"}

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from . import catalog, sources
 from .components import Component, Model, check, line, targets
 from .errors import ConfigError
 from .reading import locate, tree
@@ -208,6 +209,15 @@ class Experiment(Model):
     def draws(self, method: str) -> int:
         """The number of draws per case of a method."""
         return self.methods[method].samples or self.samples
+
+    def figures_drawn(self) -> list[str]:
+        """The figures of the catalogue that show something of this experiment, told by what they must be given."""
+        there = {"reference": self.reference is not None, "parameters": self.parameters, "cycles": self.cycles > 1}
+        return [
+            name
+            for name, target in catalog.names("figure").items()
+            if all(there.get(wanted.name, True) for wanted in sources.parameters(target) if wanted.required)
+        ]
 
     def problem_code(self) -> list[str]:
         """The ``module:Class`` targets that the problem is made of."""

@@ -3,17 +3,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 
-from posterity.baselines import EnsembleFourDVar, FourDVar, Prior, VariationalInference
-from posterity.baselines.optimizers import Adam
-from posterity.data.tensors import ensemble_dataset, twin_dataset
 from posterity.metrics import evaluate
-from posterity.problems import Control, Observation, Posterior, Problem
-from posterity.problems.masks import RandomMask
-from posterity.problems.operators import Identity, Quadratic
-from posterity.systems import Lorenz63, Lorenz96
 
 
 class Study(NamedTuple):
@@ -23,59 +15,145 @@ class Study(NamedTuple):
     posteriors: list[xr.Dataset]
     metrics: xr.Dataset
     window: int
+    reference: xr.Dataset | None = None
+    parameters: tuple[str, ...] = ()
+    cycles: int = 1
+    burn_in: int = 0
 
 
-def study(problem: Problem, methods: Mapping[str, Posterior], cases: int = 4, samples: int = 40) -> Study:
-    """Runs a few methods on a few cases, and scores them."""
-    torch.manual_seed(1)
-    draw = problem.sample((cases,))
-    twin = twin_dataset(draw, problem)
-    posteriors, scored = [], []
-    for name, method in methods.items():
-        ensemble = method.sample(draw.window, samples)
-        control = Control(problem, draw.window)
-        x = ensemble.x[:, :, : problem.window]
-        log_likelihood = problem.observation.log_prob(draw.window.y, x, draw.window.std)
-        dataset = ensemble_dataset(ensemble, problem, np.arange(cases), log_likelihood).assign_attrs(method=name)
-        dataset["info_seconds"] = ("case", np.full(cases, 0.01 * control.size))
-        posteriors.append(dataset)
-        scored.append(evaluate(twin, dataset))
-    names = xr.DataArray(list(methods), dims="method", name="method")
-    return Study(twin, posteriors, xr.concat(scored, dim=names, data_vars="all", join="outer"), problem.window)
+class Made(NamedTuple):
+    """How the draws of a made-up method differ from those of the exact posterior."""
+
+    std: float
+    samples: int = 40
+    objective: bool = False
+    first: int = 0
+    estimates: bool = True
 
 
-@pytest.fixture(scope="session")
-def lorenz96() -> Study:
-    """Observations of a third of the state itself, and four methods."""
-    system = Lorenz96(size=16)
-    observation = Observation(Identity((1, 16)), (0.5, 0.5), (RandomMask(0.3),))
-    problem = Problem(system, observation, window=10, forecast=10)
-    methods = {
-        "prior": Prior(problem),
-        "4dvar": FourDVar(problem),
-        "ensemble-4dvar": EnsembleFourDVar(problem, iterations=3, increment=10),
-        "vi": VariationalInference(problem, optimizer=Adam(iterations=25, learning_rate=0.05)),
-    }
-    return study(problem, methods)
-
-
-@pytest.fixture(scope="session")
-def lorenz63() -> Study:
-    """No grid, no forecast, and observations of squares."""
-    problem = Problem(Lorenz63(), Observation(Quadratic((3,)), (5.0, 5.0)), window=20)
-    return study(problem, {"prior": Prior(problem), "4dvar": FourDVar(problem)})
-
-
-@pytest.fixture(scope="session")
-def many(lorenz96: Study) -> Study:
-    """So many methods that every figure wraps."""
-    count = 9
-    index = [i % len(lorenz96.posteriors) for i in range(count)]
-    names = [f"method-{i}" for i in range(count)]
-    posteriors = [lorenz96.posteriors[i].assign_attrs(method=name) for i, name in zip(index, names, strict=True)]
-    return lorenz96._replace(
-        posteriors=posteriors, metrics=lorenz96.metrics.isel(method=index).assign_coords(method=names)
+def made_twin(rng: np.random.Generator, shape: Mapping[str, int], window: int, names: tuple[str, ...]) -> xr.Dataset:
+    """A made-up truth and its observations, a third of which exist."""
+    dims = list(shape)
+    truth = 0.3 * rng.standard_normal(list(shape.values())).cumsum(axis=dims.index("time"))
+    truth += 3 * np.sin(np.linspace(0, 6, truth.shape[-1]))
+    observation = truth + 0.5 * rng.standard_normal(truth.shape)
+    observation[rng.random(truth.shape) > 0.3] = np.nan
+    observation[:, window:] = np.nan
+    obs = ["case", "time", *(f"obs_{name}" for name in dims[2:])]
+    units = {"units": "1"}
+    twin = xr.Dataset(
+        {
+            "state": (dims, truth, units),
+            "background": (["case", *dims[2:]], truth[:, 0] + 1, units),
+            "background_std": (["case", *dims[2:]], np.ones_like(truth[:, 0]), units),
+            "observation": (obs, observation, units),
+            "observation_std": (obs, np.full_like(truth, 0.5), units),
+        },
+        {
+            "case": np.arange(shape["case"]),
+            "time": ("time", 0.1 * np.arange(shape["time"]), {"units": "model time units"}),
+            "channel": list("xyz"[: shape["channel"]]),
+        },
     )
+    if "x" in shape:
+        twin = twin.assign_coords(x=np.arange(shape["x"]))
+    if names:
+        theta = rng.standard_normal((shape["case"], len(names)))
+        twin = twin.assign_coords(parameter=list(names)).assign(theta=(("case", "parameter"), theta))
+    return twin
+
+
+def made_posterior(rng: np.random.Generator, twin: xr.Dataset, name: str, made: Made) -> xr.Dataset:
+    """Draws about the truth, as far off it as the exact posterior would be, with a spread of the method's own."""
+    part = twin.isel(time=slice(made.first, None))
+
+    def draws(truth: xr.DataArray, error: float) -> tuple:
+        """Draws about a mean that all methods share, as they share the observations."""
+        mean = truth.values + error * np.random.default_rng(7).standard_normal(truth.shape)
+        noise = made.std * error * rng.standard_normal((truth.shape[0], made.samples, *truth.shape[1:]))
+        return ("case", "sample", *truth.dims[1:]), mean[:, None] + noise, {"units": "1"}
+
+    dataset = xr.Dataset({"state": draws(part["state"], 0.4)}, attrs={"method": name})
+    if "theta" in twin and made.estimates:
+        dataset["theta"] = draws(part["theta"], 0.5)
+    dataset["log_likelihood"] = (("case", "sample"), rng.standard_normal((twin.sizes["case"], made.samples)))
+    return dataset.assign_coords(part.drop_vars(["parameter"] * ("theta" not in dataset), errors="ignore").coords)
+
+
+def scored(rng: np.random.Generator, twin: xr.Dataset, posterior: xr.Dataset, made: Made, extra: bool) -> xr.Dataset:
+    """The scores of a method, with made-up costs and distances to a reference."""
+    found = evaluate(twin, posterior).reindex(time=twin["time"])
+    cases = twin.sizes["case"]
+    found["info_seconds"] = ("case", rng.uniform(0.5, 2, cases) * 10.0 ** rng.integers(-3, 2))
+    if made.objective:
+        curves = 30 * np.exp(-np.arange(25) / 5) + rng.uniform(3, 5, (cases, 1))
+        found = found.assign_coords(iteration=np.arange(25)).assign(info_objective=(("case", "iteration"), curves))
+    if extra:
+        distance = 0.1 + rng.random((cases, twin.sizes["time"]))
+        units = {"units": "standard deviations of the reference"}
+        found["sliced_wasserstein"] = (("case", "time"), distance, units)
+        found["info_model_steps"] = found["info_gradients"] = 1e3 * found["info_seconds"]
+        found["sliced_wasserstein_floor"] = (("case", "time"), np.full_like(distance, 0.08), units)
+    return found
+
+
+def study(
+    shape: Mapping[str, int], methods: Mapping[str, Made], window: int, names: tuple[str, ...] = (), cycles: int = 1
+) -> Study:
+    """Made-up draws of a few methods and, of a single window with parameters, of a reference."""
+    rng = np.random.default_rng(1)
+    twin = made_twin(rng, shape, window, names)
+    posteriors = [made_posterior(rng, twin, name, made) for name, made in methods.items()]
+    extra = bool(names)
+    metrics = xr.concat(
+        [scored(rng, twin, own, made, extra) for own, made in zip(posteriors, methods.values(), strict=True)],
+        dim=xr.DataArray(list(methods), dims="method", name="method"),
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+        join="outer",
+    )
+    reference = made_posterior(rng, twin, "reference", Made(1.0, samples=400)) if extra else None
+    return Study(twin, posteriors, metrics, window, reference, names, cycles, cycles // 5)
+
+
+@pytest.fixture(scope="session")
+def ring() -> Study:
+    """Observations of a third of the state itself, two parameters, a reference, and four methods."""
+    methods = {
+        "prior": Made(3.0, estimates=False),
+        "4dvar": Made(0.4, samples=150, objective=True),
+        "ensemble-4dvar": Made(1.1),
+        "vi": Made(0.9, samples=150, objective=True),
+    }
+    return study({"case": 6, "time": 20, "channel": 1, "x": 16}, methods, 10, ("forcing", "coupling"))
+
+
+@pytest.fixture(scope="session")
+def point() -> Study:
+    """No grid, no forecast, neither parameters nor a reference."""
+    return study({"case": 4, "time": 20, "channel": 3}, {"prior": Made(3.0), "4dvar": Made(0.5, objective=True)}, 20)
+
+
+@pytest.fixture(scope="session")
+def many() -> Study:
+    """So many methods that every figure wraps; some cover the end of the window only, some have one draw's worth."""
+    kinds = [
+        Made(3.0, objective=True),
+        Made(0.4, samples=120),
+        Made(1.1, first=9),
+        Made(0.0, objective=True),
+        Made(1.0, estimates=False),
+    ]
+    methods = {f"method-{i}": kinds[i % len(kinds)] for i in range(16)}
+    return study({"case": 5, "time": 16, "channel": 1, "x": 12}, methods, 10, ("forcing", "coupling"))
+
+
+@pytest.fixture(scope="session")
+def record() -> Study:
+    """A cycling record of hundreds of windows."""
+    methods = {f"filter-{i}": Made(0.6 + 0.2 * i, samples=12) for i in range(6)}
+    return study({"case": 2, "time": 500, "channel": 1, "x": 8}, methods, 500, cycles=500)
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +162,8 @@ def without_truth() -> Callable[[Study], Study]:
 
     def take(whole: Study) -> Study:
         """The study without truth."""
-        scores = ["rmse", "crps", "rank_histogram", "coverage"]
-        return whole._replace(twin=whole.twin.drop_vars("state"), metrics=whole.metrics.drop_vars(scores))
+        scores = ["rmse", "crps", "rank_histogram", "coverage", "parameter_rank"]
+        twin = whole.twin.drop_vars(["state", "theta"], errors="ignore")
+        return whole._replace(twin=twin, metrics=whole.metrics.drop_vars(scores, errors="ignore"))
 
     return take

@@ -26,9 +26,9 @@ def curve(axes, colour=None, width=None):
     return np.asarray(lines[0].get_ydata(), dtype=float)
 
 
-def test_trajectories_show_median_and_truth(lorenz96):
-    twin, posteriors = one_case(lorenz96, 3)
-    figure = trajectories(twin, posteriors, lorenz96.window, True, [4, 9])
+def test_trajectories_show_median_and_truth(ring):
+    twin, posteriors = one_case(ring, 3)
+    figure = trajectories(twin, posteriors, ring.window, True, [4, 9])
     panels = np.array(figure.axes).reshape(len(posteriors), 2)
     for row, posterior in zip(panels, posteriors, strict=True):
         for axes, site in zip(row, (4, 9), strict=True):
@@ -44,32 +44,32 @@ def marked(axes):
     return np.concatenate([np.asarray(container[0].get_ydata()) for container in axes.containers] or [np.empty(0)])
 
 
-def test_observations_of_the_state_lie_on_the_trajectories(lorenz96):
-    twin, posteriors = one_case(lorenz96)
-    figure = trajectories(twin, posteriors, lorenz96.window, True, [3])
+def test_observations_of_the_state_lie_on_the_trajectories(ring):
+    twin, posteriors = one_case(ring)
+    figure = trajectories(twin, posteriors, ring.window, True, [3])
     assert len(figure.axes) == len(posteriors)
     np.testing.assert_allclose(marked(figure.axes[0]), twin["observation"].values[:, 0, 3])
 
 
-def test_observations_of_another_quantity_stand_apart(lorenz63):
-    twin, posteriors = one_case(lorenz63)
-    panels = np.array(trajectories(twin, posteriors, lorenz63.window, False).axes).reshape(-1, 3)
+def test_observations_of_another_quantity_stand_apart(point):
+    twin, posteriors = one_case(point)
+    panels = np.array(trajectories(twin, posteriors, point.window, False).axes).reshape(-1, 3)
     assert len(panels) == len(posteriors) + 1
     np.testing.assert_allclose(marked(panels[0, 2]), twin["observation"].values[:, 2])
     assert all(not len(marked(axes)) for axes in panels[1:].flat)
     assert panels[0, 0].get_ylim() != panels[1, 0].get_ylim()
 
 
-def test_observations_that_belong_to_no_site_are_left_out(lorenz96):
-    twin, posteriors = one_case(lorenz96)
-    figure = trajectories(twin.isel(obs_x=slice(5)), posteriors, lorenz96.window, False)
+def test_observations_that_belong_to_no_site_are_left_out(ring):
+    twin, posteriors = one_case(ring)
+    figure = trajectories(twin.isel(obs_x=slice(5)), posteriors, ring.window, False)
     assert len(figure.axes) == 3 * len(posteriors)
     assert all(not len(marked(axes)) for axes in figure.axes)
 
 
-def test_trajectories_refuse_unknown_sites(lorenz96):
+def test_trajectories_refuse_unknown_sites(ring):
     with pytest.raises(PosterityError, match=r"no site 16: the grid has sites 0 to 15.*figures\.sites"):
-        trajectories(*one_case(lorenz96), lorenz96.window, True, [0, 16])
+        trajectories(*one_case(ring), ring.window, True, [0, 16])
 
 
 def objectives(*curves):
@@ -133,23 +133,23 @@ def test_calibrated_methods_lie_on_the_lines():
             np.testing.assert_allclose(steps.get_data().values, np.ones(bins))
 
 
-def test_coverage_needs_a_truth(lorenz96, without_truth):
+def test_coverage_needs_a_truth(ring, without_truth):
     with pytest.raises(PosterityError, match="calibration needs a truth"):
-        coverage(without_truth(lorenz96).metrics, lorenz96.window)
+        coverage(without_truth(ring).metrics, ring.window)
 
 
-def test_scores_are_means_over_cases(lorenz96):
-    left, right = scores(lorenz96.metrics, lorenz96.window).axes
-    for index, method in enumerate(lorenz96.metrics["method"].values):
-        own = lorenz96.metrics.isel(method=index)
+def test_scores_are_means_over_cases(ring):
+    left, right = scores(ring.metrics, ring.window).axes
+    for index, method in enumerate(ring.metrics["method"].values):
+        own = ring.metrics.isel(method=index)
         for axes, name in ((left, "rmse"), (right, "spread")):
             line = next(line for line in axes.lines if line.get_label() == method)
             np.testing.assert_allclose(line.get_ydata(), own[name].mean("case"))
     assert left.get_ylim() == right.get_ylim()
 
 
-def test_scores_without_truth_show_the_spread_alone(lorenz96, without_truth):
-    (axes,) = scores(without_truth(lorenz96).metrics, lorenz96.window).axes
+def test_scores_without_truth_show_the_spread_alone(ring, without_truth):
+    (axes,) = scores(without_truth(ring).metrics, ring.window).axes
     assert axes.get_ylabel() == "spread (dimensionless)"
 
 
@@ -175,8 +175,8 @@ def shown(figure):
     return [text.get_text() for text in figure.axes[0].texts]
 
 
-def test_table_shows_the_summary(lorenz96):
-    summary = summarize(lorenz96.metrics, lorenz96.window)
+def test_table_shows_the_summary(ring):
+    summary = summarize(ring.metrics, ring.window)
     found = shown(table(summary))
     at = summary.isel(method=1).sel(moment="forecast end")
     assert with_error(float(at["rmse"]), float(at["rmse_error"])) in found
@@ -187,8 +187,8 @@ def test_table_shows_the_summary(lorenz96):
     assert set(map(str, summary["method"].values)) <= set(found)
 
 
-def test_table_without_forecast_or_truth_leaves_columns_out(lorenz63, lorenz96, without_truth):
-    assert "forecast\nend" not in shown(table(summarize(lorenz63.metrics, lorenz63.window)))
-    bare = shown(table(summarize(without_truth(lorenz96).metrics, lorenz96.window)))
+def test_table_without_forecast_or_truth_leaves_columns_out(point, ring, without_truth):
+    assert "forecast\nend" not in shown(table(summarize(point.metrics, point.window)))
+    bare = shown(table(summarize(without_truth(ring).metrics, ring.window)))
     assert "spread (dimensionless)" in bare
     assert not {"CRPS", "spread /\nskill", "90%\ncoverage"} & set(bare)

@@ -3,11 +3,11 @@
 import subprocess
 import sys
 from collections.abc import Mapping
+from inspect import signature
 from itertools import combinations
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 import pytest
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -19,37 +19,44 @@ from posterity.figures import style
 from posterity.metrics import summarize
 
 FIGURES = sorted(catalog.CATALOG["figure"])
-STUDIES = ("lorenz96", "lorenz63", "many")
+#: The studies, each with the figures that apply to it; of the record those alone that show it at length.
+APPLY = {
+    "ring": [name for name in FIGURES if name != "cycle"],
+    "point": sorted(set(FIGURES) - {"corner", "cycle", "parameters", "reference"}),
+    "many": [name for name in FIGURES if name != "cycle"],
+    "record": ["accuracy_cost", "cycle", "data", "hovmoller", "ranks", "scores", "trajectories"],
+}
+EVERY = [(study, name) for study, names in APPLY.items() for name in names]
 
 
 def draw(name: str, study: Any) -> Figure:
     """Draws a figure of a study."""
-    one = study.twin.isel(case=0)
-    posteriors = [posterior.isel(case=0) for posterior in study.posteriors]
-    identity = "x" in study.twin.dims
-    function = catalog.resolve("figure", name)
-    arguments: Mapping[str, tuple] = {
-        "covariance": (one, posteriors, study.window),
-        "coverage": (study.metrics, study.window),
-        "data": (one, study.window, identity),
-        "hovmoller": (one, study.metrics, study.window),
-        "optimisation": (study.metrics,),
-        "scores": (study.metrics, study.window),
-        "table": (summarize(study.metrics, study.window),),
-        "trajectories": (one, posteriors, study.window, identity),
+    sources: Mapping[str, Any] = {
+        "twin": study.twin.isel(case=0),
+        "twins": study.twin,
+        "metrics": study.metrics,
+        "summary": summarize(study.metrics, study.window),
+        "posteriors": [posterior.isel(case=0) for posterior in study.posteriors],
+        "reference": None if study.reference is None else study.reference.isel(case=0),
+        "window": study.window,
+        "cycles": study.cycles,
+        "burn_in": study.burn_in,
+        "parameters": study.parameters,
+        "observes_state": "x" in study.twin.dims,
+        "sites": None,
     }
-    return function(*arguments[name])
+    function = catalog.resolve("figure", name)
+    return function(**{parameter: sources[parameter] for parameter in signature(function).parameters})
 
 
 @pytest.fixture(scope="module")
 def drawn(request: pytest.FixtureRequest) -> Mapping[tuple[str, str], Figure]:
     """Every figure of every study, laid out."""
     found = {}
-    for study in STUDIES:
-        for name in FIGURES:
-            found[study, name] = figure = draw(name, request.getfixturevalue(study))
-            with style.context():
-                FigureCanvasAgg(figure).draw()
+    for study, name in EVERY:
+        found[study, name] = figure = draw(name, request.getfixturevalue(study))
+        with style.context():
+            FigureCanvasAgg(figure).draw()
     return found
 
 
@@ -67,11 +74,11 @@ def texts(figure: Figure) -> list[Text]:
     return [text for text in seen if text not in ticks and text not in hidden]
 
 
-@pytest.mark.parametrize("study", STUDIES)
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize(("study", "name"), EVERY)
 def test_texts_lie_inside_apart_and_can_be_read(drawn, name, study):
     figure = drawn[study, name]
-    found = [(text, text.get_window_extent()) for text in texts(figure)]
+    # Of an annotation the text alone, without the line that leads to it.
+    found = [(text, Text.get_window_extent(text)) for text in texts(figure)]
     assert found
     for text, box in found:
         assert text.get_fontsize() >= 7, text
@@ -85,40 +92,40 @@ def test_texts_lie_inside_apart_and_can_be_read(drawn, name, study):
         assert across < 1 or along < 2, (one, other)
 
 
-@pytest.mark.parametrize("study", STUDIES)
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize(("study", "name"), EVERY)
 def test_figures_fit_a_page(drawn, name, study):
     width, height = drawn[study, name].get_size_inches()
     assert height <= style.HEIGHT
     assert width <= style.WIDTH if name != "table" else 1.1 * style.WIDTH
 
 
-@pytest.mark.parametrize("name", sorted(set(FIGURES) - {"table", "data"}))
+@pytest.mark.parametrize("name", sorted({*APPLY["many"]} - {"data"}))
 def test_every_method_is_named(drawn, many, name):
     shown = "\n".join(text.get_text() for text in texts(drawn["many", name])).split("\n")
-    with_objective = np.isfinite(many.metrics["info_objective"]).any(["case", "iteration"])
-    methods = many.metrics["method"].values[with_objective] if name == "optimisation" else many.metrics["method"].values
-    assert set(methods) <= set(shown)
+    only = {"optimisation": "info_objective", "parameters": "parameter_mean"}.get(name, "spread")
+    own = many.metrics[only]
+    assert set(own["method"].values[own.notnull().any([*set(own.dims) - {"method"}])]) <= set(shown)
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_units_are_said(drawn, name):
-    shown = " ".join(text.get_text() for text in texts(drawn["lorenz96", name]))
-    assert {"coverage": "fraction", "optimisation": "nat"}.get(name, "dimensionless") in shown
-    if name in ("data", "hovmoller", "scores", "trajectories"):
+@pytest.mark.parametrize(("study", "name"), [pair for pair in EVERY if pair[0] in ("ring", "record")])
+def test_units_are_said(drawn, study, name):
+    shown = " ".join(text.get_text() for text in texts(drawn[study, name]))
+    units = {"coverage": "fraction", "ranks": "fraction", "optimisation": "", "parameters": "forcing"}
+    assert units.get(name, "dimensionless") in shown
+    if name in ("cycle", "data", "hovmoller", "reference", "scores", "trajectories"):
         assert "time (model time units)" in shown
 
 
-@pytest.mark.parametrize("name", sorted(set(FIGURES) - {"coverage"}))
-def test_figures_do_without_truth(lorenz96, without_truth, name):
+@pytest.mark.parametrize("name", sorted({*APPLY["ring"]} - {"coverage", "ranks"}))
+def test_figures_do_without_truth(ring, without_truth, name):
     with style.context():
-        FigureCanvasAgg(draw(name, without_truth(lorenz96))).draw()
+        FigureCanvasAgg(draw(name, without_truth(ring))).draw()
 
 
-def test_the_surroundings_change_nothing(lorenz96):
-    usual = draw("scores", lorenz96)
+def test_the_surroundings_change_nothing(ring):
+    usual = draw("scores", ring)
     with mpl.rc_context({"font.size": 20, "axes.labelsize": 30, "lines.linewidth": 9}):
-        other = draw("scores", lorenz96)
+        other = draw("scores", ring)
         assert mpl.rcParams["font.size"] == 20
     assert other.axes[0].xaxis.label.get_fontsize() == usual.axes[0].xaxis.label.get_fontsize() == 7
     assert other.axes[0].lines[0].get_linewidth() == usual.axes[0].lines[0].get_linewidth()

@@ -26,39 +26,39 @@ def test_edges():
     np.testing.assert_allclose(edges(np.array([2.0])), [1.5, 2.5])
 
 
-def test_data_hides_what_is_not_observed(lorenz96):
-    one = lorenz96.twin.isel(case=0)
-    truth, observed = meshes(data(one, lorenz96.window, observes_state=True))
+def test_data_hides_what_is_not_observed(ring):
+    one = ring.twin.isel(case=0)
+    truth, observed = meshes(data(one, ring.window, observes_state=True))
     missing = np.isnan(one["observation"].values[:, 0].T)
-    assert missing[:, : lorenz96.window].any()
+    assert missing[:, : ring.window].any()
     np.testing.assert_array_equal(np.ma.getmaskarray(observed.get_array()), missing)
     np.testing.assert_allclose(truth.get_array(), one["state"].values[:, 0].T)
 
 
-def test_data_shares_colours_only_if_the_state_is_observed(lorenz96, lorenz63):
-    truth, observed = meshes(data(lorenz96.twin.isel(case=0), lorenz96.window, observes_state=True))
+def test_data_shares_colours_only_if_the_state_is_observed(ring, point):
+    truth, observed = meshes(data(ring.twin.isel(case=0), ring.window, observes_state=True))
     assert truth.get_clim() == observed.get_clim()
-    truth, observed = meshes(data(lorenz63.twin.isel(case=0), lorenz63.window, observes_state=False))
-    assert observed.get_clim()[1] == pytest.approx(float(lorenz63.twin["observation"][0].max()))
-    assert truth.get_clim()[1] == pytest.approx(float(lorenz63.twin["state"][0].max()))
+    truth, observed = meshes(data(point.twin.isel(case=0), point.window, observes_state=False))
+    assert observed.get_clim()[1] == pytest.approx(float(point.twin["observation"][0].max()))
+    assert truth.get_clim()[1] == pytest.approx(float(point.twin["state"][0].max()))
 
 
-def test_the_end_of_the_window_is_marked_if_there_is_a_forecast(lorenz96, lorenz63):
-    panel = data(lorenz96.twin.isel(case=0), lorenz96.window, observes_state=True).axes[1]
-    time = lorenz96.twin["time"].values
-    expected = 0.5 * (time[lorenz96.window - 1] + time[lorenz96.window])
+def test_the_end_of_the_window_is_marked_if_there_is_a_forecast(ring, point):
+    panel = data(ring.twin.isel(case=0), ring.window, observes_state=True).axes[1]
+    time = ring.twin["time"].values
+    expected = 0.5 * (time[ring.window - 1] + time[ring.window])
     assert panel.lines[-1].get_xdata()[0] == pytest.approx(expected)
-    assert not data(lorenz63.twin.isel(case=0), lorenz63.window, observes_state=False).axes[1].lines
+    assert not data(point.twin.isel(case=0), point.window, observes_state=False).axes[1].lines
 
 
-def test_hovmoller_shows_mean_error_and_std(lorenz96):
-    case, count = 2, lorenz96.metrics.sizes["method"]
-    one = lorenz96.twin.isel(case=case)
-    found = meshes(hovmoller(one, lorenz96.metrics, lorenz96.window))
+def test_hovmoller_shows_mean_error_and_std(ring):
+    case, count = 2, ring.metrics.sizes["method"]
+    one = ring.twin.isel(case=case)
+    found = meshes(hovmoller(one, ring.metrics, ring.window))
     truth, panels = found[0], np.array(found[1:], dtype=object).reshape(count, 3)
     np.testing.assert_allclose(truth.get_array(), one["state"].values[:, 0].T)
     for index, (mean, error, std) in enumerate(panels):
-        own = lorenz96.metrics.isel(method=index, case=case)
+        own = ring.metrics.isel(method=index, case=case)
         np.testing.assert_allclose(mean.get_array(), own["mean"].values[:, 0].T)
         np.testing.assert_allclose(error.get_array(), (own["mean"] - one["state"]).values[:, 0].T, atol=1e-12)
         np.testing.assert_allclose(std.get_array(), own["std"].values[:, 0].T)
@@ -70,29 +70,29 @@ def test_hovmoller_shows_mean_error_and_std(lorenz96):
     assert panels[0, 2].get_clim()[0] == 0
 
 
-def test_hovmoller_without_truth_has_no_error(lorenz96, without_truth):
-    study = without_truth(lorenz96)
+def test_hovmoller_without_truth_has_no_error(ring, without_truth):
+    study = without_truth(ring)
     found = meshes(hovmoller(study.twin.isel(case=0), study.metrics, study.window))
     assert len(found) == 2 * study.metrics.sizes["method"]
 
 
-def test_hovmoller_names_a_missing_case(lorenz96):
+def test_hovmoller_names_a_missing_case(ring):
     with pytest.raises(PosterityError, match=r"no case 0.*figures\.case"):
-        hovmoller(lorenz96.twin.isel(case=0), lorenz96.metrics.isel(case=slice(1, None)), lorenz96.window)
+        hovmoller(ring.twin.isel(case=0), ring.metrics.isel(case=slice(1, None)), ring.window)
 
 
-def test_two_dimensional_grids_are_refused(lorenz96):
-    one = lorenz96.twin.isel(case=0).expand_dims(y=2, axis=-2)
+def test_two_dimensional_grids_are_refused(ring):
+    one = ring.twin.isel(case=0).expand_dims(y=2, axis=-2)
     with pytest.raises(PosterityError, match="grid of one dimension"):
-        data(one, lorenz96.window, observes_state=True)
+        data(one, ring.window, observes_state=True)
 
 
-def test_covariances_are_those_of_the_draws(lorenz96):
-    posteriors = [posterior.isel(case=1) for posterior in lorenz96.posteriors]
-    figure = covariance(lorenz96.twin.isel(case=1), posteriors, lorenz96.window)
+def test_covariances_are_those_of_the_draws(ring):
+    posteriors = [posterior.isel(case=1) for posterior in ring.posteriors]
+    figure = covariance(ring.twin.isel(case=1), posteriors, ring.window)
     images = [axes.images[0] for axes in figure.axes if axes.images]
     panels = np.array(images, dtype=object).reshape(3, len(posteriors))
-    for row, time in zip(panels, (0, lorenz96.window - 1, lorenz96.twin.sizes["time"] - 1), strict=True):
+    for row, time in zip(panels, (0, ring.window - 1, ring.twin.sizes["time"] - 1), strict=True):
         for image, posterior in zip(row, posteriors, strict=True):
             expected = np.cov(posterior["state"].values[:, time, 0], rowvar=False)
             np.testing.assert_allclose(image.get_array(), expected)
@@ -101,10 +101,10 @@ def test_covariances_are_those_of_the_draws(lorenz96):
     assert len({row[0].get_clim() for row in panels}) == 3
 
 
-def test_covariance_leaves_out_times_without_draws(lorenz96):
-    posteriors = [posterior.isel(case=0) for posterior in lorenz96.posteriors[:2]]
+def test_covariance_leaves_out_times_without_draws(ring):
+    posteriors = [posterior.isel(case=0) for posterior in ring.posteriors[:2]]
     posteriors[1] = posteriors[1].isel(time=[0])
-    figure = covariance(lorenz96.twin.isel(case=0), posteriors, lorenz96.window)
+    figure = covariance(ring.twin.isel(case=0), posteriors, ring.window)
     images = [axes.images[0] for axes in figure.axes if axes.images]
     assert [bool(np.ma.getmaskarray(image.get_array()).all()) for image in images] == [
         False,
@@ -116,6 +116,6 @@ def test_covariance_leaves_out_times_without_draws(lorenz96):
     ]
 
 
-def test_covariance_needs_draws(lorenz96):
+def test_covariance_needs_draws(ring):
     with pytest.raises(PosterityError, match="no posterior"):
-        covariance(lorenz96.twin.isel(case=0), [], lorenz96.window)
+        covariance(ring.twin.isel(case=0), [], ring.window)

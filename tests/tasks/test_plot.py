@@ -22,6 +22,7 @@ from posterity.tasks.plot import plot
 
 CASES, SAMPLES, TIMES, SITES, WINDOW = 3, 20, 6, 5, 4
 METHODS = {"sharp": 0.3, "blunt": 1.0}
+PARAMETERS = ("forcing", "coupling")
 Plot = Callable[..., None]
 
 
@@ -32,12 +33,13 @@ def coordinates(cases: np.ndarray) -> dict:
         "time": ("time", 0.1 * np.arange(TIMES), {"units": "model time units"}),
         "channel": ["x"],
         "x": np.arange(SITES),
+        "parameter": list(PARAMETERS),
     }
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files of a made-up study: a twin, two methods (one of them in two chunks of cases), and their metrics."""
+    """Files of a made-up study: a twin, two methods and a reference in two chunks of cases, and the metrics."""
     rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("study")
     cases, event = np.arange(10, 10 + CASES), ("time", "channel", "x")
     truth = rng.standard_normal((CASES, TIMES, 1, SITES)).cumsum(axis=1)
@@ -48,6 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     twin = xr.Dataset(
         {
             "state": (("case", *event), truth, units),
+            "theta": (("case", "parameter"), rng.standard_normal((CASES, len(PARAMETERS)))),
             "background": (("case", "channel", "x"), truth[:, 0] + 1, units),
             "background_std": (("case", "channel", "x"), np.ones_like(truth[:, 0]), units),
             "observation": (obs, observation, units),
@@ -58,11 +61,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     write(twin, folder / "twin.nc", "twin")
     files = []
-    for method, std in METHODS.items():
+    for method, std in {**METHODS, "reference": 0.5}.items():
         draws = truth[:, None] + std * rng.standard_normal((CASES, SAMPLES, TIMES, 1, SITES))
         posterior = xr.Dataset(
             {
                 "state": (("case", "sample", *event), draws, units),
+                "theta": (
+                    ("case", "sample", "parameter"),
+                    std * rng.standard_normal((CASES, SAMPLES, len(PARAMETERS))),
+                ),
                 "log_likelihood": (("case", "sample"), rng.standard_normal((CASES, SAMPLES)), {"units": "nat"}),
                 "info_objective": (("case", "iteration"), np.tile([9.0, 3.0, 2.0], (CASES, 1))),
                 "info_seconds": ("case", np.ones(CASES)),
@@ -73,6 +80,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for chunk in (slice(0, 2), slice(2, None)):
             part = posterior.isel(case=chunk)
             write(part, folder / f"{method}-{chunk.start}.nc", "posterior")
+            if method == "reference":
+                continue
             files.append(folder / f"metrics-{method}-{chunk.start}.nc")
             write(evaluate(twin.isel(case=chunk), part).assign_attrs(method=method), files[-1], "metrics")
     aggregate(files, folder / "metrics.nc", folder / "metrics.csv", WINDOW)
@@ -84,7 +93,8 @@ def draw(folder: Path, tmp_path: Path) -> Plot:
     """Draws a figure of the study into ``figure.svg`` and ``figure.png`` of the test's own folder."""
     posteriors = [folder / f"{method}-{start}.nc" for method in METHODS for start in (0, 2)]
     inputs = {"twin": folder / "twin.nc", "metrics": folder / "metrics.nc", "posteriors": posteriors}
-    return partial(plot, **inputs, output=tmp_path / "figure.svg", window=WINDOW)
+    problem = {"window": WINDOW, "parameters": PARAMETERS, "cycles": 2, "burn_in": 1}
+    return partial(plot, **inputs, **problem, output=tmp_path / "figure.svg", reference=folder / "reference-0.nc")
 
 
 @pytest.mark.parametrize("name", sorted(catalog.CATALOG["figure"]))
@@ -167,6 +177,32 @@ def test_unknown_figures_and_cases_are_named(draw, folder):
         draw("data", case=3)
     with pytest.raises(PosterityError, match="no draws of sharp for case 12"):
         draw("covariance", case=2, posteriors=[folder / "sharp-0.nc"])
+
+
+def test_the_reference_is_that_of_the_case(draw, folder, monkeypatch):
+    seen: dict = {}
+
+    def spy(reference, twins):
+        """Notes the arguments, and draws nothing."""
+        seen.update(reference=reference, twins=twins)
+        return Figure(figsize=(1, 1))
+
+    monkeypatch.setattr(catalog, "resolve", lambda group, name: spy)
+    draw("any", case=1)
+    expected = xr.open_dataset(folder / "reference-0.nc").sel(case=11)
+    np.testing.assert_array_equal(seen["reference"]["state"], expected["state"])
+    np.testing.assert_array_equal(seen["reference"]["theta"], expected["theta"])
+    assert seen["twins"].sizes["case"] == CASES
+    with pytest.raises(PosterityError, match=r"reference-0\.nc: there is no case 12"):
+        draw("any", case=2)
+
+
+def test_figures_that_need_a_reference_say_so_and_others_do_without(draw):
+    with pytest.raises(
+        PosterityError, match="figure 'corner': draws the reference, and there is none; give --reference"
+    ):
+        draw("corner", reference=None)
+    draw("covariance", reference=None)
 
 
 def test_a_failed_figure_leaves_the_last_one(draw, tmp_path):

@@ -113,10 +113,10 @@ def figure_code(wildcards):
 
 
 def figures_of(experiment):
-    """All figures of an experiment."""
+    """The figures that show something of an experiment."""
     return expand(
         "results/{experiment}/figures/{figure}.{suffix}",
         experiment=experiment,
-        figure=catalog.names("figure"),
+        figure=EXPERIMENTS[experiment].figures_drawn(),
         suffix=("svg", "png"),
     )

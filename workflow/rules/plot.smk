@@ -1,13 +1,20 @@
+def shown(wildcards):
+    """What the figure is given."""
+    target = catalog.target("figure", wildcards.figure)
+    return {parameter.name for parameter in sources.parameters(target)}
+
+
+def reference_shown(wildcards):
+    """The reference of the first test shard, if there is one and the figure shows it."""
+    return reference_of("0")(wildcards) if "reference" in shown(wildcards) else []
+
+
 def draws_shown(wildcards):
     """The draws of all methods in the first test shard, for figures that show draws."""
-    shown = {
-        parameter.name
-        for parameter in sources.parameters(catalog.target("figure", wildcards.figure))
-    }
     return expand(
         "results/{experiment}/posteriors/{method}/0.nc",
         experiment=wildcards.experiment,
-        method=of(wildcards).methods if "posteriors" in shown else [],
+        method=of(wildcards).methods if "posteriors" in shown(wildcards) else [],
     )
 
 
@@ -15,7 +22,10 @@ def appearance(wildcards):
     """What of the configuration shows in a figure."""
     experiment = of(wildcards)
     labels = {name: method.label for name, method in experiment.methods.items()}
-    return {**experiment.slice("figures", "window"), "labels": labels}
+    return {
+        **experiment.slice("figures", "window", "cycles", "burn_in"),
+        "labels": labels,
+    }
 
 
 rule plot:
@@ -23,6 +33,7 @@ rule plot:
         twin="results/{experiment}/simulations/test/0.nc",
         metrics="results/{experiment}/metrics.nc",
         posteriors=draws_shown,
+        reference=reference_shown,
     output:
         vector=report(
             "results/{experiment}/figures/{figure}.svg",
@@ -40,10 +51,13 @@ rule plot:
         posteriors=lambda wildcards, input: (
             f"--posterior {input.posteriors}" if input.posteriors else ""
         ),
+        reference=lambda wildcards, input: (
+            f"--reference {input.reference}" if input.reference else ""
+        ),
         depends=appearance,
         code=code("plot", figure_code),
     message:
         "plot: {wildcards.figure} of {wildcards.experiment}"
     shell:
         "{POSTERITY} plot {params.file} --figure {wildcards.figure} --twin {input.twin} --metrics {input.metrics}"
-        " {params.posteriors} --output {output.vector} > {log} 2>&1"
+        " {params.posteriors} {params.reference} --output {output.vector} > {log} 2>&1"

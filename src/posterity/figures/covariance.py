@@ -11,23 +11,27 @@ from matplotlib.image import AxesImage
 
 from ..errors import PosterityError
 from . import style
-from .panels import moments, name_row, row_label, row_ticks, rows
+from .panels import moments, name_row, row_label, row_ticks, rows, time_place
 
 #: Methods beside each other; more are wrapped.
 ACROSS = 8
 
 
 @style.styled
-def covariance(twin: xr.Dataset, posteriors: Sequence[xr.Dataset], window: int) -> Figure:
+def covariance(
+    twin: xr.Dataset, posteriors: Sequence[xr.Dataset], window: int, reference: xr.Dataset | None = None
+) -> Figure:
     r"""Draws the covariance of the draws of each method, :math:`C = \mathrm{Cov}(x_t | y)`, at up to three moments.
 
-    Each moment has one colour scale for all methods, symmetric about zero. It ends where most methods do (see
-    :func:`style.limit`): a prior's variances are orders of magnitude above those of a posterior.
+    Each moment has one colour scale for all methods, symmetric about zero. It ends where the reference does, or
+    where most methods do without one (see :func:`style.limit`): a prior's variances are orders of magnitude above
+    those of a posterior.
 
     Args:
         twin: One case of a ``twin`` dataset, without the dimension ``case``, for the times of the moments.
         posteriors: The same case of the ``posterior`` dataset of each method, named by the attribute ``method``.
         window: The number of assimilated states.
+        reference: The same case of the reference, if there is one; drawn first.
 
     Returns:
         The figure: a row for each moment, a column for each method.
@@ -38,6 +42,8 @@ def covariance(twin: xr.Dataset, posteriors: Sequence[xr.Dataset], window: int) 
     if not posteriors:
         raise PosterityError("figure 'covariance': there is no posterior to draw; name at least one posterior file")
     found = moments(twin.sizes["time"], window)
+    if reference is not None:
+        posteriors = [reference.assign_attrs(method=style.REFERENCE), *posteriors]
     across = min(len(posteriors), ACROSS)
     bands = -(-len(posteriors) // across)
     side = min(1.3, (style.WIDTH - 2.1) / across)
@@ -50,7 +56,7 @@ def covariance(twin: xr.Dataset, posteriors: Sequence[xr.Dataset], window: int) 
         panel.set_axis_off()
     for place, (moment, time) in enumerate(found.items()):
         matrices = [_covariance(posterior, twin["time"].values[time]) for posterior in posteriors]
-        norm = style.symmetric(matrices)
+        norm = style.symmetric(matrices if reference is None else matrices[:1])
         for index, (matrix, posterior) in enumerate(zip(matrices, posteriors, strict=True)):
             mesh = _panel(axes[index // across, place, index % across], matrix, norm)
             if not place:
@@ -78,7 +84,7 @@ def _panel(axes: Axes, matrix: np.ndarray, norm: Normalize) -> AxesImage:
 def _covariance(posterior: xr.Dataset, time: float) -> np.ndarray:
     """The covariance of the draws at one time; NaN where they do not cover it."""
     draws = rows(posterior["state"], "covariance")
-    at = np.flatnonzero(np.isclose(posterior["time"].values, time))
-    if not len(at):
+    at = time_place(posterior, time)
+    if at is None:
         return np.full((draws.sizes["row"],) * 2, np.nan)
-    return np.atleast_2d(np.cov(draws.isel(time=at[0]).transpose("row", "sample").values))
+    return np.atleast_2d(np.cov(draws.isel(time=at).transpose("row", "sample").values))

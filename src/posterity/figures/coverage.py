@@ -37,9 +37,9 @@ def coverage(metrics: xr.Dataset, window: int) -> Figure:
     remedy = "leave this figure out: calibration needs a truth"
     need(metrics, ("coverage", "rank_histogram"), "coverage", remedy)
     methods, found = methods_of(metrics), moments(metrics.sizes["time"], window)
-    across, key = min(len(methods), ACROSS), 0.15 * -(-len(methods) // 6)
+    across, key = min(len(methods), ACROSS), 0.17 * -(-len(methods) // 6)
     down = -(-len(methods) // across)
-    heights = [2.3 + key, 0.5 + 0.85 * down]
+    heights = [2.35 + key, 0.5 + 0.85 * down]
     figure = style.canvas(sum(heights))
     upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=heights))
     panels = upper.subplots(1, len(found), sharex=True, sharey=True)
@@ -70,7 +70,6 @@ def _reliability(axes: Axes, observed: xr.DataArray, methods: Sequence[str]) -> 
         values = observed.isel(method=index).values
         axes.plot(nominal, values, color=look.colour, linestyle=look.line, marker=look.marker, label=method)
     axes.set_xlabel("nominal coverage (fraction)")
-    axes.set_aspect("equal")
     axes.locator_params(nbins=4)
 
 

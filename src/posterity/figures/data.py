@@ -7,14 +7,15 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from . import style
-from .panels import field, row_label, row_ticks, rows, window_line
+from .panels import field, row_label, row_ticks, rows, stretch, window_line
 
 
 @style.styled
 def data(twin: xr.Dataset, window: int, observes_state: bool) -> Figure:
     """Draws what is known of one case: the background, the truth over time and site, and what is observed of it.
 
-    Entries that are not observed are hatched. Truth and background are left out where there are none.
+    Entries that are not observed are hatched. Truth and background are left out where there are none. Of long records
+    the end of the window is shown (see :func:`panels.stretch`).
 
     Args:
         twin: One case of a ``twin`` dataset, without the dimension ``case``.
@@ -30,13 +31,15 @@ def data(twin: xr.Dataset, window: int, observes_state: bool) -> Figure:
     panels = [name for name in ("state", "observation") if name in twin]
     background = "background" in twin
     figure = style.canvas(2.3)
+    shown = stretch(twin.sizes["time"], window)
+    part = twin.isel(time=shown)
     grid = figure.subplots(1, len(panels) + background, width_ratios=[1.0] * background + [2.2] * len(panels))
     axes = list(np.atleast_1d(grid))
     if background:
         _background(axes.pop(0), twin)
     for panel, name in zip(axes, panels, strict=True):
         scale = panels[0] if observes_state else name
-        _field(figure, panel, twin, name, _norm(twin[scale].values), window)
+        _field(figure, panel, part, name, _norm(part[scale].values), window - shown.start)
     return figure
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ..errors import PosterityError
 from . import style
-from .panels import field, methods_of, name_row, row_label, row_ticks, rows, window_line
+from .panels import field, methods_of, name_row, row_label, row_ticks, rows, stretch, window_line
 
 
 class Column(NamedTuple):
@@ -27,7 +27,7 @@ def hovmoller(twin: xr.Dataset, metrics: xr.Dataset, window: int) -> Figure:
 
     One colour scale per column is shared by all methods; that of the error, mean − truth, is symmetric about
     zero. Scales end where most methods do (see :func:`style.limit`), with arrows if values lie beyond. Without a
-    truth there is no error.
+    truth there is no error. Of long records the end of the window is shown (see :func:`panels.stretch`).
 
     Args:
         twin: One case of a ``twin`` dataset, without the dimension ``case``.
@@ -40,8 +40,11 @@ def hovmoller(twin: xr.Dataset, metrics: xr.Dataset, window: int) -> Figure:
     Raises:
         PosterityError: If the metrics lack the case, or the grid has two dimensions.
     """
-    one = _one_case(metrics, twin)
-    truth = rows(twin["state"], "hovmoller").transpose("time", "row").values if "state" in twin else None
+    one, shown = _one_case(metrics, twin), stretch(metrics.sizes["time"], window)
+    one, window = one.isel(time=shown).load(), window - shown.start
+    truth = None
+    if "state" in twin:
+        truth = rows(twin["state"].isel(time=shown), "hovmoller").transpose("time", "row").values
     columns, methods = _columns(one, truth), methods_of(metrics)
     first = int(truth is not None)
     figure = style.canvas(0.9 + 0.7 * (first + len(methods)))
@@ -97,7 +100,7 @@ def _one_case(metrics: xr.Dataset, twin: xr.Dataset) -> xr.Dataset:
     """The metrics of the twin's case."""
     case = twin["case"].item()
     try:
-        return metrics[["mean", "std"]].sel(case=case).load()
+        return metrics[["mean", "std"]].sel(case=case)
     except (KeyError, IndexError):
         raise PosterityError(
             f"figure 'hovmoller': the metrics have no case {case}; evaluate it, or choose another 'figures.case'"

@@ -1,6 +1,6 @@
-"""What several figures draw: fields over time and site, the end of the window, the three moments."""
+"""What several figures draw: fields over time and site, the end of the window, chosen rows and times."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -10,6 +10,9 @@ from matplotlib.colors import Colormap, Normalize
 
 from ..errors import PosterityError
 from .style import MISSING, WINDOW_END
+
+#: The most times that figures over time show.
+MOST = 120
 
 
 def rows(variable: xr.DataArray, figure: str) -> xr.DataArray:
@@ -42,6 +45,34 @@ def row_names(variable: xr.DataArray) -> list[str]:
         return channels
     sites = [f"site {site}" for site in variable["x"].values]
     return sites if len(channels) == 1 else [f"{channel}, {site}" for channel in channels for site in sites]
+
+
+def chosen_rows(state: xr.DataArray, sites: Sequence[int] | None, figure: str) -> list[int]:
+    """The rows that figures of a few entries draw.
+
+    Args:
+        state: A state, before it is stacked by :func:`rows`.
+        sites: Places along the grid, of every channel; three at equal distances if omitted.
+        figure: The figure's name, for messages.
+
+    Returns:
+        The places along ``row``; all channels if there is no grid.
+
+    Raises:
+        PosterityError: If there is no such site.
+    """
+    channels = state.sizes["channel"]
+    if "x" not in state.dims:
+        return list(range(channels))
+    size = state.sizes["x"]
+    sites = [size * k // 3 for k in range(3)] if sites is None else sites
+    for site in sites:
+        if not 0 <= site < size:
+            raise PosterityError(
+                f"figure '{figure}': there is no site {site}: the grid has sites 0 to {size - 1}; "
+                "change 'figures.sites' in the experiment"
+            )
+    return [channel * size + site for channel in range(channels) for site in dict.fromkeys(sites)]
 
 
 def row_label(variable: xr.DataArray) -> str:
@@ -126,6 +157,37 @@ def moments(times: int, window: int) -> Mapping[str, int]:
     """
     found = {"start": 0, "window end": window - 1}
     return found | {"forecast end": times - 1} if times > window else found
+
+
+def stretch(times: int, window: int) -> slice:
+    """The times that figures over time show: all, or those about the window's end if they would be too many to see.
+
+    Args:
+        times: The number of times.
+        window: The number of assimilated states.
+
+    Returns:
+        The places of :data:`MOST` times at most; the window's end and some of the forecast are among them.
+    """
+    start = max(0, min(times - MOST, window - MOST // 2))
+    return slice(start, min(times, start + MOST))
+
+
+def judged(window: int, cycles: int, burn_in: int) -> slice:
+    """The times at which methods are compared by one number: the window's end, or a cycling record but for its start.
+
+    Args:
+        window: The number of assimilated states.
+        cycles: The number of windows that they are made of.
+        burn_in: The number of windows that are left out of averages over several.
+    """
+    return slice(burn_in * (window // cycles) if cycles > 1 else window - 1, window)
+
+
+def time_place(dataset: xr.Dataset, time: float) -> int | None:
+    """The place of a time in a dataset; None if it does not cover it."""
+    found = np.flatnonzero(np.isclose(dataset["time"].values, time))
+    return int(found[0]) if len(found) else None
 
 
 def methods_of(metrics: xr.Dataset) -> list[str]:

@@ -1,16 +1,18 @@
 """Error and spread of all methods against time."""
 
+import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from . import style
-from .panels import methods_of, need, window_line
+from .panels import methods_of, need, stretch, window_line
 
 
 @style.styled
 def scores(metrics: xr.Dataset, window: int) -> Figure:
     """Draws root-mean-square error and spread against time, each the mean over cases.
+
+    Of long records the end of the window is shown (see :func:`panels.stretch`).
 
     Args:
         metrics: The metrics of all methods, with ``spread`` and, if there was a truth, ``rmse``.
@@ -25,26 +27,27 @@ def scores(metrics: xr.Dataset, window: int) -> Figure:
     need(metrics, ("spread",), "scores", "evaluate the methods again")
     panels = {"rmse": "RMSE of the mean", "spread": "spread"}
     shown = [name for name in panels if name in metrics]
-    methods, time = methods_of(metrics), metrics["time"].values
+    part = stretch(metrics.sizes["time"], window)
+    methods, metrics = methods_of(metrics), metrics.isel(time=part)
+    time = metrics["time"].values
     figure = style.canvas(2.5 + 0.14 * -(-len(methods) // 5))
     axes = figure.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
     for panel, name in zip(axes, shown, strict=True):
         values = metrics[name].mean("case").transpose("method", "time").values
         for index, (method, look) in enumerate(style.looks(methods).items()):
+            # A method may cover few times, of which the first must not go without its marker.
+            known = np.isfinite(values[index])
             panel.plot(
-                time,
-                values[index],
+                time[known],
+                values[index, known],
                 color=look.colour,
                 linestyle=look.line,
                 marker=look.marker,
-                markevery=(index % 4, max(4, len(time) // 6)),
+                markevery=(min(index % 4, max(0, known.sum() - 1)), max(4, len(time) // 6)),
                 label=method,
             )
-        window_line(panel, time, window)
-        panel.set_yscale("log")
-        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        panel.yaxis.set_minor_formatter(NullFormatter())
+        window_line(panel, time, window - part.start)
+        style.logarithmic(panel, "y")
         panel.set_xlabel(style.time_label(metrics))
         panel.set_ylabel(style.quantity(panels[name], metrics["mean"]))
         panel.yaxis.set_tick_params(labelleft=True)

@@ -3,14 +3,16 @@
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, ParamSpec
+from typing import Any, Literal, NamedTuple, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from cmcrameri import cm
+from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 Parameters = ParamSpec("Parameters")
 
@@ -24,6 +26,9 @@ HEIGHT = 9.4
 STATE: Colormap = cm.batlow
 SIGNED: Colormap = cm.vik
 POSITIVE: Colormap = cm.lapaz_r
+
+#: What figures call the reference, and its fill.
+REFERENCE, REFERENCE_FILL = "reference", "0.78"
 
 TRUTH = "black"
 OBSERVATION = "0.35"
@@ -150,6 +155,17 @@ def time_label(dataset: xr.Dataset) -> str:
     if "time" not in dataset.coords:
         return "time (steps)"
     return f"time ({dataset['time'].attrs.get('units', 'model time units')})"
+
+
+def logarithmic(axes: Axes, name: Literal["x", "y"]) -> None:
+    """Makes an axis logarithmic, with plain numbers at 1, 2 and 5, or at powers of ten if it spans many."""
+    axes.set(**{f"{name}scale": "log"})
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
+    subs = (1, 2, 5) if high < 100 * low else (1,)
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def limit(fields: Iterable[np.ndarray]) -> float:

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from ..errors import PosterityError
 from . import style
-from .panels import name_row, row_names, rows, window_line
+from .panels import chosen_rows, name_row, row_names, rows, stretch, window_line
 
 #: Draws that are shown one by one.
 SHOWN = 12
@@ -27,7 +27,8 @@ def trajectories(
 ) -> Figure:
     """Draws trajectories of the posterior at chosen sites: a row for each method, a column for each site.
 
-    Shows some draws, the median and the band from the 5th to the 95th percentile, with the truth.
+    Shows some draws, the median and the band from the 5th to the 95th percentile, with the truth. Of long records
+    the end of the window is shown (see :func:`panels.stretch`).
 
     Args:
         twin: One case of a ``twin`` dataset, without the dimension ``case``.
@@ -45,7 +46,10 @@ def trajectories(
     """
     if not posteriors:
         raise PosterityError("figure 'trajectories': there is no posterior to draw; name at least one posterior file")
-    chosen = _chosen(posteriors[0]["state"], sites)
+    chosen = chosen_rows(posteriors[0]["state"], sites, "trajectories")
+    shown = stretch(twin.sizes["time"], window)
+    twin, window = twin.isel(time=shown), window - shown.start
+    posteriors = [_during(posterior, twin) for posterior in posteriors]
     observed = _observed(twin, posteriors[0]["state"], chosen)
     above = int(observed is not None and not observes_state)
     count = above + len(posteriors)
@@ -81,20 +85,10 @@ def trajectories(
     return figure
 
 
-def _chosen(state: xr.DataArray, sites: Sequence[int] | None) -> list[int]:
-    """The rows to draw: chosen sites of every channel, or all channels if there is no grid."""
-    channels = state.sizes["channel"]
-    if "x" not in state.dims:
-        return list(range(channels))
-    size = state.sizes["x"]
-    sites = [size * k // 3 for k in range(3)] if sites is None else sites
-    for site in sites:
-        if not 0 <= site < size:
-            raise PosterityError(
-                f"figure 'trajectories': there is no site {site}: the grid has sites 0 to {size - 1}; "
-                "change 'figures.sites' in the experiment"
-            )
-    return [channel * size + site for channel in range(channels) for site in dict.fromkeys(sites)]
+def _during(posterior: xr.Dataset, twin: xr.Dataset) -> xr.Dataset:
+    """The draws at the times of the twin, of which they may cover some only."""
+    near = np.isclose(posterior["time"].values[:, None], twin["time"].values).any(axis=1)
+    return posterior.isel(time=near)
 
 
 def _observed(twin: xr.Dataset, state: xr.DataArray, chosen: Sequence[int]) -> np.ndarray | None:
@@ -111,6 +105,8 @@ def _draws(axes: Axes, time: np.ndarray, values: np.ndarray, colour: str) -> Non
     axes.fill_between(time, low, high, color=colour, alpha=0.25, linewidth=0)
     axes.plot(time, values[:SHOWN].T, color=colour, alpha=0.4, linewidth=0.35)
     axes.plot(time, median, color=colour)
+    if len(time) == 1:
+        axes.errorbar(time, median, (median - low, high - median), fmt="o", markersize=3, color=colour)
     axes.locator_params(axis="y", nbins=3)
     axes.margins(x=0.02)
 

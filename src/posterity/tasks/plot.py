@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,16 @@ def plot(
     sites: Sequence[int] | None = None,
     observes_state: bool | None = None,
     labels: Mapping[str, str] | None = None,
+    reference: Path | None = None,
+    parameters: Sequence[str] = (),
+    cycles: int = 1,
+    burn_in: int = 0,
 ) -> None:
     """Draws a figure into a vector file and a raster file.
 
-    A figure names what it draws by its parameters: ``twin`` and ``posteriors`` of one case, ``metrics`` and
-    ``summary`` of all, ``window``, ``sites``, ``observes_state``. Nothing else is read.
+    A figure names what it draws by its parameters: ``twin``, ``posteriors`` and ``reference`` of one case, ``twins``,
+    ``metrics`` and ``summary`` of all, ``window``, ``cycles``, ``burn_in``, ``sites``, ``parameters``,
+    ``observes_state``. Nothing else is read.
 
     Args:
         figure: Its name in the catalogue.
@@ -48,12 +53,16 @@ def plot(
         posteriors: The ``posterior`` files, in the order of the experiment; a method may have
             several, for different cases.
         output: The target; its suffix is replaced by ``.svg`` and ``.png``.
-        window: The number of assimilated states.
+        window: The number of assimilated states, of all cycles together.
         case: The place of the drawn case in the twin file.
         sites: The sites of which trajectories are drawn; three at equal distances if omitted.
         observes_state: Whether observations are of the state itself; what the twin's configuration says if
             omitted, and no if it says nothing.
         labels: How figures name methods; their names if omitted.
+        reference: The ``posterior`` file of the reference, if there is one.
+        parameters: The names of the unknown parameters.
+        cycles: The number of windows that follow each other.
+        burn_in: The number of them that averages leave out.
 
     Raises:
         PosterityError: If there is no such figure or case, or the files lack what it draws.
@@ -67,15 +76,23 @@ def plot(
 
     sources: Mapping[str, Callable[[], Any]] = {
         "twin": lambda: load(one_case(), twin),
+        "twins": lambda: read(Path(twin), "twin"),
         "metrics": lambda: _metrics(Path(metrics), names),
-        "summary": lambda: summarize(_metrics(Path(metrics), names), window),
+        "summary": lambda: summarize(_metrics(Path(metrics), names), window // cycles, cycles, burn_in),
         "posteriors": lambda: _posteriors(posteriors, one_case()["case"].item(), names),
+        "reference": lambda: _reference(reference, one_case()["case"].item()),
         "window": lambda: window,
+        "cycles": lambda: cycles,
+        "burn_in": lambda: burn_in,
+        "parameters": lambda: parameters,
         "sites": lambda: sites,
         "observes_state": lambda: _observes_state(one_case()) if observes_state is None else observes_state,
     }
     draw = catalog.resolve("figure", figure)
-    save(draw(**{name: sources[name]() for name in signature(draw).parameters}), Path(output))
+    wanted = signature(draw).parameters
+    if reference is None and "reference" in wanted and wanted["reference"].default is Parameter.empty:
+        raise PosterityError(f"figure '{figure}': draws the reference, and there is none; give --reference FILE")
+    save(draw(**{name: sources[name]() for name in wanted}), Path(output))
 
 
 def save(figure: Figure, output: Path) -> None:
@@ -136,10 +153,20 @@ def _posteriors(paths: Sequence[Path], case: int, labels: Mapping[str, str]) -> 
     return found
 
 
+def _reference(path: Path | None, case: int) -> xr.Dataset | None:
+    """One case of the draws of the reference, lazily; None if there is no reference."""
+    if path is None:
+        return None
+    found = _chosen(read(Path(path), "posterior"), case)
+    if found is None:
+        raise PosterityError(f"{path}: there is no case {case}; name the file that has it, or change 'figures.case'")
+    return found
+
+
 def _chosen(posterior: xr.Dataset, case: int) -> xr.Dataset | None:
     """The draws of one case; None if the file does not have it."""
     try:
-        return posterior[["state"]].sel(case=case)
+        return posterior[[name for name in ("state", "theta") if name in posterior]].sel(case=case)
     except (KeyError, IndexError):
         return None
 

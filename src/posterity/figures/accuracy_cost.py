@@ -1,0 +1,140 @@
+"""Accuracy against cost: every method is a point."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from . import style
+from .labels import put_labels
+from .panels import judged, methods_of, need
+
+#: Height of the panels and of what stands below, and the width left of each, in inches.
+PANEL, FOOT, LEFT = 2.6, 0.42, 0.64
+
+
+#: Scores of which the worst is so many times the best are drawn on a logarithmic scale.
+RANGE = 5.0
+
+
+#: Longer labels of the vertical axis take two lines.
+LONG = 45
+
+
+class Score(NamedTuple):
+    """A score of all methods: what it is called, its means over cases and their standard errors."""
+
+    label: str
+    means: np.ndarray
+    errors: np.ndarray
+
+
+@style.styled
+def accuracy_cost(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: int = 0) -> Figure:
+    """Draws the CRPS of each method, and its distance to the reference if there is one, against its time per case.
+
+    Scores are those at the window's end, or over a cycling record but for its start, with bars of one standard error
+    over cases. The grey line joins the methods that none beats in both: the Pareto front. The dotted one is the
+    distance between runs of the reference; below it methods cannot be told from it.
+
+    Args:
+        metrics: The metrics of all methods, with ``info_seconds``, ``crps`` (or ``spread`` without a truth) and, if
+            there is a reference, ``sliced_wasserstein`` and ``sliced_wasserstein_floor``.
+        window: The number of assimilated states.
+        cycles: The number of windows that they are made of.
+        burn_in: The number of windows that averages over several leave out.
+
+    Returns:
+        The figure.
+
+    Raises:
+        PosterityError: If there are neither scores nor costs.
+    """
+    need(metrics, ("info_seconds", "spread"), "accuracy_cost", "draw and evaluate the methods again")
+    names = {"crps": "CRPS", "sliced_wasserstein": "sliced Wasserstein distance to the reference"}
+    shown = {name: label for name, label in names.items() if name in metrics} or {"spread": "spread"}
+    times = judged(window, cycles, burn_in)
+    seconds = metrics["info_seconds"].transpose("method", "case").mean("case").values
+    methods, height = methods_of(metrics), PANEL + FOOT + 0.1
+    figure = Figure(figsize=(style.WIDTH, height))
+    width = min((style.WIDTH - 0.05) / len(shown), 5.0) - LEFT
+    for place, (name, label) in enumerate(shown.items()):
+        start = LEFT + place * (width + LEFT) + (style.WIDTH - len(shown) * (width + LEFT)) / 2
+        left, below = start / style.WIDTH, FOOT / height
+        axes = figure.add_axes((left, below, (width - 0.05) / style.WIDTH, PANEL / height))
+        score = metrics[name].isel(time=times).mean("time").transpose("method", "case")
+        if f"{name}_floor" in metrics:
+            _floor(axes, float(metrics[f"{name}_floor"].isel(time=times).mean()))
+        _panel(axes, methods, seconds, _score(style.quantity(label, metrics[name]), score.values))
+    return figure
+
+
+def _score(label: str, values: np.ndarray) -> Score:
+    """The means over cases ``(method, case)``, with their standard errors; no error of a single case."""
+    count = np.isfinite(values).sum(axis=1)
+    means = np.nansum(values, axis=1) / np.where(count, count, np.nan)
+    squares = np.nansum((values - means[:, None]) ** 2, axis=1)
+    return Score(label, means, np.sqrt(squares / np.where(count > 1, (count - 1) * count, np.nan)))
+
+
+def _panel(axes: Axes, methods: Sequence[str], seconds: np.ndarray, score: Score) -> None:
+    """Draws one score of all methods that have it."""
+    known = np.isfinite(score.means) & np.isfinite(seconds) & (seconds > 0)
+    at = np.flatnonzero(known).tolist()
+    front = pareto(seconds[known], score.means[known])
+    axes.plot(seconds[known][front], score.means[known][front], color="0.75", linewidth=3, zorder=0)
+    looks = list(style.looks(methods).values())
+    for index in at:
+        axes.errorbar(
+            seconds[index],
+            score.means[index],
+            score.errors[index] if np.isfinite(score.errors[index]) else None,
+            color=looks[index].colour,
+            marker=looks[index].marker,
+            markersize=4,
+            elinewidth=0.7,
+        )
+    axes.set_xlabel("time per case, without training (s)")
+    axes.set_ylabel(score.label if len(score.label) < LONG else score.label.replace(" (", "\n("))
+    axes.margins(0.12)
+    style.logarithmic(axes, "x")
+    if known.any() and score.means[known].max() > RANGE * score.means[known].min() > 0:
+        style.logarithmic(axes, "y")
+    points = np.column_stack([seconds[known], score.means[known]])
+    put_labels(
+        axes, points, score.errors[known], [methods[index] for index in at], [looks[index].colour for index in at]
+    )
+
+
+def _floor(axes: Axes, height: float) -> None:
+    """Draws the distance between runs of the reference."""
+    axes.axhline(height, color="0.5", linewidth=0.8, linestyle=":", zorder=0)
+    axes.annotate(
+        "between runs of the reference",
+        (1, height),
+        (0, -2),
+        xycoords=axes.get_yaxis_transform(),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        color="0.4",
+    )
+
+
+def pareto(costs: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The methods that no other beats in both cost and score, from the cheapest on.
+
+    Args:
+        costs: The cost of each method, with shape ``(method,)``.
+        scores: Its score, the less the better, with the same shape.
+
+    Returns:
+        Their places, with shape ``(kept,)``.
+    """
+    order = np.lexsort((scores, costs))
+    best = np.minimum.accumulate(scores[order])
+    first = np.r_[True, best[1:] < best[:-1]][: len(order)]
+    return order[first]
