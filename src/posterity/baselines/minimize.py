@@ -39,11 +39,11 @@ def minimize(
 ) -> Minimum:
     r"""Minimises the 4DVAR cost of every case from the background, and from elsewhere where that ended implausibly.
 
-    With :math:`d` controls and observations together, twice the cost of the true control is :math:`\chi^2_d`
-    distributed. A minimum above the mean of that by five standard deviations, :math:`d / 2 + 5 \sqrt{d / 2}`, is
-    a local one, of which the posterior knows nothing (or the problem is not the one that the data come from): such
-    a case starts again from a draw of the prior, keeps the lower minimum, and does so until it is plausible. A case
-    that diverged from the background already is left alone.
+    With :math:`m` observations, twice the cost at the minimum is :math:`\chi^2_m` distributed over draws of the joint,
+    if the problem is linear and Gaussian. A minimum above the mean of that by five standard deviations,
+    :math:`m / 2 + 5 \sqrt{m / 2}`, is a local one, of which the posterior knows nothing (or the problem is not the one
+    that the data come from): such a case starts again from a draw of the prior, keeps the lower minimum, and does so
+    until it is plausible. A case that diverged from the background already is left alone.
 
     Args:
         control: The control.
@@ -52,13 +52,13 @@ def minimize(
         tolerance: See there.
         restarts: The most prior draws from which an implausible case starts again.
         perturbations: How often noise was added to backgrounds and observations on top of their own; each time adds
-            as much again to the cost of the truth.
+            as much again to the cost of the minimum.
 
     Returns:
         The minima.
     """
     minimum = levenberg_marquardt(control, torch.zeros(control.cases, control.size), iterations, increment, tolerance)
-    half = 0.5 * (control.size + control.observed.flatten(1).sum(dim=-1))
+    half = 0.5 * control.observed.flatten(1).sum(dim=-1)
     plausible = (1 + perturbations) * (half + 5 * half.sqrt())
     # Draws of a generator of their own: a case that starts again changes no other's random numbers.
     generator = torch.Generator(plausible.device).manual_seed(0)
