@@ -77,8 +77,8 @@ class Row(NamedTuple):
 
 
 SETTINGS = {
-    "lorenz96_cycling": Setting(Lorenz96(size=40, dt=0.05), 1.0, (), 1, 0.03, 400),
-    "lorenz96_cycling_sparse": Setting(Lorenz96(size=40, dt=0.05), 1.0, (), 4, 1.0, 100),
+    "lorenz96_cycling": Setting(Lorenz96(size=40, dt=0.05), 1.0, (), 1, 0.3, 400),
+    "lorenz96_cycling_sparse": Setting(Lorenz96(size=40, dt=0.05), 1.0, (), 4, 0.3, 100),
     "lorenz96_cycling_bocquet2010": Setting(Lorenz96(size=10, dt=0.05), 2.25, (GridMask(2),), 1, 0.03, 400),
     "lorenz63_cycling": Setting(Lorenz63(dt=0.01), 2.0, (), 25, 1.41, 64),
 }
