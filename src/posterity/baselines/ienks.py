@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .kalman import Spectrum, check_inflation, rotation, turn, whitened_anomalies
-from .sequential import Record, Sequential, intact, refill
+from .sequential import Record, Sequential, intact
 
 
 @dataclass(frozen=True)

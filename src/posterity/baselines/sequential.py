@@ -8,7 +8,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ..problems import Ensemble, Posterior, Problem, Window
+from ..problems import Ensemble, Posterior, Problem, Window, refill
 
 
 def intact(*ensembles: Tensor) -> Tensor:
@@ -22,24 +22,6 @@ def intact(*ensembles: Tensor) -> Tensor:
     """
     sound = [(e.flatten(2).abs() < torch.finfo(e.dtype).max ** 0.25).all(dim=-1) for e in ensembles]
     return torch.stack(sound).all(dim=0)
-
-
-def refill(good: Tensor, values: Tensor) -> Tensor:
-    """Gives the place of each failed member to a good one of its case.
-
-    Args:
-        good: Which members have not failed, with shape ``(members, case)``.
-        values: What belongs to the members, with shape ``(members, case, …)``.
-
-    Returns:
-        The same with the failed members replaced; a case without a good one is left as it is.
-    """
-    # Sorting by failure puts each case's good members first; a failed one takes the place of one of them.
-    order = torch.sort(~good, dim=0, stable=True).indices
-    member = torch.arange(len(good), device=good.device).unsqueeze(-1)
-    donor = order.gather(0, member % good.sum(dim=0).clamp(min=1))
-    source = torch.where(good | ~good.any(dim=0), member, donor)
-    return values[source, torch.arange(good.shape[1], device=good.device)]
 
 
 class Record:

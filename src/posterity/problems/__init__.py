@@ -2,7 +2,7 @@
 
 from .chunks import chunks
 from .control import Control, Linearization
-from .draws import ensemble
+from .draws import ensemble, refill
 from .gaussian import GaussianPosterior, check_linear, exact_posterior
 from .masks import GridMask, Mask, RandomMask, TimeMask
 from .observation import Observation
@@ -42,4 +42,5 @@ __all__ = [
     "chunks",
     "ensemble",
     "exact_posterior",
+    "refill",
 ]

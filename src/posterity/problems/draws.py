@@ -30,13 +30,7 @@ def ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor]) -> Ensembl
     # The sum over a trajectory is finite only if every entry is, and takes one pass.
     finite = x.flatten(2).sum(dim=-1).isfinite()
     if not finite.all():
-        # Sorting by failure puts each case's good draws first; a failed draw takes the place of one of them.
-        order = torch.sort(~finite, dim=0, stable=True).indices
-        good = finite.sum(dim=0).clamp(min=1)
-        member = torch.arange(len(u), device=u.device).unsqueeze(-1) % good
-        source = torch.where(finite, torch.arange(len(u), device=u.device).unsqueeze(-1), order.gather(0, member))
-        case = torch.arange(control.cases, device=u.device)
-        x, theta = x[source, case], theta[source, case]
+        x, theta = refill(finite, x), refill(finite, theta)
     info = {
         **info,
         "failed": (~finite).sum(dim=0),
@@ -44,3 +38,21 @@ def ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor]) -> Ensembl
         "gradients": control.gradients,
     }
     return Ensemble(x, theta, range(control.problem.steps), info)
+
+
+def refill(good: Tensor, values: Tensor) -> Tensor:
+    """Gives the place of each failed member to a good one of its case.
+
+    Args:
+        good: Which members have not failed, with shape ``(members, case)``.
+        values: What belongs to the members, with shape ``(members, case, …)``.
+
+    Returns:
+        The same with the failed members replaced; a case without a good one is left as it is.
+    """
+    # Sorting by failure puts each case's good members first; a failed one takes the place of one of them.
+    order = torch.sort(~good, dim=0, stable=True).indices
+    member = torch.arange(len(good), device=good.device).unsqueeze(-1)
+    donor = order.gather(0, member % good.sum(dim=0).clamp(min=1))
+    source = torch.where(good | ~good.any(dim=0), member, donor)
+    return values[source, torch.arange(good.shape[1], device=good.device)]
