@@ -18,6 +18,7 @@ FEW = {
     "thinning": 4,
     "leapfrog": 4,
     "particles": 48,
+    "ess": 0.5,
     "moves": 1,
 }
 
@@ -25,17 +26,17 @@ FEW = {
 @pytest.mark.parametrize("model_error", [None, 0.4], ids=["strong", "weak"])
 def test_draws_follow_the_exact_smoother(check_gaussian, model_error):
     observation = Observation(Identity((1, 4)), std=(0.5, 1.0), masks=(RandomMask(0.5),))
-    problem = Problem(LinearAdvection(size=4), observation, window=5, forecast=2, model_error=model_error)
+    problem = Problem(LinearAdvection(size=4), observation, window=3, forecast=2, model_error=model_error)
     window = problem.sample((32,)).window
     # The last two cases see nothing: their posterior is the prior.
     window.y[-2:] = torch.nan
     posterior = HamiltonianMonteCarlo(problem, **FEW).sample(window, 80)
-    assert posterior.x.shape == (80, 32, 7, 1, 4)
+    assert posterior.x.shape == (80, 32, 5, 1, 4)
     check_gaussian(posterior.x, exact_posterior(problem, window))
     info = posterior.info
     assert not info["failed"].any()
     # Diagnostics are nearly those of independent draws: so few say the same of the worst of their coordinates.
-    independent = convergence(torch.randn(10, 8, 32, 4 if model_error is None else 20))
+    independent = convergence(torch.randn(10, 8, 32, 4 if model_error is None else 12))
     assert float(info["rhat"].median()) < float(independent.rhat.median()) + 0.05
     assert float(info["ess_bulk"].median()) > 0.7 * float(independent.ess_bulk.median())
     assert ((info["acceptance"] - 0.8).abs() < 0.2).all()

@@ -23,7 +23,7 @@ from posterity.problems.parameters import Uniform
 from posterity.systems import LinearAdvection, Lorenz96
 
 #: Enough for small and for Gaussian posteriors.
-FEW = {"particles": 96, "moves": 2, "final": 8, "leapfrog": 3}
+FEW = {"particles": 96, "ess": 0.5, "moves": 2, "final": 8, "leapfrog": 3}
 
 
 def first(window, cases):
@@ -115,7 +115,7 @@ def test_ranks_of_the_truth_are_uniform(check_ranks, model_error, parameters):
     )
     twin = problem.sample((160,))
     posterior = SequentialMonteCarlo(problem, 48, ess=0.6, moves=2, final=6, leapfrog=4).sample(twin.window, 15)
-    assert posterior.theta.shape == (15, 256, len(parameters))
+    assert posterior.theta.shape == (15, 160, len(parameters))
     check_ranks(posterior, twin)
 
 
@@ -124,7 +124,7 @@ def test_a_case_that_diverges_spoils_no_other(square):
     window = first(square.twin.window, 4)
     background = window.background.clone()
     background[1] = 1e4 * (1 + torch.rand(1, 16))
-    method = SequentialMonteCarlo(square.problem, 32, moves=1, final=1, leapfrog=2)
+    method = SequentialMonteCarlo(square.problem, 32, 0.5, moves=1, final=1, leapfrog=2)
     posterior = method.sample(window._replace(background=background), 32)
     assert posterior.info["failed"].tolist() == [0, 32, 0, 0]
     sound = [0, 2, 3]
@@ -146,7 +146,7 @@ def test_particles_that_diverge_are_left_behind(fragile):
 
 def test_each_particle_is_drawn_once_before_any_is_drawn_twice(linear):
     window = first(linear.window, 2)
-    method = SequentialMonteCarlo(linear.problem, 16, moves=1, final=1, leapfrog=1)
+    method = SequentialMonteCarlo(linear.problem, 16, 0.5, moves=1, final=1, leapfrog=1)
     for samples, counts in ((16, {1}), (40, {2, 3})):
         x = method.sample(window, samples).x[:, 0, 0, 0]
         assert set(torch.unique(x, dim=0, return_counts=True)[1].tolist()) == counts

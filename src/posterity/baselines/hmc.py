@@ -44,11 +44,11 @@ class HamiltonianMonteCarlo(Posterior):
     warmup: int = 100
     iterations: int = 500
     thinning: int = 2
-    leapfrog: int = 8
+    leapfrog: int = 6
     acceptance: float = 0.8
     particles: int = 512
-    ess: float = 0.5
-    moves: int = 8
+    ess: float = 0.8
+    moves: int = 3
 
     def __post_init__(self) -> None:
         """Refuses options that go nowhere, here and in the particles that chains start from."""

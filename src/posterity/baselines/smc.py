@@ -38,12 +38,12 @@ class SequentialMonteCarlo(Posterior):
 
     At each temperature, particles are weighted by :math:`\exp(-(\beta_k - \beta_{k-1}) J_o(u))`, resampled, and moved
     by Hamiltonian transitions that leave :math:`p_{\beta_k}` invariant, preconditioned with the covariance of the
-    case's own particles. Each case has temperatures of its own, chosen so that the effective number of particles
-    falls to a fraction of them, and leapfrog steps of its own, adapted to the acceptance; cases that have reached
-    :math:`\beta = 1` wait for the others. Modes keep their weights, since particles are weighted before they
-    are too cold to cross between them. Exact for any posterior as the number of particles grows: the target is
-    :math:`p(x_{0:T+F}, \theta | y, x_b)` itself. More particles than the control has entries are needed to
-    precondition well.
+    case's own particles. Each case has temperatures of its own, chosen so that the effective number of particles falls
+    to a fraction of them, and leapfrog steps of its own, adapted to the acceptance; cases that have reached
+    :math:`\beta = 1` wait for the others. Modes keep their weights, since particles are weighted before they are too
+    cold to cross between them; many temperatures with few moves serve that better than the reverse. Exact for any
+    posterior as the number of particles grows: the target is :math:`p(x_{0:T+F}, \theta | y, x_b)` itself. More
+    particles than the control has entries are needed to precondition well.
 
     The product of the mean weights estimates the evidence: ``info["log_evidence"]`` is that of
     :math:`\log p(y | x_b)`.
@@ -66,10 +66,10 @@ class SequentialMonteCarlo(Posterior):
 
     problem: Problem
     particles: int = 512
-    ess: float = 0.5
-    moves: int = 8
+    ess: float = 0.8
+    moves: int = 3
     final: int = 16
-    leapfrog: int = 8
+    leapfrog: int = 6
     acceptance: float = 0.8
 
     def __post_init__(self) -> None:
