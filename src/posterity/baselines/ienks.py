@@ -7,6 +7,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from ..problems import refill
 from .kalman import Spectrum, check_inflation, rotation, turn, whitened_anomalies
 from .sequential import Record, Sequential, intact
 
