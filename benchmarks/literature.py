@@ -2,7 +2,7 @@
 
     python benchmarks/literature.py [--only TEXT] [--cases 4] [--cycles 1000]
 
-Settings and numbers are those that DAPPER 1.7 (https://github.com/nansencenter/DAPPER) documents with its twin
+Settings and numbers are those that DAPPER (https://github.com/nansencenter/DAPPER, ae89b30) documents with its twin
 experiments: Lorenz-96 after Sakov & Oke (2008) and Bocquet & Sakov (2013), after Bocquet (2010), and Lorenz-63 after
 Sakov, Oliver & Bertino (2012). The score is the RMSE of the ensemble mean over the entries of the state, at the
 time of each analysis, averaged over cycles behind the burn-in and over cases.
