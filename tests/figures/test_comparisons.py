@@ -44,7 +44,7 @@ def test_entries_that_move_together_widen_the_band():
 def test_the_band_holds_nineteen_bins_of_twenty():
     """Of calibrated methods whose entries depend on each other, over many histograms."""
     rng = np.random.default_rng(0)
-    methods, cases, entries, bins = 100, 60, 16, 10
+    methods, cases, entries, bins = 60, 60, 16, 10
     common = rng.standard_normal((methods, cases, 1))
     u = 0.8 * common + 0.6 * rng.standard_normal((methods, cases, entries))
     order = u.ravel().argsort().argsort().reshape(u.shape) / u.size
@@ -54,7 +54,7 @@ def test_the_band_holds_nineteen_bins_of_twenty():
         (axes,) = ranks(histograms(own[None, :, None].astype(float)), window=1).axes
         heights = axes.patches[1].get_data().values
         inside.append(np.abs(heights - 1) < band(axes))
-    # Bins of one histogram depend on each other; at worst, a hundred independent trials.
+    # Bins of one histogram depend on each other; at worst, sixty independent trials.
     assert np.mean(inside) == pytest.approx(0.95, abs=3 * np.sqrt(0.05 * 0.95 / methods))
 
 

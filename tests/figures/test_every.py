@@ -19,9 +19,9 @@ from posterity.figures import style
 from posterity.metrics import summarize
 
 FIGURES = sorted(catalog.CATALOG["figure"])
-#: The studies, each with the figures that apply to it; of the record those alone that show it at length.
+#: The studies, each with figures that apply to it: all of them of many methods, and others where they look different.
 APPLY = {
-    "ring": [name for name in FIGURES if name != "cycle"],
+    "ring": ["accuracy_cost", "corner", "covariance", "parameters", "ranks", "reference", "table"],
     "point": sorted(set(FIGURES) - {"corner", "cycle", "parameters", "reference"}),
     "many": [name for name in FIGURES if name != "cycle"],
     "record": ["accuracy_cost", "cycle", "data", "hovmoller", "ranks", "scores", "trajectories"],
@@ -107,7 +107,7 @@ def test_every_method_is_named(drawn, many, name):
     assert set(own["method"].values[own.notnull().any([*set(own.dims) - {"method"}])]) <= set(shown)
 
 
-@pytest.mark.parametrize(("study", "name"), [pair for pair in EVERY if pair[0] in ("ring", "record")])
+@pytest.mark.parametrize(("study", "name"), EVERY)
 def test_units_are_said(drawn, study, name):
     shown = " ".join(text.get_text() for text in texts(drawn[study, name]))
     units = {"coverage": "fraction", "ranks": "fraction", "optimisation": "", "parameters": "forcing"}
@@ -116,7 +116,7 @@ def test_units_are_said(drawn, study, name):
         assert "time (model time units)" in shown
 
 
-@pytest.mark.parametrize("name", sorted({*APPLY["ring"]} - {"coverage", "ranks"}))
+@pytest.mark.parametrize("name", sorted({*APPLY["many"]} - {"coverage", "ranks"}))
 def test_figures_do_without_truth(ring, without_truth, name):
     with style.context():
         FigureCanvasAgg(draw(name, without_truth(ring))).draw()
