@@ -1,5 +1,6 @@
 # make demo   sets everything up and runs the demonstration          make test   sets everything up and runs the tests
 # make run EXPERIMENT=vi4dvar                                         make lint   make docs   make lock   make clean
+# make literature   analysis errors of cycling methods beside published ones
 #
 # A machine with a GPU takes its own build of torch: make demo TORCH="torch==2.13.0 --index-url <your index>"
 
@@ -12,11 +13,13 @@ WORKERS    ?= 2
 FLAGS      ?=
 LOCK_FLAGS ?=
 
+LITERATURE := lorenz96_cycling,lorenz96_cycling_sparse,lorenz96_cycling_bocquet2010,lorenz63_cycling
+
 BIN   := .venv/bin
 READY := .venv/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: setup demo run report test lint docs lock clean
+.PHONY: setup demo run report literature test lint docs lock clean
 
 setup: $(READY)
 
@@ -28,6 +31,9 @@ run: $(READY)
 
 report: $(READY)
 	$(BIN)/snakemake --profile $(PROFILE) --config experiments=$(EXPERIMENT) --report results/report.html
+
+literature: $(READY)
+	$(BIN)/snakemake --profile $(PROFILE) literature --config experiments=$(LITERATURE) $(FLAGS)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile $(TESTS) $(FLAGS)

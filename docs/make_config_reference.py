@@ -35,7 +35,7 @@ Every key, with a comment where it is not plain:
 
 A file that says `extends: other` takes all that it does not say from `other.yaml` beside it. Mappings are merged key
 by key; lists and single values are replaced. A component or method of another `kind` replaces the old one with all its
-options, and `null` removes a method:
+options, and `null` removes a method or a parameter:
 
 ```yaml
 {extension}```
@@ -132,8 +132,9 @@ def file_schema() -> dict[str, Any]:
     schema = copy.deepcopy(models())
     for model in schema["$defs"].values():
         model.pop("required", None)
-    methods = schema["properties"]["methods"]
-    methods["additionalProperties"] = {"anyOf": [methods["additionalProperties"], {"type": "null"}]}
+    for name in ("methods", "parameters"):
+        named = schema["properties"][name]
+        named["additionalProperties"] = {"anyOf": [named["additionalProperties"], {"type": "null"}]}
     schema["anyOf"] = [{"required": ["extends"]}, {"required": schema.pop("required")}]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Posterity experiment"}
 

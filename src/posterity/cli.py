@@ -33,7 +33,12 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU if there 
 Files = Annotated[list[Path], typer.Option(metavar="FILES", help="One file or several.", show_default=False)]
 
 #: The options of each verb that take several files, as shells expand them: ``--train shards/*.nc``.
-SEVERAL = {"train": ("--train", "--valid"), "aggregate": ("--metrics",), "plot": ("--posterior",)}
+SEVERAL = {
+    "train": ("--train", "--valid"),
+    "aggregate": ("--metrics",),
+    "plot": ("--posterior",),
+    "literature": ("--metrics",),
+}
 
 
 @app.callback(invoke_without_command=True)
@@ -188,6 +193,19 @@ def plot(
         cycles=settings.cycles,
         burn_in=settings.burn_in,
     )
+
+
+@app.command(epilog="Example: posterity literature lorenz96_cycling --metrics metrics.nc --output literature.md")
+def literature(
+    experiments: Annotated[list[str], typer.Argument(metavar="EXPERIMENTS", help="Names or paths of experiments.")],
+    *,
+    metrics: Files,
+    output: Output,
+) -> None:
+    """Set analysis errors beside those that are published."""
+    from .tasks.literature import literature as task
+
+    task([config.load(experiment) for experiment in experiments], metrics, output)
 
 
 @app.command(epilog="Example: posterity check demo")

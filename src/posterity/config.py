@@ -103,6 +103,9 @@ class MethodConfig(Model):
     label: str | None = Field(default=None, description="How figures name it; its name if null.")
     options: dict[str, Any] = Field(default={}, description="Options of its constructor.")
     samples: PositiveInt | None = Field(default=None, description="Draws per case; the experiment's if null.")
+    published: PositiveFloat | None = Field(
+        default=None, description="The analysis RMSE that is published for it in this setting, for comparison."
+    )
     training: TrainingConfig | None = Field(
         default=None, description="How it is trained: for estimators, and for them only; `{}` takes the defaults."
     )
@@ -205,6 +208,10 @@ class Experiment(Model):
     def trained(self) -> list[str]:
         """The names of the methods that are trained."""
         return [name for name, method in self.methods.items() if method.training is not None]
+
+    def published(self) -> dict[str, float]:
+        """The published errors of methods, by their names."""
+        return {name: method.published for name, method in self.methods.items() if method.published is not None}
 
     def draws(self, method: str) -> int:
         """The number of draws per case of a method."""

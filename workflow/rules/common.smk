@@ -102,7 +102,9 @@ def reference_of(shard):
     def file(wildcards):
         if of(wildcards).reference is None:
             return []
-        return f"results/{wildcards.experiment}/references/{shard.format(**wildcards)}.nc"
+        return (
+            f"results/{wildcards.experiment}/references/{shard.format(**wildcards)}.nc"
+        )
 
     return file
 

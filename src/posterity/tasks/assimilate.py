@@ -1,7 +1,10 @@
 """``posterity assimilate``: a baseline, case by case."""
 
+from functools import partial
 from pathlib import Path
 
+from .. import catalog
+from ..baselines.cycling import cycled
 from ..config import Experiment
 from ..errors import ConfigError
 from .common import build_method, build_problem, on_device
@@ -28,4 +31,6 @@ def assimilate(
         raise ConfigError(f"--method: '{method}' is trained: use `posterity train`, then `posterity sample`")
     with on_device(device) as chosen:
         problem = build_problem(experiment)
-        draw(experiment, method, build_method(experiment, method, problem), problem, twin, output, samples, chosen)
+        kind = catalog.resolve("method", experiment.methods[method].kind)
+        built = cycled(problem, kind, partial(build_method, experiment, method))
+        draw(experiment, method, built, problem, twin, output, samples, chosen)

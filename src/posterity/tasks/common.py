@@ -9,14 +9,13 @@ import resource
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .. import __version__, catalog
-from ..baselines import cycled
 from ..components import Component
 from ..config import Experiment
 from ..errors import ConfigError
@@ -89,9 +88,8 @@ def build_problem(experiment: Experiment, truth: bool = False) -> Problem:
 def build_method(experiment: Experiment, name: str, problem: Problem) -> Posterior:
     """Constructs a method of an experiment, by its name there."""
     method = experiment.methods[name]
-    component = Component(kind=method.kind, options=method.options)
     try:
-        built = cycled(problem, catalog.resolve("method", method.kind), partial(build, "method", component))
+        built = build("method", Component(kind=method.kind, options=method.options), problem)
     except ConfigError as error:
         raise ConfigError(f"methods.{name}: {error}") from error
     if trained(method.kind) and method.training is None:

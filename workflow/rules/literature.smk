@@ -1,0 +1,22 @@
+# Asked for by name: `snakemake literature --config experiments=lorenz96_cycling,lorenz63_cycling`, or `make literature`.
+
+PUBLISHED = [name for name, experiment in EXPERIMENTS.items() if experiment.published()]
+
+
+rule literature:
+    input:
+        expand("results/{experiment}/metrics.nc", experiment=PUBLISHED),
+    output:
+        "results/literature.md",
+    log:
+        "results/logs/literature.log",
+    benchmark:
+        "results/benchmarks/literature.tsv"
+    params:
+        files=[FILES[name] for name in PUBLISHED],
+        published=[EXPERIMENTS[name].published() for name in PUBLISHED],
+        code=code("literature"),
+    message:
+        "literature: analysis errors beside those that are published"
+    shell:
+        "{POSTERITY} literature {params.files} --metrics {input} --output {output} > {log} 2>&1"
