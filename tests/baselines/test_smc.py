@@ -7,7 +7,6 @@ from torch.distributions import MultivariateNormal
 from posterity.baselines import SequentialMonteCarlo
 from posterity.baselines.hamiltonian import Particles, evaluate, transition
 from posterity.baselines.preconditioning import preconditioner
-from posterity.baselines.resampling import effective_size, normalise, systematic
 from posterity.baselines.smc import next_temperature
 from posterity.problems import (
     Control,
@@ -20,6 +19,7 @@ from posterity.problems import (
     exact_posterior,
 )
 from posterity.problems.parameters import Uniform
+from posterity.problems.resampling import effective_size
 from posterity.systems import LinearAdvection, Lorenz96
 
 #: Enough for small and for Gaussian posteriors.
@@ -219,17 +219,6 @@ def test_temperatures_leave_the_effective_number_asked_for():
         alone = next_temperature(misfit[:, case : case + 1], beta[case : case + 1], 0.5)
         torch.testing.assert_close(alone, colder[case : case + 1])
     assert next_temperature(torch.full((9, 1), torch.inf), torch.zeros(1), 0.5) == 1
-
-
-def test_systematic_resampling_rounds_expected_numbers():
-    weights = normalise(3 * torch.randn(50, 6))
-    index = systematic(weights, 1000)
-    counts = torch.stack([torch.bincount(column, minlength=50) for column in index.mT], dim=-1)
-    assert ((counts - 1000 * weights).abs() < 1).all()
-    assert (normalise(torch.full((4, 1), -torch.inf)) == 0.25).all()
-    # Particles without weight are never drawn, first and last ones included.
-    weights = torch.tensor([0.0, 0.5, 0.0, 0.5, 0.0]).unsqueeze(-1)
-    assert set(systematic(weights, 100).flatten().tolist()) == {1, 3}
 
 
 def spread(scale, covariance):

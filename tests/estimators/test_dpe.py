@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from posterity.estimators import DirectPosterior
-from posterity.estimators.dpe import systematic
 from posterity.problems import exact_posterior
 
 
@@ -68,34 +67,6 @@ def test_without_observations_all_draws_count(make_problem) -> None:
     window = problem.sample((2,)).window
     found = DirectPosterior(problem, draws=500).sample(window._replace(y=torch.full_like(window.y, torch.nan)), 5)
     torch.testing.assert_close(found.info["ess"], torch.full((2,), 500.0))
-
-
-def test_systematic_resampling_is_unbiased() -> None:
-    r"""Each draw comes :math:`\lfloor S w \rfloor` or one more times, and :math:`S w` times on average."""
-    repeats, samples = 40_000, 5
-    weight = torch.tensor([0.02, 0.5, 0.0, 0.13, 0.35])
-    index = systematic(weight.unsqueeze(-1).expand(5, repeats), samples)
-    assert index.shape == (samples, repeats)
-    count = torch.nn.functional.one_hot(index, 5).sum(dim=0)
-    expected = samples * weight
-    assert (count >= expected.floor()).all()
-    assert (count <= expected.ceil()).all()
-    rest = expected - expected.floor()
-    error = (rest * (1 - rest) / repeats).sqrt()
-    assert ((count.double().mean(dim=0) - expected).abs() <= 4 * error + 1e-12).all()
-
-
-def test_resampled_draws_come_in_an_order_that_says_nothing() -> None:
-    weight, repeats = torch.tensor([[0.02], [0.5], [0.0], [0.13], [0.35]]), 2000
-    index = torch.cat([systematic(weight, 4) for _ in range(repeats)], dim=1)
-    heavy = (index == 1).double().mean(dim=1)
-    assert (heavy - 0.5).abs().max() < 4 * 0.5 / repeats**0.5
-
-
-def test_a_draw_without_weight_is_never_taken(monkeypatch) -> None:
-    monkeypatch.setattr(torch, "rand", lambda *shape: torch.zeros(shape))
-    weight = torch.tensor([0.0, 0.5, 0.0, 0.5]).unsqueeze(-1)
-    assert sorted(systematic(weight, 2).flatten().tolist()) == [1, 3]
 
 
 def test_at_least_one_draw_is_needed(make_problem) -> None:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from ..problems import Control, Ensemble, Posterior, Problem, Window, chunks, ensemble
+from ..problems.resampling import effective_size, normalise, systematic
 from .diagnostics import pareto_smooth
 from .proposals import Laplace, Proposal
-from .resampling import effective_size, normalise, systematic
 
 
 @dataclass(frozen=True)

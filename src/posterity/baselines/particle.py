@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..problems import Ensemble, Window, chunks
-from .resampling import effective_size, normalise, systematic
+from ..problems.resampling import effective_size, normalise, systematic
 from .sequential import Record, Sequential
 
 

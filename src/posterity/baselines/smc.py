@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ..problems import Control, Ensemble, Posterior, Problem, Window, ensemble
+from ..problems.resampling import effective_size, normalise, systematic
 from .hamiltonian import Particles, evaluate, transition
 from .preconditioning import preconditioner
-from .resampling import effective_size, normalise, systematic
 
 
 class Tempered(NamedTuple):

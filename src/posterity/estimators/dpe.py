@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from ..problems import Control, Ensemble, Posterior, Problem, Window, chunks, ensemble
+from ..problems.resampling import effective_size, normalise, systematic
 
 
 @dataclass(frozen=True)
@@ -40,28 +40,10 @@ class DirectPosterior(Posterior):
             part = control.select(cases)
             u = part.prior(self.draws)
             pieces = chunks(self.draws, part.cases * self.problem.window * part.size, u.device)
-            cost = torch.cat([part.misfit(u[piece]) for piece in pieces])
+            log_weights = -torch.cat([part.misfit(u[piece]) for piece in pieces]).double()
             control.absorb(part, cases)
             # A case whose every draw diverged keeps equal weights: its draws will be counted as failed.
-            weight = torch.softmax(-cost.double(), dim=0).nan_to_num(1 / self.draws)
-            index = systematic(weight, samples)
+            index = systematic(normalise(log_weights), samples)[torch.randperm(samples)]
             kept.append(u.gather(0, index.unsqueeze(-1).expand(*index.shape, control.size)))
-            ess.append(1 / weight.square().sum(dim=0))
+            ess.append(effective_size(log_weights).nan_to_num(self.draws))
         return ensemble(control, torch.cat(kept, dim=1), {"ess": torch.cat(ess)})
-
-
-def systematic(weight: Tensor, samples: int) -> Tensor:
-    """Systematic resampling: one uniform offset, then even steps through the cumulated weights.
-
-    Args:
-        weight: Weights that sum to one over the first dimension, with shape ``(draws, case)``.
-        samples: The number of indices to draw.
-
-    Returns:
-        Indices of draws, with shape ``(samples, case)``, in an order that says nothing.
-    """
-    offset = torch.rand(weight.shape[1], 1).to(weight)
-    position = (offset + torch.arange(samples).to(weight)) / samples
-    cumulated = weight.mT.cumsum(dim=-1).contiguous()
-    index = torch.searchsorted(cumulated, position, right=True).clamp(max=len(weight) - 1)
-    return index[:, torch.randperm(samples, device=index.device)].mT

@@ -1,0 +1,44 @@
+"""Weighted draws: how many they are worth, and equal draws from them."""
+
+import torch
+
+from posterity.problems.resampling import effective_size, normalise, systematic
+
+
+def test_the_effective_number_is_kish_s():
+    weights = torch.rand(20, 3)
+    expected = weights.sum(dim=0).square() / weights.square().sum(dim=0)
+    torch.testing.assert_close(effective_size(weights.log()), expected)
+    torch.testing.assert_close(normalise(weights.log()), weights / weights.sum(dim=0))
+
+
+def test_systematic_resampling_is_unbiased() -> None:
+    r"""Each draw comes :math:`\lfloor S w \rfloor` or one more times, and :math:`S w` times on average."""
+    repeats, samples = 40_000, 5
+    weight = torch.tensor([0.02, 0.5, 0.0, 0.13, 0.35])
+    index = systematic(weight.unsqueeze(-1).expand(5, repeats), samples)
+    assert index.shape == (samples, repeats)
+    count = torch.nn.functional.one_hot(index, 5).sum(dim=0)
+    expected = samples * weight
+    assert (count >= expected.floor()).all()
+    assert (count <= expected.ceil()).all()
+    rest = expected - expected.floor()
+    error = (rest * (1 - rest) / repeats).sqrt()
+    assert ((count.double().mean(dim=0) - expected).abs() <= 4 * error + 1e-12).all()
+
+
+def test_systematic_resampling_rounds_expected_numbers():
+    weights = normalise(3 * torch.randn(50, 6))
+    index = systematic(weights, 1000)
+    counts = torch.stack([torch.bincount(column, minlength=50) for column in index.mT], dim=-1)
+    assert ((counts - 1000 * weights).abs() < 1).all()
+    assert (normalise(torch.full((4, 1), -torch.inf)) == 0.25).all()
+    # Particles without weight are never drawn, first and last ones included.
+    weights = torch.tensor([0.0, 0.5, 0.0, 0.5, 0.0]).unsqueeze(-1)
+    assert set(systematic(weights, 100).flatten().tolist()) == {1, 3}
+
+
+def test_a_draw_without_weight_is_never_taken(monkeypatch) -> None:
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.zeros(shape))
+    weight = torch.tensor([0.0, 0.5, 0.0, 0.5]).unsqueeze(-1)
+    assert systematic(weight, 2).flatten().tolist() == [1, 3]
