@@ -9,7 +9,7 @@ from zlib import crc32
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats import chisquare
+from scipy import stats
 
 from .calibration import BINS
 from .scores import ENTRIES
@@ -77,7 +77,7 @@ def _uniformity(rank: NDArray[np.float64]) -> float:
     bins = min(BINS, len(rank) // EXPECTED)
     if bins < FEWEST:
         return np.nan
-    return float(chisquare(np.histogram(rank, bins, (0, 1))[0]).pvalue)
+    return float(stats.chisquare(np.histogram(rank, bins, (0, 1))[0]).pvalue)
 
 
 def _uniform(cases: xr.DataArray, size: int) -> NDArray[np.float64]:
