@@ -14,7 +14,9 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ROOT / "profiles" / "slurm"
 GUIDE = ROOT / "docs" / "cluster.md"
-RULES = {"simulate": 4, "train": 1, "sample": 2, "assimilate": 2, "evaluate": 4, "aggregate": 1, "plot": 8}
+RULES = {
+    "simulate": 4, "train": 1, "sample": 2, "assimilate": 2, "reference": 2, "evaluate": 4, "aggregate": 1, "plot": 12,
+}  # fmt: skip
 ALL_METRICS = "results/tiny/metrics.nc"
 LEFTOVERS = next(line for line in GUIDE.read_text().splitlines() if "xargs --no-run-if-empty scancel" in line)
 
@@ -88,7 +90,7 @@ def test_a_killed_and_preempted_study_ends_like_an_undisturbed_one(cluster, undi
     assert states == ["PREEMPTED", "COMPLETED"]
     assert "goes on after epoch" in (fresh.results / "logs" / "train" / "npe.log").read_text()
     assert partial(fresh) == []
-    assert same(undisturbed[0], fresh) == 4 + 4 + 4 + 1
+    assert same(undisturbed[0], fresh) == 4 + 2 + 4 + 4 + 1
 
 
 def at_first(value: int | str) -> int:

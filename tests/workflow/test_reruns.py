@@ -4,7 +4,7 @@ import pytest
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(600)]
 
-FIGURES = 8
+FIGURES = 12
 
 
 def test_nothing_is_left_to_do(study):
@@ -34,6 +34,16 @@ def test_a_baseline_redoes_itself_and_what_follows(study):
 def test_an_estimator_retrains_itself_and_what_follows(study):
     study.edit("src/posterity/estimators/npe.py")
     assert study.planned() == {"train": 1, "sample": 2, "evaluate": 2, "aggregate": 1, "plot": FIGURES}
+
+
+def test_the_reference_redoes_itself_and_the_scores(study):
+    study.edit("src/posterity/baselines/smc.py")
+    assert study.planned() == {"reference": 2, "evaluate": 6, "aggregate": 1, "plot": FIGURES}
+
+
+def test_more_runs_of_the_reference_redo_no_method(study):
+    study.edit("config/experiments/tiny.yaml", "samples: 16", "samples: 16\n  runs: 3")
+    assert study.planned() == {"reference": 2, "evaluate": 6, "aggregate": 1, "plot": FIGURES}
 
 
 def test_scores_redo_no_method(study):

@@ -17,7 +17,11 @@ def test_a_run_writes_everything(finished):
         for shard in range(2):
             assert (finished.results / "posteriors" / method / f"{shard}.nc").is_file()
             assert (finished.results / "metrics" / method / f"{shard}.nc").is_file()
+    with xr.open_dataset(finished.results / "references" / "1.nc", decode_times=False) as reference:
+        assert list(reference["case"].values) == [2, 3]
+        assert reference["run"].values.tolist() == [0] * 16 + [1] * 16
     with xr.open_dataset(finished.results / "metrics.nc", decode_times=False) as metrics:
+        assert metrics["mean_error"].notnull().all()
         assert list(metrics["method"].values) == list(methods)
         assert metrics.sizes["case"] == 4
     rows = (finished.results / "table.csv").read_text().splitlines()
@@ -41,7 +45,7 @@ def test_files_say_where_they_come_from(finished):
 def test_a_report_has_every_figure(study):
     study.run("--report", "report.html")
     report = (study.folder / "report.html").read_text()
-    for figure in ("coverage", "covariance", "data", "hovmoller", "optimisation", "scores", "table", "trajectories"):
+    for figure in ("accuracy_cost", "corner", "coverage", "covariance", "hovmoller", "reference", "scores", "table"):
         assert f"figures/{figure}.svg" in report
     assert "table.csv" in report
 

@@ -1,11 +1,49 @@
 """Ensemble 4DVAR: the mode of perturbed problems."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
+from torch import Tensor
 
 from ..problems import Control, Ensemble, Posterior, Problem, Window, ensemble
 from .minimize import check_options, minimize
+
+
+class Perturbed(Control):
+    r"""The control around perturbations of its own: :math:`u = z + u_s`, with the cost of :math:`z`,
+
+    .. math:: J_s(z) = \tfrac12 \|z\|^2 + J_o(z + u_s) .
+
+    Args:
+        problem: The problem.
+        window: The windows, with one batch dimension ``case``.
+        perturbation: The perturbations :math:`u_s`, with shape ``(case, size)``.
+    """  # noqa: D415
+
+    def __init__(self, problem: Problem, window: Window, perturbation: Tensor) -> None:
+        super().__init__(problem, window)
+        self.perturbation = perturbation
+
+    def select(self, index: Tensor | slice) -> Self:
+        """The control of some of the cases, with its own count of work."""
+        window = Window(*(field[index] for field in self.window))
+        return type(self)(self.problem, window, self.perturbation[index])
+
+    def initial(self, u: Tensor) -> Tensor:
+        """The initial states, from controls without their perturbations."""
+        return super().initial(u + self.perturbation)
+
+    def parameters(self, u: Tensor) -> Tensor:
+        """The unknown parameters, from controls without their perturbations."""
+        return super().parameters(u + self.perturbation)
+
+    def errors(self, u: Tensor) -> Tensor | None:
+        """The model errors, from controls without their perturbations."""
+        return super().errors(u + self.perturbation)
+
+    def _step_jacobian(self, u: Tensor, x: Tensor) -> Tensor:
+        return super()._step_jacobian(u + self.perturbation, x)
 
 
 @dataclass(frozen=True)
@@ -45,31 +83,21 @@ class EnsembleFourDVar(Posterior):
     def sample(self, window: Window, samples: int) -> Ensemble:
         """Minimises one perturbed problem for each draw."""
         control = Control(self.problem, window)
-
-        def members(field: torch.Tensor) -> torch.Tensor:
-            """Repeats a field of the window for each member, then flattens members and cases."""
-            return field.expand(samples, *field.shape).flatten(0, 1)
-
-        repeated = Window(*(members(field) for field in window))
-        perturbed = repeated._replace(
-            y=repeated.y + repeated.std * torch.randn_like(repeated.y),
-            background=repeated.background + repeated.background_std * torch.randn_like(repeated.background),
-        )
-        batch = Control(self.problem, perturbed)
+        # Members and cases are one batch of windows, each with its own perturbations.
+        repeated = Window(*(field.expand(samples, *field.shape).flatten(0, 1) for field in window))
+        noisy = repeated._replace(y=repeated.y + repeated.std * torch.randn_like(repeated.y))
+        batch = Perturbed(self.problem, noisy, control.prior(samples).flatten(0, 1))
         minimum = minimize(batch, self.iterations, self.increment, self.tolerance, self.restarts, perturbations=1)
+        u = torch.where(minimum.cost.isfinite().unsqueeze(-1), minimum.u, torch.nan) + batch.perturbation
 
-        # A control of the perturbed problem starts from the perturbed background: back to the window's own.
-        shift = (perturbed.background - repeated.background) / repeated.background_std
-        u = torch.where(minimum.cost.isfinite().unsqueeze(-1), minimum.u, torch.nan) + shift.flatten(1)
-
-        def cases(field: torch.Tensor) -> torch.Tensor:
+        def cases(field: Tensor) -> Tensor:
             """Unfolds members and cases."""
             return field.unflatten(0, (samples, control.cases))
 
         control.model_steps += cases(batch.model_steps).sum(dim=0)
         control.gradients += cases(batch.gradients).sum(dim=0)
 
-        def average(field: torch.Tensor) -> torch.Tensor:
+        def average(field: Tensor) -> Tensor:
             """Averages over the members that did not diverge."""
             members = cases(field).to(minimum.cost)
             return torch.where(members.isfinite(), members, torch.nan).nanmean(dim=0)
