@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from posterity.errors import DataError
-from posterity.metrics import cycle_average, spread_skill, standard_error, summarize, uniformity
+from posterity.metrics import calibrated, cycle_average, spread_skill, standard_error, summarize, uniformity
 
 
 def metrics(cases: int = 50, times: int = 5, samples: int = 10, **variables: tuple) -> xr.Dataset:
@@ -205,3 +205,19 @@ def test_a_case_that_fails_in_one_cycle_is_left_out() -> None:
 def test_fewer_times_than_the_cycles_have_are_refused() -> None:
     with pytest.raises(DataError, match="5 times and the window 6"):
         summarize(metrics(), window=3, cycles=2)
+
+
+def test_calibration_is_denied_by_spread_or_by_ranks() -> None:
+    """One method is right, one too narrow, one has the wrong ranks at one moment, and one covers one moment alone."""
+    ratio = [[1.1, 0.95], [0.6, 1.0], [1.0, 1.0], [np.nan, 1.05]]
+    p = [[0.3, 0.02], [0.3, 0.3], [0.004, 0.3], [np.nan, 0.008]]
+    summary = xr.Dataset(
+        {
+            "spread_skill": (("method", "moment"), ratio),
+            "spread_skill_error": (("method", "moment"), np.full((4, 2), 0.05)),
+            "rank_uniformity": (("method", "moment"), p),
+        }
+    )
+    assert calibrated(summary).values.tolist() == [True, False, False, False]
+    nothing = summary.assign(spread_skill=summary["spread_skill"] * np.nan)
+    assert not calibrated(nothing).any()

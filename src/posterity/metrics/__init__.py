@@ -15,11 +15,12 @@ from .parameters import parameter_scores
 from .ranks import entry_rank, parameter_rank, uniformity
 from .reference import against_reference
 from .scores import crps, mean, rmse, spread, variance
-from .summary import cycle_average, spread_skill, standard_error, summarize
+from .summary import calibrated, cycle_average, spread_skill, standard_error, summarize
 
 __all__ = [
     "against_reference",
     "c2st",
+    "calibrated",
     "calibrated_log_likelihood",
     "classifier_test",
     "covariance_error",

@@ -104,6 +104,24 @@ def cycle_average(metrics: xr.Dataset, window: int, burn_in: int = 0) -> xr.Data
     return metrics.isel(time=ends).mean("time", skipna=False, keep_attrs=True)
 
 
+def calibrated(summary: xr.Dataset) -> xr.DataArray:
+    """Whether nothing speaks against the calibration of a method.
+
+    At every moment that it covers, its spread–skill ratio lies within three standard errors of one, and the ranks of
+    the truth are uniform at the level of one per cent, shared out over the moments.
+
+    Args:
+        summary: A summary, see :func:`summarize`.
+
+    Returns:
+        A truth value for each method; false if there is no truth to tell by.
+    """
+    known = summary["spread_skill"].notnull()
+    off = abs(summary["spread_skill"] - 1) > 3 * summary["spread_skill_error"]
+    level = 0.01 / known.sum("moment")
+    return known.any("moment") & ~(known & (off | (summary["rank_uniformity"] < level))).any("moment")
+
+
 def standard_error(score: xr.DataArray) -> xr.DataArray:
     r"""The standard error of a mean over cases, :math:`s / \sqrt{n}`, of the cases that have the score.
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from .. import data
 from ..errors import DataError
-from ..metrics import summarize
+from ..metrics import calibrated, summarize
 
 #: Distances to the reference at each moment, and of each case, as the table names them.
 TIMED: Mapping[str, str] = {
@@ -94,6 +94,7 @@ def _rows(summary: xr.Dataset) -> list[dict[str, str]]:
     for method in summary["method"].values:
         own = summary.sel({"method": method})  # as a keyword, `method` would say how to look labels up
         row = {"method": str(method), "cases": _text(own["cases"], 1), "samples": _text(own["samples"], 1)}
+        row["calibrated"] = "yes" if calibrated(own) else "no"
         for moment in own["moment"].values:
             at = own.sel(moment=moment)
             row |= _with_error(at, "rmse", f"RMSE, {moment}", unit)
