@@ -1,6 +1,6 @@
 """Hamiltonian Monte Carlo transitions of tempered posteriors, for all cases and particles at once."""
 
-from math import prod
+from math import log2, prod
 from typing import NamedTuple
 
 import torch
@@ -106,3 +106,36 @@ def transition(
     probability = (before - energy(trial, momentum)).nan_to_num(nan=-torch.inf).clamp(max=0).exp()
     accept = torch.rand_like(probability) < probability
     return trial.where(accept, particles), probability.mean(dim=0)
+
+
+def move(
+    control: Control, particles: Particles, beta: Tensor, scale: Tensor, step: Tensor, length: float, leapfrog: int
+) -> tuple[Particles, Tensor]:
+    r"""One transition of each particle, by trajectories that are long enough in every case.
+
+    A case takes as many leapfrog steps as make about a given length, :math:`2^k \geq l / h`. So a case whose posterior
+    is so curved that it needs small steps forgets where it started as soon as the others, at its own expense alone.
+
+    Args:
+        control: The control.
+        particles: As for :func:`transition`, as are ``beta``, ``scale`` and ``step``.
+        beta: See there.
+        scale: See there.
+        step: See there.
+        length: The length :math:`l`, in standard deviations of the posterior.
+        leapfrog: The most leapfrog steps of a trajectory.
+
+    Returns:
+        The particles after the transition, and the mean probability of acceptance, with shape ``(case,)``.
+    """
+    counts = torch.exp2((length / step).log2().ceil().clamp(0, log2(leapfrog)))
+    # A case of which every particle diverged stays where it is.
+    counts = torch.where(particles.misfit.isfinite().any(dim=0), counts, 1).round().int()
+    rate = torch.zeros_like(step)
+    for count in counts.unique().tolist():
+        cases = (counts == count).nonzero().squeeze(-1)
+        part = control.select(cases)
+        moved, rate[cases] = transition(part, particles.select(cases), beta[cases], scale[cases], step[cases], count)
+        particles = particles.insert(moved, cases)
+        control.absorb(part, cases)
+    return particles, rate

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..problems import Control, Ensemble, Posterior, Problem, Window, ensemble
 from .diagnostics import convergence
-from .hamiltonian import Particles, transition
+from .hamiltonian import Particles, move
 from .smc import SequentialMonteCarlo
 
 
@@ -16,7 +16,7 @@ class HamiltonianMonteCarlo(Posterior):
     r"""Hamiltonian Monte Carlo over the control, with chains that start from sequential Monte Carlo.
 
     The chains of a case start from different particles of :class:`SequentialMonteCarlo`, are preconditioned with the
-    covariance of all of them, and move as :func:`transition` says, all chains of all cases in one batch. Warm-up
+    covariance of all of them, and move as :func:`move` says, all chains of all cases in one batch. Warm-up
     iterations adapt the leapfrog step of each case to the acceptance, by stochastic approximation; then it is fixed
     to the average of the second half of them. Exact for any posterior as the number of iterations grows: the target is
     :math:`p(x_{0:T+F}, \theta | y, x_b)` itself. Chains seldom cross between modes that are far apart. Where there are
@@ -28,7 +28,8 @@ class HamiltonianMonteCarlo(Posterior):
         warmup: The number of iterations that adapt the step, and are not kept.
         iterations: The number of iterations behind them.
         thinning: Every how many iterations a draw is kept.
-        leapfrog: The number of leapfrog steps of an iteration, each of which takes one gradient.
+        length: The length of a trajectory, in standard deviations of the posterior.
+        leapfrog: The most leapfrog steps of a trajectory, each of which takes one gradient.
         acceptance: The mean probability of acceptance to which steps are adapted.
         particles: As for :class:`SequentialMonteCarlo`, as are ``ess`` and ``moves``.
         ess: See there.
@@ -44,7 +45,8 @@ class HamiltonianMonteCarlo(Posterior):
     warmup: int = 100
     iterations: int = 500
     thinning: int = 2
-    leapfrog: int = 6
+    length: float = 2.0
+    leapfrog: int = 64
     acceptance: float = 0.8
     particles: int = 512
     ess: float = 0.8
@@ -94,7 +96,13 @@ class HamiltonianMonteCarlo(Posterior):
     def _start(self) -> SequentialMonteCarlo:
         """What the chains start from."""
         return SequentialMonteCarlo(
-            self.problem, self.particles, self.ess, self.moves, leapfrog=self.leapfrog, acceptance=self.acceptance
+            self.problem,
+            self.particles,
+            self.ess,
+            self.moves,
+            length=self.length,
+            leapfrog=self.leapfrog,
+            acceptance=self.acceptance,
         )
 
     def _warm_up(self, control: Control, particles: Particles, scale: Tensor, step: Tensor) -> tuple[Particles, Tensor]:
@@ -103,7 +111,7 @@ class HamiltonianMonteCarlo(Posterior):
         log_step = step.log()
         average = torch.zeros_like(step) if self.warmup else log_step
         for k in range(self.warmup):
-            particles, rate = transition(control, particles, beta, scale, log_step.exp(), self.leapfrog)
+            particles, rate = move(control, particles, beta, scale, log_step.exp(), self.length, self.leapfrog)
             log_step = log_step + (rate - self.acceptance) / (1 + k) ** 0.6
             if k >= half:
                 average = average + log_step / (self.warmup - half)
@@ -113,7 +121,7 @@ class HamiltonianMonteCarlo(Posterior):
         """Draws with shape ``(kept, chain, case, size)``, and the mean probability of acceptance of each case."""
         beta, total, draws = torch.ones_like(step), torch.zeros_like(step), []
         for k in range(1, self.iterations + 1):
-            particles, rate = transition(control, particles, beta, scale, step, self.leapfrog)
+            particles, rate = move(control, particles, beta, scale, step, self.length, self.leapfrog)
             total = total + rate
             if k % self.thinning == 0:
                 draws.append(particles.u)

@@ -9,8 +9,11 @@ from torch import Tensor
 
 from ..problems import Control, Ensemble, Posterior, Problem, Window, ensemble
 from ..problems.resampling import effective_size, normalise, systematic
-from .hamiltonian import Particles, evaluate, transition
+from .hamiltonian import Particles, evaluate, move
 from .preconditioning import preconditioner
+
+#: The leapfrog step that adaptation starts from, in standard deviations of the posterior.
+FIRST_STEP = 0.25
 
 
 class Tempered(NamedTuple):
@@ -39,11 +42,11 @@ class SequentialMonteCarlo(Posterior):
     At each temperature, particles are weighted by :math:`\exp(-(\beta_k - \beta_{k-1}) J_o(u))`, resampled, and moved
     by Hamiltonian transitions that leave :math:`p_{\beta_k}` invariant, preconditioned with the covariance of the
     case's own particles. Each case has temperatures of its own, chosen so that the effective number of particles falls
-    to a fraction of them, and leapfrog steps of its own, adapted to the acceptance; cases that have reached
-    :math:`\beta = 1` wait for the others. Modes keep their weights, since particles are weighted before they are too
-    cold to cross between them; many temperatures with few moves serve that better than the reverse. Exact for any
-    posterior as the number of particles grows: the target is :math:`p(x_{0:T+F}, \theta | y, x_b)` itself. More
-    particles than the control has entries are needed to precondition well.
+    to a fraction of them, and leapfrog steps of its own, adapted to the acceptance, as many as make trajectories long;
+    cases that have reached :math:`\beta = 1` wait for the others. Modes keep their weights, since particles are
+    weighted before they are too cold to cross between them; many temperatures with few moves serve that better than the
+    reverse. Exact for any posterior as the number of particles grows: the target is :math:`p(x_{0:T+F}, \theta | y,
+    x_b)` itself. More particles than the control has entries are needed to precondition well.
 
     The product of the mean weights estimates the evidence: ``info["log_evidence"]`` is that of
     :math:`\log p(y | x_b)`.
@@ -54,7 +57,8 @@ class SequentialMonteCarlo(Posterior):
         ess: The fraction of the particles to which the effective number falls between temperatures.
         moves: The number of transitions at each temperature.
         final: The number of further transitions at :math:`\beta = 1`.
-        leapfrog: The number of leapfrog steps of a transition, each of which takes one gradient.
+        length: The length of a trajectory, in standard deviations of the posterior.
+        leapfrog: The most leapfrog steps of a trajectory, each of which takes one gradient.
         acceptance: The mean probability of acceptance to which steps are adapted.
 
     References:
@@ -69,7 +73,8 @@ class SequentialMonteCarlo(Posterior):
     ess: float = 0.8
     moves: int = 3
     final: int = 16
-    leapfrog: int = 6
+    length: float = 2.0
+    leapfrog: int = 64
     acceptance: float = 0.8
 
     def __post_init__(self) -> None:
@@ -82,6 +87,8 @@ class SequentialMonteCarlo(Posterior):
             )
         if self.moves < 1 or self.leapfrog < 1:
             raise ValueError(f"moves and leapfrog: at least one is needed, not {self.moves} and {self.leapfrog}")
+        if self.length <= 0:
+            raise ValueError(f"length: must be positive, not {self.length}")
         if self.final < 0:
             raise ValueError(f"final: must not be negative, not {self.final}")
         if not 0 < self.acceptance < 1:
@@ -99,7 +106,7 @@ class SequentialMonteCarlo(Posterior):
         """Carries particles of each case from the prior to the posterior."""
         particles = evaluate(control, control.prior(self.particles))
         beta = torch.zeros(control.cases, dtype=torch.float64)
-        step = torch.full((control.cases,), 1 / self.leapfrog)
+        step = torch.full((control.cases,), FIRST_STEP)
         log_evidence, temperatures, accepted = (torch.zeros(control.cases) for _ in range(3))
         lowest = torch.full((control.cases,), float(self.particles))
         while len(cases := (beta < 1).nonzero().squeeze(-1)):
@@ -137,7 +144,7 @@ class SequentialMonteCarlo(Posterior):
         """Moves particles, adapting the steps on the way; returns the sum of the probabilities of acceptance too."""
         beta, total = beta.to(particles.u), torch.zeros_like(step)
         for _ in range(moves):
-            particles, rate = transition(control, particles, beta, scale, step, self.leapfrog)
+            particles, rate = move(control, particles, beta, scale, step, self.length, self.leapfrog)
             step = step * (rate - self.acceptance).exp()
             total = total + rate
         return particles, step, total
