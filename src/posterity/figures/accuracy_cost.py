@@ -54,7 +54,7 @@ def accuracy_cost(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: in
         PosterityError: If there are neither scores nor costs.
     """
     need(metrics, ("info_seconds", "spread"), "accuracy_cost", "draw and evaluate the methods again")
-    names = {"crps": "CRPS", "sliced_wasserstein": "sliced Wasserstein distance to the reference"}
+    names = {"crps": "CRPS", "sliced_wasserstein": "sliced Wasserstein distance"}
     shown = {name: label for name, label in names.items() if name in metrics} or {"spread": "spread"}
     times = judged(window, cycles, burn_in)
     seconds = metrics["info_seconds"].transpose("method", "case").mean("case").values
@@ -67,7 +67,9 @@ def accuracy_cost(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: in
         axes = figure.add_axes((left, below, (width - 0.05) / style.WIDTH, PANEL / height))
         score = metrics[name].isel(time=times).mean("time").transpose("method", "case")
         if f"{name}_floor" in metrics:
-            _floor(axes, float(metrics[f"{name}_floor"].isel(time=times).mean()))
+            floor = float(metrics[f"{name}_floor"].isel(time=times).mean())
+            axes.axhline(floor, color="0.5", linewidth=0.8, linestyle=":", zorder=0)
+            label = f"{label}, dotted: between runs"
         _panel(axes, methods, seconds, _score(style.quantity(label, metrics[name]), score.values))
     return figure
 
@@ -106,21 +108,6 @@ def _panel(axes: Axes, methods: Sequence[str], seconds: np.ndarray, score: Score
     points = np.column_stack([seconds[known], score.means[known]])
     put_labels(
         axes, points, score.errors[known], [methods[index] for index in at], [looks[index].colour for index in at]
-    )
-
-
-def _floor(axes: Axes, height: float) -> None:
-    """Draws the distance between runs of the reference."""
-    axes.axhline(height, color="0.5", linewidth=0.8, linestyle=":", zorder=0)
-    axes.annotate(
-        "between runs of the reference",
-        (1, height),
-        (0, -2),
-        xycoords=axes.get_yaxis_transform(),
-        textcoords="offset points",
-        ha="right",
-        va="top",
-        color="0.4",
     )
 
 
