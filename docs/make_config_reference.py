@@ -70,6 +70,7 @@ parameters:                           # unknown: estimated with the states
   forcing: {kind: uniform, options: {low: 6.0, high: 10.0}}
 cycles: 1                             # more: windows in a row, each analysis the next one's background
 burn_in: 0
+start: 0
 truth: null                           # another system that test cases come from
 
 splits:

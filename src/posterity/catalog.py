@@ -79,6 +79,10 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "table": "posterity.figures.table:table",
         "trajectories": "posterity.figures.trajectories:trajectories",
     },
+    "target": {
+        "control": "posterity.estimators.target:ControlTarget",
+        "state": "posterity.estimators.target:StateTarget",
+    },
     "optimizer": {
         "adam": "posterity.baselines.optimizers:Adam",
         "natural-gradient": "posterity.baselines.optimizers:NaturalGradient",

@@ -153,6 +153,11 @@ class Experiment(Model):
     )
     cycles: PositiveInt = Field(default=1, description="Windows that follow each other in the record of a case.")
     burn_in: int = Field(default=0, ge=0, description="First cycles that averages over a record leave out.")
+    start: int | tuple[int, int] = Field(
+        default=0,
+        description="Steps since the start of the system's ensemble at which windows start: a number, or an interval "
+        "from which each case draws.",
+    )
     truth: Component | None = Field(
         default=None, description="What test cases come from, if not the system; its first channels are the states."
     )
@@ -168,6 +173,8 @@ class Experiment(Model):
     def _consistent(self) -> "Experiment":
         if self.prior.joint == "background" and self.prior.std is None:
             raise ValueError("prior.std: the background joint needs one; only the climatology joint goes without")
+        if not 0 <= self.starts()[0] <= self.starts()[1]:
+            raise ValueError(f"start: needs 0 <= first <= last, not {list(self.starts())}")
         if not self.methods:
             raise ValueError("methods: name at least one")
         check("system", self.system, "system", skip=0)
@@ -208,6 +215,10 @@ class Experiment(Model):
     def trained(self) -> list[str]:
         """The names of the methods that are trained."""
         return [name for name, method in self.methods.items() if method.training is not None]
+
+    def starts(self) -> tuple[int, int]:
+        """The first and the last step at which windows may start."""
+        return (self.start, self.start) if isinstance(self.start, int) else self.start
 
     def published(self) -> dict[str, float]:
         """The published errors of methods, by their names."""
@@ -279,7 +290,7 @@ class Experiment(Model):
 
 
 #: What the problem depends on.
-PROBLEM = ("system", "observation", "prior", "window", "forecast", "model_error", "parameters", "cycles")
+PROBLEM = ("system", "observation", "prior", "window", "forecast", "model_error", "parameters", "cycles", "start")
 
 
 def load(experiment: str | Path) -> Experiment:

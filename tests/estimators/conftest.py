@@ -31,6 +31,6 @@ def draw_states() -> Callable[[Problem, int], States]:
 
     def states(problem: Problem, cases: int) -> States:
         twin = problem.sample((cases,))
-        return States(twin.x, twin.theta, twin.window.background, twin.window.background_std)
+        return States(twin.x, twin.theta, *twin.window[2:])
 
     return states

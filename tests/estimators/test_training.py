@@ -16,8 +16,8 @@ SETTINGS = {"epochs": 6, "batch": 8, "learning_rate": 0.01, "weight_decay": 1e-4
 class Scripted(Estimator):
     """An estimator of one number that falls by gradient descent, and whose n-th training loss can be spoilt."""
 
-    def __init__(self, spoilt: int = -1) -> None:
-        super().__init__()
+    def __init__(self, problem: Problem, spoilt: int = -1) -> None:
+        super().__init__(problem)
         self.number = nn.Parameter(torch.tensor(1.0))
         self.spoilt = spoilt
         self.calls = 0
@@ -46,7 +46,7 @@ def scripted(problem, draw_states):
     """Trains a scripted estimator whose validation losses are given; returns the training and its records."""
 
     def train(losses: list[float], spoilt: int = -1, **settings: float) -> tuple[Training, list[dict], list[dict]]:
-        training = Training(Scripted(spoilt), **SETTINGS | settings)
+        training = Training(Scripted(problem, spoilt), **SETTINGS | settings)
         script = iter(losses)
         training.validate = lambda valid: next(script)
         records, weights = [], []

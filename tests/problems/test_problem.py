@@ -105,3 +105,27 @@ def test_nothing_is_drawn_before_it_is_asked_for():
 def test_bad_arguments_are_refused_by_name(change, message):
     with pytest.raises(ValueError, match=message):
         replace(PROBLEM, **change)
+
+
+def test_windows_start_when_they_say_they_do() -> None:
+    """Without noise in the dynamics, each first state is that of its ensemble, so many steps later."""
+    system = LinearAdvection(size=5)
+    observation = Observation(Identity((1, 5)))
+    problem = Problem(system, observation, window=2, joint="climatology", background_std=None, start=(2, 9))
+    torch.manual_seed(3)
+    twin = problem.sample((400,))
+    start = twin.window.start
+    assert start.min() == 2
+    assert start.max() == 9
+    torch.manual_seed(3)
+    torch.randn(400, 0)
+    torch.randint(2, 10, (400,))
+    x = rollout(system, system.initial((400,)), 9)
+    torch.testing.assert_close(twin.x[:, 0], x[torch.arange(400), start.long()])
+
+
+def test_a_start_before_the_ensemble_is_refused() -> None:
+    system = LinearAdvection(size=5)
+    for start in ((-1, 3), (4, 3)):
+        with pytest.raises(ValueError, match="start: needs 0 <= first <= last"):
+            Problem(system, Observation(Identity((1, 5))), window=2, start=start)

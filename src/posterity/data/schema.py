@@ -79,6 +79,7 @@ SCHEMA: Mapping[str, Mapping[str, Variable]] = {
         "theta": Variable(("case", "parameter"), False, "true parameters"),
         "background": Variable(("case", "channel", "*"), False, "background of the first state"),
         "background_std": Variable(("case", "channel", "*"), False, "standard deviation of the background"),
+        "start": Variable(("case",), False, "steps since the start of the ensemble at which the window starts"),
         "observation": Variable(("case", "time", "obs_channel", "obs_*"), True, "observations, NaN if missing"),
         "observation_std": Variable(
             ("case", "time", "obs_channel", "obs_*"), True, "standard deviation of the observations"
@@ -89,6 +90,7 @@ SCHEMA: Mapping[str, Mapping[str, Variable]] = {
         "theta": Variable(("case", "parameter"), False, "true parameters"),
         "background": Variable(("case", "channel", "*"), False, "background of the first state"),
         "background_std": Variable(("case", "channel", "*"), False, "standard deviation of the background"),
+        "start": Variable(("case",), False, "steps since the start of the ensemble at which the window starts"),
     },
     "posterior": {
         "state": Variable(("case", "sample", "time", "channel", "*"), True, "draws of the states"),

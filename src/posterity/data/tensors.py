@@ -34,6 +34,8 @@ def twin_dataset(twin: Twin, problem: Problem, first_case: int = 0, observations
     if not window.background.isnan().any():
         for name, value in (("background", window.background), ("background_std", window.background_std)):
             variables[name] = (dims("twin", name, grid), _numpy(value), {"units": units})
+    if problem.start[1]:
+        variables["start"] = (("case",), _numpy(window.start), {"units": "steps"})
     if observations:
         for name, value in (("observation", window.y), ("observation_std", window.std)):
             padded = _pad(value, problem.steps)
@@ -44,8 +46,8 @@ def twin_dataset(twin: Twin, problem: Problem, first_case: int = 0, observations
 
 def states(
     dataset: xr.Dataset, problem: Problem, source: str, device: torch.device | str = "cpu"
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Reads states back, with the parameters and backgrounds that they were drawn with.
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Reads states back, with the parameters, backgrounds and starts that they were drawn with.
 
     Args:
         dataset: A ``states`` dataset, or a twin with truth.
@@ -55,7 +57,8 @@ def states(
 
     Returns:
         The states, with shape ``(case, window + forecast, *shape)``; the parameters, with shape ``(case, parameters)``;
-        the backgrounds and their standard deviations, with shape ``(case, *shape)``, NaN if there are none.
+        the backgrounds and their standard deviations, with shape ``(case, *shape)``, NaN if there are none; the times
+        at which the windows start, in steps, with shape ``(case,)``.
 
     Raises:
         DataError: If there are no states, or sizes or backgrounds do not fit the problem.
@@ -63,7 +66,8 @@ def states(
     if "state" not in dataset:
         raise DataError(f"{source}: variable 'state' is missing; estimators are trained and chosen by true states")
     x = _sized(dataset, "state", (problem.steps, *problem.shape), source, device)
-    return x, _parameters(dataset, problem, source, device), *_background(dataset, problem, source, device)
+    background, std = _background(dataset, problem, source, device)
+    return x, _parameters(dataset, problem, source, device), background, std, _start(dataset, problem, source, device)
 
 
 def window_of(dataset: xr.Dataset, problem: Problem, source: str, device: torch.device | str = "cpu") -> Window:
@@ -101,7 +105,7 @@ def window_of(dataset: xr.Dataset, problem: Problem, source: str, device: torch.
     # Where nothing is observed the standard deviation means nothing: any positive number does.
     std = torch.where(y.isnan() & ~((std > 0) & std.isfinite()), 1.0, std)
     background, background_std = _background(dataset, problem, source, device)
-    return Window(y, std, background, background_std, torch.zeros(len(y), device=device))
+    return Window(y, std, background, background_std, _start(dataset, problem, source, device))
 
 
 def ensemble_dataset(
@@ -161,6 +165,18 @@ def _parameters(dataset: xr.Dataset, problem: Problem, source: str, device: torc
             f"{source}: variable 'theta' is missing; it holds the parameters {', '.join(problem.parameters)}"
         )
     return _sized(dataset, "theta", (len(problem.parameters),), source, device)
+
+
+def _start(dataset: xr.Dataset, problem: Problem, source: str, device: torch.device | str) -> Tensor:
+    """Reads the times at which windows start; zero if there is only one."""
+    if "start" in dataset:
+        return _sized(dataset, "start", (), source, device)
+    if problem.start[1]:
+        first, last = problem.start
+        raise DataError(
+            f"{source}: variable 'start' is missing; windows of the experiment start at steps {first} to {last}"
+        )
+    return torch.zeros(dataset.sizes["case"], device=device)
 
 
 def _background(

@@ -1,25 +1,43 @@
-"""The interface of a learned posterior."""
+"""The interface of a learned posterior, and what all of them share."""
 
 import abc
+from collections.abc import Mapping
+from math import prod
 
+import torch
 from torch import Tensor, nn
 
-from ..problems import Posterior, Twin
+from ..problems import Ensemble, Posterior, Problem, Twin, Window, chunks
+from .features import Standardizer
+from .target import ControlTarget, StateTarget, Target
 
 
 class Estimator(Posterior, nn.Module):
     """A posterior that is learned from draws of the joint, then amortised over windows.
 
     The constructor takes the problem, then the estimator's options.
+
+    Args:
+        problem: The problem, of one cycle.
+        target: What it learns; None for the control if the prior is a background, and for the last state if not.
     """
 
-    @abc.abstractmethod
+    def __init__(self, problem: Problem, target: Target | None = None) -> None:
+        super().__init__()
+        self.problem = problem
+        self.target = target or (ControlTarget() if problem.joint == "background" else StateTarget())
+        #: The shape of what is learned: a field ``(channel, *grid)`` or a vector ``(entries,)``.
+        self.shape = self.target.shape(problem)
+        self.scaler = Standardizer(self.shape)
+
     def standardize(self, twin: Twin) -> None:
         """Takes from training draws the statistics that inputs are standardised with, and keeps them as buffers.
 
         Args:
             twin: Draws of the joint, with one batch dimension.
         """
+        if not self.target.whitened:
+            self.scaler.fit(self.target.extract(self.problem, twin))
 
     @abc.abstractmethod
     def loss(self, twin: Twin) -> Tensor:
@@ -31,3 +49,63 @@ class Estimator(Posterior, nn.Module):
         Returns:
             A scalar.
         """
+
+    def encode(self, twin: Twin) -> Tensor:
+        """What is learned, standardised, with shape ``(case, *shape)``."""
+        return self.scaler(self.target.extract(self.problem, twin))
+
+    def decode(
+        self, window: Window, z: Tensor, info: Mapping[str, Tensor] | None = None, log_q: Tensor | None = None
+    ) -> Ensemble:
+        """From draws of what is learned to states and parameters.
+
+        Args:
+            window: The windows, with one batch dimension ``case``.
+            z: The draws, standardised, with shape ``(samples, case, *shape)``.
+            info: Diagnostics of each case.
+            log_q: The log-density of each draw, with shape ``(samples, case)``; None if unknown.
+        """
+        return self.target.ensemble(self.problem, window, self.scaler.inverse(z), info or {}, log_q)
+
+
+class DensityEstimator(Estimator):
+    r"""An estimator whose density :math:`q(z | y)` can be evaluated; :math:`z` is what it learns, standardised."""
+
+    @abc.abstractmethod
+    def log_prob(self, z: Tensor, window: Window) -> Tensor:
+        """The log-density of one value for each case, in nats.
+
+        Args:
+            z: The values, with shape ``(case, *shape)``.
+            window: The windows, with one batch dimension ``case``.
+
+        Returns:
+            The log-density, with shape ``(case,)``.
+        """
+
+    @abc.abstractmethod
+    def draw(self, window: Window, samples: int) -> tuple[Tensor, Tensor]:
+        """Draws from the density.
+
+        Args:
+            window: The windows, with one batch dimension ``case``.
+            samples: The number of draws per case.
+
+        Returns:
+            The draws, with shape ``(samples, case, *shape)``, and their log-densities, with shape ``(samples, case)``.
+        """
+
+    def loss(self, twin: Twin) -> Tensor:
+        r"""The average of :math:`-\log q(z | y)`, in nats."""
+        return -self.log_prob(self.encode(twin), twin.window).mean()
+
+    @torch.no_grad()
+    def sample(self, window: Window, samples: int) -> Ensemble:
+        """Draws from the density, with the log-density of each draw."""
+        z, log_q = self.draw(window, samples)
+        return self.decode(window, z, {}, log_q)
+
+
+def pieces(samples: int, cases: int, shape: tuple[int, ...], device: torch.device) -> list[slice]:
+    """Slices of the draws, each of which a network can take at once: its activations are much larger than a draw."""
+    return list(chunks(samples, 256 * cases * prod(shape), device))

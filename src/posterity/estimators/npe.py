@@ -45,10 +45,9 @@ class NeuralPosterior(Estimator):
         bins: int = 8,
         embedding: Sequence[int] = (512, 256),
     ) -> None:
-        super().__init__()
+        super().__init__(problem)
         if problem.background_std is None:
             raise ValueError("npe learns the background's whitened error, and the problem has no background")
-        self.problem = problem
         state = prod(problem.shape)
         seen = problem.window * prod(problem.observation.shape)
         layers: list[nn.Module] = []

@@ -27,16 +27,20 @@ class States:
         theta: The unknown parameters, with shape ``(case, parameters)``.
         background: The backgrounds, with shape ``(case, *shape)``.
         background_std: Their standard deviations, with the same shape.
+        start: The times at which the windows start, in steps, with shape ``(case,)``.
     """
 
     x: Tensor
     theta: Tensor
     background: Tensor
     background_std: Tensor
+    start: Tensor
 
     def observe(self, problem: Problem, cases: Tensor) -> Twin:
         """Draws observations of some of the cases."""
-        return problem.observe(self.x[cases], self.theta[cases], self.background[cases], self.background_std[cases])
+        return problem.observe(
+            *(value[cases] for value in (self.x, self.theta, self.background, self.background_std, self.start))
+        )
 
 
 @dataclass

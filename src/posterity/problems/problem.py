@@ -57,12 +57,15 @@ class Ensemble(NamedTuple):
         theta: Unknown parameters, with shape ``(samples, *batch, parameters)``.
         steps: The window times that ``x`` covers, as a range of steps.
         info: Diagnostics of each case, with shape ``(*batch,)``, or ``(*batch, iteration)`` for curves.
+        log_q: The log-density of each draw in what the method learned, with shape ``(samples, *batch)``; None if the
+            method has no density, or the draws do not follow it.
     """
 
     x: Tensor
     theta: Tensor
     steps: range
     info: Mapping[str, Tensor] = {}
+    log_q: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ class Problem:
         parameters: The unknown parameters: names of fields of the system, with their priors.
         cycles: The number of windows that follow each other; the record of a case then has ``cycles * window`` states.
         truth: What twins come from, if it is not the system that inference assumes. Its first channels are the states.
+        start: The interval, both ends included, from which the time is drawn at which a window starts, in steps since
+            the start of the system's ensemble. An ensemble that starts off the attractor differs from time to time.
     """
 
     system: System
@@ -105,6 +110,7 @@ class Problem:
     parameters: Mapping[str, ParameterPrior] = field(default_factory=dict)
     cycles: int = 1
     truth: System | None = None
+    start: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         """Refuses empty windows, unknown joints, and what does not fit the system."""
@@ -116,6 +122,8 @@ class Problem:
             raise ValueError(f"cycles: at least one window is needed, not {self.cycles}")
         if self.cycles > 1 and self.forecast:
             raise ValueError("forecast: windows that follow each other have none behind them; set it to 0")
+        if not 0 <= self.start[0] <= self.start[1]:
+            raise ValueError(f"start: needs 0 <= first <= last, not {list(self.start)}")
         if self.joint not in get_args(Joint):
             raise ValueError(f"joint: must be {' or '.join(map(repr, get_args(Joint)))}, not {self.joint!r}")
         if self.observation.operator.shape != self.shape:
@@ -216,7 +224,9 @@ class Problem:
             return self.system
         return replace(self.system, **dict(zip(self.parameters, theta.unbind(dim=-1), strict=True)))  # type: ignore[type-var]
 
-    def observe(self, x: Tensor, theta: Tensor, background: Tensor, background_std: Tensor) -> Twin:
+    def observe(
+        self, x: Tensor, theta: Tensor, background: Tensor, background_std: Tensor, start: Tensor | None = None
+    ) -> Twin:
         """Draws observations of given trajectories.
 
         Args:
@@ -224,6 +234,7 @@ class Problem:
             theta: The parameters that belong to them, with shape ``(*batch, parameters)``.
             background: The backgrounds, with shape ``(*batch, *shape)``.
             background_std: Their standard deviations, with the same shape.
+            start: The times at which the windows start, in steps, with shape ``(*batch,)``; zero if omitted.
 
         Returns:
             The twins, with batch shape ``(*batch,)``.
@@ -236,7 +247,8 @@ class Problem:
         )
         seen = x.narrow(len(batch), 0, self.length)
         y = self.observation.sample(seen, std, mask)
-        start = torch.zeros(batch, dtype=x.dtype, device=x.device)
+        if start is None:
+            start = torch.zeros(batch, dtype=x.dtype, device=x.device)
         return Twin(x, theta, Window(y, std, background, background_std, start))
 
     def sample(self, batch: Sequence[int]) -> Twin:
@@ -249,16 +261,29 @@ class Problem:
             The twins, with batch shape ``(*batch,)``.
         """
         theta = self.decode_parameters(torch.randn(*batch, len(self.parameters)))
+        first, last = self.start
+        start = torch.full(tuple(batch), float(first))
+        if last > first:
+            start = torch.randint(first, last + 1, tuple(batch)).to(start)
         if self.truth is not None:
-            x = rollout(self.truth, self.truth.initial(batch), self.steps - 1)
+            x = rollout(self.truth, self._climatology(self.truth, start), self.steps - 1)
             x = x.narrow(len(batch) + 1, 0, self.shape[0])
             x0, background, std = self._background(x.select(len(batch), 0))
-            return self.observe(x, torch.full_like(theta, torch.nan), background, std)
+            return self.observe(x, torch.full_like(theta, torch.nan), background, std, start)
         system = self.system_at(theta)
-        climatology = self.system if self.joint == "background" else system
-        x0, background, std = self._background(climatology.initial(batch))
+        x0, background, std = self._background(
+            self._climatology(self.system if self.joint == "background" else system, start)
+        )
         error = self.error_std() * torch.randn(*batch, self.steps - 1, *self.shape) if self.weak else None
-        return self.observe(rollout(system, x0, self.steps - 1, error), theta, background, std)
+        return self.observe(rollout(system, x0, self.steps - 1, error), theta, background, std, start)
+
+    def _climatology(self, system: System, start: Tensor) -> Tensor:
+        """Draws from a system's ensemble at given times, with shape ``(*batch, *shape)``."""
+        x = system.initial(start.shape)
+        late = start.reshape(*start.shape, *([1] * len(system.shape)))
+        for t in range(self.start[1]):
+            x = torch.where(late > t, system.step(x), x)
+        return x
 
     def _background(self, draw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """From draws of the climatology to initial states, backgrounds and their standard deviations."""

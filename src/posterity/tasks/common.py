@@ -80,6 +80,7 @@ def build_problem(experiment: Experiment, truth: bool = False) -> Problem:
             {name: build("prior", component) for name, component in experiment.parameters.items()},
             experiment.cycles,
             build("system", experiment.truth) if truth and experiment.truth is not None else None,
+            experiment.starts(),
         )
     except ValueError as error:
         raise ConfigError(f"{experiment.name}: {error}") from error

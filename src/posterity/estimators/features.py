@@ -1,0 +1,147 @@
+"""What networks see of a window."""
+
+from math import pi, prod
+
+import torch
+from torch import Tensor, nn
+
+from ..problems import Problem, Window
+from ..systems import rollout
+
+
+class Standardizer(nn.Module):
+    r"""Standardises fields, :math:`z = (x - \mu) / \sigma`, with one mean and scale per channel, kept as buffers.
+
+    One of each for all sites of a channel leaves fields of a translation-equivariant problem equivariant.
+
+    Args:
+        shape: The shape of a field, ``(channel, *grid)``.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        size = (shape[0], *([1] * (len(shape) - 1)))
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("scale", torch.ones(size))
+
+    def fit(self, x: Tensor) -> None:
+        """Takes mean and scale from fields of shape ``(case, *shape)``, whose NaN do not count."""
+        channel = x.movedim(1, 0).flatten(1)
+        mean = channel.nanmean(dim=1)
+        scale = (channel - mean.unsqueeze(-1)).square().nanmean(dim=1).sqrt()
+        # A constant is left at zero; a channel that is never observed has neither.
+        self.mean.copy_(mean.nan_to_num(nan=0).view_as(self.mean))
+        self.scale.copy_(scale.nan_to_num(nan=1).clamp(min=1e-6).view_as(self.scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardises fields of shape ``(*batch, *shape)``."""
+        return (x - self.mean) / self.scale
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """The fields of standardised ones."""
+        return z * self.scale + self.mean
+
+
+class Features(nn.Module):
+    r"""A window as a field: one for every pattern of observations, and of the shape that networks take.
+
+    Its channels, of each time: observations, standard deviations and mask, on the grid of the state; a missing entry
+    is zero in all three. Then the background with its standard deviation and, as the network need not learn the
+    dynamics first, the innovations of its trajectory, :math:`\sinh^{-1}((y_t - H(x_t(x_b))) / \sigma_t)`: chaos makes
+    late ones huge, and beyond some standard deviations only their magnitude matters. Then Fourier features
+    of the time at which the window starts. Stations stand at their sites; the translation
+    equivariance of the problem remains.
+
+    Args:
+        problem: The problem.
+        observed: Whether to show observations, or the background and the time only.
+        times: The number of frequencies of the Fourier features; 0 shows no time. Problems whose windows all start
+            at the same time have none.
+        flat: Whether to show a vector, for targets that are none.
+    """
+
+    def __init__(self, problem: Problem, observed: bool = True, times: int = 6, flat: bool = False) -> None:
+        super().__init__()
+        if times < 0:
+            raise ValueError(f"times: must not be negative, not {times}")
+        self.problem, self.observed, self.flat = problem, observed, flat
+        self.times = times if problem.start[0] < problem.start[1] else 0
+        self.background = problem.background_std is not None
+        channels, grid = problem.observation.shape[0], problem.shape[1:]
+        self.scattered = problem.observation.shape[1:] != grid
+        seen = channels * problem.window if observed else 0
+        self.y, self.std = Standardizer((channels, 1)), Standardizer((channels, 1))
+        self.state, self.spread = Standardizer(problem.shape), Standardizer(problem.shape)
+        count = (3 + self.background) * seen + 2 * problem.shape[0] * self.background + 2 * self.times
+        #: The shape of the features of a case.
+        self.shape = (count * prod(grid),) if flat else (count, *grid)
+
+    def fit(self, window: Window) -> None:
+        """Takes the statistics of training windows."""
+        # Of all times and sites together: the first of the axes behind the case is the channel.
+        y, std = (value.movedim(1, 2).flatten(2) for value in (window.y, window.std))
+        self.y.fit(y)
+        self.std.fit(std)
+        if self.background:
+            self.state.fit(window.background)
+            self.spread.fit(window.background_std)
+
+    def forward(self, window: Window) -> Tensor:
+        """The features, with shape ``(case, *shape)``."""
+        channels: list[Tensor] = []
+        if self.observed:
+            channels += self._observations(window)
+        if self.background:
+            channels += [self.state(window.background), self.spread(window.background_std)]
+        if self.times:
+            channels.append(self._time(window.start))
+        if not channels:
+            field = window.y.new_zeros(len(window.y), 0, *self.problem.shape[1:])
+        else:
+            field = torch.cat(channels, dim=1)
+        return field.flatten(1) if self.flat else field
+
+    def _observations(self, window: Window) -> list[Tensor]:
+        """What was seen, and how well, each with shape ``(case, time * channel, *grid)``."""
+        there = ~window.y.isnan()
+        parts = [
+            torch.where(there, self._standardized(self.y, window.y), 0),
+            torch.where(there, self._standardized(self.std, window.std), 0),
+            there.to(window.std),
+        ]
+        if self.background:
+            parts.append(self._innovation(window))
+        return [self._on_grid(part) for part in parts]
+
+    def _standardized(self, scaler: Standardizer, value: Tensor) -> Tensor:
+        """Standardises each channel, of whatever grid, with its mean and scale of all times."""
+        return scaler(value.flatten(3) if value.ndim > 3 else value.unsqueeze(-1)).view_as(value)
+
+    def _on_grid(self, value: Tensor) -> Tensor:
+        """From observations of shape ``(case, time, channel, *obs_grid)`` to channels on the grid of the state."""
+        value = value.flatten(1, 2)
+        if not self.scattered:
+            return value
+        grid = self.problem.shape[1:]
+        field = value.new_zeros(*value.shape[:2], prod(grid))
+        # Several stations may stand at one site.
+        field = field.index_add(2, self.problem.observation.operator.sites.to(value.device), value.flatten(2))
+        return field.unflatten(-1, grid)
+
+    @torch.no_grad()
+    def _innovation(self, window: Window) -> Tensor:
+        """What the background's trajectory misses, in standard deviations, with the shape of ``window.y``."""
+        x = rollout(self.problem.system, window.background, self.problem.window - 1)
+        innovation = (window.y - self.problem.observation.operator(x)) / window.std
+        return torch.asinh(innovation.nan_to_num(nan=0.0))
+
+    def _time(self, start: Tensor) -> Tensor:
+        r"""Fourier features :math:`\sin, \cos(2^k \pi s / 2)` of the start :math:`s \in [0, 1]`, on the grid."""
+        first, last = self.problem.start
+        phase = (start.unsqueeze(-1) - first) / (last - first) * pi / 2 * 2.0 ** torch.arange(self.times)
+        features = torch.cat((phase.sin(), phase.cos()), dim=-1)
+        grid = self.problem.shape[1:]
+        return features.reshape(*features.shape, *([1] * len(grid))).expand(*features.shape, *grid)

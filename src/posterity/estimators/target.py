@@ -1,0 +1,133 @@
+"""Targets: what of a trajectory an estimator learns, and the way back."""
+
+import abc
+from collections.abc import Mapping
+from math import prod
+
+import torch
+from torch import Tensor
+
+from ..problems import Control, Ensemble, Problem, Twin, Window, ensemble, refill
+from ..systems import rollout
+
+
+class Target(abc.ABC):
+    """A part of the trajectory (and the unknown parameters) from which the rest follows.
+
+    It is a field ``(channel, *grid)``, or a vector ``(entries,)`` where there are unknown parameters beside it.
+    """
+
+    #: Whether the values are standard normal a priori, so that they need not be standardised.
+    whitened = False
+
+    @abc.abstractmethod
+    def shape(self, problem: Problem) -> tuple[int, ...]:
+        """The shape of a value.
+
+        Raises:
+            ValueError: If the problem has no such part.
+        """
+
+    @abc.abstractmethod
+    def extract(self, problem: Problem, twin: Twin) -> Tensor:
+        """Takes the values from draws of the joint, with shape ``(case, *shape)``."""
+
+    @abc.abstractmethod
+    def ensemble(
+        self, problem: Problem, window: Window, values: Tensor, info: Mapping[str, Tensor], log_q: Tensor | None
+    ) -> Ensemble:
+        """From draws of the values to states and parameters.
+
+        Args:
+            problem: The problem.
+            window: The windows, with one batch dimension ``case``.
+            values: The draws, with shape ``(samples, case, *shape)``.
+            info: Diagnostics of each case.
+            log_q: The log-density of each draw, with shape ``(samples, case)``; None if unknown.
+        """
+
+
+class ControlTarget(Target):
+    r"""The control :math:`u` of the window, standard normal a priori: initial state, parameters, model errors.
+
+    Without unknown parameters it is a field, whose channels are those of the initial state and of each model error.
+    Trajectories follow from the model. Targets :math:`p(x_{0:T+F}, \theta | y, x_b)`.
+    """
+
+    whitened = True
+
+    def shape(self, problem: Problem) -> tuple[int, ...]:
+        """The shape of the control."""
+        if problem.background_std is None:
+            raise ValueError("target: a control needs a background, and the problem has none; use 'state'")
+        if problem.parameters:
+            return (problem.unknowns,)
+        return (problem.unknowns // prod(problem.shape[1:]), *problem.shape[1:])
+
+    def extract(self, problem: Problem, twin: Twin) -> Tensor:
+        """Encodes trajectories and parameters."""
+        return Control(problem, twin.window).encode(twin.x, twin.theta).reshape(-1, *self.shape(problem))
+
+    def ensemble(
+        self, problem: Problem, window: Window, values: Tensor, info: Mapping[str, Tensor], log_q: Tensor | None
+    ) -> Ensemble:
+        """Runs the model from each control."""
+        return ensemble(Control(problem, window), values.flatten(2), info)._replace(log_q=log_q)
+
+
+class StateTarget(Target):
+    r"""The last ``states`` states of the window, and the unknown parameters.
+
+    One of them is the target of filtering, :math:`p(x_T, \theta | y)`; all are the trajectory that smoothers and
+    score-based assimilation draw. Channels of all times stand behind each other: time first, then channel. The
+    forecast follows from the model.
+
+    Args:
+        states: The number of states; None for all of the window.
+    """
+
+    def __init__(self, states: int | None = 1) -> None:
+        if states is not None and states < 1:
+            raise ValueError(f"states: at least one is needed, not {states}")
+        self.states = states
+
+    def first(self, problem: Problem) -> int:
+        """The first window time that is learned."""
+        if self.states is not None and self.states > problem.window:
+            raise ValueError(f"states: {self.states}, but the window has {problem.window}")
+        return 0 if self.states is None else problem.window - self.states
+
+    def shape(self, problem: Problem) -> tuple[int, ...]:
+        """The shape of the states together, or the number of their entries and of parameters."""
+        times = problem.window - self.first(problem)
+        if problem.parameters:
+            return (times * prod(problem.shape) + len(problem.parameters),)
+        return (times * problem.shape[0], *problem.shape[1:])
+
+    def extract(self, problem: Problem, twin: Twin) -> Tensor:
+        """The states, and whitened parameters."""
+        x = twin.x[:, self.first(problem) : problem.window]
+        if problem.parameters:
+            return torch.cat((x.flatten(1), problem.encode_parameters(twin.theta)), dim=-1)
+        return x.flatten(1, 2)
+
+    @torch.no_grad()
+    def ensemble(
+        self, problem: Problem, window: Window, values: Tensor, info: Mapping[str, Tensor], log_q: Tensor | None
+    ) -> Ensemble:
+        """Runs the model behind the window; draws that are not finite give their place to others of their case."""
+        flat, known = values.flatten(2), len(problem.parameters)
+        flat, v = flat[..., : flat.shape[-1] - known], flat[..., flat.shape[-1] - known :]
+        theta = problem.decode_parameters(v)
+        x = flat.unflatten(-1, (-1, *problem.shape))
+        if problem.forecast:
+            error = None
+            if problem.weak:
+                error = problem.error_std() * torch.randn(*x.shape[:2], problem.forecast, *problem.shape)
+            later = rollout(problem.system_at(theta), x[:, :, -1], problem.forecast, error)
+            x = torch.cat((x, later[:, :, 1:]), dim=2)
+        finite = x.flatten(2).sum(dim=-1).isfinite()
+        if not finite.all():
+            x, theta = refill(finite, x), refill(finite, theta)
+        info = {**info, "failed": (~finite).sum(dim=0)}
+        return Ensemble(x, theta, range(self.first(problem), problem.steps), info, log_q)
