@@ -79,9 +79,29 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "table": "posterity.figures.table:table",
         "trajectories": "posterity.figures.trajectories:trajectories",
     },
+    "network": {
+        "convolution": "posterity.nn.convolution:Convolution",
+        "mlp": "posterity.nn.mlp:MLP",
+        "unet": "posterity.nn.unet:UNet",
+    },
     "target": {
         "control": "posterity.estimators.target:ControlTarget",
         "state": "posterity.estimators.target:StateTarget",
+    },
+    "sampler": {
+        "ancestral": "posterity.estimators.samplers:Ancestral",
+        "heun": "posterity.estimators.samplers:Heun",
+        "predictor-corrector": "posterity.estimators.samplers:PredictorCorrector",
+    },
+    "schedule": {
+        "cosine": "posterity.estimators.diffusion:Cosine",
+        "linear": "posterity.estimators.diffusion:LinearBeta",
+        "variance-exploding": "posterity.estimators.diffusion:VarianceExploding",
+    },
+    "decay": {
+        "constant": "posterity.estimators.decay:constant",
+        "cosine": "posterity.estimators.decay:cosine",
+        "linear": "posterity.estimators.decay:linear",
     },
     "optimizer": {
         "adam": "posterity.baselines.optimizers:Adam",

@@ -1,6 +1,10 @@
 """Networks that know nothing of data assimilation."""
 
+from .convolution import Convolution
+from .embedding import SineEncoding
 from .flow import ConditionalFlow, Flow
+from .mlp import MLP
 from .network import Network
+from .unet import UNet
 
-__all__ = ["ConditionalFlow", "Flow", "Network"]
+__all__ = ["MLP", "ConditionalFlow", "Convolution", "Flow", "Network", "SineEncoding", "UNet"]
