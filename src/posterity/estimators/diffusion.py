@@ -156,8 +156,8 @@ class Denoiser(nn.Module):
     .. math:: D(x_t, t, c) = \frac{\alpha}{s^2}\, x_t + \frac{\sigma}{s}\, F(x_t / s, \log\tan\varphi, c), \qquad
         s^2 = \alpha^2 + \sigma^2 ,
 
-    so that inputs and outputs of the network :math:`F` have unit variance if the data have. An output of zero is the
-    exact denoiser of :math:`N(0, I)`, at which the network starts.
+    so that inputs and outputs of the network :math:`F` have unit variance if the data have. Zero stands for the exact
+    denoiser of :math:`N(0, I)`: of a control of which observations say nothing, nothing has to be learned.
 
     Args:
         shape: The shape of the data, ``(channel, *grid)`` or ``(entries,)``.
@@ -178,7 +178,6 @@ class Denoiser(nn.Module):
         self.shape, self.schedule = shape, schedule
         self.encoding = SineEncoding(encoding)
         self.network = network.build(shape[0] + context, shape[0], shape[1:], condition=encoding)
-        self.gain = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """The mean of the data.
@@ -208,7 +207,7 @@ class Denoiser(nn.Module):
             context: What is given, with shape ``(rows, context, *grid)``.
         """
         condition = self.encoding(angle.tan().log().expand(len(x)))
-        return self.gain * self.network(torch.cat((x, context), dim=1), condition)
+        return self.network(torch.cat((x, context), dim=1), condition)
 
 
 def denoising_loss(denoiser: Denoiser, z: Tensor, context: Tensor) -> Tensor:

@@ -105,9 +105,11 @@ class PredictorCorrector(Sampler):
     r"""Deterministic steps, each followed by corrections with Langevin dynamics at the level reached,
 
     .. math:: x \leftarrow x - \sigma \left(\delta\, \hat\varepsilon - \sqrt{2 \delta}\, \varepsilon'\right), \qquad
-        \delta = \tau / \mathrm{mean}(\hat\varepsilon^2) .
+        \delta = \tau / \max(1, \mathrm{mean}(\hat\varepsilon^2)) ,
 
-    Corrections undo errors of earlier steps; they widen draws by a part of order :math:`\tau`.
+    the mean being that of a row. Corrections undo errors of earlier steps. They widen draws by a part of order
+    :math:`\tau`, which the next steps do not undo; where the score is small, as it is of wide densities at low noise,
+    the unit in :math:`\delta`, which the reference lacks, keeps that part small.
 
     Args:
         steps: The number of steps.
@@ -138,7 +140,7 @@ class PredictorCorrector(Sampler):
             x = step(denoise, schedule, x, t, s, 0.0)
             for _ in range(self.corrections):
                 found = (x - schedule.alpha(s) * denoise(x, s)) / schedule.sigma(s)
-                delta = self.tau / found.square().mean(dim=tuple(range(1, x.ndim)), keepdim=True)
+                delta = self.tau / found.square().mean(dim=tuple(range(1, x.ndim)), keepdim=True).clamp(min=1)
                 x = x - schedule.sigma(s) * (delta * found - (2 * delta).sqrt() * torch.randn_like(x))
         return x
 
