@@ -21,8 +21,9 @@ ARROWS = {
     "systems": set(),
     "nn": set(),
     "problems": {"systems"},
-    "baselines": {"problems", "systems"},
-    "estimators": {"problems", "systems", "nn"},
+    "samplers": {"problems", "systems"},
+    "baselines": {"samplers", "problems", "systems"},
+    "estimators": {"samplers", "problems", "systems", "nn"},
     "metrics": set(),
     "figures": set(),
     "data": {"problems", "systems"},
@@ -34,7 +35,8 @@ LIGHT = {
     "systems": {"torch"},
     "nn": {"torch"},
     "problems": {"torch"},
-    "baselines": {"torch", "numpy", "arviz_stats", "zuko"},
+    "samplers": {"torch", "numpy", "arviz_stats"},
+    "baselines": {"torch", "zuko"},
 }
 #: Modules that start quickly, on machines that may have no torch: nothing that they import may import it.
 NO_TORCH = (
@@ -42,6 +44,7 @@ NO_TORCH = (
     "figures",
     "components",
     "config",
+    "parts",
     "reading",
     "catalog",
     "errors",
@@ -132,7 +135,7 @@ def test_arrows_go_one_way(module):
 
 
 def test_only_tasks_the_command_and_the_catalogue_stand_above_the_rooms():
-    above = {"posterity", "__main__", "tasks", "cli", "components", "config", "reading", "sources"}
+    above = {"posterity", "__main__", "tasks", "cli", "components", "config", "parts", "reading", "sources"}
     assert {room(module) for module in MODULES} <= set(ARROWS) | above
 
 

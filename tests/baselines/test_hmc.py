@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from arviz_stats.base import array_stats
 
 from posterity.baselines import HamiltonianMonteCarlo
-from posterity.baselines.diagnostics import convergence
 from posterity.problems import Identity, Observation, Problem, Quadratic, RandomMask, Window, exact_posterior
 from posterity.problems.parameters import Uniform
+from posterity.samplers import Chains, Draws, convergence
 from posterity.systems import LinearAdvection, Lorenz96
 
 #: Enough for small and for Gaussian posteriors: every fourth iteration is as good as independent.
@@ -84,29 +83,12 @@ def test_every_chain_gives_as_many_draws(linear, monkeypatch):
     window = Window(*(field[:2] for field in linear.window))
     method = HamiltonianMonteCarlo(linear.problem, 3, 0, 5, 1, leapfrog=1, particles=16, moves=1)
     numbered = torch.arange(15.0).reshape(5, 3, 1, 1).expand(5, 3, 2, 16) * 1e-3
-    monkeypatch.setattr(HamiltonianMonteCarlo, "_run", lambda self, *rest: (numbered, torch.ones(2)))
+    monkeypatch.setattr(Chains, "run", lambda self, *rest: Draws(numbered, torch.ones(2), torch.ones(2)))
     x = method.sample(window, 9).x[:, :, 0, 0]
     u = (x - window.background.squeeze(1)) / window.background_std.squeeze(1)
     number = (u[:, 0, 0] * 1e3).round().int()
     assert (number % 3).bincount().tolist() == [3, 3, 3]
     assert len(set(number.tolist())) == 9
-
-
-def test_the_worst_coordinate_speaks_for_its_case():
-    """Chains that are apart, or slow, in one coordinate of one case."""
-    draws = torch.randn(100, 4, 3, 5)
-    draws[:, 0, 1, 2] += 4
-    noise = torch.randn(100, 4)
-    for k in range(1, 100):
-        draws[k, :, 2, 4] = 0.95 * draws[k - 1, :, 2, 4] + (1 - 0.95**2) ** 0.5 * noise[k]
-    found = convergence(draws)
-    assert float(found.rhat[0]) < 1.06
-    assert float(found.rhat[1]) > 1.5
-    assert float(found.ess_bulk[0]) > 250
-    assert float(found.ess_bulk[2]) < 60
-    chains = draws[:, :, 2, 4].mT.numpy()
-    assert float(found.ess_bulk[2]) == pytest.approx(float(array_stats.ess(chains, method="bulk")))
-    assert float(found.ess_tail[2]) <= float(array_stats.ess(chains, method="tail", prob=(0.05, 0.95)))
 
 
 def test_more_samples_than_draws_are_refused(linear):

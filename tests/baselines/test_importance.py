@@ -4,11 +4,9 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from arviz_stats.base import array_stats
 from torch.distributions import MultivariateNormal, StudentT
 
 from posterity.baselines import FourDVar, ImportanceSampling
-from posterity.baselines.diagnostics import pareto_smooth
 from posterity.baselines.families import Gaussian
 from posterity.baselines.importance import student
 from posterity.baselines.markov import BlockTridiagonal
@@ -159,30 +157,6 @@ def test_student_noise_has_its_density():
     normal, log_normal = student(10, 2, 3)
     torch.testing.assert_close(many, normal, rtol=1e-3, atol=0)
     torch.testing.assert_close(log_many, log_normal, rtol=1e-2, atol=0)
-
-
-def test_smoothing_is_that_of_each_case():
-    """Exponentials of exponential variables have Pareto tails: k̂ is the rate's inverse."""
-    rate = torch.tensor([0.2, 0.5, 0.9])
-    log_weights = rate * torch.distributions.Exponential(1.0).sample((4000, 3))
-    smoothed, k_hat = pareto_smooth(log_weights)
-    # The tail is of 189 draws, and the error of a fitted shape is (1 + k) over the root of them.
-    assert ((k_hat - rate).abs() < 4 * (1 + rate) / 189**0.5).all()
-    for case in range(3):
-        expected, k = array_stats.psislw(-log_weights[:, case].numpy())
-        assert float(k_hat[case]) == pytest.approx(float(k))
-        torch.testing.assert_close(smoothed[:, case], torch.as_tensor(expected))
-    torch.testing.assert_close(smoothed.logsumexp(dim=0), torch.zeros(3))
-
-
-def test_weights_without_a_tail_are_left_alone():
-    """All equal, none at all, and hardly any."""
-    log_weights = torch.full((100, 3), -torch.inf)
-    log_weights[:, 0] = 7.0
-    log_weights[:3, 2] = torch.tensor([0.0, 1.0, 2.0])
-    smoothed, k_hat = pareto_smooth(log_weights)
-    assert (smoothed == log_weights).all()
-    assert k_hat.tolist() == [0.0, torch.inf, torch.inf]
 
 
 @pytest.mark.parametrize(

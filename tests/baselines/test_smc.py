@@ -5,9 +5,6 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from posterity.baselines import SequentialMonteCarlo
-from posterity.baselines.hamiltonian import Particles, evaluate, move, transition
-from posterity.baselines.preconditioning import preconditioner
-from posterity.baselines.smc import next_temperature
 from posterity.problems import (
     Control,
     Identity,
@@ -19,7 +16,6 @@ from posterity.problems import (
     exact_posterior,
 )
 from posterity.problems.parameters import Uniform
-from posterity.problems.resampling import effective_size
 from posterity.systems import LinearAdvection, Lorenz96
 
 #: Enough for small and for Gaussian posteriors.
@@ -153,134 +149,6 @@ def test_each_particle_is_drawn_once_before_any_is_drawn_twice(linear):
     for samples, counts in ((16, {1}), (40, {2, 3})):
         x = method.sample(window, samples).x[:, 0, 0, 0]
         assert set(torch.unique(x, dim=0, return_counts=True)[1].tolist()) == counts
-
-
-def test_transitions_leave_a_tempered_posterior_invariant(linear):
-    """Exact draws stay exact, whatever the preconditioner, though a third of the moves are rejected."""
-    control = Control(linear.problem, linear.window)
-    zero = torch.zeros(32, 16)
-    beta = torch.linspace(0.1, 1, 32)
-    model = control.linearize(zero)
-    identity = torch.eye(16)
-    precision = identity + beta[:, None, None] * (model.hessian - identity)
-    mean = -torch.linalg.solve(precision, beta.unsqueeze(-1) * model.gradient)
-    upper = torch.linalg.cholesky(precision).mT
-    noise = torch.randn(400, 32, 16)
-    u = mean + torch.linalg.solve_triangular(upper, noise.movedim(0, -1), upper=True).movedim(-1, 0)
-    scale = torch.eye(16).expand(32, -1, -1) + 0.1 * torch.randn(32, 16, 16).tril()
-    step = torch.full((32,), 0.5)
-    moved, rate = transition(control, evaluate(control, u), beta, scale, step, 3)
-    assert 0.2 < float(rate.mean()) < 0.8
-    torch.testing.assert_close(evaluate(control, moved.u).misfit, moved.misfit)
-    torch.testing.assert_close(evaluate(control, moved.u).slope, moved.slope)
-    same = (moved.u == u).all(dim=-1).double().mean(dim=0)
-    assert (((1 - same) - rate).abs() < 5 * (0.25 / 400) ** 0.5).all()
-    white = torch.einsum("cij,scj->sci", upper, moved.u - mean)
-    assert abs(float(400 * white.mean(dim=0).square().sum()) - 512) < 4 * 1024**0.5
-    assert abs(float(white.square().sum()) - white.numel()) < 4 * (2 * white.numel()) ** 0.5
-    # The start of a transition tells nothing of its energy, so neither does the end.
-    assert abs(float(torch.einsum("sci,scj->ij", white, white).tril(-1).sum())) < 4 * (120 * 400 * 32) ** 0.5
-
-
-def test_small_steps_conserve_energy(square):
-    control = Control(square.problem, first(square.twin.window, 4))
-    particles = evaluate(control, control.prior(8))
-    scale = torch.eye(16).expand(4, -1, -1)
-    _, rate = transition(control, particles, torch.ones(4), scale, torch.full((4,), 1e-4), 5)
-    assert (rate > 0.99).all()
-
-
-def test_cases_take_steps_of_their_own_number(square):
-    """As many doublings as make the length, up to the most; a case of which nothing is left takes one."""
-    window = first(square.twin.window, 5)
-    background = window.background.clone()
-    background[4] = 1e4 * (1 + torch.rand(1, 16))
-    control = Control(square.problem, window._replace(background=background))
-    particles = evaluate(control, 0.1 * control.prior(6))
-    before = control.gradients.clone()
-    step = torch.tensor([2.5, 0.9, 0.5, 1e-3, 1e-3])
-    scale = 1e-3 * torch.eye(16).expand(5, -1, -1)
-    moved, rate = move(control, particles, torch.ones(5), scale, step, 2.0, 16)
-    assert ((control.gradients - before) / 6).tolist() == [1, 4, 4, 16, 1]
-    assert (rate[:4] > 0.5).all()
-    assert rate[4] == 0
-    assert (moved.u[:, :4] != particles.u[:, :4]).any(dim=-1).any(dim=0).all()
-    assert (moved.u[:, 4] == particles.u[:, 4]).all()
-
-
-def test_chunks_change_nothing(square):
-    control = Control(square.problem, first(square.twin.window, 4))
-    u = control.prior(3)
-    together = evaluate(control, u)
-    cost, gradient = control.cost_and_gradient(u)
-    torch.testing.assert_close(together.misfit + 0.5 * u.square().sum(dim=-1), cost)
-    torch.testing.assert_close(together.slope + u, gradient)
-
-
-def test_parts_of_particles_go_where_they_came_from():
-    particles = Particles(torch.randn(5, 3, 2), torch.randn(5, 3), torch.randn(5, 3, 2))
-    cases = torch.tensor([2, 0])
-    part = particles.select(cases)
-    again = particles.insert(Particles(*(2 * field for field in part)), cases)
-    for before, after in zip(particles, again, strict=True):
-        assert (after[:, [0, 2]] == 2 * before[:, [0, 2]]).all()
-        assert (after[:, 1] == before[:, 1]).all()
-
-
-def test_temperatures_leave_the_effective_number_asked_for():
-    """Case by case: a moderate misfit, none, one that lies far off, and one with failed particles."""
-    misfit = torch.rand(200, 4) * torch.tensor([50.0, 0.0, 1e6, 50.0])
-    misfit[:60, 3] = torch.inf
-    beta = torch.tensor([0.2, 0.5, 0.0, 0.0])
-    colder = next_temperature(misfit, beta, 0.5)
-    size = effective_size(-(colder - beta) * misfit)
-    torch.testing.assert_close(size[[0, 2, 3]], torch.tensor([100.0, 100.0, 70.0]))
-    assert colder[1] == 1
-    for case in range(4):
-        alone = next_temperature(misfit[:, case : case + 1], beta[case : case + 1], 0.5)
-        torch.testing.assert_close(alone, colder[case : case + 1])
-    assert next_temperature(torch.full((9, 1), torch.inf), torch.zeros(1), 0.5) == 1
-
-
-def spread(scale, covariance):
-    """The ratio of the longest to the shortest scale that the preconditioner leaves."""
-    white = torch.linalg.solve_triangular(scale, torch.linalg.cholesky(covariance), upper=False)
-    values = torch.linalg.svdvals(white)
-    return values[..., 0] / values[..., -1]
-
-
-def test_the_preconditioner_whitens():
-    """It tends to the covariance; with few particles it does much better than their own covariance or diagonal."""
-    n = 60
-    rotation = torch.linalg.qr(torch.randn(3, n, n)).Q
-    covariance = rotation @ torch.diag(torch.logspace(-3, 0, n)) @ rotation.mT
-    factor = torch.linalg.cholesky(covariance)
-
-    def fitted(particles):
-        u = 7 + torch.einsum("cij,scj->sci", factor, torch.randn(particles, 3, n))
-        return u, preconditioner(u, torch.full((particles, 3), 1 / particles))
-
-    u, scale = fitted(20_000)
-    assert float(spread(scale, covariance).max()) < 1.2
-    trace = covariance.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
-    error = ((torch.linalg.matrix_norm(covariance) ** 2 + trace**2) / 20_000).sqrt()
-    assert (torch.linalg.matrix_norm(scale @ scale.mT - covariance) < 1.5 * error).all()
-    u, scale = fitted(90)
-    own = torch.linalg.cholesky(torch.stack([torch.cov(u[:, case].mT) for case in range(3)]))
-    assert (spread(scale, covariance) < 0.7 * spread(own, covariance)).all()
-    assert (spread(scale, covariance) < 0.7 * spread(torch.diag_embed(u.std(dim=0)), covariance)).all()
-    # Fewer particles than entries leave a covariance all the same, as particles at one point do.
-    u, scale = fitted(20)
-    assert (spread(scale, covariance) < 1.5 * spread(torch.diag_embed(u.std(dim=0)), covariance)).all()
-    assert preconditioner(torch.ones(8, 1, 3), torch.full((8, 1), 1 / 8)).isfinite().all()
-
-
-def test_particles_without_weight_do_not_count():
-    u = torch.randn(40, 2, 3)
-    weights = torch.cat((torch.full((30, 2), 1 / 30), torch.zeros(10, 2)))
-    torch.testing.assert_close(preconditioner(u, weights), preconditioner(u[:30], weights[:30]))
-    shifted = torch.cat((u[:30], 3 * u[30:]))
-    torch.testing.assert_close(preconditioner(shifted, weights), preconditioner(u, weights))
 
 
 @pytest.mark.parametrize(

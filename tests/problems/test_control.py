@@ -17,6 +17,7 @@ from posterity.problems import (
     RandomMask,
     Window,
 )
+from posterity.problems.chunks import CACHE
 from posterity.systems import LinearAdvection, Lorenz63, Lorenz96, System, rollout
 
 MASKS = (RandomMask(0.6),)
@@ -91,6 +92,25 @@ def test_gradients_are_right(problem):
     (expected,) = torch.autograd.grad(control.cost(u).sum(), u)
     torch.testing.assert_close(gradient, expected)
     assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("members", [(), (5,), (2, 3)], ids=["one", "five", "two by three"])
+def test_pieces_change_nothing(members, monkeypatch):
+    """Each member by itself, or all at once: the same costs, gradients and work."""
+    problem = PROBLEMS["Lorenz-96"]
+    window = problem.sample((3,)).window
+    whole, cut = Control(problem, window), Control(problem, window)
+    u = torch.randn(*members, 3, whole.size)
+    together = whole.cost_and_gradient(u)
+    monkeypatch.setitem(CACHE, "cpu", 1)
+    monkeypatch.setitem(CACHE, "cuda", 1)
+    assert len(list(cut.pieces(6))) == 6
+    apart = cut.cost_and_gradient(u)
+    assert apart[0].shape == (*members, 3)
+    assert apart[1].shape == u.shape
+    torch.testing.assert_close(together, apart)
+    assert torch.equal(whole.gradients, cut.gradients)
+    assert torch.equal(whole.model_steps, cut.model_steps)
 
 
 @each_problem

@@ -2,7 +2,7 @@
 
 import torch
 
-from posterity.problems.resampling import effective_size, normalise, systematic
+from posterity.problems.resampling import effective_size, normalise, systematic, take
 
 
 def test_the_effective_number_is_kish_s():
@@ -42,3 +42,12 @@ def test_a_draw_without_weight_is_never_taken(monkeypatch) -> None:
     monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.zeros(shape))
     weight = torch.tensor([0.0, 0.5, 0.0, 0.5]).unsqueeze(-1)
     assert systematic(weight, 2).flatten().tolist() == [1, 3]
+
+
+def test_members_are_taken_case_by_case():
+    values = torch.randn(5, 3, 2)
+    index = torch.randint(0, 5, (7, 3))
+    taken = take(values, index)
+    assert taken.shape == (7, 3, 2)
+    for case in range(3):
+        assert torch.equal(taken[:, case], values[index[:, case], case])

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..problems import Control, Ensemble, Posterior, Problem, Window, chunks, ensemble
+from ..problems import Control, Ensemble, Posterior, Problem, Window, ensemble
+from ..problems.resampling import take
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,10 @@ class RejectionABC(Posterior):
         control = Control(self.problem, window)
         # The running best are merged with each new chunk, so memory does not grow with the number of trials.
         best_u, best_cost = control.prior(0), torch.empty(0, control.cases)
-        states = self.problem.window * max(control.size, 1)
-        for piece in chunks(self.trials, control.cases * states, window.y.device):
+        for piece in control.pieces(self.trials):
             u = control.prior(piece.stop - piece.start)
             best_u, cost = torch.cat((best_u, u)), torch.cat((best_cost, control.misfit(u)))
             best_cost, index = cost.topk(min(kept, len(cost)), dim=0, largest=False)
-            best_u = best_u.gather(0, index.unsqueeze(-1).expand(*index.shape, control.size))
+            best_u = take(best_u, index)
         chosen = torch.randperm(kept)[:samples]
         return ensemble(control, best_u[chosen], {"cost": best_cost.mean(dim=0), "threshold": best_cost[-1]})

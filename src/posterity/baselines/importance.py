@@ -1,14 +1,14 @@
 """Importance sampling from an approximation of the posterior."""
 
 from dataclasses import dataclass, field
-from math import inf, lgamma, log, pi, prod
+from math import inf, lgamma, log, pi
 
 import torch
 from torch import Tensor
 
-from ..problems import Control, Ensemble, Posterior, Problem, Window, chunks, ensemble
-from ..problems.resampling import effective_size, normalise, systematic
-from .diagnostics import pareto_smooth
+from ..problems import Ensemble, Posterior, Problem, Window, ensemble
+from ..problems.resampling import effective_size, normalise, systematic, take
+from ..samplers import pareto_smooth
 from .proposals import Laplace, Proposal
 
 
@@ -58,7 +58,8 @@ class ImportanceSampling(Posterior):
         u, volume = q.draw(noise)
         u = u.to(window.background)
         # A fit that broke down leaves draws that are not finite, and have no weight.
-        log_weights = (volume - _cost(control, u).double() - log_noise).nan_to_num(nan=-inf, posinf=-inf)
+        cost = torch.cat([control.cost(u[piece]) for piece in control.pieces(len(u))]).double()
+        log_weights = (volume - cost - log_noise).nan_to_num(nan=-inf, posinf=-inf)
         smoothed, k_hat = pareto_smooth(log_weights)
         index = systematic(normalise(smoothed), samples)
         normalizer = control.log_normalizer()
@@ -67,7 +68,7 @@ class ImportanceSampling(Posterior):
             "ess": effective_size(smoothed).to(normalizer),
             "log_evidence": (torch.logsumexp(log_weights, dim=0) - log(self.draws)).to(normalizer) - normalizer,
         }
-        return ensemble(control, u[index, torch.arange(control.cases)], info)
+        return ensemble(control, take(u, index), info)
 
 
 def student(draws: int, cases: int, size: int, degrees: float = inf) -> tuple[Tensor, Tensor]:
@@ -90,9 +91,3 @@ def student(draws: int, cases: int, size: int, degrees: float = inf) -> tuple[Te
     noise = noise * (degrees / chi2).sqrt()
     constant = lgamma((degrees + size) / 2) - lgamma(degrees / 2) - 0.5 * size * log(degrees * pi)
     return noise, constant - 0.5 * (degrees + size) * (noise.square().sum(dim=-1) / degrees).log1p()
-
-
-def _cost(control: Control, u: Tensor) -> Tensor:
-    """The cost of draws, with shape ``(draws, case)``, as many at a time as fit a chunk."""
-    entries = control.cases * control.problem.steps * prod(control.problem.shape)
-    return torch.cat([control.cost(u[piece]) for piece in chunks(len(u), entries, u.device)])

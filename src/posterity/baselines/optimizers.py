@@ -1,15 +1,13 @@
 """Optimisers of the evidence lower bound over a family of Gaussians."""
 
 import abc
-from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..problems import Control, chunks
+from ..problems import Control
 from .families import Density, Family, Gaussian, white_entropy
 
 
@@ -45,16 +43,10 @@ def negative_elbo(control: Control, q: Density, noise: Tensor) -> Tensor:
         The estimate, with shape ``(case,)``; infinite or NaN where the model diverged from a draw.
     """
     parts = []
-    for piece in _pieces(control, noise):
+    for piece in control.pieces(len(noise)):
         u, volume = q.draw(noise[piece])
         parts.append(control.cost(u.to(noise)).double() - volume)
     return torch.cat(parts).mean(dim=0) - white_entropy(control.size)
-
-
-def _pieces(control: Control, u: Tensor) -> Iterator[slice]:
-    """Cuts draws, with shape ``(samples, case, n)``, so that the trajectories of a piece fit."""
-    entries = prod(control.problem.shape)
-    return chunks(len(u), control.cases * control.problem.window * entries, u.device)
 
 
 def matched_noise(samples: int, cases: int, size: int) -> Tensor:
@@ -127,8 +119,7 @@ class NaturalGradient(Optimizer):
         for k in range(self.iterations):
             noise = matched_noise(samples, control.cases, control.size)
             u = (q.mean + q.transport(noise)).to(mode.u)
-            parts = [control.cost_and_gradient(u[piece]) for piece in _pieces(control, u)]
-            cost, gradient = (torch.cat(part) for part in zip(*parts, strict=True))
+            cost, gradient = control.cost_and_gradient(u)
             trace.append(cost.double().mean(dim=0) - q.entropy())
             rate = 1 / (2 + max(0, k - self.iterations // 2))
             q, curvature = self._step(q, curvature, control, family, noise, gradient.double(), rate)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..problems import Ensemble, Window, chunks
-from ..problems.resampling import effective_size, normalise, systematic
+from ..problems.resampling import effective_size, normalise, systematic, take
 from .sequential import Record, Sequential
 
 
@@ -307,8 +307,3 @@ def trace(history: Sequence[Generation], index: Tensor) -> Iterator[Tensor]:
     for z, _, parent in reversed(history):
         yield take(z, index)
         index = parent.gather(0, index)
-
-
-def take(z: Tensor, index: Tensor) -> Tensor:
-    """Takes particles of each case, given their numbers, with shape ``(samples, case)``."""
-    return z[index, torch.arange(z.shape[1], device=z.device)]

@@ -2,34 +2,11 @@
 
 from dataclasses import dataclass
 from math import log, pi
-from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from ..problems import Control, Ensemble, Posterior, Problem, Window, ensemble
-from ..problems.resampling import effective_size, normalise, systematic
-from .hamiltonian import Particles, evaluate, move
-from .preconditioning import preconditioner
-
-#: The leapfrog step that adaptation starts from, in standard deviations of the posterior.
-FIRST_STEP = 0.25
-
-
-class Tempered(NamedTuple):
-    """Particles that have reached the posterior.
-
-    Args:
-        particles: The particles, of equal weight.
-        scale: Factors of their covariances, with shape ``(case, size, size)``.
-        step: The leapfrog steps adapted to them, with shape ``(case,)``.
-        info: What each case went through.
-    """
-
-    particles: Particles
-    scale: Tensor
-    step: Tensor
-    info: dict[str, Tensor]
+from ..samplers import Tempered, Tempering
 
 
 @dataclass(frozen=True)
@@ -39,14 +16,10 @@ class SequentialMonteCarlo(Posterior):
     .. math::
         p_\beta(u) \propto \exp\big({-\tfrac12} \|u\|^2 - \beta J_o(u)\big), \qquad 0 = \beta_0 < … < \beta_K = 1 .
 
-    At each temperature, particles are weighted by :math:`\exp(-(\beta_k - \beta_{k-1}) J_o(u))`, resampled, and moved
-    by Hamiltonian transitions that leave :math:`p_{\beta_k}` invariant, preconditioned with the covariance of the
-    case's own particles. Each case has temperatures of its own, chosen so that the effective number of particles falls
-    to a fraction of them, and leapfrog steps of its own, adapted to the acceptance, as many as make trajectories long;
-    cases that have reached :math:`\beta = 1` wait for the others. Modes keep their weights, since particles are
-    weighted before they are too cold to cross between them; many temperatures with few moves serve that better than the
-    reverse. Exact for any posterior as the number of particles grows: the target is :math:`p(x_{0:T+F}, \theta | y,
-    x_b)` itself. More particles than the control has entries are needed to precondition well.
+    See :class:`~posterity.samplers.Tempering`. Modes keep their weights, since particles are weighted before they are
+    too cold to cross between them; many temperatures with few moves serve that better than the reverse. Exact for any
+    posterior as the number of particles grows: the target is :math:`p(x_{0:T+F}, \theta | y, x_b)` itself. More
+    particles than the control has entries are needed to precondition well.
 
     The product of the mean weights estimates the evidence: ``info["log_evidence"]`` is that of
     :math:`\log p(y | x_b)`.
@@ -85,14 +58,7 @@ class SequentialMonteCarlo(Posterior):
             raise ValueError(
                 f"ess: must be a fraction that leaves at least 2 of the particles, and not all: {self.ess}"
             )
-        if self.moves < 1 or self.leapfrog < 1:
-            raise ValueError(f"moves and leapfrog: at least one is needed, not {self.moves} and {self.leapfrog}")
-        if self.length <= 0:
-            raise ValueError(f"length: must be positive, not {self.length}")
-        if self.final < 0:
-            raise ValueError(f"final: must not be negative, not {self.final}")
-        if not 0 < self.acceptance < 1:
-            raise ValueError(f"acceptance: must be between 0 and 1, not {self.acceptance}")
+        self._tempering()
 
     @torch.no_grad()
     def sample(self, window: Window, samples: int) -> Ensemble:
@@ -104,75 +70,10 @@ class SequentialMonteCarlo(Posterior):
 
     def temper(self, control: Control) -> Tempered:
         """Carries particles of each case from the prior to the posterior."""
-        particles = evaluate(control, control.prior(self.particles))
-        beta = torch.zeros(control.cases, dtype=torch.float64)
-        step = torch.full((control.cases,), FIRST_STEP)
-        log_evidence, temperatures, accepted = (torch.zeros(control.cases) for _ in range(3))
-        lowest = torch.full((control.cases,), float(self.particles))
-        while len(cases := (beta < 1).nonzero().squeeze(-1)):
-            part, some = control.select(cases), particles.select(cases)
-            misfit = some.misfit.double()
-            colder = next_temperature(misfit, beta[cases], self.ess)
-            log_weights = -(colder - beta[cases]) * misfit
-            beta[cases] = colder
-            temperatures[cases] += 1
-            log_evidence[cases] += (torch.logsumexp(log_weights, dim=0) - log(self.particles)).to(log_evidence)
-            lowest[cases] = torch.minimum(lowest[cases], effective_size(log_weights).to(lowest))
+        tempered = self._tempering().run(control, control.prior(self.particles))
+        log_evidence = tempered.info["log_evidence"] - control.log_normalizer() + 0.5 * control.size * log(2 * pi)
+        return tempered._replace(info={**tempered.info, "log_evidence": log_evidence})
 
-            weights = normalise(log_weights)
-            scale = preconditioner(some.u, weights)
-            some = some.take(systematic(weights, self.particles))
-            some, step[cases], rate = self._move(part, some, colder, scale, step[cases], self.moves)
-            accepted[cases] += rate
-            particles = particles.insert(some, cases)
-            control.absorb(part, cases)
-
-        scale = preconditioner(particles.u, torch.full_like(particles.misfit, 1 / self.particles))
-        particles, step, rate = self._move(control, particles, beta, scale, step, self.final)
-        info = {
-            "temperatures": temperatures,
-            "acceptance": (accepted + rate) / (self.moves * temperatures + self.final),
-            "ess": lowest,
-            "log_evidence": log_evidence - control.log_normalizer() + 0.5 * control.size * log(2 * pi),
-            "step": step,
-        }
-        return Tempered(particles, scale, step, info)
-
-    def _move(
-        self, control: Control, particles: Particles, beta: Tensor, scale: Tensor, step: Tensor, moves: int
-    ) -> tuple[Particles, Tensor, Tensor]:
-        """Moves particles, adapting the steps on the way; returns the sum of the probabilities of acceptance too."""
-        beta, total = beta.to(particles.u), torch.zeros_like(step)
-        for _ in range(moves):
-            particles, rate = move(control, particles, beta, scale, step, self.length, self.leapfrog)
-            step = step * (rate - self.acceptance).exp()
-            total = total + rate
-        return particles, step, total
-
-
-def next_temperature(misfit: Tensor, beta: Tensor, fraction: float) -> Tensor:
-    r"""The next inverse temperature of each case: the one at which the effective number of particles has fallen.
-
-    Particles from which the model diverged do not count. A case that has no others goes to 1 at once.
-
-    Args:
-        misfit: The observation cost :math:`J_o`, with shape ``(particle, case)``.
-        beta: The inverse temperatures of now, with shape ``(case,)``, below 1.
-        fraction: The fraction of the particles to which their effective number falls, by bisection.
-
-    Returns:
-        The next inverse temperatures, with shape ``(case,)``; 1 where weights allow it.
-    """
-    wanted = fraction * misfit.isfinite().sum(dim=0)
-
-    def enough(colder: Tensor) -> Tensor:
-        """Whether a temperature leaves enough particles."""
-        return ~(effective_size(-(colder - beta) * misfit) < wanted)
-
-    low, high = beta, torch.ones_like(beta)
-    done = enough(high)
-    for _ in range(52):
-        middle = (low + high) / 2
-        good = enough(middle)
-        low, high = torch.where(good, middle, low), torch.where(good, high, middle)
-    return torch.where(done, 1.0, high)
+    def _tempering(self) -> Tempering:
+        """How particles are carried."""
+        return Tempering(self.ess, self.moves, self.final, self.length, self.leapfrog, self.acceptance)

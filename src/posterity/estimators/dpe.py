@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from ..problems import Control, Ensemble, Posterior, Problem, Window, chunks, ensemble
-from ..problems.resampling import effective_size, normalise, systematic
+from ..problems.resampling import effective_size, normalise, systematic, take
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,10 @@ class DirectPosterior(Posterior):
         for cases in chunks(control.cases, self.draws * control.size, window.y.device):
             part = control.select(cases)
             u = part.prior(self.draws)
-            pieces = chunks(self.draws, part.cases * self.problem.window * part.size, u.device)
-            log_weights = -torch.cat([part.misfit(u[piece]) for piece in pieces]).double()
+            log_weights = -torch.cat([part.misfit(u[piece]) for piece in part.pieces(self.draws)]).double()
             control.absorb(part, cases)
             # A case whose every draw diverged keeps equal weights: its draws will be counted as failed.
             index = systematic(normalise(log_weights), samples)[torch.randperm(samples)]
-            kept.append(u.gather(0, index.unsqueeze(-1).expand(*index.shape, control.size)))
+            kept.append(take(u, index))
             ess.append(effective_size(log_weights).nan_to_num(self.draws))
         return ensemble(control, torch.cat(kept, dim=1), {"ess": torch.cat(ess)})

@@ -1,5 +1,6 @@
 """The control: one whitened vector per case, through which every per-case method sees a problem."""
 
+from collections.abc import Iterator
 from math import log, pi, prod
 from typing import NamedTuple, Self
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..systems import jacobian, rollout
+from .chunks import chunks
 from .problem import Problem, Window
 
 
@@ -73,6 +75,10 @@ class Control:
         """Adds the work that a selection has done to the count of the cases that it was selected from."""
         self.model_steps[index] += part.model_steps
         self.gradients[index] += part.gradients
+
+    def pieces(self, members: int) -> Iterator[slice]:
+        """Cuts members into pieces whose trajectories fit the memory."""
+        return chunks(members, self.cases * self.problem.steps * self.entries, self.window.y.device)
 
     def prior(self, samples: int) -> Tensor:
         """Draws from the prior over controls, with shape ``(samples, case, size)``."""
@@ -179,8 +185,16 @@ class Control:
     def cost_and_gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """The cost and its gradient, with shapes ``(*batch, case)`` and ``(*batch, case, size)``.
 
-        Where the model diverged the cost is infinite, and the gradient NaN.
+        Where the model diverged the cost is infinite, and the gradient NaN. Members are taken a piece at a time, since
+        the adjoint keeps all that the model computes.
         """
+        members = u.detach().reshape(-1, *u.shape[-2:])
+        parts = [self._adjoint(members[piece]) for piece in self.pieces(len(members))]
+        cost, gradient = (torch.cat(part) for part in zip(*parts, strict=True))
+        return cost.reshape(u.shape[:-1]), gradient.reshape(u.shape)
+
+    def _adjoint(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """The cost and its gradient at all of the controls at once."""
         with torch.enable_grad():
             u = u.detach().requires_grad_()
             cost = self.cost(u)

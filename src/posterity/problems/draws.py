@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .chunks import chunks
 from .control import Control
 from .problem import Ensemble
+from .resampling import take
 
 
 def ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor]) -> Ensemble:
@@ -24,8 +24,7 @@ def ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor]) -> Ensembl
     Returns:
         The ensemble.
     """
-    pieces = chunks(len(u), control.cases * control.problem.steps * control.size, u.device)
-    parts = [control.decode(u[piece]) for piece in pieces]
+    parts = [control.decode(u[piece]) for piece in control.pieces(len(u))]
     x, theta = (torch.cat(part) for part in zip(*parts, strict=True))
     # The sum over a trajectory is finite only if every entry is, and takes one pass.
     finite = x.flatten(2).sum(dim=-1).isfinite()
@@ -54,5 +53,4 @@ def refill(good: Tensor, values: Tensor) -> Tensor:
     order = torch.sort(~good, dim=0, stable=True).indices
     member = torch.arange(len(good), device=good.device).unsqueeze(-1)
     donor = order.gather(0, member % good.sum(dim=0).clamp(min=1))
-    source = torch.where(good | ~good.any(dim=0), member, donor)
-    return values[source, torch.arange(good.shape[1], device=good.device)]
+    return take(values, torch.where(good | ~good.any(dim=0), member, donor))

@@ -48,3 +48,16 @@ def systematic(weights: Tensor, draws: int) -> Tensor:
     position = (torch.arange(draws).unsqueeze(-1) + uniform) / draws
     index = torch.searchsorted(cumulative.mT.contiguous(), position.mT.contiguous(), right=True).mT
     return index.clamp(max=len(weights) - 1)
+
+
+def take(values: Tensor, index: Tensor) -> Tensor:
+    """Takes members of each case.
+
+    Args:
+        values: What belongs to the members, with shape ``(member, case, …)``.
+        index: The numbers of the members, with shape ``(draws, case)``.
+
+    Returns:
+        What belongs to those, with shape ``(draws, case, …)``.
+    """
+    return values[index, torch.arange(values.shape[1], device=values.device)]

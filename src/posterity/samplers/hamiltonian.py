@@ -1,20 +1,46 @@
 """Hamiltonian Monte Carlo transitions of tempered posteriors, for all cases and particles at once."""
 
-from math import log2, prod
-from typing import NamedTuple
+from math import log2
+from typing import NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
 
-from ..problems import Control, chunks
+from ..problems.resampling import take
+
+
+class Potential(Protocol):
+    r"""Minus the logarithm of a density for each case, which is standard normal but for a misfit :math:`J_o`,
+
+    .. math:: p(u) \propto e^{-J(u)}, \qquad J(u) = \tfrac12 \|u\|^2 + J_o(u) .
+
+    :class:`~posterity.problems.Control` is one, and so is minus the logarithm of a ratio that was learned.
+    """  # noqa: D415
+
+    def cost_and_gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        r"""The cost :math:`J(u)` and its gradient, as many points at a time as fit the memory.
+
+        Args:
+            u: The points, with shape ``(particle, case, size)``.
+
+        Returns:
+            The cost, with shape ``(particle, case)``, infinite where there is no density; and the gradient, with shape
+            ``(particle, case, size)``, NaN there.
+        """
+
+    def select(self, index: Tensor) -> Self:
+        """The potential of some of the cases, with its own count of work."""
+
+    def absorb(self, part: Self, index: Tensor) -> None:
+        """Adds the work that a selection has done to the count of the cases that it was selected from."""
 
 
 class Particles(NamedTuple):
-    r"""Points of the control space, and what the observations say there.
+    r"""Points, and what the observations say there.
 
     Args:
-        u: The controls, with shape ``(particle, case, size)``.
-        misfit: The observation cost :math:`J_o(u)`, with shape ``(particle, case)``; infinite where the model diverged.
+        u: The points, with shape ``(particle, case, size)``.
+        misfit: The misfit :math:`J_o(u)`, with shape ``(particle, case)``; infinite where the model diverged.
         slope: Its gradient, with shape ``(particle, case, size)``; NaN where the model diverged.
     """
 
@@ -32,8 +58,7 @@ class Particles(NamedTuple):
 
     def take(self, index: Tensor) -> "Particles":
         """The particles of the given numbers, with shape ``(draws, case)``."""
-        case = torch.arange(index.shape[-1], device=index.device)
-        return Particles(*(field[index, case] for field in self))
+        return Particles(*(take(field, index) for field in self))
 
     def where(self, accept: Tensor, other: "Particles") -> "Particles":
         """These particles where accepted, with shape ``(particle, case)``, the others elsewhere."""
@@ -44,17 +69,15 @@ class Particles(NamedTuple):
         )
 
 
-def evaluate(control: Control, u: Tensor) -> Particles:
-    """Evaluates the misfit and its gradient at controls, as many at a time as fit a chunk."""
-    pieces = chunks(len(u), control.cases * control.problem.steps * prod(control.problem.shape), u.device)
-    parts = [control.cost_and_gradient(u[piece]) for piece in pieces]
-    cost, gradient = (torch.cat(part) for part in zip(*parts, strict=True))
+def evaluate(potential: Potential, u: Tensor) -> Particles:
+    """Evaluates the misfit and its gradient at points, with shape ``(particle, case, size)``."""
+    cost, gradient = potential.cost_and_gradient(u)
     misfit = cost - 0.5 * u.square().sum(dim=-1)
     return Particles(u, misfit.nan_to_num(nan=torch.inf, posinf=torch.inf), gradient - u)
 
 
 def transition(
-    control: Control, particles: Particles, beta: Tensor, scale: Tensor, step: Tensor, leapfrog: int
+    potential: Potential, particles: Particles, beta: Tensor, scale: Tensor, step: Tensor, leapfrog: int
 ) -> tuple[Particles, Tensor]:
     r"""One Hamiltonian transition of each particle, which leaves the tempered posterior of its case invariant,
 
@@ -71,7 +94,7 @@ def transition(
     back to where they started. A trajectory that diverges is rejected.
 
     Args:
-        control: The control.
+        potential: The potential.
         particles: Where to start.
         beta: The inverse temperatures :math:`\beta`, with shape ``(case,)``.
         scale: The factors :math:`L`, with shape ``(case, size, size)``.
@@ -99,7 +122,7 @@ def transition(
     trial, push = particles, force(particles)
     for _ in range(leapfrog):
         momentum = momentum + 0.5 * h * push
-        trial = evaluate(control, trial.u + h * torch.einsum("cij,scj->sci", scale, momentum))
+        trial = evaluate(potential, trial.u + h * torch.einsum("cij,scj->sci", scale, momentum))
         push = force(trial)
         momentum = momentum + 0.5 * h * push
     # A difference of infinities is that of a trajectory that diverged.
@@ -109,7 +132,7 @@ def transition(
 
 
 def move(
-    control: Control, particles: Particles, beta: Tensor, scale: Tensor, step: Tensor, length: float, leapfrog: int
+    potential: Potential, particles: Particles, beta: Tensor, scale: Tensor, step: Tensor, length: float, leapfrog: int
 ) -> tuple[Particles, Tensor]:
     r"""One transition of each particle, by trajectories that are long enough in every case.
 
@@ -117,7 +140,7 @@ def move(
     is so curved that it needs small steps forgets where it started as soon as the others, at its own expense alone.
 
     Args:
-        control: The control.
+        potential: The potential.
         particles: As for :func:`transition`, as are ``beta``, ``scale`` and ``step``.
         beta: See there.
         scale: See there.
@@ -134,8 +157,18 @@ def move(
     rate = torch.zeros_like(step)
     for count in counts.unique().tolist():
         cases = (counts == count).nonzero().squeeze(-1)
-        part = control.select(cases)
+        part = potential.select(cases)
         moved, rate[cases] = transition(part, particles.select(cases), beta[cases], scale[cases], step[cases], count)
         particles = particles.insert(moved, cases)
-        control.absorb(part, cases)
+        potential.absorb(part, cases)
     return particles, rate
+
+
+def check_trajectories(length: float, leapfrog: int, acceptance: float) -> None:
+    """Refuses trajectories that go nowhere."""
+    if leapfrog < 1:
+        raise ValueError(f"leapfrog: at least one is needed, not {leapfrog}")
+    if length <= 0:
+        raise ValueError(f"length: must be positive, not {length}")
+    if not 0 < acceptance < 1:
+        raise ValueError(f"acceptance: must be between 0 and 1, not {acceptance}")

@@ -1,0 +1,104 @@
+"""Long Hamiltonian chains."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .hamiltonian import Particles, Potential, check_trajectories, move
+
+
+class Draws(NamedTuple):
+    """What chains went through.
+
+    Args:
+        u: The draws that were kept, with shape ``(kept, chain, case, size)``.
+        acceptance: The mean probability of acceptance, with shape ``(case,)``.
+        step: The leapfrog steps, with shape ``(case,)``.
+    """
+
+    u: Tensor
+    acceptance: Tensor
+    step: Tensor
+
+    def spread(self, samples: int) -> Tensor:
+        """Draws evenly from the iterations of all chains, as many from each, with shape ``(samples, case, size)``."""
+        chained = self.u.transpose(0, 1).flatten(0, 1)
+        return chained[torch.arange(samples) * len(chained) // samples]
+
+
+@dataclass(frozen=True)
+class Chains:
+    """Hamiltonian chains of each case, which move as :func:`move` says, all chains of all cases in one batch.
+
+    Warm-up iterations adapt the leapfrog step of each case to the acceptance, by stochastic approximation; then it is
+    fixed to the average of the second half of them.
+
+    Args:
+        warmup: The number of iterations that adapt the step, and are not kept.
+        iterations: The number of iterations behind them.
+        thinning: Every how many iterations a draw is kept.
+        length: The length of a trajectory, in standard deviations of the posterior.
+        leapfrog: The most leapfrog steps of a trajectory, each of which takes one gradient.
+        acceptance: The mean probability of acceptance to which steps are adapted.
+
+    References:
+        | MCMC using Hamiltonian dynamics (Neal, 2011), https://arxiv.org/abs/1206.1901
+        | A tutorial on adaptive MCMC (Andrieu & Thoms, 2008), https://doi.org/10.1007/s11222-008-9110-y
+    """
+
+    warmup: int
+    iterations: int
+    thinning: int
+    length: float
+    leapfrog: int
+    acceptance: float
+
+    def __post_init__(self) -> None:
+        """Refuses options that go nowhere."""
+        if self.warmup < 0:
+            raise ValueError(f"warmup: must not be negative, not {self.warmup}")
+        if self.thinning < 1:
+            raise ValueError(f"thinning: must be at least 1, not {self.thinning}")
+        if self.iterations < 4 * self.thinning:
+            raise ValueError(
+                f"iterations: at least 4 draws of each chain must be kept, so {4 * self.thinning} are needed"
+            )
+        check_trajectories(self.length, self.leapfrog, self.acceptance)
+
+    @torch.no_grad()
+    def run(self, potential: Potential, particles: Particles, scale: Tensor, step: Tensor) -> Draws:
+        """Moves the chains.
+
+        Args:
+            potential: The potential.
+            particles: Where the chains start, one of them each.
+            scale: Factors of the covariance of the posterior, with shape ``(case, size, size)``.
+            step: The leapfrog steps to start from, with shape ``(case,)``.
+
+        Returns:
+            The draws.
+        """
+        particles, step = self._warm_up(potential, particles, scale, step)
+        beta, total, draws = torch.ones_like(step), torch.zeros_like(step), []
+        for k in range(1, self.iterations + 1):
+            particles, rate = move(potential, particles, beta, scale, step, self.length, self.leapfrog)
+            total = total + rate
+            if k % self.thinning == 0:
+                draws.append(particles.u)
+        return Draws(torch.stack(draws), total / self.iterations, step)
+
+    def _warm_up(
+        self, potential: Potential, particles: Particles, scale: Tensor, step: Tensor
+    ) -> tuple[Particles, Tensor]:
+        """Moves the chains while adapting the steps, and averages those of the second half."""
+        beta, half = torch.ones_like(step), self.warmup // 2
+        log_step = step.log()
+        average = torch.zeros_like(step) if self.warmup else log_step
+        for k in range(self.warmup):
+            particles, rate = move(potential, particles, beta, scale, log_step.exp(), self.length, self.leapfrog)
+            log_step = log_step + (rate - self.acceptance) / (1 + k) ** 0.6
+            if k >= half:
+                average = average + log_step / (self.warmup - half)
+        return particles, average.exp()
