@@ -16,7 +16,7 @@ SCHEMA = ROOT / "workflow" / "schemas" / "experiment.schema.json"
 INTRODUCTION = """\
 # Configuration
 
-<!-- Made by `python docs/make_config_reference.py` from the models in `src/posterity/config.py`: edit those. -->
+<!-- Made by `python docs/make_config_reference.py` from the models in `src/posterity/config.py` and `parts.py`: edit those. -->
 
 `config.yaml` says which experiments the workflow runs. Each experiment is a file in `experiments/`, named as its
 results are to be named. It holds the science and nothing else: partitions, memory and time stand in `profiles/`.
@@ -39,6 +39,16 @@ options, and `null` removes a method or a parameter:
 
 ```yaml
 {extension}```
+
+## Variants
+
+A file with `variants` stands for several experiments, which differ from it in what each of them says. They are named
+`FILE/VARIANT`, and their results stand in folders of the file's one:
+
+```yaml
+{variants}```
+
+`posterity check sizes` checks all of them, `posterity check sizes/n40` one, and the workflow takes either name.
 
 ## Keys
 
@@ -113,6 +123,13 @@ methods:
     training: {epochs: 100}           # its other settings stay
 """
 
+VARIANTS = """\
+extends: example
+variants:
+  n20: {}
+  n40: {system: {options: {size: 40}}, splits: {test: {cases: 50}}}
+"""
+
 #: What the keys of a mapping of one's own naming are called.
 NAMED = {"methods": "methods.NAME", "parameters": "parameters.NAME"}
 
@@ -136,6 +153,11 @@ def file_schema() -> dict[str, Any]:
     for name in ("methods", "parameters"):
         named = schema["properties"][name]
         named["additionalProperties"] = {"anyOf": [named["additionalProperties"], {"type": "null"}]}
+    schema["properties"]["variants"] = {
+        "type": "object",
+        "additionalProperties": {"type": "object"},
+        "description": "Experiments that differ from this one, by names of their own, and what each of them changes.",
+    }
     schema["anyOf"] = [{"required": ["extends"]}, {"required": schema.pop("required")}]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Posterity experiment"}
 
@@ -145,7 +167,7 @@ def page() -> str:
     schema = models()
     # A description that is the model's own is said only once in a schema.
     said = {f"#/$defs/{name}": model["description"] for name, model in schema["$defs"].items()}
-    parts = [INTRODUCTION.format(example=EXAMPLE, extension=EXTENSION)]
+    parts = [INTRODUCTION.format(example=EXAMPLE, extension=EXTENSION, variants=VARIANTS)]
     pending = [("The file", schema)]
     while pending:
         title, model = pending.pop(0)
@@ -193,8 +215,15 @@ def type_of(value: dict[str, Any]) -> str:
         return "[low, high]"
     if value["type"] == "array":
         return f"list of: {type_of(value['items'])}"
-    words = {"integer": "whole number", "number": "number", "string": "text", "object": "mapping", "null": "`null`"}
-    bounds = {"minimum": "≥", "exclusiveMinimum": ">"}
+    words = {
+        "boolean": "`true` or `false`",
+        "integer": "whole number",
+        "number": "number",
+        "string": "text",
+        "object": "mapping",
+        "null": "`null`",
+    }
+    bounds = {"minimum": "≥", "exclusiveMinimum": ">", "exclusiveMaximum": "<", "maximum": "≤"}
     return words[value["type"]] + "".join(
         f" {sign} {value[bound]:g}" for bound, sign in bounds.items() if bound in value
     )

@@ -88,7 +88,7 @@ def test_the_shipped_experiments_are_sound(path) -> None:
 def test_an_experiment_is_found_by_name_and_by_path(write, monkeypatch) -> None:
     path = write(SMALLEST)
     monkeypatch.setattr(reading, "EXPERIMENTS", path.parent)
-    assert reading.locate("study") == reading.locate(path) == reading.locate(str(path)) == path
+    assert reading.locate("study") == reading.locate(path) == reading.locate(str(path)) == (path, None)
 
 
 def test_a_method_may_have_its_own_number_of_draws(write) -> None:

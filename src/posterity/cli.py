@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -12,6 +12,9 @@ from rich.logging import RichHandler
 
 from . import __version__, catalog, config, reading
 from .errors import ConfigError, PosterityError, nearest
+
+if TYPE_CHECKING:
+    from .problems import Problem
 
 app = typer.Typer(
     name="posterity",
@@ -23,7 +26,8 @@ app = typer.Typer(
 )
 
 ExperimentName = Annotated[
-    str, typer.Argument(metavar="EXPERIMENT", help="An experiment file, or its name in config/experiments.")
+    str,
+    typer.Argument(metavar="EXPERIMENT", help="An experiment file, or its name in config/experiments; NAME/VARIANT."),
 ]
 Method = Annotated[str, typer.Option(help="The method's name in the experiment.", show_default=False)]
 Twin = Annotated[Path, typer.Option(help="The twin file; your own needs no truth.", show_default=False)]
@@ -141,7 +145,8 @@ def evaluate(
     """Score draws against the truth, the observations and the reference."""
     from .tasks.evaluate import evaluate as task
 
-    task(twin, posterior, output, config.load(experiment).window, reference)
+    settings = config.load(experiment)
+    task(twin, posterior, output, settings.window * settings.cycles, reference)
 
 
 @app.command(epilog="Example: posterity aggregate demo --metrics a.nc b.nc --output all.nc --table all.csv")
@@ -211,14 +216,19 @@ def literature(
 @app.command(epilog="Example: posterity check demo")
 def check(experiment: ExperimentName) -> None:
     """Check an experiment file, and that all it names can be constructed."""
-    settings = config.load(experiment)
     from .tasks.common import build_method, build_problem
 
-    problem = build_problem(settings)
-    for name in settings.methods:
-        build_method(settings, name, problem)
+    for source, settings in config.every(experiment):
+        problem = build_problem(settings)
+        for name in settings.methods:
+            build_method(settings, name, problem)
+        _describe(source, settings, problem)
+
+
+def _describe(source: str, settings: config.Experiment, problem: "Problem") -> None:
+    """Prints what an experiment means."""
     splits = {name: getattr(settings.splits, name) for name in ("train", "valid", "test")}
-    typer.echo(f"{reading.locate(experiment)}: {settings.title}")
+    typer.echo(f"{source}: {settings.title}")
     typer.echo(f"  system       {settings.system.kind}, states {problem.shape}, dt {problem.system.dt:g}")
     typer.echo(
         f"  observation  {problem.observation.shape} at each of {problem.window} times; forecast {problem.forecast}"
@@ -227,7 +237,8 @@ def check(experiment: ExperimentName) -> None:
     for name, split in splits.items():
         typer.echo(f"  {name:<12} {split.cases} cases in {len(split.shards())} shards")
     for name, method in settings.methods.items():
-        typer.echo(f"  method       {name} ({method.kind}), {settings.draws(name)} draws")
+        made = f"{method.kind}, refined by {method.refinement.kind}" if method.refinement else method.kind
+        typer.echo(f"  method       {name} ({made}), {settings.draws(name)} draws")
 
 
 @app.command("list", epilog="Example: posterity list methods")
@@ -239,7 +250,8 @@ def list_names(
     """List what the catalogue holds, or the experiments in config/experiments."""
     if what == "experiments":
         for path in sorted(reading.EXPERIMENTS.glob("*.yaml")):
-            typer.echo(f"{path.stem:<24} {config.load(path).title}")
+            for _, experiment in config.every(path):
+                typer.echo(f"{experiment.name:<32} {experiment.title}")
         return
     groups = {_plural(group): group for group in catalog.CATALOG}
     if what not in groups:

@@ -1,132 +1,16 @@
 """Experiment files: their models, defaults and checks. Imports no torch: every cluster job parses them again."""
 
-from math import inf
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, field_validator, model_validator
 
 from . import catalog, sources
 from .components import Component, Model, check, line, targets
-from .errors import ConfigError
-from .reading import locate, tree
-
-
-def _pair(value: Any) -> Any:
-    """One number stands for an interval of no width."""
-    return (value, value) if isinstance(value, int | float) else value
-
-
-def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
-    """Standard deviations are positive, and intervals in order."""
-    low, high = interval
-    if not 0 < low <= high < inf:
-        raise ValueError(f"needs 0 < low <= high, both finite, not [{low:g}, {high:g}]")
-    return interval
-
-
-Interval = Annotated[
-    tuple[float, float],
-    BeforeValidator(_pair, json_schema_input_type=PositiveFloat | tuple[PositiveFloat, PositiveFloat]),
-    AfterValidator(_ordered),
-]
-
-
-class ObservationConfig(Model):
-    """What is seen of the states, and how well."""
-
-    operator: tuple[Component, ...] = Field(default=(), description="Operators, the first to act first; none: all.")
-    mask: tuple[Component, ...] = Field(default=(), description="Masks; an entry is observed if it passes them all.")
-    std: Interval = Field(
-        description="Interval of the standard deviations, in units of the observations; or one number."
-    )
-
-
-class PriorConfig(Model):
-    """The prior over the first state."""
-
-    joint: Literal["background", "climatology"] = Field(
-        default="background",
-        description="`background`: x_b from the climatology, x_0 around it. `climatology`: the reverse.",
-    )
-    std: Interval | None = Field(
-        description="Interval of the background's standard deviations, in units of the state; or one number; "
-        "or null (climatology joint only): no background."
-    )
-
-
-class SplitConfig(Model):
-    """A split: so many cases, in shards of so many."""
-
-    cases: PositiveInt = Field(description="The number of cases.")
-    shard: PositiveInt | None = Field(default=None, description="Cases per file and job; all in one if null.")
-
-    def shards(self) -> list[int]:
-        """The numbers of cases in each shard."""
-        size = self.shard or self.cases
-        full, rest = divmod(self.cases, size)
-        return [size] * full + [rest] * bool(rest)
-
-
-class SplitsConfig(Model):
-    """The three splits."""
-
-    train: SplitConfig = Field(default=SplitConfig(cases=8192), description="Draws to train estimators on.")
-    valid: SplitConfig = Field(default=SplitConfig(cases=1024), description="Draws to choose their weights by.")
-    test: SplitConfig = Field(description="Draws to judge methods by.")
-
-
-class TrainingConfig(Model):
-    """How an estimator is trained."""
-
-    epochs: PositiveInt = Field(default=100, description="Passes over the training set.")
-    batch: PositiveInt = Field(default=256, description="Cases per step.")
-    learning_rate: PositiveFloat = Field(default=1e-3, description="AdamW's learning rate, decayed to zero by cosine.")
-    weight_decay: float = Field(default=1e-4, ge=0, description="AdamW's weight decay.")
-    clip: PositiveFloat = Field(default=1.0, description="Largest norm of the gradient of all weights.")
-    patience: PositiveInt = Field(default=20, description="Epochs without a better validation loss before it stops.")
-
-
-class MethodConfig(Model):
-    """A method under a name of its own."""
-
-    kind: str = Field(description="A name of the catalogue (`posterity list methods`), or `package.module:Class`.")
-    label: str | None = Field(default=None, description="How figures name it; its name if null.")
-    options: dict[str, Any] = Field(default={}, description="Options of its constructor.")
-    samples: PositiveInt | None = Field(default=None, description="Draws per case; the experiment's if null.")
-    published: PositiveFloat | None = Field(
-        default=None, description="The analysis RMSE that is published for it in this setting, for comparison."
-    )
-    training: TrainingConfig | None = Field(
-        default=None, description="How it is trained: for estimators, and for them only; `{}` takes the defaults."
-    )
-
-
-class ReferenceConfig(Model):
-    """The reference posterior that methods are held against."""
-
-    kind: str = Field(description="A method of the catalogue that needs no training: `smc`, `hmc`, `exact`, …")
-    options: dict[str, Any] = Field(default={}, description="Options of its constructor.")
-    samples: PositiveInt = Field(default=512, description="Draws per case and run.")
-    runs: PositiveInt = Field(default=2, description="Independent runs; the gap between them says how good they are.")
-
-
-class FiguresConfig(Model):
-    """What figures show."""
-
-    case: int = Field(default=0, ge=0, description="The case of the first test shard that is drawn.")
-    sites: tuple[int, ...] | None = Field(
-        default=None, description="The sites whose trajectories are drawn; three at equal distances if null."
-    )
+from .errors import ConfigError, nearest
+from .parts import FiguresConfig, MethodConfig, ObservationConfig, PriorConfig, ReferenceConfig, SplitsConfig, several
+from .reading import locate, tree, variants
 
 
 class Experiment(Model):
@@ -169,6 +53,11 @@ class Experiment(Model):
     )
     figures: FiguresConfig = Field(default=FiguresConfig(), description="What figures show.")
 
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _several(cls, methods: Any) -> Any:
+        return several(methods)
+
     @model_validator(mode="after")
     def _consistent(self) -> "Experiment":
         if self.prior.joint == "background" and self.prior.std is None:
@@ -189,6 +78,7 @@ class Experiment(Model):
             check("method", self._reference(), "reference", skip=1)
         self._check_cycles()
         for name, method in self.methods.items():
+            self._check_refined(name, method)
             check("method", Component(kind=method.kind, options=method.options), f"methods.{name}", skip=1)
             if not name.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f"methods.{name}: names are made of letters, digits, '-' and '_'")
@@ -207,6 +97,17 @@ class Experiment(Model):
         if trained := self.trained():
             raise ValueError(f"methods.{trained[0]}: estimators see one window; remove it, or 'cycles'")
 
+    def _check_refined(self, name: str, method: MethodConfig) -> None:
+        """Refuses the refinement of what is not there, or is not trained."""
+        if method.refines is None or method.refinement is None:
+            return
+        if method.refines not in self.trained():
+            raise ValueError(
+                f"methods.{name}.refines: there is no trained method '{method.refines}'"
+                f"{nearest(method.refines, self.trained())}"
+            )
+        check("refinement", method.refinement, f"methods.{name}.refinement", skip=0)
+
     def _reference(self) -> Component:
         """The reference as a component of the catalogue."""
         assert self.reference is not None
@@ -215,6 +116,14 @@ class Experiment(Model):
     def trained(self) -> list[str]:
         """The names of the methods that are trained."""
         return [name for name, method in self.methods.items() if method.training is not None]
+
+    def sampled(self) -> list[str]:
+        """The names of the methods that draw with a trained estimator: those that are trained, or refine one."""
+        return [name for name, method in self.methods.items() if method.training or method.refines]
+
+    def weights(self, name: str) -> str:
+        """The name of the trained method whose weights a method draws with."""
+        return self.methods[name].refines or name
 
     def starts(self) -> tuple[int, int]:
         """The first and the last step at which windows may start."""
@@ -258,7 +167,8 @@ class Experiment(Model):
     def method_code(self, name: str) -> list[str]:
         """The ``module:Class`` targets that a method is made of."""
         method = self.methods[name]
-        return list(targets("method", Component(kind=method.kind, options=method.options)))
+        found = list(targets("method", Component(kind=method.kind, options=method.options)))
+        return found if method.refinement is None else [*found, *targets("refinement", method.refinement)]
 
     def simulated_on(self, split: str) -> dict[str, Any]:
         """The part of the configuration that simulations depend on; training sets hold no observations."""
@@ -267,7 +177,8 @@ class Experiment(Model):
 
     def drawn_on(self, name: str) -> dict[str, Any]:
         """The part of the configuration that the draws of a method depend on, but for their number."""
-        return self.slice(*PROBLEM, "seed", *(f"methods.{name}.{key}" for key in ("kind", "options")))
+        keys = ("kind", "options") if self.methods[name].refines is None else ("kind", "options", "refinement")
+        return self.slice(*PROBLEM, "seed", *(f"methods.{name}.{key}" for key in keys))
 
     def referenced_on(self) -> dict[str, Any]:
         """The part of the configuration that the reference depends on."""
@@ -297,7 +208,8 @@ def load(experiment: str | Path) -> Experiment:
     """Reads an experiment file, and those that it extends.
 
     Args:
-        experiment: A path, or the name of a file in ``config/experiments``.
+        experiment: A path, or the name of a file in ``config/experiments``; of a file with variants, followed by a
+            slash and the name of one.
 
     Returns:
         The experiment.
@@ -306,13 +218,29 @@ def load(experiment: str | Path) -> Experiment:
         ConfigError: If a file is missing, is not YAML, or has keys or values that make no sense; the message names
             the file, the key and the remedy.
     """
-    path = locate(experiment)
-    content = tree(path)
-    if not path.stem.replace("-", "").replace("_", "").isalnum():
+    path, variant = locate(experiment)
+    content = tree(path, variant)
+    if not all(name.replace("-", "").replace("_", "").isalnum() for name in (path.stem, variant or "none")):
         raise ConfigError(f"{path}: rename it: names of experiments are made of letters, digits, '-' and '_'")
     if "name" in content:
         raise ConfigError(f"{path}: name: an experiment is named by its file; remove the key")
+    where = f"{path}/{variant}" if variant else str(path)
     try:
-        return Experiment.model_validate({**content, "name": path.stem})
+        return Experiment.model_validate({**content, "name": f"{path.stem}/{variant}" if variant else path.stem})
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{path}: {line(problem)}" for problem in error.errors())) from None
+        raise ConfigError("\n".join(f"{where}: {line(problem)}" for problem in error.errors())) from None
+
+
+def every(experiment: str | Path) -> Iterator[tuple[str, Experiment]]:
+    """The experiments that a file stands for: itself, or each of its variants.
+
+    Args:
+        experiment: A path, or the name of a file in ``config/experiments``; one of its variants alone may be named.
+
+    Yields:
+        What each is loaded by, and the experiment.
+    """
+    path, variant = locate(experiment)
+    names = [variant] if variant else variants(path)
+    for source in [f"{path}/{name}" for name in names] or [str(path)]:
+        yield source, load(source)

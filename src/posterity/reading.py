@@ -11,15 +11,28 @@ from .errors import ConfigError, nearest
 #: Where experiment files named without a path are looked for.
 EXPERIMENTS = Path("config/experiments")
 
+#: How names of experiment files end.
+SUFFIXES = (".yaml", ".yml")
 
-def locate(experiment: str | Path) -> Path:
-    """The path of an experiment given by path or by name."""
+
+def locate(experiment: str | Path) -> tuple[Path, str | None]:
+    """The file of an experiment given by path or by name, and the variant if one is named behind a slash.
+
+    Raises:
+        ConfigError: If there is no such file.
+    """
     path = Path(experiment)
-    if path.suffix not in (".yaml", ".yml"):
-        path = EXPERIMENTS / f"{experiment}.yaml"
-    if not path.is_file():
-        raise ConfigError(f"there is no experiment '{experiment}' ({path} does not exist){_alternatives(path)}")
-    return path
+    for candidate, variant in ((path, None), (path.parent, path.name)):
+        file = candidate if candidate.suffix in SUFFIXES else EXPERIMENTS / f"{candidate}.yaml"
+        if file.is_file():
+            return file, variant
+    file = path if path.suffix in SUFFIXES else EXPERIMENTS / f"{experiment}.yaml"
+    raise ConfigError(f"there is no experiment '{experiment}' ({file} does not exist){_alternatives(file)}")
+
+
+def variants(path: Path) -> list[str]:
+    """The names of the variants of a file."""
+    return list(_whole(path).get("variants") or {})
 
 
 def _alternatives(path: Path) -> str:
@@ -27,19 +40,35 @@ def _alternatives(path: Path) -> str:
     return nearest(path.stem, [file.stem for file in path.parent.glob("*.yaml")])
 
 
-def tree(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The tree of a file, merged into that of the file it extends.
+def tree(path: Path, variant: str | None = None) -> dict[str, Any]:
+    """The tree of a file, merged into that of the file it extends, and of one of its variants.
 
     Args:
         path: The file.
-        below: The files that extend it.
+        variant: The variant; None for a file without variants.
 
     Returns:
         The tree.
 
     Raises:
-        ConfigError: If a file is missing, cannot be read, is not a mapping in YAML, or extends itself.
+        ConfigError: If a file is missing, cannot be read, is not a mapping in YAML, or extends itself; if there is no
+            such variant, or none is named.
     """
+    content = _whole(path)
+    known = content.pop("variants", None) or {}
+    if not isinstance(known, dict) or not all(isinstance(change, dict) for change in known.values()):
+        raise ConfigError(f"{path}: variants: must be a mapping from names to what each changes")
+    if variant is None:
+        if known:
+            raise ConfigError(f"{path}: has variants: name one, such as {path.stem}/{next(iter(known))}")
+        return content
+    if variant not in known:
+        raise ConfigError(f"{path}: variants: there is no '{variant}'{nearest(variant, known)}")
+    return _merge(content, known[variant])
+
+
+def _whole(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The tree of a file, variants and all, merged into that of the file it extends; ``below`` are those that do."""
     if path in below:
         raise ConfigError(f"{path}: extends itself, by way of {', '.join(map(str, below))}")
     try:
@@ -55,7 +84,7 @@ def tree(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     parent = path.parent / f"{str(content['extends']).removesuffix('.yaml')}.yaml"
     if not parent.is_file():
         raise ConfigError(f"{path}: extends: there is no file {parent}{_alternatives(parent)}")
-    return _merge(tree(parent, (*below, path)), content)
+    return _merge(_whole(parent, (*below, path)), content)
 
 
 def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:

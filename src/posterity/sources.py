@@ -22,6 +22,7 @@ CARRIED = frozenset(
         "posterity.components",
         "posterity.config",
         "posterity.errors",
+        "posterity.parts",
         "posterity.reading",
         "posterity.sources",
     }

@@ -1,16 +1,18 @@
-"""The training loop: it stops when it should, keeps the best weights, and goes on as if it had never stopped."""
+"""The training engine: it stops when it should, keeps the best weights, and goes on as if it had never stopped."""
 
 import math
-from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from posterity.estimators import Estimator, NeuralPosterior, Training, TrainingError
+from posterity.estimators import Batches, Estimator, OutOfTimeError, States, Training, TrainingError
+from posterity.estimators import training as engine
+from posterity.estimators.decay import constant, cosine, linear
 from posterity.problems import Ensemble, Problem, Twin, Window
 
-SETTINGS = {"epochs": 6, "batch": 8, "learning_rate": 0.01, "weight_decay": 1e-4, "clip": 1.0, "patience": 6}
+SETTINGS: dict[str, Any] = {"epochs": 6, "learning_rate": 0.01, "patience": 6}
 
 
 class Scripted(Estimator):
@@ -21,9 +23,6 @@ class Scripted(Estimator):
         self.number = nn.Parameter(torch.tensor(1.0))
         self.spoilt = spoilt
         self.calls = 0
-
-    def standardize(self, twin: Twin) -> None:
-        """Counts nothing."""
 
     def loss(self, twin: Twin) -> Tensor:
         """The number, or NaN."""
@@ -36,21 +35,53 @@ class Scripted(Estimator):
         raise NotImplementedError
 
 
+class Regression(Scripted):
+    """A linear regression of the last state on the observations, with noise of its own in the loss."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.map = nn.Linear(problem.window * problem.shape[-1], problem.shape[-1])
+
+    def loss(self, twin: Twin) -> Tensor:
+        """The mean square error, of perturbed weights."""
+        y = twin.window.y.nan_to_num().flatten(1)
+        error = self.map(y + 0.1 * torch.randn_like(y)) - twin.x[:, -1, 0] * self.number
+        return error.square().mean()
+
+
 @pytest.fixture
 def problem(make_problem) -> Problem:
     return make_problem(4)
 
 
 @pytest.fixture
-def scripted(problem, draw_states):
-    """Trains a scripted estimator whose validation losses are given; returns the training and its records."""
+def batches(problem, draw_states):
+    """A training set in batches of 8, read in pieces if there is little memory."""
+    states = draw_states(problem, 80)
 
-    def train(losses: list[float], spoilt: int = -1, **settings: float) -> tuple[Training, list[dict], list[dict]]:
-        training = Training(Scripted(problem, spoilt), **SETTINGS | settings)
+    def made(memory: int | None = None, **options: Any) -> Batches:
+        return Batches(lambda cases: States(*(value[cases] for value in states)), 80, 8, memory=memory, **options)
+
+    return made
+
+
+@pytest.fixture
+def valid(problem) -> list[Twin]:
+    return [problem.sample((10,)), problem.sample((5,))]
+
+
+@pytest.fixture
+def scripted(problem, batches):
+    """Trains a scripted estimator whose validation losses are given; returns the training and its weights."""
+
+    def train(losses: list[float], spoilt: int = -1, **settings: Any) -> tuple[Training, list[dict], list[dict]]:
+        training = Training(
+            estimator=Scripted(problem, spoilt), problem=problem, **{**SETTINGS, "ema": 0.0, **settings}
+        )
         script = iter(losses)
         training.validate = lambda valid: next(script)
         records, weights = [], []
-        for record in training.run(problem, draw_states(problem, 20), problem.sample((4,))):
+        for record in training.run(batches(), []):
             records.append(record)
             weights.append({name: value.clone() for name, value in training.estimator.state_dict().items()})
         return training, records, weights
@@ -58,95 +89,138 @@ def scripted(problem, draw_states):
     return train
 
 
-def npe(problem: Problem) -> Training:
-    """A training of a small network, always with the same first weights."""
+def regression(problem: Problem, **settings: Any) -> Training:
+    """A training of a regression, always with the same first weights."""
     torch.manual_seed(1)
-    estimator = NeuralPosterior(problem, transforms=1, hidden=(8,), bins=4, embedding=(8, 4))
-    return Training(estimator, **SETTINGS)
+    return Training(estimator=Regression(problem), problem=problem, **SETTINGS | settings)
 
 
-@pytest.mark.parametrize("stop", [1, 3, 5])
-def test_a_training_that_is_interrupted_goes_on_to_the_same_weights(problem, draw_states, tmp_path, stop) -> None:
-    """Saved after an epoch, broken off in the middle of the next, and loaded into a new object."""
-    torch.manual_seed(0)
-    states, valid = draw_states(problem, 40), problem.sample((10,))
+class KilledError(Exception):
+    """What stands for a kill."""
 
-    alone = npe(problem)
-    records = list(alone.run(problem, states, valid))
 
-    broken = npe(problem)
-    run: Iterator[dict] = broken.run(problem, states, valid)
-    for _ in range(stop):
-        next(run)
+@pytest.mark.parametrize("memory", [None, 32])
+@pytest.mark.parametrize("kill", [1, 10, 13, 47])
+def test_a_training_that_is_killed_goes_on_to_the_same_weights(
+    problem, batches, valid, tmp_path, monkeypatch, memory, kill
+) -> None:
+    """Saved at some step, killed some steps later, and loaded into a new object: the same bits come out."""
+    monkeypatch.setattr(engine, "LOOK", 3)
+    alone = regression(problem)
+    records = list(alone.run(batches(memory), valid))
+
+    broken = regression(problem)
+
+    def save() -> None:
+        if broken.total <= kill:
+            torch.save(broken.state_dict(), tmp_path / "state.pt")
+        elif broken.total > kill + 5:
+            raise KilledError
+
     torch.save(broken.state_dict(), tmp_path / "state.pt")
-    broken._epoch(problem, states)
-    del run, broken
+    with pytest.raises(KilledError):
+        list(broken.run(batches(memory), valid, save))
 
     torch.manual_seed(99)
-    resumed = npe(problem)
+    resumed = regression(problem)
     torch.randn(7)
     resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    rest = list(resumed.run(problem, states, valid))
+    assert resumed.total <= kill
+    list(resumed.run(batches(memory), valid))
 
-    assert [record["epoch"] for record in rest] == list(range(stop + 1, 7))
-    for name in ("train_loss", "valid_loss", "learning_rate"):
-        assert [record[name] for record in rest] == [record[name] for record in records[stop:]]
-    assert resumed.best_epoch == alone.best_epoch
-    for found, expected in ((resumed.best, alone.best), (resumed.estimator.state_dict(), alone.estimator.state_dict())):
-        assert found.keys() == expected.keys()
-        assert all(torch.equal(found[name], expected[name]) for name in expected)
-    # The comparison can fail: weights move in every epoch.
-    assert any(not torch.equal(value, npe(problem).estimator.state_dict()[name]) for name, value in alone.best.items())
+    for name in ("epoch", "train_loss", "valid_loss", "learning_rate"):
+        assert [r[name] for r in resumed.history] == [r[name] for r in records], name
+    for a, b in ((alone.best, resumed.best), (alone.estimator.state_dict(), resumed.estimator.state_dict())):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[key], b[key]) for key in a)
 
 
-def test_the_best_weights_are_those_of_the_best_epoch(scripted) -> None:
-    training, records, weights = scripted([3.0, 1.0, 2.0, 1.0, 4.0, 5.0])
-    assert len(records) == 6
-    assert (training.best_epoch, training.best_loss) == (2, 1.0)
-    assert torch.equal(training.best["number"], weights[1]["number"])
-    assert not torch.equal(training.best["number"], weights[-1]["number"])
+def test_the_best_weights_are_kept(scripted) -> None:
+    training, records, weights = scripted([3.0, 1.0, 2.0, 0.5, 0.7, 0.6])
+    assert [record["epoch"] for record in records] == list(range(1, 7))
+    assert (training.best_epoch, training.best_loss) == (4, 0.5)
+    assert torch.equal(training.best["number"], weights[3]["number"])
+    assert training.history == records
 
 
-def test_patience_counts_epochs_since_the_best(scripted) -> None:
-    training, records, _ = scripted([3.0, 2.0, 2.5, 2.4, 2.3, 1.0], patience=3)
-    assert [record["valid_loss"] for record in records] == [3.0, 2.0, 2.5, 2.4, 2.3]
-    assert (training.best_epoch, training.epoch) == (2, 5)
-    # A better loss in time starts the count anew.
-    _, records, _ = scripted([3.0, 2.0, 2.5, 2.4, 1.0, 1.5], patience=3)
-    assert len(records) == 6
+def test_it_stops_without_progress(scripted) -> None:
+    training, records, _ = scripted([3.0, 1.0, 2.0, 1.5, 1.1, 0.1], patience=3)
+    assert len(records) == 5
+    assert training.best_epoch == 2
 
 
-def test_the_learning_rate_falls_to_zero_by_cosine(scripted) -> None:
-    _, records, _ = scripted([6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
-    expected = [0.01 * (1 + math.cos(math.pi * epoch / 6)) / 2 for epoch in range(1, 7)]
-    assert [record["learning_rate"] for record in records] == pytest.approx(expected, abs=1e-12)
+@pytest.mark.parametrize("step", [1, 13])
+def test_a_loss_that_is_not_finite_stops_it_and_says_where(scripted, step) -> None:
+    """There are ten steps in an epoch."""
+    where = f"epoch {(step - 1) // 10 + 1}, step {(step - 1) % 10 + 1}; try a smaller learning_rate .now 0.01."
+    with pytest.raises(TrainingError, match=f"the loss is nan at {where}"):
+        scripted([1.0] * 6, spoilt=step)
 
 
-@pytest.mark.parametrize(("spoilt", "place"), [(1, "epoch 1, step 1"), (5, "epoch 2, step 2")])
-def test_a_loss_that_is_not_a_number_stops_and_names_the_step(scripted, spoilt, place) -> None:
-    message = f"the loss is nan at {place}; try a smaller learning_rate \\(now 0.01\\) or clip \\(now 1\\)"
-    with pytest.raises(TrainingError, match=message):
-        scripted([1.0] * 6, spoilt)
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_validation_loss_that_is_not_finite_stops_it(scripted, value) -> None:
+    with pytest.raises(TrainingError, match=f"the validation loss is {value} at epoch 2"):
+        scripted([1.0, value])
 
 
-@pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_a_validation_loss_that_is_not_a_number_stops_too(scripted, loss) -> None:
-    with pytest.raises(TrainingError, match=f"the validation loss is {loss} at epoch 2; try a smaller learning_rate"):
-        scripted([1.0, loss])
+def test_a_deadline_stops_it_and_a_budget_ends_it(problem, batches, valid, monkeypatch) -> None:
+    monkeypatch.setattr(engine, "LOOK", 2)
+    stopped = regression(problem)
+    with pytest.raises(OutOfTimeError, match="epoch 1, step 2"):
+        list(stopped.run(batches(), valid, deadline=0.0))
+    ended = regression(problem, minutes=1e-9)
+    assert len(list(ended.run(batches(), valid))) == 1
+    assert ended.done
+    assert ended.total == 2
+    assert ended.best
 
 
-def test_validation_averages_over_cases_whatever_the_batch(problem) -> None:
-    valid = problem.sample((11,))
-    one = npe(problem)
-    one.estimator.standardize(valid)
-    assert one.validate(valid) == pytest.approx(one.estimator.loss(valid).item(), rel=1e-12)
+def test_the_learning_rate_rises_then_falls(problem, batches) -> None:
+    """Ten steps an epoch: five rise, the last is nearly at the end of the decay."""
+    training = regression(problem, warmup=0.5, epochs=1, decay=linear, final=0.2)
+    rates = []
+    training.optimizer.register_step_pre_hook(lambda *_: rates.append(training.optimizer.param_groups[0]["lr"]))
+    list(training.run(batches(), [problem.sample((4,))]))
+    share = torch.arange(10) / 10
+    expected = 0.01 * (share / 0.5).clamp(max=1) * (0.2 + 0.8 * (1 - share))
+    torch.testing.assert_close(torch.tensor(rates), expected, atol=1e-9, rtol=1e-6)
+    assert [decay(0.0) for decay in (constant, cosine, linear)] == [1, 1, 1]
+    assert [decay(1.0) for decay in (constant, cosine, linear)] == pytest.approx([1, 0, 0])
 
 
-def test_observations_are_drawn_anew(problem, draw_states) -> None:
-    states = draw_states(problem, 3)
-    cases = torch.tensor([2, 0])
-    first, second = states.observe(problem, cases), states.observe(problem, cases)
-    assert torch.equal(first.x, states.x[cases])
-    assert torch.equal(first.window.background, states.background[cases])
-    seen = ~first.window.y.isnan()
-    assert not torch.equal(first.window.y[seen], second.window.y[seen])
+def test_all_weights_are_clipped(problem, batches) -> None:
+    norms = []
+    training = regression(problem, clip=1e-3, epochs=1)
+
+    def note(*_: object) -> None:
+        gradients = [p.grad for p in training.estimator.parameters() if p.grad is not None]
+        norms.append(float(torch.stack([g.norm() for g in gradients]).norm()))
+
+    training.optimizer.register_step_pre_hook(note)
+    list(training.run(batches(), [problem.sample((4,))]))
+    assert max(norms) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_validation_sees_the_average_of_the_weights(problem, batches, valid) -> None:
+    """Recomputed from the weights after each step."""
+    training = regression(problem, ema=0.9, epochs=1)
+    seen: list[Tensor] = []
+    training.optimizer.register_step_post_hook(lambda *_: seen.append(training.estimator.map.weight.detach().clone()))
+    list(training.run(batches(), valid))
+    average = seen[0]
+    for number, weight in enumerate(seen[1:], start=1):
+        decay = min(0.9, (1 + number) / (10 + number))
+        average = decay * average + (1 - decay) * weight
+    torch.testing.assert_close(training.best["map.weight"], average)
+    assert not torch.allclose(average, seen[-1])
+
+
+def test_validation_draws_the_same_numbers_every_time(problem, valid) -> None:
+    training = regression(problem)
+    assert training.validate(valid) == training.validate(valid)
+
+
+def test_records_say_how_fast_it_was(problem, batches, valid) -> None:
+    record = next(iter(regression(problem).run(batches(), valid)))
+    assert record["cases_per_second"] * record["seconds"] == pytest.approx(80)
+    assert record["gpu_memory_mib"] == 0

@@ -2,9 +2,8 @@
 import sys
 
 from posterity import catalog, sources
-from posterity.config import load
+from posterity.config import every
 from posterity.errors import PosterityError
-from posterity.reading import locate
 from snakemake.exceptions import WorkflowError
 
 # The interpreter that runs the workflow also runs its jobs, on any node, without activating anything.
@@ -12,20 +11,28 @@ POSTERITY = f"{sys.executable} -m posterity"
 
 named = config["experiments"]
 try:
-    FILES = {
-        path.stem: path
-        for path in map(locate, named.split(",") if isinstance(named, str) else named)
-    }
-    EXPERIMENTS = {name: load(path) for name, path in FILES.items()}
+    # A file with variants stands for all of them.
+    STUDIES = [
+        list(every(name))
+        for name in (named.split(",") if isinstance(named, str) else named)
+    ]
 except PosterityError as error:
     raise WorkflowError(str(error)) from None
+
+FILES = {experiment.name: file for study in STUDIES for file, experiment in study}
+EXPERIMENTS = {
+    experiment.name: experiment for study in STUDIES for _, experiment in study
+}
 
 TRAINED = {
     method for experiment in EXPERIMENTS.values() for method in experiment.trained()
 }
-UNTRAINED = {
+SAMPLED = {
+    method for experiment in EXPERIMENTS.values() for method in experiment.sampled()
+}
+ASSIMILATED = {
     method for experiment in EXPERIMENTS.values() for method in experiment.methods
-} - TRAINED
+} - SAMPLED
 
 
 wildcard_constraints:
@@ -84,6 +91,11 @@ def problem_code(wildcards):
 def method_code(wildcards):
     """What the method is made of."""
     return of(wildcards).method_code(wildcards.method)
+
+
+def weights_of(wildcards):
+    """The folder of the weights that a method draws with: its own, or those of the method that it refines."""
+    return f"results/{wildcards.experiment}/models/{of(wildcards).weights(wildcards.method)}"
 
 
 def truth_code(wildcards):

@@ -8,8 +8,8 @@ def draws(wildcards):
 
 rule sample:
     input:
-        weights="results/{experiment}/models/{method}/weights.safetensors",
-        description="results/{experiment}/models/{method}/estimator.json",
+        weights=lambda wildcards: f"{weights_of(wildcards)}/weights.safetensors",
+        description=lambda wildcards: f"{weights_of(wildcards)}/estimator.json",
         twin="results/{experiment}/simulations/test/{shard}.nc",
     output:
         "results/{experiment}/posteriors/{method}/{shard}.nc",
@@ -18,10 +18,10 @@ rule sample:
     benchmark:
         "results/{experiment}/benchmarks/sample/{method}/{shard}.tsv"
     wildcard_constraints:
-        method="|".join(TRAINED) or "$",
+        method="|".join(SAMPLED) or "$",
     params:
         file=file_of,
-        folder=subpath(input.weights, parent=True),
+        folder=weights_of,
         samples=draws,
         depends=lambda wildcards: of(wildcards).drawn_on(wildcards.method),
         code=code("sample", problem_code, method_code),
@@ -42,7 +42,7 @@ rule assimilate:
     benchmark:
         "results/{experiment}/benchmarks/assimilate/{method}/{shard}.tsv"
     wildcard_constraints:
-        method="|".join(UNTRAINED) or "$",
+        method="|".join(ASSIMILATED) or "$",
     params:
         file=file_of,
         samples=draws,

@@ -8,7 +8,7 @@ from .features import Features, Standardizer
 from .npe import NeuralPosterior
 from .samplers import Sampler
 from .target import ControlTarget, StateTarget, Target
-from .training import OutOfTime, Training, TrainingError
+from .training import OutOfTimeError, Training, TrainingError
 
 __all__ = [
     "Batches",
@@ -19,7 +19,7 @@ __all__ = [
     "Estimator",
     "Features",
     "NeuralPosterior",
-    "OutOfTime",
+    "OutOfTimeError",
     "Sampler",
     "Schedule",
     "Standardizer",

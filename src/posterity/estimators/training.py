@@ -1,172 +1,298 @@
-"""The training loop."""
+"""The training engine: one loop for all estimators."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
-from math import isfinite
+from math import inf, isfinite
 from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..problems import Problem, Twin, Window
+from ..problems import Problem, Twin
+from .batches import Batches, States, derive
+from .decay import cosine
 from .estimator import Estimator
+
+Parameters = tuple[Tensor, ...] | list[Tensor]
+
+#: Steps between looks at the loss: on a GPU each look waits for all that is under way.
+LOOK = 20
+
+#: Cases from which inputs are standardised.
+STATISTICS = 65536
+
+
+#: What of a training is neither weights nor optimiser.
+PROGRESS = ("epoch", "step", "total", "seconds", "losses", "history", "best_loss", "best_epoch", "best")
 
 
 class TrainingError(Exception):
     """A training that cannot go on."""
 
 
-@dataclass(frozen=True)
-class States:
-    """A training set: states with what they were drawn with. Observations are drawn anew every epoch.
-
-    Args:
-        x: The states, with shape ``(case, window + forecast, *shape)``.
-        theta: The unknown parameters, with shape ``(case, parameters)``.
-        background: The backgrounds, with shape ``(case, *shape)``.
-        background_std: Their standard deviations, with the same shape.
-        start: The times at which the windows start, in steps, with shape ``(case,)``.
-    """
-
-    x: Tensor
-    theta: Tensor
-    background: Tensor
-    background_std: Tensor
-    start: Tensor
-
-    def observe(self, problem: Problem, cases: Tensor) -> Twin:
-        """Draws observations of some of the cases."""
-        return problem.observe(
-            *(value[cases] for value in (self.x, self.theta, self.background, self.background_std, self.start))
-        )
+class OutOfTimeError(Exception):
+    """A training that stops before its time limit, as it must not go on."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Training:
-    """The state of a training: all that the next epoch depends on.
+    """A training, and all that its next step depends on.
 
-    Weights are chosen by the validation loss. A training that is saved after an epoch and loaded into a new object
-    goes on to the same weights.
+    AdamW, with a linear warm-up and a decay of the learning rate. Every random number is drawn from a seed of the step
+    that needs it, so that a training that is saved after any step and loaded into a new object goes on to the same
+    weights. Validation sees the averaged weights; those of the best validation loss are kept.
 
     Args:
         estimator: The estimator, trained in place.
+        problem: The problem that observations are drawn from.
+        seed: Seed of the order of cases, the observations, and all that the loss draws.
         epochs: Passes over the training set.
-        batch: Cases per step.
-        learning_rate: AdamW's learning rate, decayed to zero by cosine.
+        learning_rate: AdamW's learning rate.
         weight_decay: AdamW's weight decay.
         clip: Largest norm of the gradient of all weights.
         patience: Epochs without a better validation loss before it stops.
+        warmup: Share of the steps over which the learning rate grows to its value.
+        decay: The factor of the learning rate, by the share of the training that is done.
+        final: Share of the learning rate that is left at the end.
+        ema: Decay of the exponential moving average of the weights, which grows towards this value in the first
+            steps; 0 for no average.
+        bfloat16: Whether networks compute in bfloat16 (on a GPU; elsewhere it does nothing).
+        compile: Whether the loss is compiled (on a GPU; elsewhere it does nothing).
+        minutes: Time after which the training ends with the weights that it has; None for no such limit.
+
+    References:
+        | Decoupled Weight Decay Regularization (Loshchilov & Hutter, 2019), https://arxiv.org/abs/1711.05101
     """
 
     estimator: Estimator
-    epochs: int
-    batch: int
-    learning_rate: float
-    weight_decay: float
-    clip: float
-    patience: int
+    problem: Problem
+    seed: int = 0
+    epochs: int = 100
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    patience: int = 20
+    warmup: float = 0.01
+    decay: Callable[[float], float] = cosine
+    final: float = 0.0
+    ema: float = 0.999
+    bfloat16: bool = False
+    compile: bool = False
+    minutes: float | None = None
     epoch: int = field(default=0, init=False)
+    step: int = field(default=0, init=False)
+    total: int = field(default=0, init=False)
+    seconds: float = field(default=0.0, init=False)
+    losses: list[float] = field(default_factory=list, init=False)
+    history: list[dict[str, float]] = field(default_factory=list, init=False)
     best_loss: float = field(default=float("inf"), init=False)
     best_epoch: int = field(default=0, init=False)
     best: dict[str, Tensor] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        """Sets up the optimiser and its schedule."""
+        """Sets up the optimiser and the average."""
+        self.device = next(self.estimator.parameters()).device
+        cuda = self.device.type == "cuda"
+        self.bfloat16, self.compile = self.bfloat16 and cuda, self.compile and cuda
+        self.workers = distributed.get_world_size() if distributed.is_initialized() else 1
+        self.rank = distributed.get_rank() if distributed.is_initialized() else 0
         self.optimizer = torch.optim.AdamW(
-            self.estimator.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+            self.estimator.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
         )
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, T_max=self.epochs)
+        self.average = AveragedModel(self.estimator, multi_avg_fn=self._average) if self.ema else None
+        self._clock, self._pending = 0.0, list[Tensor]()
 
-    def run(self, problem: Problem, train: States, valid: Twin) -> Iterator[dict[str, float]]:
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.epoch >= self.epochs or self.epoch - self.best_epoch >= self.patience or self._spent()
+
+    def run(
+        self, train: Batches, valid: list[Twin], save: Callable[[], None] = lambda: None, deadline: float = inf
+    ) -> Iterator[dict[str, float]]:
         """Trains, epoch by epoch.
 
         Args:
-            problem: The problem that observations are drawn from.
             train: The training set.
-            valid: Draws of the joint that the weights are chosen by.
+            valid: Draws of the joint that the weights are chosen by, in batches.
+            save: What is called every some steps, when the state may be saved.
+            deadline: The reading of ``perf_counter`` after which to stop.
 
         Yields:
-            After each epoch its number, the losses (nats), the learning rate, and seconds.
+            After each epoch its number, the losses, the learning rate, seconds, cases per second, and the peak memory
+            of the GPU in mebibytes (0 elsewhere).
 
         Raises:
             TrainingError: If a loss is not finite; the best weights so far are kept.
+            OutOfTimeError: If the deadline has come.
         """
-        if self.epoch == 0:
-            self.estimator.standardize(train.observe(problem, torch.arange(min(len(train.x), 4096))))
-        while self.epoch < self.epochs and self.epoch - self.best_epoch < self.patience:
-            start = perf_counter()
-            loss = self._epoch(problem, train)
-            valid_loss = self.validate(valid)
-            if not isfinite(valid_loss):
-                raise TrainingError(f"the validation loss is {valid_loss} at epoch {self.epoch + 1}; {self._remedy()}")
-            self.epoch += 1
-            if valid_loss < self.best_loss:
-                self.best_loss, self.best_epoch = valid_loss, self.epoch
-                self.best = deepcopy(self.estimator.state_dict())
-            yield {
-                "epoch": self.epoch,
-                "train_loss": loss,
-                "valid_loss": valid_loss,
-                "learning_rate": float(self.schedule.get_last_lr()[0]),
-                "seconds": perf_counter() - start,
-            }
+        if self.epoch == self.step == 0:
+            self._seed("statistics")
+            self.estimator.standardize(train.first(STATISTICS).observe(self.problem))
+        loss = self._loss()
+        while not self.done:
+            first, begun, self._clock = self.step, self.seconds, perf_counter()
+            for states in train.epoch(self.epoch, done=self.step):
+                self._take(loss, states, (self.epoch + self.step / len(train)) / self.epochs)
+                if self.step % LOOK:
+                    continue
+                self._look()
+                save()
+                if self._agree(perf_counter() > deadline):
+                    raise OutOfTimeError(f"epoch {self.epoch + 1}, step {self.step}")
+                if self._spent():
+                    break
+            self._look()
+            yield self._finish(valid, (self.step - first) * train.batch, begun)
+            save()
 
-    def _epoch(self, problem: Problem, train: States) -> float:
-        """One pass over the training set; the average loss."""
+    def _loss(self) -> nn.Module:
+        """The loss as a module: compiled, and shared by processes, as the settings and the environment say."""
+        loss: nn.Module = _Loss(self.estimator)
+        if self.workers > 1:
+            # Copies the first process's weights and statistics to all others.
+            loss = DistributedDataParallel(loss)
+        return torch.compile(loss) if self.compile else loss  # type: ignore[return-value]
+
+    def _take(self, loss: nn.Module, states: States, share: float) -> None:
+        """One step of the optimiser, when some share of the training is done."""
         self.estimator.train()
-        total = torch.zeros(())
-        order = torch.randperm(len(train.x))
-        for step, cases in enumerate(order.split(self.batch)):
-            loss = self.estimator.loss(train.observe(problem, cases))
-            if not loss.isfinite():
-                raise TrainingError(
-                    f"the loss is {loss.item()} at epoch {self.epoch + 1}, step {step + 1}; {self._remedy()}"
-                )
-            self.optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.estimator.parameters(), self.clip)
-            self.optimizer.step()
-            total += loss.detach() * len(cases)
-        self.schedule.step()
-        return (total / len(train.x)).item()
+        self._seed("step", self.epoch, self.step, self.rank)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate(share)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            value = loss(states.observe(self.problem))
+        self.optimizer.zero_grad()
+        value.backward()
+        nn.utils.clip_grad_norm_(self.estimator.parameters(), self.clip, foreach=True)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.estimator)
+        self._pending.append(value.detach())
+        self.step += 1
+        self.total += 1
 
-    def _remedy(self) -> str:
-        """What to try when a loss is not finite."""
-        return f"try a smaller learning_rate (now {self.learning_rate:g}) or clip (now {self.clip:g})"
+    def _look(self) -> None:
+        """Notes the losses of the last steps and the time, and stops if a loss is not finite."""
+        if not self._pending:
+            return
+        # The time travels with the losses, so that all processes read the same clock.
+        values = self._mean(torch.stack((*self._pending, torch.tensor(perf_counter() - self._clock))))
+        self._pending.clear()
+        self._clock = perf_counter()
+        *losses, seconds = values.tolist()
+        self.seconds += seconds
+        for number, value in enumerate(losses):
+            if not isfinite(value):
+                step = self.step - len(losses) + number + 1
+                raise TrainingError(f"the loss is {value} at epoch {self.epoch + 1}, step {step}; {self._remedy()}")
+            self.losses.append(value)
+
+    def _finish(self, valid: list[Twin], cases: int, begun: float) -> dict[str, float]:
+        """Ends an epoch: validates, and keeps the weights if they are the best so far."""
+        valid_loss = self.validate(valid)
+        if not isfinite(valid_loss):
+            raise TrainingError(f"the validation loss is {valid_loss} at epoch {self.epoch + 1}; {self._remedy()}")
+        seconds = self.seconds - begun
+        record = {
+            "epoch": self.epoch + 1,
+            "train_loss": sum(self.losses) / len(self.losses),
+            "valid_loss": valid_loss,
+            "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
+            "seconds": seconds,
+            "cases_per_second": cases / seconds,
+            "gpu_memory_mib": torch.cuda.max_memory_allocated(self.device) / 2**20
+            if self.device.type == "cuda"
+            else 0.0,
+        }
+        self.epoch, self.step, self.losses = self.epoch + 1, 0, []
+        self.history.append(record)
+        if valid_loss < self.best_loss:
+            self.best_loss, self.best_epoch = valid_loss, self.epoch
+            self.best = deepcopy(self._weights().state_dict())
+        return record
 
     @torch.no_grad()
-    def validate(self, valid: Twin) -> float:
-        """The loss over the validation draws."""
-        self.estimator.eval()
-        total, cases = torch.zeros(()), len(valid.x)
-        for piece in torch.arange(cases).split(self.batch):
-            window = Window(*(value[piece] for value in valid.window))
-            total += self.estimator.loss(Twin(valid.x[piece], valid.theta[piece], window)) * len(piece)
-        return (total / cases).item()
+    def validate(self, valid: list[Twin]) -> float:
+        """The loss over the validation draws, with the averaged weights, and the same random numbers every time."""
+        estimator = self._weights().eval()
+        self._seed("validation", self.rank)
+        total = torch.zeros(2)
+        for twin in valid[self.rank :: self.workers]:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+                total += torch.stack((estimator.loss(twin), torch.ones(()))) * len(twin.x)
+        loss, cases = self._mean(total).tolist()
+        return loss / cases
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next epoch depends on, random numbers included."""
+        """Everything that the next step depends on."""
         return {
             "estimator": self.estimator.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else {},
             "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "epoch": self.epoch,
-            "best_loss": self.best_loss,
-            "best_epoch": self.best_epoch,
-            "best": self.best,
-            "rng": torch.get_rng_state(),
-            "rng_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            **{name: getattr(self, name) for name in PROGRESS},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up where a saved training stopped."""
         self.estimator.load_state_dict(state["estimator"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
-        self.best_loss, self.best = state["best_loss"], state["best"]
-        torch.set_rng_state(state["rng"].cpu())
-        if state["rng_cuda"]:
-            torch.cuda.set_rng_state_all([rng.cpu() for rng in state["rng_cuda"]])
+        for name in PROGRESS:
+            setattr(self, name, state[name])
+
+    def _weights(self) -> Estimator:
+        """The estimator with the averaged weights, if there is an average."""
+        return self.estimator if self.average is None else self.average.module  # type: ignore[return-value]
+
+    def _average(self, average: Parameters, current: Parameters, count: Tensor | int) -> None:
+        """Moves the average; in the first steps by more, or it would remember the weights of the start."""
+        decay = min(self.ema, (1 + self.total) / (10 + self.total))
+        get_ema_multi_avg_fn(decay)(average, current, count)
+
+    def _rate(self, share: float) -> float:
+        """The learning rate, when some share of the training is done."""
+        rising = min(1.0, (share + 1e-8) / self.warmup) if self.warmup else 1.0
+        return self.learning_rate * rising * (self.final + (1 - self.final) * self.decay(share))
+
+    def _seed(self, *keys: object) -> None:
+        """Seeds everything that is drawn from here on."""
+        torch.manual_seed(derive(self.seed, *keys))
+
+    def _spent(self) -> bool:
+        """Whether the time is up."""
+        return self.minutes is not None and self.seconds >= 60 * self.minutes
+
+    def _mean(self, values: Tensor) -> Tensor:
+        """The mean over processes."""
+        if self.workers > 1:
+            distributed.all_reduce(values)
+        return values / self.workers
+
+    def _agree(self, value: bool) -> bool:
+        """Whether any of the processes says so."""
+        return bool(self._mean(torch.tensor(float(value))) > 0)
+
+    def _remedy(self) -> str:
+        """What to try when a loss is not finite."""
+        return (
+            f"try a smaller learning_rate (now {self.learning_rate:g}) or clip (now {self.clip:g}), "
+            f"or a longer warmup (now {self.warmup:g})"
+        )
+
+
+class _Loss(nn.Module):
+    """An estimator's loss as a module, which is what can be compiled and shared by processes."""
+
+    def __init__(self, estimator: Estimator) -> None:
+        super().__init__()
+        self.estimator = estimator
+
+    def forward(self, twin: Twin) -> Tensor:
+        """The loss of some draws."""
+        return self.estimator.loss(twin)

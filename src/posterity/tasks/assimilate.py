@@ -27,7 +27,7 @@ def assimilate(
     Raises:
         ConfigError: If the method must be trained first.
     """
-    if experiment.methods[method].training is not None:
+    if method in experiment.sampled():
         raise ConfigError(f"--method: '{method}' is trained: use `posterity train`, then `posterity sample`")
     with on_device(device) as chosen:
         problem = build_problem(experiment)

@@ -93,7 +93,7 @@ def build_method(experiment: Experiment, name: str, problem: Problem) -> Posteri
         built = build("method", Component(kind=method.kind, options=method.options), problem)
     except ConfigError as error:
         raise ConfigError(f"methods.{name}: {error}") from error
-    if trained(method.kind) and method.training is None:
+    if trained(method.kind) and name not in experiment.sampled():
         raise ConfigError(
             f"methods.{name}: {method.kind} is an estimator: say how to train it, at least 'training: {{}}'"
         )

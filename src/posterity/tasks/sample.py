@@ -4,13 +4,16 @@ import json
 from pathlib import Path
 from typing import cast
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from ..components import Component
 from ..config import Experiment
 from ..errors import ConfigError, DataError
-from ..estimators import Estimator
-from .common import build_method, build_problem, on_device
+from ..estimators import DensityEstimator, Estimator
+from ..problems import Posterior, Problem
+from .common import build, build_method, build_problem, on_device
 from .posterior import draw
 from .train import WEIGHTS, description
 
@@ -24,7 +27,7 @@ def sample(
     samples: int | None = None,
     device: str = "auto",
 ) -> None:
-    """Draws from the posterior of every case with a trained estimator.
+    """Draws from the posterior of every case with a trained estimator, and refines the draws if the method says so.
 
     Args:
         experiment: The experiment.
@@ -39,17 +42,49 @@ def sample(
         ConfigError: If the method is not trained, or was trained for another problem.
         DataError: If the weights are missing or damaged.
     """
-    if experiment.methods[method].training is None:
+    if method not in experiment.sampled():
         raise ConfigError(f"--method: '{method}' is not trained: use `posterity assimilate`")
-    saved = description(weights)
-    if saved.get("configuration") != json.dumps(experiment.trained_on(method)):
-        raise ConfigError(f"{weights}: was trained for another problem or with other options; train '{method}' again")
     with on_device(device) as chosen:
         problem = build_problem(experiment)
-        estimator = cast(Estimator, build_method(experiment, method, problem))
-        try:
-            estimator.load_state_dict(load_file(weights / WEIGHTS, device=str(chosen)))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise DataError(f"{weights / WEIGHTS}: cannot be read ({error}); train '{method}' again") from error
-        estimator.eval()
-        draw(experiment, method, estimator, problem, twin, output, samples, chosen)
+        posterior: Posterior = load_estimator(experiment, experiment.weights(method), problem, weights, chosen)
+        if (refinement := experiment.methods[method].refinement) is not None:
+            posterior = _refined(posterior, refinement, method)
+        draw(experiment, method, posterior, problem, twin, output, samples, chosen)
+
+
+def load_estimator(
+    experiment: Experiment, method: str, problem: Problem, weights: Path, device: torch.device
+) -> Estimator:
+    """A trained estimator.
+
+    Args:
+        experiment: The experiment.
+        method: The name of the method that was trained.
+        problem: The problem.
+        weights: The folder that ``train`` wrote.
+        device: Where to compute.
+
+    Raises:
+        ConfigError: If it was trained for another problem.
+        DataError: If the weights are missing or damaged.
+    """
+    if description(weights).get("configuration") != json.dumps(experiment.trained_on(method)):
+        raise ConfigError(f"{weights}: was trained for another problem or with other options; train '{method}' again")
+    estimator = cast(Estimator, build_method(experiment, method, problem))
+    try:
+        estimator.load_state_dict(load_file(weights / WEIGHTS, device=str(device)))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise DataError(f"{weights / WEIGHTS}: cannot be read ({error}); train '{method}' again") from error
+    return estimator.eval()
+
+
+def _refined(estimator: Posterior, refinement: Component, method: str) -> Posterior:
+    """An estimator whose draws are refined."""
+    from ..estimators.refinement import Refined
+
+    if not isinstance(estimator, DensityEstimator):
+        raise ConfigError(f"methods.{method}.refines: that method has no density, and none to refine; choose another")
+    try:
+        return Refined(estimator, build("refinement", refinement))
+    except ValueError as error:
+        raise ConfigError(f"methods.{method}.refines: {error}") from error

@@ -1,29 +1,41 @@
-"""``posterity train``: an estimator, with a checkpoint after every epoch."""
+"""``posterity train``: an estimator, whose state is saved as it goes."""
 
-import hashlib
 import json
-import pickle
-import shutil
+import os
 import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
+from math import inf, prod
 from pathlib import Path
-from typing import cast
+from time import perf_counter, time
+from typing import Any, cast
 
 import torch
+import xarray as xr
 from rich.progress import track
 from safetensors.torch import save_file
+from torch import Tensor
 
-from .. import sources
+from .. import catalog, sources
 from ..config import Experiment
-from ..data import atomic, load_many
+from ..data import atomic
+from ..data.stream import Shards
 from ..data.tensors import states, window_of
 from ..errors import ConfigError, DataError, PosterityError
-from ..estimators import Estimator, States, Training, TrainingError
-from ..problems import Twin
+from ..estimators import Estimator
+from ..estimators.batches import MEMORY, Batches, States
+from ..estimators.training import OutOfTimeError, Training, TrainingError
+from ..parts import TrainingConfig
+from ..problems import Problem, Twin, Window
+from .checkpoint import Checkpoint
 from .common import build_method, build_problem, commit, device_name, log, on_device, peak_memory, seed_everything
+from .workers import shared
 
 #: The files that a training writes into its folder.
 WEIGHTS, DESCRIPTION, HISTORY = "weights.safetensors", "estimator.json", "history.jsonl"
+
+#: Seconds before the end of a job in which a training saves its state and stops.
+MARGIN = 120.0
 
 
 def train(
@@ -36,8 +48,10 @@ def train(
 ) -> None:
     """Trains an estimator, and writes its best weights, what they are, and the history of the losses.
 
-    After every epoch the whole state is saved in a folder beside the output, keyed by a digest of all that it depends
-    on; a training that was killed goes on from there, to the weights that it would have had.
+    Meanwhile the whole state is saved, every half a minute, in a folder beside the output, keyed by a digest of all
+    that it depends on; a training that was killed goes on from there, to the weights that it would have had. Shortly
+    before the end of a Slurm job it saves its state and stops. Several processes share it if ``torchrun`` or ``srun``
+    starts them.
 
     Args:
         experiment: The experiment.
@@ -49,33 +63,34 @@ def train(
 
     Raises:
         ConfigError: If the method is not trained.
-        PosterityError: If the loss stops being finite.
+        PosterityError: If the loss stops being finite, or the job's time is up.
     """
     settings = experiment.methods[method].training
     if settings is None:
         raise ConfigError(f"--method: '{method}' is not trained: use `posterity assimilate`")
     configuration = json.dumps(experiment.trained_on(method))
     code = sources.digest([__name__, *experiment.problem_code(), *experiment.method_code(method)])
-    checkpoint = _checkpoint(output, [configuration, code], [*train, *valid])
-
-    with on_device(device) as chosen:
+    with on_device(device) as chosen, shared(chosen) as rank:
+        checkpoint = Checkpoint(output, [configuration, code], [*train, *valid], writes=rank == 0)
         problem = build_problem(experiment)
         seed = seed_everything(experiment, "train", method)
         estimator = cast(Estimator, build_method(experiment, method, problem)).to(chosen)
-        training = Training(estimator, **settings.model_dump())
-        data = States(*states(load_many(train, "states"), problem, str(train[0]), chosen))
-        dataset = load_many(valid, "twin")
-        x, theta, *_ = states(dataset, problem, str(valid[0]), chosen)
-        window = window_of(dataset, problem, str(valid[0]), chosen)
-        draws = Twin(x, theta, window)
-        history = _resume(training, checkpoint)
+        training = Training(estimator=estimator, problem=problem, seed=seed, **_settings(settings))
+        batches = _batches(train, problem, settings.batch, training, chosen)
+        draws = _validation(valid, problem, settings.batch, chosen)
+        checkpoint.load(training)
+        save = partial(checkpoint.save, training)
         try:
-            for record in _progress(training.run(problem, data, draws), method, training):
-                history.append(record)
-                with atomic(checkpoint) as temporary:
-                    torch.save({"training": training.state_dict(), "history": history}, temporary)
+            for _ in _progress(training.run(batches, draws, save, _deadline()), method, training, rank == 0):
+                pass
         except TrainingError as error:
             raise PosterityError(f"methods.{method}.training: {error}") from error
+        except OutOfTimeError as error:
+            checkpoint.save(training, now=True)
+            raise PosterityError(
+                f"methods.{method}: the training stopped before the job's time limit, at {error}; its state is saved: "
+                "run it again to go on"
+            ) from error
         summary = {
             "method": method,
             "configuration": configuration,
@@ -83,18 +98,21 @@ def train(
             "commit": commit(),
             "best_epoch": training.best_epoch,
             "best_valid_loss": training.best_loss,
-            "seconds": sum(record["seconds"] for record in history),
+            "seconds": training.seconds,
             "parameters": sum(parameter.numel() for parameter in estimator.parameters()),
+            "processes": training.workers,
             "device": device_name(chosen),
             "peak_memory_mib": peak_memory(chosen),
         }
+        if rank:
+            return
     with atomic(output / HISTORY) as temporary:
-        temporary.write_text("".join(json.dumps(record) + "\n" for record in history))
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in training.history))
     with atomic(output / WEIGHTS) as temporary:
-        save_file(training.best, temporary)
+        save_file({name: value.contiguous() for name, value in training.best.items()}, temporary)
     with atomic(output / DESCRIPTION) as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n")
-    shutil.rmtree(checkpoint.parent, ignore_errors=True)
+    checkpoint.remove()
     log.info("%s: best validation loss %.4g at epoch %d", output, training.best_loss, training.best_epoch)
 
 
@@ -111,43 +129,55 @@ def description(folder: Path) -> dict:
         raise DataError(f"{path}: cannot be read ({error}); train the estimator first, or again") from error
 
 
-def _checkpoint(output: Path, parts: Iterable[str], files: Iterable[Path]) -> Path:
-    """Where the state of an unfinished training is kept: beside the output, keyed by what it depends on."""
-    key = hashlib.sha256()
-    for part in parts:
-        key.update(part.encode())
-    for file in files:
-        if not file.is_file():
-            raise DataError(f"{file}: there is no such file; simulate it first")
-        # The content of simulations is a function of their provenance; size and time tell a replaced file.
-        key.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
-    return output.with_name(f".{output.name}.unfinished") / f"{key.hexdigest()[:16]}.pt"
+def _settings(settings: TrainingConfig) -> dict[str, Any]:
+    """The engine's settings; the batch belongs to the data."""
+    chosen = settings.model_dump(exclude={"batch"})
+    return {**chosen, "decay": catalog.resolve("decay", settings.decay)}
 
 
-def _resume(training: Training, checkpoint: Path) -> list[dict[str, float]]:
-    """Takes up an unfinished training if there is one; returns its history."""
-    if not checkpoint.is_file():
-        return []
-    try:
-        saved = torch.load(checkpoint, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        log.warning("%s: cannot be read (%s); the training starts anew", checkpoint, error)
-        return []
-    training.load_state_dict(saved["training"])
-    log.info("%s: goes on after epoch %d", checkpoint, training.epoch)
-    return saved["history"]
+def _batches(paths: Sequence[Path], problem: Problem, batch: int, training: Training, device: torch.device) -> Batches:
+    """The training set, in batches."""
+    shards = Shards(paths, "states")
+
+    def read(cases: slice) -> States:
+        """Reads some cases."""
+        return States(*shards.read(cases, lambda dataset, source: states(dataset, problem, source, device)))
+
+    memory = max(1, MEMORY // (problem.steps * prod(problem.shape)))
+    return Batches(read, len(shards), batch, training.seed, memory, training.rank, training.workers)
 
 
-def _progress(records: Iterable[dict], method: str, training: Training) -> Iterable[dict]:
+def _validation(paths: Sequence[Path], problem: Problem, batch: int, device: torch.device) -> list[Twin]:
+    """The validation draws, in batches."""
+    shards = Shards(paths, "twin")
+
+    def convert(dataset: xr.Dataset, source: str) -> tuple[Tensor, ...]:
+        """States, parameters, and the fields of a window."""
+        x, theta, *_ = states(dataset, problem, source, device)
+        return x, theta, *window_of(dataset, problem, source, device)
+
+    found = []
+    for start in range(0, len(shards), batch):
+        x, theta, *window = shards.read(slice(start, min(start + batch, len(shards))), convert)
+        found.append(Twin(x, theta, Window(*window)))
+    return found
+
+
+def _deadline() -> float:
+    """When to stop, on the clock of ``perf_counter``: some time before the end of the Slurm job."""
+    end = os.environ.get("SLURM_JOB_END_TIME")
+    return inf if end is None else perf_counter() + float(end) - time() - MARGIN
+
+
+def _progress(records: Iterable[dict], method: str, training: Training, shown: bool) -> Iterable[dict]:
     """Shows a bar on a terminal; elsewhere a line for some epochs."""
     rest = training.epochs - training.epoch
-    for record in track(records, f"train {method}", total=rest, disable=not sys.stderr.isatty()):
-        if record["epoch"] % max(1, training.epochs // 20) == 0 or record["epoch"] == 1:
+    bar = shown and sys.stderr.isatty()
+    for record in track(records, f"train {method}", total=rest, disable=not bar):
+        if shown and (record["epoch"] % max(1, training.epochs // 20) == 0 or record["epoch"] == 1):
             log.info(
-                "%s: epoch %d, loss %.4f, validation %.4f",
+                "%s: epoch %d, loss %.4f, validation %.4f, %.0f cases per second",
                 method,
-                record["epoch"],
-                record["train_loss"],
-                record["valid_loss"],
+                *(record[name] for name in ("epoch", "train_loss", "valid_loss", "cases_per_second")),
             )
         yield record

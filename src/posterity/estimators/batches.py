@@ -1,0 +1,154 @@
+"""Batches of a training set that need not fit into memory."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from ..problems import Problem, Twin
+
+#: Numbers of the states that are held in memory at once: one gibibyte in single precision.
+MEMORY = 2**28
+
+#: Pieces of the training set that are held in memory, and shuffled, together.
+BLOCKS = 16
+
+
+class States(NamedTuple):
+    """Cases of a training set: states with what they were drawn with. Observations are drawn anew every epoch.
+
+    Args:
+        x: The states, with shape ``(case, window + forecast, *shape)``.
+        theta: The unknown parameters, with shape ``(case, parameters)``.
+        background: The backgrounds, with shape ``(case, *shape)``.
+        background_std: Their standard deviations, with the same shape.
+        start: The times at which the windows start, in steps, with shape ``(case,)``.
+    """
+
+    x: Tensor
+    theta: Tensor
+    background: Tensor
+    background_std: Tensor
+    start: Tensor
+
+    @classmethod
+    def join(cls, parts: "list[States]") -> Self:
+        """The cases of several parts, in order."""
+        return cls(*(torch.cat(values) for values in zip(*parts, strict=True))) if len(parts) > 1 else cls(*parts[0])
+
+    def take(self, cases: Tensor) -> Self:
+        """Some of the cases."""
+        return type(self)(*(value[cases.to(value.device)] for value in self))
+
+    def observe(self, problem: Problem) -> Twin:
+        """Draws observations of the cases."""
+        return problem.observe(*self)
+
+
+class Batches:
+    """Shuffled batches of a training set, read in pieces.
+
+    What fits into memory is read once, and shuffled as a whole. Of more, blocks of neighbouring cases are read in
+    random order, some at a time, and shuffled together; the next ones are read meanwhile. The order depends on the
+    seed and the epoch alone, so that a training goes on from any batch of any epoch.
+
+    Args:
+        read: Reads some of the cases.
+        cases: The number of cases.
+        batch: Cases per batch.
+        seed: Seed of the order.
+        memory: Cases that are held in memory at once.
+        rank: The number of this process, of those that share every batch.
+        world: The number of those processes.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[slice], States],
+        cases: int,
+        batch: int,
+        seed: int = 0,
+        memory: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if batch < world:
+            raise ValueError(f"batch: {batch} cases cannot be shared by {world} processes")
+        if cases < world:
+            raise ValueError(f"train: {cases} cases cannot be shared by {world} processes")
+        self.read, self.cases, self.batch, self.seed, self.rank, self.world = read, cases, batch, seed, rank, world
+        memory = cases if memory is None else memory
+        block = cases if cases <= memory else max(1, memory // (2 * BLOCKS))
+        self.blocks = [slice(start, min(start + block, cases)) for start in range(0, cases, block)]
+        self._whole: States | None = None
+
+    def first(self, cases: int) -> States:
+        """The first cases of the set: enough of them for statistics."""
+        return self.read(slice(0, min(cases, self.cases)))
+
+    def epoch(self, epoch: int, done: int = 0) -> Iterator[States]:
+        """The batches of one epoch: of each, the part of this process.
+
+        Args:
+            epoch: The number of the epoch.
+            done: The number of its first batches to leave out, which are not read.
+        """
+        pools = []
+        for blocks, batches in self._plan(epoch):
+            if batches[done:]:
+                pools.append((blocks, batches[done:]))
+            done = max(0, done - len(batches))
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(self._load, *pools[0]) if pools else None
+            for number, (_, batches) in enumerate(pools):
+                assert coming is not None
+                states, rows = coming.result()
+                if number + 1 < len(pools):
+                    coming = reader.submit(self._load, *pools[number + 1])
+                for own in rows.split([len(self._own(batch)) for batch in batches]):
+                    yield states.take(own)
+
+    def __len__(self) -> int:
+        """The number of batches of the first epoch; others differ from it by some where blocks differ in size."""
+        return sum(len(batches) for _, batches in self._plan(0))
+
+    def _plan(self, epoch: int) -> list[tuple[list[slice], list[Tensor]]]:
+        """The blocks that are in memory together, and the batches of their rows."""
+        generator = torch.Generator("cpu").manual_seed(derive(self.seed, "order", epoch))
+        plan = []
+        for numbers in torch.randperm(len(self.blocks), generator=generator, device="cpu").split(BLOCKS):
+            blocks = [self.blocks[number] for number in numbers.tolist()]
+            rows = torch.randperm(sum(b.stop - b.start for b in blocks), generator=generator, device="cpu")
+            # Processes take equal parts of a batch, or their gradients would not weigh the same.
+            batches = [batch[: len(batch) // self.world * self.world] for batch in rows.split(self.batch)]
+            plan.append((blocks, [batch for batch in batches if len(batch)]))
+        return plan
+
+    def _own(self, batch: Tensor) -> Tensor:
+        """The rows of a batch that are this process's."""
+        return batch[self.rank :: self.world]
+
+    def _load(self, blocks: list[slice], batches: list[Tensor]) -> tuple[States, Tensor]:
+        """Reads what this process needs of some blocks; its rows, batch by batch, as positions in what was read."""
+        rows = torch.cat([self._own(batch) for batch in batches])
+        if len(self.blocks) == 1:
+            if self._whole is None:
+                self._whole = self.read(self.blocks[0])
+            return self._whole, rows
+        kept, position = rows.unique(return_inverse=True)
+        parts, offset = [], 0
+        for block in blocks:
+            size = block.stop - block.start
+            inside = kept[(kept >= offset) & (kept < offset + size)] - offset
+            parts.append(self.read(block).take(inside))
+            offset += size
+        return States.join(parts), position
+
+
+def derive(seed: int, *keys: object) -> int:
+    """A seed that belongs to one piece of work alone."""
+    text = " ".join(map(str, (seed, *keys)))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")

@@ -1,0 +1,77 @@
+"""The state of an unfinished training, beside its output."""
+
+import hashlib
+import pickle
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from time import monotonic
+
+import torch
+
+from ..data import atomic
+from ..errors import DataError
+from ..estimators.training import Training
+from .common import log
+
+#: Seconds between saves.
+INTERVAL = 30.0
+
+
+class Checkpoint:
+    """Where a training saves its whole state, and finds it again.
+
+    The folder stands beside the output and not in it, because Snakemake removes the outputs of a job that failed. The
+    file is keyed by all that the training depends on: another configuration or another training set starts anew.
+
+    Args:
+        output: The folder that the training will write.
+        parts: Texts that it depends on.
+        files: Files that it depends on.
+        writes: Whether this process saves; others only read.
+
+    Raises:
+        DataError: If there is no such file.
+    """
+
+    def __init__(self, output: Path, parts: Iterable[str], files: Iterable[Path], writes: bool = True) -> None:
+        key = hashlib.sha256()
+        for part in parts:
+            key.update(part.encode())
+        for file in files:
+            if not file.is_file():
+                raise DataError(f"{file}: there is no such file; simulate it first")
+            # The content of simulations is a function of their provenance; size and time tell a replaced file.
+            key.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
+        self.path = output.with_name(f".{output.name}.unfinished") / f"{key.hexdigest()[:16]}.pt"
+        self.writes = writes
+        self.saved = monotonic()
+
+    def load(self, training: Training) -> None:
+        """Takes the training up where it stopped, if it was begun."""
+        if not self.path.is_file():
+            return
+        try:
+            state = torch.load(self.path, weights_only=True, map_location=training.device)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            log.warning("%s: cannot be read (%s); the training starts anew", self.path, error)
+            return
+        training.load_state_dict(state)
+        log.info("%s: goes on after epoch %d, step %d", self.path, training.epoch, training.step)
+
+    def save(self, training: Training, now: bool = False) -> None:
+        """Saves the state, atomically, if the last time is long ago.
+
+        Args:
+            training: The training.
+            now: Whether to save it in any case.
+        """
+        if not self.writes or not (now or monotonic() - self.saved >= INTERVAL):
+            return
+        with atomic(self.path) as temporary:
+            torch.save(training.state_dict(), temporary)
+        self.saved = monotonic()
+
+    def remove(self) -> None:
+        """Removes what is kept of unfinished trainings."""
+        shutil.rmtree(self.path.parent, ignore_errors=True)
