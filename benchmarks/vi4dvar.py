@@ -28,7 +28,6 @@ from torch import Tensor
 
 from posterity.baselines import EnsembleFourDVar, FourDVar, RejectionABC, VariationalInference
 from posterity.baselines.families import Family, Full, Gaussian, MeanField
-from posterity.baselines.minimize import levenberg_marquardt
 from posterity.baselines.optimizers import NaturalGradient, matched_noise, negative_elbo
 from posterity.problems import (
     Control,
@@ -40,6 +39,7 @@ from posterity.problems import (
     TimeMask,
     Window,
 )
+from posterity.problems.minimize import levenberg_marquardt
 from posterity.systems import Lorenz96
 
 CASES = 100

@@ -118,7 +118,7 @@ def test_other_packages_lead_back_to_this_one(package) -> None:
         (
             "assimilate",
             ["posterity.baselines:FourDVar"],
-            {"baselines.fourdvar", "baselines.minimize"},
+            {"baselines.fourdvar", "problems.minimize"},
             {"baselines.vi"},
         ),
         ("train", ["posterity.estimators:NeuralPosterior"], {"estimators.npe"}, {"estimators.dpe", "baselines"}),

@@ -9,7 +9,6 @@ import torch
 
 from posterity.baselines import EnsembleFourDVar, FourDVar, Prior, RejectionABC, VariationalInference
 from posterity.baselines.families import Full, LowRank, MeanField
-from posterity.baselines.minimize import Minimum, levenberg_marquardt
 from posterity.baselines.optimizers import Adam, NaturalGradient
 from posterity.problems import (
     Control,
@@ -20,6 +19,7 @@ from posterity.problems import (
     RandomMask,
     ensemble,
 )
+from posterity.problems.minimize import Minimum, levenberg_marquardt
 from posterity.systems import LinearAdvection
 
 FAMILIES = pytest.mark.parametrize(

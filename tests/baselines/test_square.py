@@ -5,9 +5,9 @@ import torch
 
 from posterity.baselines import EnsembleFourDVar, FourDVar, Prior, RejectionABC, VariationalInference
 from posterity.baselines.families import Full, MeanField
-from posterity.baselines.minimize import levenberg_marquardt, minimize
 from posterity.baselines.optimizers import Adam, NaturalGradient
 from posterity.problems import Control, Window
+from posterity.problems.minimize import levenberg_marquardt, minimize
 
 METHODS = {
     "prior": Prior,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..problems import Control, Problem, Window
-from .minimize import Minimum, minimize
+from ..problems.minimize import Minimum, minimize
 
 
 class Density(abc.ABC):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..problems import Control, Ensemble, Posterior, Problem, Window, ensemble
-from .minimize import check_options, minimize
+from ..problems.minimize import check_options, minimize
 
 
 @dataclass(frozen=True)

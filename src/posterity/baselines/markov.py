@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from ..problems import Control, Problem, TrajectoryControl, Window
+from ..problems.minimize import Minimum, levenberg_marquardt, minimize
 from .families import Family
-from .minimize import Minimum, levenberg_marquardt, minimize
 
 
 class TrajectoryFamily(Family):

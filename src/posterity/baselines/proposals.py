@@ -4,8 +4,8 @@ import abc
 from dataclasses import dataclass, field
 
 from ..problems import Control, Problem, Window
+from ..problems.minimize import check_options, minimize
 from .families import Density, Family, Full, Gaussian
-from .minimize import check_options, minimize
 from .optimizers import NaturalGradient, Optimizer
 
 

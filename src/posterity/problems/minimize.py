@@ -5,7 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..problems import Control, Linearization, chunks
+from .chunks import chunks
+from .control import Control, Linearization
 
 
 class Minimum(NamedTuple):
