@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from posterity.data import check
-from posterity.metrics import evaluate
+from posterity.metrics import evaluate, tarp_rank
 
 
 def datasets(ensemble, samples: int = 6, cases: int = 5) -> tuple[xr.Dataset, xr.Dataset]:
@@ -26,9 +26,9 @@ def datasets(ensemble, samples: int = 6, cases: int = 5) -> tuple[xr.Dataset, xr
 @pytest.mark.parametrize("chunks", [{"case": 2}, {"case": 1, "time": 1}, {"case": 3, "y": 1, "sample": 2}])
 def test_lazy_is_in_memory(ensemble, chunks) -> None:
     twin, posterior = datasets(ensemble)
-    lazy = evaluate(twin.chunk(case=2), posterior.chunk(chunks))
+    lazy = evaluate(twin.chunk(case=2), posterior.chunk(chunks), time=1)
     assert all(lazy[name].chunks is not None for name in lazy.data_vars if name != "samples")
-    xr.testing.assert_allclose(lazy.compute(), evaluate(twin, posterior), rtol=1e-12)
+    xr.testing.assert_allclose(lazy.compute(), evaluate(twin, posterior, time=1), rtol=1e-12)
 
 
 def test_each_chunk_is_read_once(ensemble) -> None:
@@ -41,7 +41,7 @@ def test_each_chunk_is_read_once(ensemble) -> None:
 
     chunks = posterior["state"].chunk(case=1).data
     posterior["state"] = (posterior["state"].dims, chunks.map_blocks(count, meta=chunks._meta))
-    evaluate(twin, posterior).compute()
+    evaluate(twin, posterior, time=1).compute()
     assert len(reads) == 5
 
 
@@ -62,7 +62,8 @@ def test_it_is_a_metrics_file_with_units_and_diagnostics(ensemble) -> None:
 def test_without_a_truth_what_needs_none_is_left(ensemble) -> None:
     twin, posterior = datasets(ensemble)
     full, scored = evaluate(twin, posterior), evaluate(twin.drop_vars("state"), posterior)
-    assert set(full.data_vars) - set(scored.data_vars) == {"rmse", "crps", "rank_histogram", "coverage", "rank"}
+    needing = {"rmse", "crps", "energy_score", "variogram_score", "rank_histogram", "coverage", "rank"}
+    assert set(full.data_vars) - set(scored.data_vars) == needing
     xr.testing.assert_identical(scored, full[list(scored.data_vars)].drop_vars(["bin", "level"], errors="ignore"))
 
 
@@ -77,7 +78,17 @@ def test_a_case_that_failed_is_missing_and_spoils_no_other(ensemble) -> None:
     failed["state"][2] = np.nan
     failed["log_likelihood"][2] = np.nan
     scored, whole = evaluate(twin, failed), evaluate(twin, posterior)
-    for name in ("mean", "std", "rmse", "spread", "crps", "rank_histogram", "coverage", "log_likelihood"):
+    for name in (
+        "mean",
+        "std",
+        "rmse",
+        "spread",
+        "crps",
+        "energy_score",
+        "rank_histogram",
+        "coverage",
+        "log_likelihood",
+    ):
         assert scored[name].sel(case=2).isnull().all(), name
         xr.testing.assert_allclose(scored[name].drop_sel(case=2), whole[name].drop_sel(case=2))
         assert scored[name].drop_sel(case=2).notnull().all(), name
@@ -91,6 +102,29 @@ def test_one_missing_member_makes_its_case_and_time_missing(ensemble) -> None:
         missing = scored[name].isnull()
         assert missing.sel(case=1).isel(time=2).all()
         assert int(missing.sum()) == missing.sel(case=1).isel(time=2).size
+
+
+def test_what_needs_densities_is_scored_where_there_are_some(ensemble) -> None:
+    twin, posterior = datasets(ensemble)
+    rng = np.random.default_rng(0)
+    own = {
+        "truth_log_q": ("case", rng.standard_normal(5)),
+        "predictive_pit": (twin["observation"].dims, rng.uniform(size=twin["observation"].shape)),
+    }
+    scored = check(evaluate(twin, posterior.assign(own)), "metrics", "scored")
+    np.testing.assert_allclose(scored["log_score"], -own["truth_log_q"][1])
+    assert scored["log_score"].attrs["units"] == "nat"
+    assert scored["predictive_coverage"].dims == ("case", "level")
+    assert "hpd_rank" not in scored
+    drawn = posterior.assign({**own, "log_q": (("case", "sample"), rng.standard_normal((5, 6)))})
+    assert check(evaluate(twin, drawn), "metrics", "scored")["hpd_rank"].notnull().all()
+
+
+def test_the_state_is_tested_as_a_whole_at_the_windows_end(ensemble) -> None:
+    twin, posterior = datasets(ensemble)
+    assert "tarp_rank" not in evaluate(twin, posterior)
+    scored = evaluate(twin, posterior, time=1)["tarp_rank"]
+    xr.testing.assert_allclose(scored, tarp_rank(posterior["state"].isel(time=1), twin["state"].isel(time=1)))
 
 
 def test_other_cases_are_refused(ensemble) -> None:

@@ -69,7 +69,7 @@ def run(tmp_path):
 
 
 def test_the_file_holds_the_scores_and_the_provenance(twin, posterior, run) -> None:
-    found, expected = run(twin, posterior), metrics.evaluate(twin, posterior)
+    found, expected = run(twin, posterior), metrics.evaluate(twin, posterior, time=WINDOW - 1)
     xr.testing.assert_allclose(found, expected, rtol=1e-5)
     assert {name: found.attrs[name] for name in PROVENANCE} == PROVENANCE
     assert found["rmse"].attrs["units"] == "m/s"
@@ -93,6 +93,8 @@ def test_times_that_a_posterior_leaves_out_are_missing(twin, posterior, run) -> 
     found, whole = run(twin, posterior.isel(time=[1, 2])), run(twin, posterior)
     np.testing.assert_allclose(found["time"], twin["time"])
     assert found["rmse"].isel(time=[0, 3]).isnull().all()
+    assert found["tarp_rank"].notnull().all()
+    assert "tarp_rank" not in run(twin, posterior.isel(time=[2, 3]))
     xr.testing.assert_allclose(found.isel(time=[1, 2]), whole.isel(time=[1, 2]), rtol=1e-6)
     assert found["calibrated_log_likelihood"].notnull().all()
 

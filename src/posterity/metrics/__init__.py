@@ -2,6 +2,7 @@
 
 from .c2st import c2st
 from .calibration import calibrated_log_likelihood, coverage, expected_log_likelihood, pit, rank_histogram
+from .credible import expected_coverage, hpd_rank, predictive_coverage, tarp_rank
 from .distances import (
     classifier_test,
     covariance_error,
@@ -11,14 +12,18 @@ from .distances import (
     std_error,
 )
 from .evaluate import evaluate
+from .multivariate import energy_score, variogram_score
 from .parameters import parameter_scores
 from .ranks import entry_rank, parameter_rank, uniformity
 from .reference import against_reference
-from .scores import crps, mean, rmse, spread, variance
+from .roc import RATES, auc, true_positive_rate
+from .scores import crps, log_score, mean, rmse, spread, variance
 from .summary import calibrated, cycle_average, spread_skill, standard_error, summarize
 
 __all__ = [
+    "RATES",
     "against_reference",
+    "auc",
     "c2st",
     "calibrated",
     "calibrated_log_likelihood",
@@ -27,15 +32,20 @@ __all__ = [
     "coverage",
     "crps",
     "cycle_average",
+    "energy_score",
     "entry_rank",
     "evaluate",
+    "expected_coverage",
     "expected_log_likelihood",
+    "hpd_rank",
     "kernel_distances",
+    "log_score",
     "mean",
     "mean_error",
     "parameter_rank",
     "parameter_scores",
     "pit",
+    "predictive_coverage",
     "rank_histogram",
     "rmse",
     "sliced_wasserstein",
@@ -44,6 +54,9 @@ __all__ = [
     "standard_error",
     "std_error",
     "summarize",
+    "tarp_rank",
+    "true_positive_rate",
     "uniformity",
     "variance",
+    "variogram_score",
 ]

@@ -198,15 +198,15 @@ def _kernel_distances(draws: np.ndarray, reference: np.ndarray) -> tuple[float, 
     mean, std = reference.mean(axis=0, dtype=np.float64), reference.std(axis=0, ddof=1, dtype=np.float64)
     rng = np.random.default_rng(0)
     x, y = ((rng.permutation(part)[:DRAWS] - mean) / np.where(std > 0, std, 1) for part in (draws, reference))
-    across = _lengths(x, y)
-    within, own = (_lengths(part, part)[np.triu_indices(len(part), 1)] for part in (x, y))
+    across = lengths(x, y)
+    within, own = (lengths(part, part)[np.triu_indices(len(part), 1)] for part in (x, y))
     width = np.median(own)
     energy = 2 * across.mean() - within.mean() - own.mean()
     across, within, own = (np.exp(-0.5 * (distance / width) ** 2) for distance in (across, within, own))
     return float(energy), float(within.mean() + own.mean() - 2 * across.mean())
 
 
-def _lengths(x: Array, y: Array) -> Array:
+def lengths(x: Array, y: Array) -> Array:
     """The distances of all rows of one matrix to all rows of another, by one product of matrices."""
     # About the centre of one, rounding is relative to the spread of equal sets, and to the distance of others.
     x, y = x - x.mean(axis=0), y - x.mean(axis=0)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from . import calibration, ranks, scores
+from . import calibration, credible, multivariate, ranks, scores
 from .parameters import parameter_scores
 from .reference import FLOOR, against_reference
 
@@ -16,9 +16,15 @@ NAMES: Mapping[str, str] = {
     "rmse": "RMSE of the mean",
     "spread": "spread",
     "crps": "fair CRPS",
+    "energy_score": "fair energy score",
+    "variogram_score": "variogram score",
     "rank_histogram": "entries per bin of ranks",
     "coverage": "coverage of the central interval",
     "rank": "rank of the truth, one entry of each case",
+    "log_score": "log score of the truth",
+    "hpd_rank": "credibility of the region of highest density at the truth",
+    "tarp_rank": "credibility of the ball about a random point at the truth",
+    "predictive_coverage": "coverage of the posterior predictive of the observations",
     "log_likelihood": "expected log-likelihood",
     "calibrated_log_likelihood": "expected log-likelihood if calibrated",
     "samples": "draws",
@@ -40,8 +46,8 @@ NAMES: Mapping[str, str] = {
 }
 
 #: The scores in units of the state, those in nats, and those in standard deviations of the reference.
-IN_STATE_UNITS = ("mean", "std", "rmse", "spread", "crps")
-IN_NATS = ("log_likelihood", "calibrated_log_likelihood")
+IN_STATE_UNITS = ("mean", "std", "rmse", "spread", "crps", "energy_score", "variogram_score")
+IN_NATS = ("log_score", "log_likelihood", "calibrated_log_likelihood")
 IN_REFERENCE_STD = ("mean_error", "sliced_wasserstein", "energy_distance", "reference_gap")
 
 
@@ -58,7 +64,8 @@ def evaluate(
         posterior: A ``posterior`` dataset; its ``info_*`` variables are passed on.
         reference: Another one, of the same cases, times and entries.
         time: The place of the time, of those of the posterior, at which distances compare the state, and the
-            parameters if there are any, as one vector: the end of the window. None leaves those out.
+            parameters if there are any, as one vector, and at which the state is tested as one: the end of the window.
+            None leaves those out.
 
     Returns:
         A ``metrics`` dataset, lazy if the posterior is.
@@ -71,9 +78,12 @@ def evaluate(
     average, var = scores.mean(state), scores.variance(state)
     found: dict[str, xr.DataArray] = {"mean": average, "std": var**0.5, "spread": scores.spread(var)}
     if "state" in twin:
-        found |= _against_truth(twin["state"], state, average)
+        found |= _against_truth(twin["state"], state, average, time)
     if "theta" in posterior:
         found |= parameter_scores(_whole_samples(posterior["theta"]), twin.get("theta"))
+    found |= _densities(posterior)
+    if "predictive_pit" in posterior:
+        found["predictive_coverage"] = credible.predictive_coverage(posterior["predictive_pit"])
     if "log_likelihood" in posterior:
         found["log_likelihood"] = calibration.expected_log_likelihood(posterior["log_likelihood"])
     found["calibrated_log_likelihood"] = calibration.calibrated_log_likelihood(
@@ -105,15 +115,30 @@ def _described(name: str, units: str) -> dict[str, str]:
     return {"long_name": NAMES[base] + (", between runs of the reference" if base != name else ""), "units": units}
 
 
-def _against_truth(truth: xr.DataArray, state: xr.DataArray, average: xr.DataArray) -> dict[str, xr.DataArray]:
-    """The scores that need a truth."""
+def _densities(posterior: xr.Dataset) -> dict[str, xr.DataArray]:
+    """The scores that need the density of the truth, which only some methods have, and only if there is a truth."""
+    if "truth_log_q" not in posterior:
+        return {}
+    found = {"log_score": scores.log_score(posterior["truth_log_q"])}
+    if "log_q" in posterior:
+        found["hpd_rank"] = credible.hpd_rank(_whole_samples(posterior["log_q"]), posterior["truth_log_q"])
+    return found
+
+
+def _against_truth(
+    truth: xr.DataArray, state: xr.DataArray, average: xr.DataArray, end: int | None
+) -> dict[str, xr.DataArray]:
+    """The scores that need a truth; ``end`` is the place of the window's end, if the posterior covers it."""
     truth, state, average = xr.align(truth.sel(time=state["time"]), state, average, join="exact")
     if state.chunks is not None:
         truth = truth.chunk({name: state.chunksizes[name] for name in truth.dims})
     low, high = calibration.pit(state, truth)
-    return {
+    tarp = {} if end is None else {"tarp_rank": credible.tarp_rank(state.isel(time=end), truth.isel(time=end))}
+    return tarp | {
         "rmse": scores.rmse(average, truth),
         "crps": scores.crps(state, truth),
+        "energy_score": multivariate.energy_score(state, truth),
+        "variogram_score": multivariate.variogram_score(state, truth),
         "rank_histogram": calibration.rank_histogram(low, high, state.sizes["sample"]),
         "coverage": calibration.coverage(low, high),
         "rank": ranks.entry_rank(low, high),

@@ -32,7 +32,7 @@ def entry_rank(low: xr.DataArray, high: xr.DataArray) -> xr.DataArray:
     """
     entries = [name for name in ENTRIES if name in low.dims]
     sizes = [low.sizes[name] for name in entries]
-    draws = _uniform(low["case"], 2)
+    draws = uniform(low["case"], 2)
     chosen = np.arange(np.prod(sizes)) == (draws[:, :1] * np.prod(sizes)).astype(int)
     mask = xr.DataArray(chosen.reshape(-1, *sizes), dims=("case", *entries))
     # Not by an index for each case, which would cut lazy arrays into as many pieces.
@@ -53,7 +53,7 @@ def parameter_rank(low: xr.DataArray, high: xr.DataArray) -> xr.DataArray:
     Returns:
         The ranks, with the same dimensions, each uniform on [0, 1] if draws and truth are exchangeable.
     """
-    return low + xr.DataArray(_uniform(low["case"], low.sizes["parameter"]), dims=("case", "parameter")) * (high - low)
+    return low + xr.DataArray(uniform(low["case"], low.sizes["parameter"]), dims=("case", "parameter")) * (high - low)
 
 
 def uniformity(rank: xr.DataArray) -> xr.DataArray:
@@ -80,6 +80,16 @@ def _uniformity(rank: NDArray[np.float64]) -> float:
     return float(stats.chisquare(np.histogram(rank, bins, (0, 1))[0]).pvalue)
 
 
-def _uniform(cases: xr.DataArray, size: int) -> NDArray[np.float64]:
-    """Uniform numbers for each case, with shape ``(case, size)``, which depend on its label alone."""
-    return np.stack([np.random.default_rng(crc32(str(label).encode())).uniform(size=size) for label in cases.values])
+def uniform(cases: xr.DataArray, size: int, purpose: str = "") -> NDArray[np.float64]:
+    """Uniform numbers for each case, which depend on its label, and on what they are for, alone.
+
+    Args:
+        cases: The labels, with dimension ``(case,)``.
+        size: How many each case has.
+        purpose: What they are for; other purposes have other numbers.
+
+    Returns:
+        The numbers, with shape ``(case, size)``.
+    """
+    seeds = [crc32(f"{purpose}{label}".encode()) for label in cases.values]
+    return np.stack([np.random.default_rng(seed).uniform(size=size) for seed in seeds])

@@ -54,7 +54,7 @@ def _halves(reference: xr.Dataset, samples: int) -> tuple[xr.Dataset, xr.Dataset
 
 def _distances(posterior: xr.Dataset, reference: xr.Dataset, time: int | None) -> dict[str, xr.DataArray]:
     """The distances between two posteriors."""
-    state, own = _whole(posterior["state"]), _whole(reference["state"])
+    state, own = scores.whole(posterior["state"]), scores.whole(reference["state"])
     average, var = scores.mean(own), scores.variance(own)
     spread = scores.variance(state)
     own = own.rename(sample="draw")
@@ -73,13 +73,6 @@ def _distances(posterior: xr.Dataset, reference: xr.Dataset, time: int | None) -
     return found
 
 
-def _whole(draws: xr.DataArray) -> xr.DataArray:
-    """Draws in pieces along case and time alone, since distances need all samples and entries at once."""
-    if draws.chunks is None:
-        return draws
-    return draws.chunk({name: -1 for name in draws.dims if name not in ("case", "time")})
-
-
 def _vector(posterior: xr.Dataset, time: int, parameters: bool) -> xr.DataArray:
     """The state at one time and the parameters as one vector, with dimensions ``(case, sample, entry)``."""
     parts = [
@@ -90,4 +83,4 @@ def _vector(posterior: xr.Dataset, time: int, parameters: bool) -> xr.DataArray:
     if parameters:
         parts.append(posterior["theta"].rename(parameter="entry"))
     bare = [part.drop_vars([name for name in part.coords if name != "case"]) for part in parts]
-    return _whole(xr.concat(bare, "entry"))
+    return scores.whole(xr.concat(bare, "entry"))

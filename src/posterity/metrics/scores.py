@@ -25,6 +25,13 @@ def over_entries(field: xr.DataArray) -> xr.DataArray:
     return field.mean([name for name in ENTRIES if name in field.dims], skipna=False)
 
 
+def whole(draws: xr.DataArray) -> xr.DataArray:
+    """Lazy draws in pieces along case and time alone, for what needs all samples and entries at once."""
+    if draws.chunks is None:
+        return draws
+    return draws.chunk({name: -1 for name in draws.dims if name not in ("case", "time")})
+
+
 def mean(state: xr.DataArray) -> xr.DataArray:
     r"""The mean of the draws, :math:`\bar x = S^{-1} \sum_s x_s`, in double precision."""
     return state.mean("sample", skipna=False, dtype=np.float64)
@@ -97,6 +104,25 @@ def crps(state: xr.DataArray, truth: xr.DataArray) -> xr.DataArray:
             output_dtypes=[np.float64],
         )
     )
+
+
+def log_score(truth_log_q: xr.DataArray) -> xr.DataArray:
+    r"""The logarithmic score, minus the log-density of the truth, :math:`-\log q(z | y)`.
+
+    It is proper, and averaged over the joint it is the divergence :math:`KL(p \| q)` above the entropy of the
+    posterior. The density is that of what a method learns, standardised: methods that learn the same compare.
+
+    Args:
+        truth_log_q: The log-density of the truth, with dimensions ``(case,)``.
+
+    Returns:
+        The score, with dimension ``(case,)``, in nats.
+
+    References:
+        | Strictly Proper Scoring Rules, Prediction, and Estimation (Gneiting & Raftery, 2007),
+          https://doi.org/10.1198/016214506000001437
+    """
+    return -truth_log_q.astype(np.float64)
 
 
 def _crps(state: np.ndarray, truth: np.ndarray) -> np.ndarray:

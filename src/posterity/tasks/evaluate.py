@@ -25,7 +25,8 @@ def evaluate(twin: Path, posterior: Path, output: Path, window: int, reference: 
         twin: A ``twin`` file; without a ``state``, the scores against the truth are left out.
         posterior: A ``posterior`` file of some or all of its cases, at some or all of its times.
         output: The ``metrics`` file to write.
-        window: The number of assimilated states, at the last of which joint vectors are held against the reference.
+        window: The number of assimilated states, at the last of which states are tested as one vector, and held
+            against the reference.
         reference: A ``posterior`` file of the reference, with all cases and times of the posterior and maybe more.
 
     Raises:
@@ -34,13 +35,15 @@ def evaluate(twin: Path, posterior: Path, output: Path, window: int, reference: 
     truth, draws = data.read(twin, "twin"), data.read(posterior, "posterior")
     truth = truth.isel(case=_positions(truth, draws, "case", (posterior, twin)))
     truth = truth.assign_coords(case=draws["case"])
+    held, end = None, None
     if "state" in truth:
         _check_entries(truth, draws, (posterior, twin))
-        _positions(truth, draws, "time", (posterior, twin))
+        end = _end(_positions(truth, draws, "time", (posterior, twin)), window)
         # Methods see entries by position, whatever the twin calls them: the names and sites are those of the posterior.
         truth = truth.drop_vars(["channel", "y", "x"], errors="ignore")
     draws = draws.assign_coords(time=_same_times(truth, draws))
-    held, end = (None, None) if reference is None else _reference(reference, draws, window, posterior)
+    if reference is not None:
+        held, end = _reference(reference, draws, window, posterior)
     scored = metrics.evaluate(truth, draws, held, end)
     # Pieces are computed side by side: threads of each in addition would wait for each other.
     with threadpool_limits(1):
@@ -60,8 +63,13 @@ def _reference(path: Path, posterior: xr.Dataset, window: int, source: Path) -> 
     times = _positions(reference, posterior, "time", (source, path))
     reference = reference.isel(case=cases, time=times).assign_coords(case=posterior["case"], time=posterior["time"])
     _warn(reference, path)
-    end = np.flatnonzero(times == window - 1)
-    return reference, int(end[0]) if len(end) else None
+    return reference, _end(times, window)
+
+
+def _end(times: np.ndarray, window: int) -> int | None:
+    """The place of the window's end among the times of a posterior; None if it is not among them."""
+    found = np.flatnonzero(times == window - 1)
+    return int(found[0]) if len(found) else None
 
 
 def _warn(reference: xr.Dataset, path: Path) -> None:
