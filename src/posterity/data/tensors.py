@@ -108,8 +108,39 @@ def window_of(dataset: xr.Dataset, problem: Problem, source: str, device: torch.
     return Window(y, std, background, background_std, _start(dataset, problem, source, device))
 
 
+def truth_of(
+    dataset: xr.Dataset, problem: Problem, window: Window, source: str, device: torch.device | str = "cpu"
+) -> Twin | None:
+    """Reads the draws of the joint that windows belong to: what methods never see, and scores need.
+
+    Args:
+        dataset: A ``twin`` dataset.
+        problem: The problem.
+        window: Its windows.
+        source: The file's name, for messages.
+        device: Where the tensors go.
+
+    Returns:
+        The draws, with one batch dimension ``case``; parameters are NaN if the file has none. None if the file has no
+        states, or ends with the window.
+
+    Raises:
+        DataError: If sizes do not fit the problem.
+    """
+    if "state" not in dataset or dataset.sizes["time"] != problem.steps:
+        return None
+    x = _sized(dataset, "state", (problem.steps, *problem.shape), source, device)
+    theta = torch.full((len(x), len(problem.parameters)), torch.nan, device=device)
+    return Twin(x, _parameters(dataset, problem, source, device) if "theta" in dataset else theta, window)
+
+
 def ensemble_dataset(
-    ensemble: Ensemble, problem: Problem, cases: Sequence[int] | np.ndarray, log_likelihood: Tensor | None
+    ensemble: Ensemble,
+    problem: Problem,
+    cases: Sequence[int] | np.ndarray,
+    log_likelihood: Tensor | None,
+    truth_log_q: Tensor | None = None,
+    predictive_pit: Tensor | None = None,
 ) -> xr.Dataset:
     """Turns draws from a posterior into a ``posterior`` dataset.
 
@@ -118,17 +149,26 @@ def ensemble_dataset(
         problem: The problem.
         cases: The numbers of the cases.
         log_likelihood: The log-likelihood of each draw, with shape ``(samples, case)``; None if it has none.
+        truth_log_q: The log-density of the truth, with shape ``(case,)``; None if there is none.
+        predictive_pit: The transforms of new observations, with shape ``(case, time, *obs_shape)``; None if there are
+            none.
 
     Returns:
         The dataset.
     """
-    grid = len(problem.shape) - 1
+    grid, obs_grid = len(problem.shape) - 1, len(problem.observation.shape) - 1
     state = _numpy(ensemble.x.movedim(0, 1))
     variables: dict = {
         "state": (dims("posterior", "state", grid), state, {"units": problem.system.units}),
     }
     if log_likelihood is not None:
         variables["log_likelihood"] = (("case", "sample"), _numpy(log_likelihood.mT), {"units": "nat"})
+    if ensemble.log_q is not None:
+        variables["log_q"] = (("case", "sample"), _numpy(ensemble.log_q.mT), {"units": "nat"})
+    if truth_log_q is not None:
+        variables["truth_log_q"] = (("case",), _numpy(truth_log_q), {"units": "nat"})
+    if predictive_pit is not None:
+        variables["predictive_pit"] = (dims("posterior", "predictive_pit", obs_grid), _numpy(predictive_pit))
     if problem.parameters:
         variables["theta"] = (dims("posterior", "theta", grid), _numpy(ensemble.theta.movedim(0, 1)))
     for name, value in ensemble.info.items():

@@ -41,7 +41,7 @@ def reference(experiment: Experiment, twin: Path, output: Path, device: str = "a
     with on_device(device) as chosen:
         problem = build_problem(experiment)
         method = build("method", Component(kind=settings.kind, options=settings.options), problem)
-        window, cases = windows(twin, problem, chosen)
+        window, cases, _ = windows(twin, problem, chosen)
         runs = []
         for run in range(settings.runs):
             seed = seed_everything(experiment, "reference", run, cases[0])

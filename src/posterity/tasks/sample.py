@@ -1,18 +1,20 @@
 """``posterity sample``: a trained estimator."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from ..components import Component
 from ..config import Experiment
 from ..errors import ConfigError, DataError
-from ..estimators import DensityEstimator, Estimator
-from ..problems import Posterior, Problem
+from ..estimators import DensityEstimator, Estimator, pieces
+from ..problems import Posterior, Problem, Twin, Window
 from .common import build, build_method, build_problem, on_device
 from .posterior import draw
 from .train import WEIGHTS, description
@@ -49,7 +51,20 @@ def sample(
         posterior: Posterior = load_estimator(experiment, experiment.weights(method), problem, weights, chosen)
         if (refinement := experiment.methods[method].refinement) is not None:
             posterior = _refined(posterior, refinement, method)
-        draw(experiment, method, posterior, problem, twin, output, samples, chosen)
+        density = partial(_density, posterior) if isinstance(posterior, DensityEstimator) else None
+        draw(experiment, method, posterior, problem, twin, output, samples, chosen, density)
+
+
+@torch.no_grad()
+def _density(estimator: DensityEstimator, truth: Twin) -> Tensor:
+    """The log-density of the truth of each case, with shape ``(case,)``."""
+    z = estimator.encode(truth)
+    return torch.cat(
+        [
+            estimator.log_prob(z[piece], Window(*(field[piece] for field in truth.window)))
+            for piece in pieces(len(z), 1, estimator.shape, z.device)
+        ]
+    )
 
 
 def load_estimator(
