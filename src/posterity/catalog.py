@@ -84,6 +84,10 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "mlp": "posterity.nn.mlp:MLP",
         "unet": "posterity.nn.unet:UNet",
     },
+    "refinement": {
+        "hmc": "posterity.estimators.refinement:Hamiltonian",
+        "importance": "posterity.estimators.refinement:Importance",
+    },
     "target": {
         "control": "posterity.estimators.target:ControlTarget",
         "state": "posterity.estimators.target:StateTarget",

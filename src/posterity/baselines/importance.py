@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ..problems import Ensemble, Posterior, Problem, Window, ensemble
-from ..problems.resampling import effective_size, normalise, systematic, take
-from ..samplers import pareto_smooth
+from ..problems.resampling import take
+from ..samplers import resample
 from .proposals import Laplace, Proposal
 
 
@@ -57,18 +57,16 @@ class ImportanceSampling(Posterior):
         noise, log_noise = student(self.draws, control.cases, control.size, self.degrees)
         u, volume = q.draw(noise)
         u = u.to(window.background)
-        # A fit that broke down leaves draws that are not finite, and have no weight.
         cost = torch.cat([control.cost(u[piece]) for piece in control.pieces(len(u))]).double()
-        log_weights = (volume - cost - log_noise).nan_to_num(nan=-inf, posinf=-inf)
-        smoothed, k_hat = pareto_smooth(log_weights)
-        index = systematic(normalise(smoothed), samples)
+        # A fit that broke down leaves draws that are not finite, and have no weight.
+        drawn = resample(volume - cost - log_noise, samples)
         normalizer = control.log_normalizer()
         info = {
-            "k_hat": k_hat.to(normalizer),
-            "ess": effective_size(smoothed).to(normalizer),
-            "log_evidence": (torch.logsumexp(log_weights, dim=0) - log(self.draws)).to(normalizer) - normalizer,
+            "k_hat": drawn.k_hat.to(normalizer),
+            "ess": drawn.ess.to(normalizer),
+            "log_evidence": drawn.log_mean.to(normalizer) - normalizer,
         }
-        return ensemble(control, take(u, index), info)
+        return ensemble(control, take(u, drawn.chosen), info)
 
 
 def student(draws: int, cases: int, size: int, degrees: float = inf) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ from .dpe import DirectPosterior
 from .estimator import DensityEstimator, Estimator, pieces
 from .features import Features, Standardizer
 from .npe import NeuralPosterior
+from .refinement import Refined, Refinement
 from .samplers import Sampler
 from .target import ControlTarget, StateTarget, Target
 from .training import OutOfTimeError, Training, TrainingError
@@ -20,6 +21,8 @@ __all__ = [
     "Features",
     "NeuralPosterior",
     "OutOfTimeError",
+    "Refined",
+    "Refinement",
     "Sampler",
     "Schedule",
     "Standardizer",

@@ -15,7 +15,7 @@ from .target import ControlTarget
 
 
 class Refinement(abc.ABC):
-    r"""A way from :math:`q(u | y)`, which is near the posterior, to the posterior :math:`p(u | y) \propto e^{-J(u)}`."""
+    r"""A way from a density :math:`q(u | y)` near the posterior to :math:`p(u | y) \propto e^{-J(u)}` itself."""
 
     @abc.abstractmethod
     def refine(
@@ -98,45 +98,58 @@ class Importance(Refinement):
         log_p = torch.cat([control.log_prob(u[piece]) for piece in control.pieces(len(u))])
         drawn = resample(log_p.double() - log_q, samples)
         info = {"k_hat": drawn.k_hat, "ess": drawn.ess, "log_evidence": drawn.log_mean}
-        return take(u, drawn.index), {name: value.to(u) for name, value in info.items()}
+        return take(u, drawn.chosen), {name: value.to(u) for name, value in info.items()}
 
 
 @dataclass(frozen=True)
 class Hamiltonian(Refinement):
-    r"""Hamiltonian chains from the draws of the estimator, one for each sample, whose ends are the samples.
+    r"""Hamiltonian chains that start from draws of the estimator.
 
-    Chains are preconditioned with the covariance of the draws that they start from, and move as
-    :class:`~posterity.samplers.Chains` do. They need not find the posterior, but only forget in what the estimator is
-    wrong, and so are short. They seldom cross between modes that are far apart, whose weights stay the estimator's:
+    They are preconditioned with the covariance of draws, and move as :class:`~posterity.samplers.Chains` do. They need
+    not find the posterior, but only forget in what the estimator is wrong: a short warm-up is enough. Chains seldom
+    cross between modes that are far apart, which then keep the weights that the estimator gives them:
     ``info["rhat"]`` is then far from 1.
 
     Args:
-        warmup: The number of iterations that adapt the leapfrog step.
-        iterations: The number of iterations behind them, of which convergence is judged.
+        chains: The number of chains per case.
+        warmup: The number of iterations that adapt the leapfrog step, and are not kept.
+        iterations: The number of iterations behind them.
         length: The length of a trajectory, in standard deviations of the draws.
         leapfrog: The most leapfrog steps of a trajectory, each of which takes one gradient.
         acceptance: The mean probability of acceptance to which steps are adapted.
     """
 
-    warmup: int = 10
-    iterations: int = 10
+    chains: int = 64
+    warmup: int = 20
+    iterations: int = 40
     length: float = 2.0
     leapfrog: int = 64
     acceptance: float = 0.8
 
     def __post_init__(self) -> None:
         """Refuses options that go nowhere."""
+        if self.chains < 2:
+            raise ValueError(f"chains: at least 2 are needed to see whether they agree, not {self.chains}")
         self._chains()
 
     def refine(
         self, control: Control, estimator: DensityEstimator, samples: int
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Moves draws of the estimator."""
-        start = self._start(control, estimator.draw(control.window, samples)[0].flatten(2))
-        scale = preconditioner(start.u, torch.full_like(start.misfit, 1 / samples))
-        draws = self._chains().run(control, start, scale, torch.full((control.cases,), FIRST_STEP))
+        """Draws evenly from chains that start from draws of the estimator."""
+        kept = self.chains * self.iterations
+        if samples > kept:
+            raise ValueError(
+                f"samples: {samples} asked of the {kept} that the chains keep; raise chains or iterations, "
+                "or ask for fewer"
+            )
+        # The covariance takes more draws than there may be chains.
+        proposals = max(samples, self.chains)
+        particles = self._start(control, estimator.draw(control.window, proposals)[0].flatten(2))
+        scale = preconditioner(particles.u, torch.full_like(particles.misfit, 1 / proposals))
+        particles = Particles(*(field[: self.chains] for field in particles))
+        draws = self._chains().run(control, particles, scale, torch.full((control.cases,), FIRST_STEP))
         info = {**convergence(draws.u)._asdict(), "acceptance": draws.acceptance, "step": draws.step}
-        return draws.u[-1], info
+        return draws.spread(samples), info
 
     def _start(self, control: Control, u: Tensor) -> Particles:
         """The particles of draws; those that failed give their place to others of their case."""

@@ -5,6 +5,7 @@ from .diagnostics import Convergence, convergence, pareto_smooth
 from .hamiltonian import Particles, Potential, evaluate, move, transition
 from .preconditioning import preconditioner
 from .tempering import FIRST_STEP, Tempered, Tempering, next_temperature
+from .weights import Resampled, resample
 
 __all__ = [
     "FIRST_STEP",
@@ -13,6 +14,7 @@ __all__ = [
     "Draws",
     "Particles",
     "Potential",
+    "Resampled",
     "Tempered",
     "Tempering",
     "convergence",
@@ -21,5 +23,6 @@ __all__ = [
     "next_temperature",
     "pareto_smooth",
     "preconditioner",
+    "resample",
     "transition",
 ]
