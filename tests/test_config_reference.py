@@ -52,11 +52,13 @@ def test_every_key_is_documented() -> None:
 
 def test_the_example_and_its_extension_are_experiments(tmp_path) -> None:
     page = MADE["PAGE"].read_text(encoding="utf-8")
-    example, extension = (block.partition("```")[0] for block in page.split("```yaml\n")[1:])
+    example, extension, sizes = (block.partition("```")[0] for block in page.split("```yaml\n")[1:])
     (tmp_path / "example.yaml").write_text(example)
     (tmp_path / "longer.yaml").write_text(extension)
+    (tmp_path / "sizes.yaml").write_text(sizes)
     whole, longer = config.load(tmp_path / "example.yaml"), config.load(tmp_path / "longer.yaml")
     assert set(yaml.safe_load(example)) == set(config.Experiment.model_fields) - {"name", "extends"}
+    assert [experiment.name for _, experiment in config.every(tmp_path / "sizes.yaml")] == ["sizes/n20", "sizes/n40"]
     assert set(longer.methods) == set(whole.methods) - {"abc"}
     assert longer.methods["npe"].training == whole.methods["npe"].training.model_copy(update={"epochs": 100})
 

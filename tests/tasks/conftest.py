@@ -27,7 +27,11 @@ STUDY = {
         "4dvar": {"kind": "4dvar"},
         "npe": {
             "kind": "npe",
-            "options": {"transforms": 1, "hidden": [8], "bins": 4, "embedding": [8, 4]},
+            "options": {
+                "context": 2,
+                "network": {"kind": "convolution", "options": {"width": 8, "blocks": 1}},
+                "flow": {"kind": "coupling-spline", "options": {"transforms": 1, "hidden": [8], "bins": 4}},
+            },
             "training": {"epochs": 3, "batch": 16},
         },
     },

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 
 import pytest
 import torch
@@ -19,6 +19,16 @@ from posterity.tasks.common import build_method, build_problem
 from posterity.tasks.sample import sample
 from posterity.tasks.simulate import simulate
 from posterity.tasks.train import train
+
+#: A small estimator.
+SMALL = {
+    "kind": "npe",
+    "options": {
+        "context": 2,
+        "network": {"kind": "convolution", "options": {"width": 8, "blocks": 1}},
+        "flow": {"kind": "coupling-spline", "options": {"transforms": 1, "hidden": [8], "bins": 4}},
+    },
+}
 
 FILES = {"weights.safetensors", "estimator.json", "history.jsonl"}
 
@@ -162,6 +172,7 @@ def test_a_checkpoint_that_cannot_be_read_is_left_aside(experiment, shards, tmp_
     """And one of other data, options or code is not even looked at."""
     study, files = experiment(), shards()
     train(study, "npe", files["train"], files["valid"], tmp_path / "alone")
+    monkeypatch.setattr("posterity.tasks.checkpoint.INTERVAL", 0.0)
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -170,7 +181,7 @@ def test_a_checkpoint_that_cannot_be_read_is_left_aside(experiment, shards, tmp_
         patch.setattr("posterity.tasks.train.save_file", stop)
         with pytest.raises(KeyboardInterrupt):
             train(study, "npe", files["train"], files["valid"], tmp_path / "npe")
-    (checkpoint,) = (tmp_path / ".npe.unfinished").iterdir()
+    (checkpoint,) = (tmp_path / ".npe.unfinished").glob("[!.]*.pt")
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
     with caplog.at_level("WARNING", "posterity"):
         train(study, "npe", files["train"], files["valid"], tmp_path / "npe")
@@ -190,16 +201,27 @@ def losses(folder: Path) -> list[float]:
     return [json.loads(line)["valid_loss"] for line in (folder / "history.jsonl").read_text().splitlines()]
 
 
+#: A command that saves its state whenever it may.
+EAGER = """
+import sys
+from posterity import cli
+from posterity.estimators import training
+from posterity.tasks import checkpoint
+training.LOOK, checkpoint.INTERVAL = 2, 0.0
+cli.main()
+"""
+
+
 def test_a_training_that_is_killed_ends_in_the_same_bits(study, experiment, shards, tmp_path) -> None:
-    """Killed at a random moment after the first epoch, then run again; in single precision, as users run it."""
-    methods = {"npe": {"kind": "npe", "options": {"embedding": [64, 32]}, "training": {"epochs": 25, "batch": 8}}}
+    """Killed at a random moment, then run again; in single precision, as users run it."""
+    methods = {"npe": SMALL | {"training": {"epochs": 25, "batch": 8}}}
     path, files = study("killed", methods=methods), shards(experiment("killed", methods=methods))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def command(output: Path) -> list[str]:
         split = [part for name in ("train", "valid") for part in (f"--{name}", *map(str, files[name]))]
         arguments = ["train", str(path), "--method", "npe", *split, "--output", str(output), "--device", "cpu"]
-        return [sys.executable, "-m", "posterity", *arguments]
+        return [sys.executable, "-c", EAGER, *arguments]
 
     alone, output = tmp_path / "alone", tmp_path / "npe"
     subprocess.run(command(alone), env=environment, check=True, capture_output=True)
@@ -207,20 +229,53 @@ def test_a_training_that_is_killed_ends_in_the_same_bits(study, experiment, shar
     unfinished = tmp_path / ".npe.unfinished"
     process = subprocess.Popen(command(output), env=environment, stderr=subprocess.DEVNULL)
     start = monotonic()
-    while not list(unfinished.glob("*.pt")):
+    while not list(unfinished.glob("[!.]*.pt")):
         assert process.poll() is None
         assert monotonic() - start < 120
         sleep(0.01)
     sleep(random.uniform(0, 0.3))
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    (checkpoint,) = unfinished.glob("*.pt")
-    stopped = torch.load(checkpoint, weights_only=True)["training"]["epoch"]
-    assert 1 <= stopped < 25
+    (checkpoint,) = unfinished.glob("[!.]*.pt")
+    state = torch.load(checkpoint, weights_only=True)
+    assert 0 < state["total"] < 25 * 5
 
     resumed = subprocess.run(command(output), env=environment, check=True, capture_output=True, text=True)
-    assert f"goes on after epoch {stopped}" in resumed.stderr
+    assert f"goes on after epoch {state['epoch']}, step {state['step']}" in resumed.stderr
     assert same_weights(output, alone)
     assert not unfinished.exists()
     assert losses(output) == losses(alone)
     assert {path.name for path in output.iterdir()} == FILES
+
+
+def test_a_training_stops_before_the_end_of_its_job(experiment, shards, tmp_path, monkeypatch) -> None:
+    """And goes on in the next one, to the same bits."""
+    monkeypatch.setattr("posterity.estimators.training.LOOK", 2)
+    study, files = experiment(), shards()
+    train(study, "npe", files["train"], files["valid"], tmp_path / "alone")
+    with monkeypatch.context() as job:
+        job.setenv("SLURM_JOB_END_TIME", str(int(time()) + 60))
+        with pytest.raises(
+            PosterityError, match=r"methods\.npe: .* time limit, at epoch 1, step 2; its state is saved"
+        ):
+            train(study, "npe", files["train"], files["valid"], tmp_path / "npe")
+    train(study, "npe", files["train"], files["valid"], tmp_path / "npe")
+    assert same_weights(tmp_path / "npe", tmp_path / "alone")
+
+
+def test_two_processes_train_one_estimator(study, experiment, shards, tmp_path) -> None:
+    """Started by torchrun; the one that writes says how many they were."""
+    methods = {"npe": SMALL | {"training": {"epochs": 2, "batch": 8}}}
+    path, files = study("shared", methods=methods), shards(experiment("shared", methods=methods))
+    split = [part for name in ("train", "valid") for part in (f"--{name}", *map(str, files[name]))]
+    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--module", "posterity"]
+    output = ["--output", str(tmp_path / "npe"), "--device", "cpu"]
+    subprocess.run(
+        [sys.executable, "-m", *launcher, "train", str(path), "--method", "npe", *split, *output],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=True,
+        capture_output=True,
+    )
+    described = json.loads((tmp_path / "npe" / "estimator.json").read_text())
+    assert described["processes"] == 2
+    assert len(losses(tmp_path / "npe")) == 2
