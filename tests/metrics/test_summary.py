@@ -193,6 +193,33 @@ def test_cycles_are_averaged_at_their_analyses() -> None:
     assert summary["c2st"].dims == summary["samples"].dims == ()
 
 
+def test_credible_regions_are_covered_and_tested() -> None:
+    rng = np.random.default_rng(7)
+    fractions = {"hpd_rank": rng.uniform(size=50), "tarp_rank": rng.uniform(size=50) ** 4}
+    found = metrics(
+        **{name: ("case", value) for name, value in fractions.items()},
+        log_score=("case", rng.standard_normal(50)),
+        predictive_coverage=(("case", "level"), rng.uniform(size=(50, 4))),
+    )
+    summary = summarize(found, window=3)
+    for name in ("hpd", "tarp"):
+        inside = (fractions[f"{name}_rank"][:, None] <= found["level"].values).mean(axis=0)
+        np.testing.assert_allclose(summary[f"{name}_coverage"], inside)
+        np.testing.assert_allclose(summary[f"{name}_uniformity"], uniformity(found[f"{name}_rank"]))
+    assert float(summary["tarp_uniformity"]) < 0.001 < float(summary["hpd_uniformity"])
+    np.testing.assert_allclose(summary["log_score_error"], found["log_score"].std(ddof=1) / 50**0.5)
+    np.testing.assert_allclose(summary["predictive_coverage"], found["predictive_coverage"].mean("case"))
+    # Of cycles too, though they have no moment.
+    xr.testing.assert_allclose(summarize(found, window=1, cycles=5)["hpd_coverage"], summary["hpd_coverage"])
+
+
+def test_without_densities_there_are_no_regions() -> None:
+    summary = summarize(metrics(), window=3)
+    for name in ("log_score", "hpd_coverage", "hpd_uniformity", "tarp_coverage", "predictive_coverage", "energy_score"):
+        assert summary[name].isnull().all(), name
+    assert "auc" not in summary
+
+
 def test_a_case_that_fails_in_one_cycle_is_left_out() -> None:
     found = metrics(times=12)
     found["rmse"][4, 8] = found["spread"][4, 8] = np.nan

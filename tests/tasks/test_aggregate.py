@@ -160,6 +160,58 @@ def test_distances_are_in_the_table_if_one_method_has_them(run) -> None:
     assert not any("MMD" in name for name in rows[0])
 
 
+def test_credible_regions_are_in_the_table_if_one_method_has_them(run) -> None:
+    own = {
+        "energy_score": (("case", "time"), np.full((4, TIMES), 1.5)),
+        "log_score": ("case", np.array([-3.0, -4.0, -5.0, -6.0])),
+        "hpd_rank": ("case", np.array([0.1, 0.4, 0.7, 0.93])),
+        "predictive_coverage": (("case", "level"), np.full((4, 4), 0.75)),
+    }
+    _, rows = run(scored("vi", range(4)).assign(own), scored("abc", range(4)))
+    row = rows[0]
+    assert row["energy score, window end (m/s)"] == "1.500"
+    assert (row["log score (nat)"], row["log score standard error (nat)"]) == ("-4.5000", "0.65")
+    assert [row[f"coverage of {level} % by highest density (%)"] for level in (50, 80, 90, 95)] == [
+        "50.0", "75.0", "75.0", "100",
+    ]  # fmt: skip
+    assert row["coverage of 90 % of new observations (%)"] == "75.0"
+    # Too few cases for a test; and the other method has none of it.
+    assert row["p-value of credibilities by highest density"] == rows[1]["log score (nat)"] == ""
+    assert not any("random points" in name or "variogram" in name or "AUC" in name for name in row)
+
+
+def classified(method: str, area: float) -> xr.Dataset:
+    """What classifiers tell of a method."""
+    variables = {
+        "auc": ("space", [area, 0.5]),
+        "auc_std": ("space", [0.01, 0.02]),
+        "true_positive_rate": (("space", "false_positive_rate"), np.tile([0.0, 0.5, 1.0], (2, 1))),
+    }
+    coordinates = {"space": ["state", "observation"], "false_positive_rate": [0.0, 0.5, 1.0]}
+    return xr.Dataset(variables, coordinates, {"experiment": "lorenz", "method": method})
+
+
+def test_classifiers_stand_beside_the_methods_that_have_them(tmp_path) -> None:
+    for method in ("vi", "npe"):
+        data.write(scored(method, range(3)), tmp_path / f"{method}.nc", "metrics")
+    data.write(classified("npe", 0.61), tmp_path / "classifier.nc", "classifier")
+    output, table = tmp_path / "metrics.nc", tmp_path / "table.csv"
+    paths = [tmp_path / f"{method}.nc" for method in ("vi", "npe")]
+    aggregate(paths, output, table, 3, classifiers=[tmp_path / "classifier.nc"])
+    found = data.read(output, "comparison").load()
+    assert found["auc"].dims == ("method", "space")
+    np.testing.assert_allclose(found["auc"], [[np.nan, np.nan], [0.61, 0.5]], rtol=1e-6)
+    assert found["true_positive_rate"].sizes == {"method": 2, "space": 2, "false_positive_rate": 3}
+    assert list(found["method"].values) == ["vi", "npe"]
+    with table.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[1]["AUC, state"] == "0.6100"
+    assert rows[1]["AUC standard error, observation"] == "0.020"
+    assert rows[0]["AUC, state"] == ""
+    with pytest.raises(DataError, match=r"classifier\.nc: is of the method 'npe', which has no metrics"):
+        aggregate(paths[:1], output, table, 3, classifiers=[tmp_path / "classifier.nc"])
+
+
 def test_parameters_are_in_the_table_by_name(run) -> None:
     names = ("error", "std", "crps", "rank")
     parameters = {f"parameter_{name}": (("case", "parameter"), np.full((4, 1), 0.25)) for name in names}

@@ -78,6 +78,16 @@ _METRICS: Mapping[str, Variable] = {
     },
 }
 
+#: How well a network tells the truth from the draws of a method.
+_CLASSIFIER: Mapping[str, Variable] = {
+    "auc": Variable(("space",), True, "area under the curve, 0.5 if draws cannot be told from the truth"),
+    "auc_std": Variable(("space",), True, "its standard error"),
+    "true_positive_rate": Variable(("space", "false_positive_rate"), True, "the receiver operating characteristic"),
+}
+
+#: The scores of all methods, side by side.
+_COMPARISON = {**_METRICS, **{name: replace(variable, required=False) for name, variable in _CLASSIFIER.items()}}
+
 #: Every kind of file, by the variables that it may hold. Other variables are left alone.
 SCHEMA: Mapping[str, Mapping[str, Variable]] = {
     "twin": {
@@ -109,7 +119,8 @@ SCHEMA: Mapping[str, Mapping[str, Variable]] = {
         ),
     },
     "metrics": _METRICS,
-    "comparison": {name: replace(v, dims=("method", *v.dims)) for name, v in _METRICS.items()},
+    "classifier": _CLASSIFIER,
+    "comparison": {name: replace(v, dims=("method", *v.dims)) for name, v in _COMPARISON.items()},
 }
 
 #: What every file says of where it comes from; experiment files of users' own data need none.
@@ -120,7 +131,7 @@ def dims(kind: str, variable: str, grid: int) -> tuple[str, ...]:
     """The dimensions of a variable.
 
     Args:
-        kind: The kind of file: ``twin``, ``states``, ``posterior``, ``metrics`` or ``comparison``.
+        kind: The kind of file: ``twin``, ``states``, ``posterior``, ``metrics``, ``classifier`` or ``comparison``.
         variable: The variable's name.
         grid: The number of grid dimensions.
 

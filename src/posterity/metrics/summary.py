@@ -5,12 +5,25 @@ import xarray as xr
 
 from ..errors import DataError
 from .calibration import LEVELS
+from .credible import expected_coverage
 from .ranks import uniformity
 
 #: Scores of each case at each time, of each case, and of each of its parameters, all with errors.
-TIMED = ("rmse", "crps", "mean_error", "std_error", "covariance_error", "sliced_wasserstein")
-TOTAL = ("log_likelihood", "log_likelihood_gap", "energy_distance", "mmd", "c2st")
+TIMED = (
+    "rmse",
+    "crps",
+    "energy_score",
+    "variogram_score",
+    "mean_error",
+    "std_error",
+    "covariance_error",
+    "sliced_wasserstein",
+)
+TOTAL = ("log_score", "log_likelihood", "log_likelihood_gap", "energy_distance", "mmd", "c2st")
 PARAMETERS = ("parameter_error", "parameter_std", "parameter_crps")
+
+#: Credible regions, by highest density and about random points, each with the fraction ``*_rank`` of each case.
+REGIONS = ("hpd", "tarp")
 
 #: Scores of each case that need no error, and the cost of a case, by its name in the diagnostics.
 PLAIN = ("calibrated_log_likelihood", "reference_gap", "samples")
@@ -33,17 +46,21 @@ def summarize(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: int = 
         burn_in: The number of first cycles to leave out.
 
     Returns:
-        The dataset with dimensions ``(method, moment, level, parameter)``, as far as ``metrics`` has them.
+        The dataset with dimensions ``(method, moment, level, parameter, space)``, as far as ``metrics`` has them.
 
         At the start of the window, at its end, and at the end of the forecast if there is one, or of the analyses
-        if there are cycles: ``rmse``, ``crps``, the distances ``mean_error``, ``std_error``, ``covariance_error`` and
-        ``sliced_wasserstein`` (and their ``*_floor``), all with errors; ``spread``, ``spread_skill`` with its error,
-        ``coverage``, and ``rank_uniformity``, the p-value of :func:`posterity.metrics.uniformity`.
+        if there are cycles: ``rmse``, ``crps``, ``energy_score``, ``variogram_score``, the distances ``mean_error``,
+        ``std_error``, ``covariance_error`` and ``sliced_wasserstein`` (and their ``*_floor``), all with errors;
+        ``spread``, ``spread_skill`` with its error, ``coverage``, and ``rank_uniformity``, the p-value of
+        :func:`posterity.metrics.uniformity`.
 
-        Of each case: ``log_likelihood``, ``log_likelihood_gap`` (above the calibrated one), ``energy_distance``,
-        ``mmd`` and ``c2st`` (and their ``*_floor``), with errors; ``calibrated_log_likelihood``, ``reference_gap``; the
-        cost: ``seconds``, ``model_steps``, ``gradients`` and ``failed`` draws; ``samples``; and ``cases``, the number
-        of those whose draws did not all fail.
+        Of each case: ``log_score``, ``log_likelihood``, ``log_likelihood_gap`` (above the calibrated one),
+        ``energy_distance``, ``mmd`` and ``c2st`` (and their ``*_floor``), with errors; ``calibrated_log_likelihood``,
+        ``reference_gap``; ``predictive_coverage``; of credible regions ``hpd_coverage`` and ``tarp_coverage`` with the
+        p-values ``hpd_uniformity`` and ``tarp_uniformity``; the cost: ``seconds``, ``model_steps``, ``gradients`` and
+        ``failed`` draws; ``samples``; and ``cases``, the number of those whose draws did not all fail.
+
+        If methods were classified, ``auc`` with its error, for each space.
 
         If there are parameters, for each: ``parameter_error``, ``parameter_std`` and ``parameter_crps`` with errors,
         ``parameter_coverage`` and ``parameter_rank_uniformity``.
@@ -62,7 +79,7 @@ def summarize(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: int = 
     for name in (*TIMED, *TOTAL, *floors, *parameters):
         result[name] = found[name].mean("case", keep_attrs=True)
         result[f"{name}_error"] = standard_error(found[name]).assign_attrs(found[name].attrs)
-    for name in ("spread", "coverage", *PLAIN):
+    for name in ("spread", "coverage", "predictive_coverage", *PLAIN):
         result[name] = found[name].mean("case", keep_attrs=True)
     for name in COSTS:
         result[name] = found[f"info_{name}"].mean("case", keep_attrs=True)
@@ -71,6 +88,11 @@ def summarize(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: int = 
     result["spread_skill"], result["spread_skill_error"] = ratio, error
     # Ranks of the cycles of a case depend on each other, and their mean is not uniform: the last one is tested.
     result["rank_uniformity"] = uniformity(_at_moments(known[["rank"]], window, cycles, cycles - 1)["rank"].compute())
+    for name in REGIONS:
+        result[f"{name}_coverage"] = expected_coverage(found[f"{name}_rank"])
+        result[f"{name}_uniformity"] = uniformity(found[f"{name}_rank"])
+    if "auc" in metrics:
+        result["auc"], result["auc_error"] = metrics["auc"].compute(), metrics["auc_std"].compute()
     if "parameter_rank" in found:
         result["parameter_coverage"] = found["parameter_coverage"].mean("case", keep_attrs=True)
         result["parameter_rank_uniformity"] = uniformity(found["parameter_rank"])
@@ -173,8 +195,9 @@ def _complete(metrics: xr.Dataset) -> xr.Dataset:
     costs = [f"info_{name}" for name in COSTS]
     nothing = {
         **dict.fromkeys((*TIMED, "spread", "rank"), timed),
-        **dict.fromkeys((*TOTAL, *PLAIN, *costs), total),
+        **dict.fromkeys((*TOTAL, *PLAIN, *costs, *(f"{name}_rank" for name in REGIONS)), total),
         "coverage": timed.expand_dims(level=list(LEVELS), axis=-1),
+        "predictive_coverage": total.expand_dims(level=list(LEVELS), axis=-1),
     }
     optional = [
         name for name in metrics.data_vars if str(name).endswith("_floor") or str(name).startswith("parameter_")

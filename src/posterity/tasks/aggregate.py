@@ -20,9 +20,22 @@ TIMED: Mapping[str, str] = {
 }
 TOTAL: Mapping[str, str] = {"energy_distance": "energy distance", "mmd": "MMD", "c2st": "C2ST"}
 
+#: Scores of the state as a whole at each moment, and credible regions, as the table names them.
+JOINT: Mapping[str, str] = {"energy_score": "energy score", "variogram_score": "variogram score"}
+REGIONS: Mapping[str, str] = {"hpd": "by highest density", "tarp": "about random points"}
+
+#: What only some methods have: without any, there are no columns for them.
+OPTIONAL = (*TIMED, *TOTAL, *JOINT, "log_score", "predictive_coverage", *(f"{name}_coverage" for name in REGIONS))
+
 
 def aggregate(
-    metrics: Sequence[Path], output: Path, table: Path, window: int, cycles: int = 1, burn_in: int = 0
+    metrics: Sequence[Path],
+    output: Path,
+    table: Path,
+    window: int,
+    cycles: int = 1,
+    burn_in: int = 0,
+    classifiers: Sequence[Path] = (),
 ) -> None:
     """Joins the metrics of all methods, and writes them with a table of their averages.
 
@@ -35,11 +48,14 @@ def aggregate(
         window: The number of assimilated states, of each cycle.
         cycles: The number of windows that follow each other.
         burn_in: The number of first cycles that averages leave out.
+        classifiers: The ``classifier`` files of some of the methods.
 
     Raises:
         DataError: If a file cannot be read, does not name its method, or repeats cases of another.
     """
     joined = _join(_by_method(metrics))
+    if classifiers:
+        joined = joined.merge(_classified(classifiers, joined["method"]), join="left", combine_attrs="override")
     data.write(joined, output, "comparison")
     rows = _rows(summarize(joined, window, cycles, burn_in))
     with data.atomic(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -84,12 +100,21 @@ def _join(datasets: Mapping[str, xr.Dataset]) -> xr.Dataset:
     return joined.transpose("method", ...)
 
 
+def _classified(paths: Sequence[Path], methods: xr.DataArray) -> xr.Dataset:
+    """What classifiers tell of each method, NaN where there is none."""
+    found = {str(dataset.attrs.get("method")): dataset for dataset in (data.read(path, "classifier") for path in paths)}
+    if unknown := set(found) - set(methods.values):
+        raise DataError(f"{paths[0]}: is of the method '{min(unknown)}', which has no metrics; give those too")
+    joined = xr.concat(list(found.values()), dim=xr.Variable("method", np.array(list(found), dtype=object)))
+    return joined.reindex({"method": methods})  # as a keyword, `method` would say how to fill
+
+
 def _rows(summary: xr.Dataset) -> list[dict[str, str]]:
     """A row of the table for each method."""
     units = summary["spread"].attrs.get("units", "1")
     unit = "" if units == "1" else f" ({units})"
-    # Without a reference there are no distances, nor columns for them.
-    summary = summary.drop_vars([name for name in (*TIMED, *TOTAL) if summary[name].isnull().all()])
+    # Without a reference there are no distances, nor columns for them; without a density no log scores, and so on.
+    summary = summary.drop_vars([name for name in OPTIONAL if summary[name].isnull().all()])
     rows = []
     for method in summary["method"].values:
         own = summary.sel({"method": method})  # as a keyword, `method` would say how to look labels up
@@ -101,6 +126,8 @@ def _rows(summary: xr.Dataset) -> list[dict[str, str]]:
             row[f"spread, {moment}{unit}"] = _text(at["spread"])
             row |= _with_error(at, "spread_skill", f"spread-skill ratio, {moment}")
             row |= _with_error(at, "crps", f"CRPS, {moment}", unit)
+            for name, label in JOINT.items():
+                row |= _with_error(at, name, f"{label}, {moment}", unit) if name in at else {}
             for level in at["level"].values:
                 row[f"coverage of {100 * level:.0f} %, {moment} (%)"] = _text(100 * at["coverage"].sel(level=level), 3)
             row[f"p-value of uniform ranks, {moment}"] = _text(at["rank_uniformity"], 2)
@@ -108,7 +135,7 @@ def _rows(summary: xr.Dataset) -> list[dict[str, str]]:
         row |= _with_error(own, "log_likelihood", "log-likelihood", " (nat)", 5)
         row["log-likelihood if calibrated (nat)"] = _text(own["calibrated_log_likelihood"], 5)
         row |= _with_error(own, "log_likelihood_gap", "log-likelihood gap", " (nat)")
-        row |= _distances(own, TOTAL, "") | _parameters(own)
+        row |= _densities(own) | _distances(own, TOTAL, "") | _parameters(own)
         rows.append(
             row
             | {
@@ -119,6 +146,28 @@ def _rows(summary: xr.Dataset) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+def _densities(summary: xr.Dataset) -> dict[str, str]:
+    """What credible regions and classifiers say of the draws as a whole, and observations of their predictive."""
+    columns = _with_error(summary, "log_score", "log score", " (nat)", 5) if "log_score" in summary else {}
+    regions = {name: label for name, label in REGIONS.items() if f"{name}_coverage" in summary}
+    for name, label in regions.items():
+        columns |= _levels(summary[f"{name}_coverage"], label)
+        columns[f"p-value of credibilities {label}"] = _text(summary[f"{name}_uniformity"], 2)
+    if "predictive_coverage" in summary:
+        columns |= _levels(summary["predictive_coverage"], "of new observations")
+    for space in summary["space"].values if "auc" in summary else ():
+        columns |= _with_error(summary.sel(space=space), "auc", f"AUC, {space}")
+    return columns
+
+
+def _levels(coverage: xr.DataArray, what: str) -> dict[str, str]:
+    """The coverage of each level."""
+    return {
+        f"coverage of {100 * level:.0f} % {what} (%)": _text(100 * coverage.sel(level=level), 3)
+        for level in coverage["level"].values
+    }
 
 
 def _distances(summary: xr.Dataset, names: Mapping[str, str], moment: str) -> dict[str, str]:
