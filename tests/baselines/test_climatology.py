@@ -81,3 +81,16 @@ def test_moments_of_fewer_draws_than_entries():
     _, root = moments(replace(problem(), window=1), 3)
     assert root.shape == (3, 4)
     assert root.isfinite().all()
+
+
+def test_draws_start_when_the_window_does():
+    """The damped system has less variance later."""
+    study = Problem(
+        LinearAdvection(size=4, damping=0.5), Observation(Identity((1, 4))), window=1, joint="climatology",
+        background_std=None, start=(0, 20),
+    )  # fmt: skip
+    window = study.sample((2,)).window._replace(start=torch.tensor([0.0, 20.0]))
+    drawn = Climatology(study).sample(window, DRAWS).x[:, :, 0].flatten(2).var(dim=(0, 2))
+    power = torch.linalg.matrix_power(study.system.transition(), 20)
+    expected = torch.stack([torch.tensor(1.0), (power @ power.mT).diagonal().mean()])
+    torch.testing.assert_close(drawn, expected, rtol=5 * (2 / (4 * DRAWS)) ** 0.5, atol=0)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from posterity.estimators import DirectPosterior
-from posterity.problems import exact_posterior
+from posterity.problems import Identity, Observation, Problem, exact_posterior
+from posterity.systems import LinearAdvection
 
 
 def test_the_posterior_is_exact_within_its_errors(make_problem) -> None:
@@ -72,3 +73,25 @@ def test_without_observations_all_draws_count(make_problem) -> None:
 def test_at_least_one_draw_is_needed(make_problem) -> None:
     with pytest.raises(ValueError, match="draws: at least one is needed, not 0"):
         DirectPosterior(make_problem(3), draws=0)
+
+
+def test_without_a_background_the_ensemble_of_the_time_is_the_prior() -> None:
+    """Linear: started from N(0, I), the prior at time t is N(0, A^t A^tT), and the posterior is known.
+
+    Tolerances are Monte Carlo errors of the effective number of draws.
+    """
+    system = LinearAdvection(size=2, damping=0.3)
+    observation = Observation(Identity((1, 2)), std=(1.0, 1.0))
+    problem = Problem(system, observation, window=1, joint="climatology", background_std=None, start=(0, 6))
+    twin = problem.sample((40,))
+    found = DirectPosterior(problem, draws=20_000).sample(twin.window, 2000)
+    step = system.transition()
+    for case in range(40):
+        power = torch.linalg.matrix_power(step, int(twin.window.start[case]))
+        covariance = torch.linalg.inv(torch.linalg.inv(power @ power.mT) + torch.eye(2))
+        mean = covariance @ twin.window.y[case].flatten()
+        x = found.x[:, case].flatten(1)
+        size = 1 / (1 / found.info["ess"][case] + 1 / 2000)
+        std = covariance.diagonal().sqrt()
+        assert float(((x.mean(dim=0) - mean) / std).abs().max()) < 5 / float(size) ** 0.5
+        assert float((x.std(dim=0) / std - 1).abs().max()) < 5 / float(2 * size) ** 0.5

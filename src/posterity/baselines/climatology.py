@@ -12,7 +12,7 @@ from ..problems import Ensemble, Posterior, Problem, Window
 class Climatology(Posterior):
     r"""Draws of the joint itself, blind to observations and backgrounds alike: the floor of all scores.
 
-    Targets :math:`p(x_{0:T+F}, \theta)`, in which every case is the same.
+    Targets :math:`p(x_{0:T+F}, \theta)`, in which all cases that start at the same time are the same.
 
     Args:
         problem: The problem.
@@ -23,7 +23,8 @@ class Climatology(Posterior):
     @torch.no_grad()
     def sample(self, window: Window, samples: int) -> Ensemble:
         """Draws trajectories of the assumed system, anew for each case."""
-        twin = replace(self.problem, truth=None).sample((samples, window.y.shape[0]))
+        start = window.start.expand(samples, -1)
+        twin = replace(self.problem, truth=None).sample(start.shape, start)
         return Ensemble(twin.x, twin.theta, range(self.problem.steps))
 
 

@@ -74,7 +74,8 @@ class Record:
         batch = (members, self.cases)
         v = torch.randn(*batch, len(self.problem.parameters))
         if self.window.background.isnan().any():
-            x = self.problem.system_at(self.problem.decode_parameters(v)).initial(batch)
+            system = self.problem.system_at(self.problem.decode_parameters(v))
+            x = self.problem.climatology(system, self.window.start.expand(batch))
         else:
             noise = torch.randn(*batch, *self.problem.shape)
             x = torch.addcmul(self.window.background, self.window.background_std, noise)

@@ -251,39 +251,51 @@ class Problem:
             start = torch.zeros(batch, dtype=x.dtype, device=x.device)
         return Twin(x, theta, Window(y, std, background, background_std, start))
 
-    def sample(self, batch: Sequence[int]) -> Twin:
+    def sample(self, batch: Sequence[int], start: Tensor | None = None) -> Twin:
         """Draws from the joint.
 
         Args:
             batch: The batch shape.
+            start: The times at which the windows start, in steps, with shape ``(*batch,)``; drawn if omitted.
 
         Returns:
             The twins, with batch shape ``(*batch,)``.
         """
         theta = self.decode_parameters(torch.randn(*batch, len(self.parameters)))
-        first, last = self.start
-        start = torch.full(tuple(batch), float(first))
-        if last > first:
-            start = torch.randint(first, last + 1, tuple(batch)).to(start)
+        start = self._starts(batch) if start is None else start
         if self.truth is not None:
-            x = rollout(self.truth, self._climatology(self.truth, start), self.steps - 1)
+            x = rollout(self.truth, self.climatology(self.truth, start), self.steps - 1)
             x = x.narrow(len(batch) + 1, 0, self.shape[0])
             x0, background, std = self._background(x.select(len(batch), 0))
             return self.observe(x, torch.full_like(theta, torch.nan), background, std, start)
         system = self.system_at(theta)
         x0, background, std = self._background(
-            self._climatology(self.system if self.joint == "background" else system, start)
+            self.climatology(self.system if self.joint == "background" else system, start)
         )
         error = self.error_std() * torch.randn(*batch, self.steps - 1, *self.shape) if self.weak else None
         return self.observe(rollout(system, x0, self.steps - 1, error), theta, background, std, start)
 
-    def _climatology(self, system: System, start: Tensor) -> Tensor:
-        """Draws from a system's ensemble at given times, with shape ``(*batch, *shape)``."""
+    def climatology(self, system: System, start: Tensor) -> Tensor:
+        """Draws from a system's ensemble at given times.
+
+        Args:
+            system: The system; its parameters have the batch shape, if they have one.
+            start: The times, in steps, with shape ``(*batch,)``.
+
+        Returns:
+            The states, with shape ``(*batch, *shape)``.
+        """
         x = system.initial(start.shape)
         late = start.reshape(*start.shape, *([1] * len(system.shape)))
         for t in range(self.start[1]):
             x = torch.where(late > t, system.step(x), x)
         return x
+
+    def _starts(self, batch: Sequence[int]) -> Tensor:
+        """Draws the times at which windows start."""
+        first, last = self.start
+        start = torch.full(tuple(batch), float(first))
+        return torch.randint(first, last + 1, tuple(batch)).to(start) if last > first else start
 
     def _background(self, draw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """From draws of the climatology to initial states, backgrounds and their standard deviations."""
