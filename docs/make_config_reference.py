@@ -155,7 +155,7 @@ def file_schema() -> dict[str, Any]:
         named["additionalProperties"] = {"anyOf": [named["additionalProperties"], {"type": "null"}]}
     schema["properties"]["variants"] = {
         "type": "object",
-        "additionalProperties": {"type": "object"},
+        "additionalProperties": {"type": ["object", "null"]},
         "description": "Experiments that differ from this one, by names of their own, and what each of them changes.",
     }
     schema["anyOf"] = [{"required": ["extends"]}, {"required": schema.pop("required")}]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from posterity import config, reading
+from posterity import config, parts, reading
 from posterity.errors import ConfigError
 
 SMALLEST = {
@@ -19,6 +19,9 @@ SMALLEST = {
     "splits": {"test": {"cases": 10, "shard": 4}},
     "methods": {"laplace": {"kind": "4dvar", "options": {"iterations": 5}}},
 }
+
+#: A network of no width.
+MISTAKEN = {"kind": "mlp", "options": {"hidden": [8, "a"]}}
 
 SHIPPED = sorted(Path("config/experiments").resolve().glob("*.yaml"))
 
@@ -80,9 +83,9 @@ def test_the_smallest_experiment_takes_the_defaults(write) -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_the_shipped_experiments_are_sound(path) -> None:
-    experiment = config.load(path)
-    assert experiment.name == path.stem
-    assert experiment.methods
+    for _, experiment in config.every(path):
+        assert experiment.name.partition("/")[0] == path.stem
+        assert experiment.methods
 
 
 def test_an_experiment_is_found_by_name_and_by_path(write, monkeypatch) -> None:
@@ -107,10 +110,11 @@ def test_exponents_need_no_decimal_point(write) -> None:
 
 def test_whole_numbers_stand_for_fractions_and_lists_for_tuples(write) -> None:
     system = {"kind": "lorenz96", "options": {"forcing": 8}}
-    learned = {"kind": "npe", "options": {"hidden": [8, 8]}, "training": {}}
+    flow = {"kind": "maf", "options": {"hidden": [8, 8]}}
+    learned = {"kind": "npe", "options": {"flow": flow}, "training": {}}
     experiment = config.load(write(changed({"system": system, "methods.learned": learned})))
     assert experiment.trained() == ["learned"]
-    assert experiment.methods["learned"].training == config.TrainingConfig()
+    assert experiment.methods["learned"].training == parts.TrainingConfig()
 
 
 def test_options_are_checked_inside_components_of_components(write) -> None:
@@ -333,8 +337,8 @@ def test_a_misspelt_key_suggests_the_nearest(refusal, where, message) -> None:
             "observation.mask.0.options.fraction: Input should be a valid number (float), not 'half'",
         ),
         (
-            {"methods.npe": {"kind": "npe", "training": {}, "options": {"hidden": [8, "a"]}}},
-            "methods.npe.options.hidden: Input should be a valid integer",
+            {"methods.npe": {"kind": "npe", "training": {}, "options": {"network": MISTAKEN}}},
+            "methods.npe.options.network.options.hidden: Input should be a valid integer",
         ),
         (
             {"methods.vi": {"kind": "vi", "options": {"optimizer": {"kind": "adam", "options": {"iteration": 9}}}}},
@@ -439,3 +443,91 @@ def test_figures_are_drawn_where_they_show_something(write) -> None:
     assert set(more.figures_drawn()) == plain | {"corner", "parameters", "reference"}
     cycling = config.load(write(changed({"cycles": 5})))
     assert set(cycling.figures_drawn()) == plain | {"cycle"}
+
+
+def test_a_file_with_variants_stands_for_all_of_them(write) -> None:
+    path = write(changed({"variants": {"short": {"window": 2}, "wide": {"system": {"options": {"size": 80}}}}}))
+    found = list(config.every(path))
+    assert [(source, study.name) for source, study in found] == [
+        (f"{path}/short", "study/short"),
+        (f"{path}/wide", "study/wide"),
+    ]
+    assert [study.window for _, study in found] == [2, 4]
+    assert found[1][1].system.kind == "lorenz96"
+    assert [source for source, _ in config.every(f"{path}/wide")] == [f"{path}/wide"]
+    assert config.load(f"{path}/short").window == 2
+    plain = write(SMALLEST, "plain")
+    assert [(source, study.name) for source, study in config.every(plain)] == [(str(plain), "plain")]
+
+
+def test_variants_are_inherited_changed_and_removed(write) -> None:
+    write(changed({"variants": {"a": {"window": 2}, "b": {"window": 3}}}), "parent")
+    child = write(
+        {"extends": "parent", "samples": 7, "variants": {"a": None, "b": {"seed": 1}, "c": {"window": 5}}}, "child"
+    )
+    studies = [study for _, study in config.every(child)]
+    assert [(study.name, study.window, study.samples, study.seed) for study in studies] == [
+        ("child/b", 3, 7, 1),
+        ("child/c", 5, 7, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variants", "named", "message"),
+    [
+        ({"short": {"window": 2}}, "", "has variants: name one, such as study/short"),
+        ({"short": {"window": 2}}, "/shrt", "variants: there is no 'shrt'; did you mean 'short'?"),
+        ({"short": 3}, "/short", "variants: must be a mapping from names to what each changes"),
+        ({"a b": {"window": 2}}, "/a b", "rename it: names of experiments are made of letters"),
+        ({"short": {"windw": 2}}, "/short", "unknown key 'windw'"),
+    ],
+)
+def test_mistakes_in_variants_are_named(write, variants, named, message) -> None:
+    path = write(changed({"variants": variants}))
+    with pytest.raises(ConfigError) as raised:
+        config.load(f"{path}{named}")
+    assert str(raised.value).startswith(str(path))
+    assert message in str(raised.value)
+
+
+def test_what_is_trained_several_times_is_several_methods(write) -> None:
+    """One extra training leaves the others as they are."""
+    learned = {"kind": "npe", "training": {"epochs": 3}, "label": "NPE"}
+    study = config.load(write(changed({"methods.npe": learned | {"seeds": 3}})))
+    assert list(study.methods) == ["laplace", "npe-1", "npe-2", "npe-3"]
+    assert {study.methods[f"npe-{n}"].group for n in (1, 2, 3)} == {"NPE"}
+    assert study.methods["npe-2"].label == "NPE (2)"
+    fewer = config.load(write(changed({"methods.npe": learned | {"seeds": 2}}), "fewer"))
+    assert fewer.trained_on("npe-2") == study.trained_on("npe-2")
+
+
+def test_a_refinement_draws_with_the_weights_of_another_method(write) -> None:
+    learned = {"kind": "npe", "options": {"context": 4}, "training": {"epochs": 3}}
+    refined = {"refines": "npe", "refinement": "importance"}
+    study = config.load(write(changed({"methods.npe": learned, "methods.npe-importance": refined})))
+    assert study.methods["npe-importance"].options == {"context": 4}
+    assert study.trained() == ["npe"]
+    assert study.sampled() == ["npe", "npe-importance"]
+    assert [study.weights(name) for name in study.sampled()] == ["npe", "npe"]
+    assert "methods.npe-importance.refinement" in study.drawn_on("npe-importance")
+    assert set(study.method_code("npe")) < set(study.method_code("npe-importance"))
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ({"refines": "nep", "refinement": "importance"}, "there is no method 'nep'; did you mean 'npe'?"),
+        ({"refines": "laplace", "refinement": "importance"}, "there is no trained method 'laplace'"),
+        ({"refines": "npe"}, "refinement: goes with 'refines'"),
+        ({"refines": "npe", "refinement": "imprtance"}, "unknown refinement 'imprtance'; did you mean 'importance'?"),
+        ({"refines": "npe", "refinement": "importance", "kind": "nse"}, "kind: is that of 'npe', which it refines"),
+        ({"refines": "npe", "refinement": "importance", "training": {}}, "training: a method that refines another"),
+        ({"kind": "4dvar", "seeds": 2}, "seeds: only what is trained can be trained several times"),
+        ({"kind": "npe", "training": {"decay": "cosin"}}, "unknown decay 'cosin'; did you mean 'cosine'?"),
+    ],
+)
+def test_mistakes_in_refinements_and_seeds_are_named(refusal, method, message) -> None:
+    learned = {"kind": "npe", "training": {"epochs": 3}}
+    said = refusal(changed({"methods.npe": learned, "methods.other": method}))
+    assert "methods" in said
+    assert message in said

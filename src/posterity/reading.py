@@ -92,6 +92,8 @@ def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in change.items():
         old = merged.get(key)
+        if isinstance(old, str) and isinstance(value, dict):
+            old = {"kind": old}
         if isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind"):
             merged[key] = _merge(old, value)
         elif value is None and isinstance(old, dict):
