@@ -21,6 +21,18 @@ class ConditionalFlow(nn.Module, abc.ABC):
             The log-density, with shape ``(case,)``.
         """
 
+    def standardize(self, z: Tensor, context: Tensor) -> None:
+        """Takes from training draws what the flow starts from, before its first step; by default nothing.
+
+        It is called once, so that no step has to ask whether it is the first: what it sets are parameters, which
+        copies, processes and files share like any other.
+
+        Args:
+            z: Draws, with shape ``(case, *shape)``.
+            context: What is given, with shape ``(case, *context_shape)``.
+        """
+        return
+
     @abc.abstractmethod
     def draw(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """One draw for each case, with its log-density; differentiable in the weights.
