@@ -9,7 +9,16 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, fiel
 from . import catalog, sources
 from .components import Component, Model, check, line, targets
 from .errors import ConfigError, nearest
-from .parts import FiguresConfig, MethodConfig, ObservationConfig, PriorConfig, ReferenceConfig, SplitsConfig, several
+from .parts import (
+    ClassifierConfig,
+    FiguresConfig,
+    MethodConfig,
+    ObservationConfig,
+    PriorConfig,
+    ReferenceConfig,
+    SplitsConfig,
+    several,
+)
 from .reading import locate, tree, variants
 
 
@@ -51,6 +60,11 @@ class Experiment(Model):
     reference: ReferenceConfig | None = Field(
         default=None, description="The reference posterior that methods are held against; null: there is none."
     )
+    classifier: ClassifierConfig | None = Field(
+        default=None,
+        description="How networks are trained to tell the truth from the draws of the methods that are trained; `{}` "
+        "takes the defaults; null: there are none.",
+    )
     figures: FiguresConfig = Field(default=FiguresConfig(), description="What figures show.")
 
     @field_validator("methods", mode="before")
@@ -76,6 +90,8 @@ class Experiment(Model):
             check("prior", prior, f"parameters.{name}", skip=0)
         if self.reference is not None:
             check("method", self._reference(), "reference", skip=1)
+        if self.classifier is not None and self.classifier.network is not None:
+            check("network", self.classifier.network, "classifier.network", skip=0)
         self._check_cycles()
         for name, method in self.methods.items():
             self._check_refined(name, method)
@@ -116,6 +132,10 @@ class Experiment(Model):
     def trained(self) -> list[str]:
         """The names of the methods that are trained."""
         return [name for name, method in self.methods.items() if method.training is not None]
+
+    def classified(self) -> list[str]:
+        """The names of the methods whose draws are held against the truth by classifiers."""
+        return [] if self.classifier is None else self.trained()
 
     def sampled(self) -> list[str]:
         """The names of the methods that draw with a trained estimator: those that are trained, or refine one."""
@@ -170,6 +190,12 @@ class Experiment(Model):
         found = list(targets("method", Component(kind=method.kind, options=method.options)))
         return found if method.refinement is None else [*found, *targets("refinement", method.refinement)]
 
+    def classifier_code(self) -> list[str]:
+        """The ``module:Class`` targets that classifiers are made of."""
+        if self.classifier is None or self.classifier.network is None:
+            return []
+        return list(targets("network", self.classifier.network))
+
     def simulated_on(self, split: str) -> dict[str, Any]:
         """The part of the configuration that simulations depend on; training sets hold no observations."""
         keys = [key for key in PROBLEM if split != "train" or key != "observation"]
@@ -187,6 +213,10 @@ class Experiment(Model):
     def trained_on(self, name: str) -> dict[str, Any]:
         """The part of the configuration that the weights of an estimator depend on."""
         return self.slice(*PROBLEM, "seed", *(f"methods.{name}.{key}" for key in ("kind", "options", "training")))
+
+    def classified_on(self, name: str) -> dict[str, Any]:
+        """The part of the configuration that the classifiers of an estimator depend on, but for its weights."""
+        return self.slice(*PROBLEM, "seed", "classifier", *(f"methods.{name}.{key}" for key in ("kind", "options")))
 
     def slice(self, *keys: str) -> dict[str, Any]:
         """Some of the configuration as plain values, by dotted keys."""

@@ -160,6 +160,22 @@ class ReferenceConfig(Model):
     runs: PositiveInt = Field(default=2, description="Independent runs; the gap between them says how good they are.")
 
 
+class ClassifierConfig(Model):
+    """How networks are trained to tell the truth from the draws of estimators, which is the test of these."""
+
+    cases: PositiveInt = Field(
+        default=8192, description="Windows to train on, from the training split; all of that if it has fewer."
+    )
+    epochs: PositiveInt = Field(default=50, description="The most passes over them.")
+    batch: PositiveInt = Field(default=256, description="Windows per step.")
+    learning_rate: PositiveFloat = Field(default=1e-3, description="AdamW's learning rate; it falls by cosine.")
+    network: Component | None = Field(
+        default=None,
+        description="The network (`posterity list networks`); null: a convolutional one over fields, and a perceptron "
+        "for vectors.",
+    )
+
+
 class FiguresConfig(Model):
     """What figures show."""
 
