@@ -87,3 +87,11 @@ def study(finished: Study, tmp_path: Path) -> Study:
 def fresh(finished: Study, tmp_path: Path) -> Study:
     """The same study, not run yet."""
     return Study.new(tmp_path, finished.folder)
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Study:
+    """A copy of the project in which nothing has run."""
+    folder = tmp_path / "study"
+    folder.mkdir()
+    return Study.new(folder, ROOT)
