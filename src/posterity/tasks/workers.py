@@ -15,7 +15,7 @@ def shared(device: torch.device) -> Iterator[int]:
     """Joins the other processes of a training, if there are any.
 
     ``torchrun`` says in the environment who they are; under Slurm, the step does: ``srun --ntasks 4 posterity train …``
-    trains with four processes, on one node or several.
+    trains with four processes, on one node or several. They meet at the first node, or at ``MASTER_ADDR``.
 
     Args:
         device: Where this process computes; on a GPU each process takes the one of its own number.
@@ -46,9 +46,9 @@ def _from_slurm() -> None:
     step = SlurmJobEnvironment()
     # Another port for every job, which all of its tasks know.
     port = Random(os.environ["SLURM_JOB_ID"]).randint(20000, 60000)
+    os.environ.setdefault("MASTER_ADDR", step.hostnames[0])
+    os.environ.setdefault("MASTER_PORT", str(port))
     os.environ |= {
-        "MASTER_ADDR": step.hostnames[0],
-        "MASTER_PORT": str(port),
         "RANK": str(step.global_rank),
         "WORLD_SIZE": os.environ["SLURM_STEP_NUM_TASKS"],
         "LOCAL_RANK": str(step.local_rank),
