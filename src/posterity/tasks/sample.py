@@ -95,8 +95,6 @@ def load_estimator(
 
 def _refined(estimator: Posterior, refinement: Component, method: str) -> Posterior:
     """An estimator whose draws are refined."""
-    from ..estimators.refinement import Refined
-
     if not isinstance(estimator, DensityEstimator):
         raise ConfigError(f"methods.{method}.refines: that method has no density, and none to refine; choose another")
     try:
