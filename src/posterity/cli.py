@@ -32,6 +32,7 @@ ExperimentName = Annotated[
 Method = Annotated[str, typer.Option(help="The method's name in the experiment.", show_default=False)]
 Twin = Annotated[Path, typer.Option(help="The twin file; your own needs no truth.", show_default=False)]
 Output = Annotated[Path, typer.Option(help="The file (or folder) to write.", show_default=False)]
+Weights = Annotated[Path, typer.Option(help="The folder that train wrote.", show_default=False)]
 Samples = Annotated[int | None, typer.Option(help="Draws per case; the experiment's if omitted.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU if there is one.")]
 Files = Annotated[list[Path], typer.Option(metavar="FILES", help="One file or several.", show_default=False)]
@@ -39,8 +40,9 @@ Files = Annotated[list[Path], typer.Option(metavar="FILES", help="One file or se
 #: The options of each verb that take several files, as shells expand them: ``--train shards/*.nc``.
 SEVERAL = {
     "train": ("--train", "--valid"),
-    "aggregate": ("--metrics",),
-    "plot": ("--posterior",),
+    "classify": ("--train", "--valid"),
+    "aggregate": ("--metrics", "--classifier"),
+    "plot": ("--posterior", "--history"),
     "literature": ("--metrics",),
 }
 
@@ -97,7 +99,7 @@ def sample(
     experiment: ExperimentName,
     *,
     method: Method,
-    weights: Annotated[Path, typer.Option(help="The folder that train wrote.", show_default=False)],
+    weights: Weights,
     twin: Twin,
     output: Output,
     samples: Samples = None,
@@ -107,6 +109,25 @@ def sample(
     from .tasks.sample import sample as task
 
     task(_with(experiment, method), method, weights, twin, output, samples, device)
+
+
+@app.command(
+    epilog="Example: posterity classify demo --method npe --weights npe/ --train train.nc --valid v.nc --output c.nc"
+)
+def classify(
+    experiment: ExperimentName,
+    *,
+    method: Method,
+    weights: Weights,
+    train: Files,
+    valid: Files,
+    output: Output,
+    device: Device = "auto",
+) -> None:
+    """Train networks to tell the truth from draws of a trained estimator, and say how well they do."""
+    from .tasks.classify import classify as task
+
+    task(_with(experiment, method), method, weights, train, valid, output, device)
 
 
 @app.command(epilog="Example: posterity assimilate demo --method 4dvar --twin twin.nc --output posterior.nc")
@@ -154,6 +175,7 @@ def aggregate(
     experiment: ExperimentName,
     *,
     metrics: Files,
+    classifier: Annotated[list[Path] | None, typer.Option(metavar="FILES", help="What classify wrote.")] = None,
     output: Output,
     table: Annotated[Path, typer.Option(help="The table to write (CSV).", show_default=False)],
 ) -> None:
@@ -161,7 +183,7 @@ def aggregate(
     from .tasks.aggregate import aggregate as task
 
     settings = config.load(experiment)
-    task(metrics, output, table, settings.window, settings.cycles, settings.burn_in)
+    task(metrics, output, table, settings.window, settings.cycles, settings.burn_in, classifier or [])
 
 
 @app.command(
@@ -175,6 +197,7 @@ def plot(
     metrics: Annotated[Path, typer.Option(help="The joined scores.", show_default=False)],
     posterior: Annotated[list[Path] | None, typer.Option(metavar="FILES", help="For figures of draws.")] = None,
     reference: Annotated[Path | None, typer.Option(help="The reference, for figures that show it.")] = None,
+    history: Annotated[list[Path] | None, typer.Option(metavar="FILES", help="For figures of trainings.")] = None,
     output: Output,
 ) -> None:
     """Draw a figure, as SVG and PNG."""
@@ -197,6 +220,8 @@ def plot(
         parameters=list(settings.parameters),
         cycles=settings.cycles,
         burn_in=settings.burn_in,
+        histories=history or [],
+        groups=settings.groups(),
     )
 
 

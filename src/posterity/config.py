@@ -157,9 +157,31 @@ class Experiment(Model):
         """The number of draws per case of a method."""
         return self.methods[method].samples or self.samples
 
+    def groups(self) -> dict[str, str]:
+        """The name under which figures show each method with the others of its group."""
+        return {name: method.group or method.label or name for name, method in self.methods.items()}
+
+    def shown(self) -> list[str]:
+        """The names of the methods that figures show: the first of each group."""
+        first: dict[str, str] = {}
+        for name, group in self.groups().items():
+            first.setdefault(group, name)
+        return list(first.values())
+
+    def weighted_prior(self) -> str | None:
+        """The name of the method that weighs draws of the prior, the standard of figures without a reference."""
+        return next((name for name, method in self.methods.items() if method.kind == "dpe"), None)
+
     def figures_drawn(self) -> list[str]:
         """The figures of the catalogue that show something of this experiment, told by what they must be given."""
-        there = {"reference": self.reference is not None, "parameters": self.parameters, "cycles": self.cycles > 1}
+        there = {
+            "reference": self.reference is not None,
+            "standard": self.reference is not None or self.weighted_prior() is not None,
+            "parameters": self.parameters,
+            "cycles": self.cycles > 1,
+            "histories": self.trained(),
+            "classifiers": self.classifier is not None,
+        }
         return [
             name
             for name, target in catalog.names("figure").items()

@@ -128,16 +128,21 @@ class MethodConfig(Model):
     published: PositiveFloat | None = Field(
         default=None, description="The analysis RMSE that is published for it in this setting, for comparison."
     )
+    published_log_score: float | None = Field(
+        default=None, description="Minus the log-density of the truth that is published for it, in nat, likewise."
+    )
     training: TrainingConfig | None = Field(
         default=None, description="How it is trained: for estimators, and for them only; `{}` takes the defaults."
     )
     seeds: PositiveInt = Field(
         default=1,
-        description="How often it is trained, from different seeds: of 5, the methods are NAME-1 to NAME-5, and "
-        "figures show them as one.",
+        description="How often it is trained, from different seeds: of 5, the methods are NAME-1 to NAME-5, one group "
+        "under the name of all.",
     )
     group: str | None = Field(
-        default=None, description="The name under which figures show it with others; its own if null."
+        default=None,
+        description="The name under which figures of trainings and of variants show it with others; its own if null. "
+        "Other figures show the first method of each group.",
     )
 
     @model_validator(mode="after")
@@ -199,7 +204,7 @@ def several(methods: Any) -> Any:
             alike = {key: value for key, value in method.items() if key != "seeds"}
             label = method.get("label") or name
             for n in range(1, seeds + 1):
-                found[f"{name}-{n}"] = {**alike, "group": name, "label": f"{label} ({n})"}
+                found[f"{name}-{n}"] = {**alike, "group": label, "label": f"{label} ({n})"}
         else:
             found[name] = method
     return {name: _refined(name, method, found) for name, method in found.items()}

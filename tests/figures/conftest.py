@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from posterity.metrics import evaluate
+from posterity.metrics import RATES, evaluate
 
 
 class Study(NamedTuple):
@@ -19,6 +19,7 @@ class Study(NamedTuple):
     parameters: tuple[str, ...] = ()
     cycles: int = 1
     burn_in: int = 0
+    histories: xr.Dataset | None = None
 
 
 class Made(NamedTuple):
@@ -82,8 +83,11 @@ def made_posterior(rng: np.random.Generator, twin: xr.Dataset, name: str, made: 
 
 def scored(rng: np.random.Generator, twin: xr.Dataset, posterior: xr.Dataset, made: Made, extra: bool) -> xr.Dataset:
     """The scores of a method, with made-up costs and distances to a reference."""
-    found = evaluate(twin, posterior).reindex(time=twin["time"])
+    found = evaluate(twin, posterior, time=-1).reindex(time=twin["time"])
     cases = twin.sizes["case"]
+    if made.estimates:
+        found["log_score"] = ("case", rng.normal(10, 1, cases), {"units": "nat"})
+        found["hpd_rank"] = ("case", rng.random(cases))
     found["info_seconds"] = ("case", rng.uniform(0.5, 2, cases) * 10.0 ** rng.integers(-3, 2))
     if made.objective:
         curves = 30 * np.exp(-np.arange(25) / 5) + rng.uniform(3, 5, (cases, 1))
@@ -93,8 +97,26 @@ def scored(rng: np.random.Generator, twin: xr.Dataset, posterior: xr.Dataset, ma
         units = {"units": "standard deviations of the reference"}
         found["sliced_wasserstein"] = (("case", "time"), distance, units)
         found["info_model_steps"] = found["info_gradients"] = 1e3 * found["info_seconds"]
+        areas = rng.uniform(0.5, 0.9, 2)
+        found = found.assign_coords(space=["state", "observation"], false_positive_rate=RATES)
+        found["auc"], found["auc_std"] = ("space", areas), ("space", np.array([0.01, 0.02]))
+        curves = RATES ** (1 / areas[:, None] - 1)
+        found["true_positive_rate"] = (("space", "false_positive_rate"), curves)
         found["sliced_wasserstein_floor"] = (("case", "time"), np.full_like(distance, 0.08), units)
     return found
+
+
+def made_histories(rng: np.random.Generator, methods: Mapping[str, Made]) -> xr.Dataset:
+    """Losses that fall, of two trainings of each method; the second one is shorter."""
+    groups, epoch = [name for name in methods for _ in range(2)], np.arange(1, 31)
+    falling = rng.normal(0, 5, (len(groups), 1)) + 20 * np.exp(-epoch / 5)
+    falling[1::2, 20:] = np.nan
+    dims = ("method", "epoch")
+    losses = {name: (dims, falling + rng.normal(0, 0.1, falling.shape)) for name in ("train_loss", "valid_loss")}
+    return xr.Dataset(
+        {**losses, "seconds": (dims, np.where(np.isfinite(falling), 1.0, np.nan))},
+        {"method": [f"{name} ({i % 2})" for i, name in enumerate(groups)], "group": ("method", groups), "epoch": epoch},
+    )
 
 
 def study(
@@ -114,7 +136,8 @@ def study(
         join="outer",
     )
     reference = made_posterior(rng, twin, "reference", Made(1.0, samples=400)) if extra else None
-    return Study(twin, posteriors, metrics, window, reference, names, cycles, cycles // 5)
+    histories = made_histories(rng, methods)
+    return Study(twin, posteriors, metrics, window, reference, names, cycles, cycles // 5, histories)
 
 
 @pytest.fixture(scope="session")
@@ -162,7 +185,7 @@ def without_truth() -> Callable[[Study], Study]:
 
     def take(whole: Study) -> Study:
         """The study without truth."""
-        scores = ["rmse", "crps", "rank_histogram", "coverage", "parameter_rank"]
+        scores = ["rmse", "crps", "rank_histogram", "coverage", "parameter_rank", "hpd_rank", "tarp_rank"]
         twin = whole.twin.drop_vars(["state", "theta"], errors="ignore")
         return whole._replace(twin=twin, metrics=whole.metrics.drop_vars(scores, errors="ignore"))
 

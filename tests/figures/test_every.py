@@ -21,8 +21,19 @@ from posterity.metrics import summarize
 FIGURES = sorted(catalog.CATALOG["figure"])
 #: The studies, each with figures that apply to it: all of them of many methods, and others where they look different.
 APPLY = {
-    "ring": ["accuracy_cost", "corner", "covariance", "parameters", "ranks", "reference", "table"],
-    "point": sorted(set(FIGURES) - {"corner", "cycle", "parameters", "reference"}),
+    "ring": [
+        "accuracy_cost",
+        "corner",
+        "covariance",
+        "expected_coverage",
+        "parameters",
+        "ranks",
+        "reference",
+        "roc",
+        "table",
+        "training",
+    ],
+    "point": sorted(set(FIGURES) - {"corner", "cycle", "parameters", "reference", "roc"}),
     "many": [name for name in FIGURES if name != "cycle"],
     "record": ["accuracy_cost", "cycle", "data", "hovmoller", "ranks", "scores", "trajectories"],
 }
@@ -38,6 +49,9 @@ def draw(name: str, study: Any) -> Figure:
         "summary": summarize(study.metrics, study.window),
         "posteriors": [posterior.isel(case=0) for posterior in study.posteriors],
         "reference": None if study.reference is None else study.reference.isel(case=0),
+        "standard": None if study.reference is None else study.reference.isel(case=0),
+        "classifiers": study.metrics,
+        "histories": study.histories,
         "window": study.window,
         "cycles": study.cycles,
         "burn_in": study.burn_in,
@@ -101,8 +115,9 @@ def test_figures_fit_a_page(drawn, name, study):
 
 @pytest.mark.parametrize("name", sorted({*APPLY["many"]} - {"data"}))
 def test_every_method_is_named(drawn, many, name):
-    shown = "\n".join(text.get_text() for text in texts(drawn["many", name])).split("\n")
-    only = {"optimisation": "info_objective", "parameters": "parameter_mean"}.get(name, "spread")
+    # Two spaces stand between a name and its numbers.
+    shown = "\n".join(text.get_text() for text in texts(drawn["many", name])).replace("  ", "\n").split("\n")
+    only = {"optimisation": "info_objective", "parameters": "parameter_mean", "roc": "auc"}.get(name, "spread")
     own = many.metrics[only]
     assert set(own["method"].values[own.notnull().any([*set(own.dims) - {"method"}])]) <= set(shown)
 
@@ -110,13 +125,14 @@ def test_every_method_is_named(drawn, many, name):
 @pytest.mark.parametrize(("study", "name"), EVERY)
 def test_units_are_said(drawn, study, name):
     shown = " ".join(text.get_text() for text in texts(drawn[study, name]))
-    units = {"coverage": "fraction", "ranks": "fraction", "optimisation": "", "parameters": "forcing"}
+    fractions = dict.fromkeys(("coverage", "expected_coverage", "ranks", "roc"), "fraction")
+    units = {**fractions, "optimisation": "", "parameters": "forcing", "training": "(s)"}
     assert units.get(name, "dimensionless") in shown
     if name in ("cycle", "data", "hovmoller", "reference", "scores", "trajectories"):
         assert "time (model time units)" in shown
 
 
-@pytest.mark.parametrize("name", sorted({*APPLY["many"]} - {"coverage", "ranks"}))
+@pytest.mark.parametrize("name", sorted({*APPLY["many"]} - {"coverage", "expected_coverage", "ranks"}))
 def test_figures_do_without_truth(ring, without_truth, name):
     with style.context():
         FigureCanvasAgg(draw(name, without_truth(ring))).draw()

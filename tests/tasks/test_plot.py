@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 from posterity import catalog
 from posterity.data import write
-from posterity.errors import ConfigError, PosterityError
-from posterity.metrics import evaluate
+from posterity.errors import ConfigError, DataError, PosterityError
+from posterity.metrics import RATES, evaluate
 from posterity.tasks.aggregate import aggregate
 from posterity.tasks.plot import plot
 
@@ -35,6 +35,21 @@ def coordinates(cases: np.ndarray) -> dict:
         "x": np.arange(SITES),
         "parameter": list(PARAMETERS),
     }
+
+
+def made_classifier(method: str, path: Path) -> Path:
+    """Writes what a classifier tells of a method."""
+    classifier = xr.Dataset(
+        {
+            "auc": ("space", np.array([0.6, 0.55])),
+            "auc_std": ("space", np.array([0.02, 0.03])),
+            "true_positive_rate": (("space", "false_positive_rate"), np.tile(RATES**0.8, (2, 1))),
+        },
+        {"space": ["state", "observation"], "false_positive_rate": RATES},
+        {"method": method},
+    )
+    write(classifier, path, "classifier")
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +92,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             coordinates(cases),
             {"method": method},
         )
+        if method == "reference":
+            posterior = posterior.assign_attrs(method="smc").assign_coords(run=("sample", np.arange(SAMPLES) % 2))
         for chunk in (slice(0, 2), slice(2, None)):
             part = posterior.isel(case=chunk)
             write(part, folder / f"{method}-{chunk.start}.nc", "posterior")
@@ -84,7 +101,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 continue
             files.append(folder / f"metrics-{method}-{chunk.start}.nc")
             write(evaluate(twin.isel(case=chunk), part).assign_attrs(method=method), files[-1], "metrics")
-    aggregate(files, folder / "metrics.nc", folder / "metrics.csv", WINDOW)
+    classifiers = [made_classifier(method, folder / f"classifier-{method}.nc") for method in METHODS]
+    aggregate(files, folder / "metrics.nc", folder / "metrics.csv", WINDOW, classifiers=classifiers)
+    for epochs, method in enumerate(METHODS, start=3):
+        (folder / "models" / method).mkdir(parents=True)
+        records = [{"epoch": n, "train_loss": 1 / n, "valid_loss": 2 / n, "seconds": 0.5} for n in range(1, epochs)]
+        (folder / "models" / method / "history.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
     return folder
 
 
@@ -94,6 +116,7 @@ def draw(folder: Path, tmp_path: Path) -> Plot:
     posteriors = [folder / f"{method}-{start}.nc" for method in METHODS for start in (0, 2)]
     inputs = {"twin": folder / "twin.nc", "metrics": folder / "metrics.nc", "posteriors": posteriors}
     problem = {"window": WINDOW, "parameters": PARAMETERS, "cycles": 2, "burn_in": 1}
+    inputs["histories"] = [folder / "models" / method / "history.jsonl" for method in METHODS]
     return partial(plot, **inputs, **problem, output=tmp_path / "figure.svg", reference=folder / "reference-0.nc")
 
 
@@ -195,6 +218,50 @@ def test_the_reference_is_that_of_the_case(draw, folder, monkeypatch):
     assert seen["twins"].sizes["case"] == CASES
     with pytest.raises(PosterityError, match=r"reference-0\.nc: there is no case 12"):
         draw("any", case=2)
+
+
+@pytest.fixture
+def handed(monkeypatch: pytest.MonkeyPatch) -> dict:
+    """What the task hands to a figure of trainings, of all methods and of one case."""
+    seen: dict = {}
+
+    def spy(standard, metrics, summary, histories):
+        """Notes the arguments, and draws nothing."""
+        seen.update(standard=standard, metrics=metrics, summary=summary, histories=histories)
+        return Figure(figsize=(1, 1))
+
+    monkeypatch.setattr(catalog, "resolve", lambda group, name: spy)
+    return seen
+
+
+def test_the_standard_is_the_reference_or_a_method(draw, handed, folder):
+    draw("any")
+    assert handed["standard"].attrs["method"] == "reference"
+    draw("any", reference=folder / "blunt-0.nc", labels={"blunt": "Blunt as a spoon"})
+    assert handed["standard"].attrs["method"] == "Blunt as a spoon"
+
+
+def test_of_a_group_the_first_method_is_shown_but_for_the_table(draw, handed):
+    draw("any", groups={"sharp": "knives", "blunt": "knives"}, labels={"sharp": "knives (1)"})
+    assert handed["metrics"]["method"].values.tolist() == ["knives (1)"]
+    assert handed["summary"]["method"].values.tolist() == ["knives (1)", "blunt"]
+    assert handed["histories"]["group"].values.tolist() == ["knives", "knives"]
+
+
+def test_histories_are_read_by_epoch(draw, handed):
+    draw("any")
+    histories = handed["histories"]
+    assert histories["method"].values.tolist() == histories["group"].values.tolist() == list(METHODS)
+    np.testing.assert_array_equal(histories["valid_loss"], [[2, 1, np.nan], [2, 1, 2 / 3]])
+    np.testing.assert_array_equal(histories["epoch"], [1, 2, 3])
+
+
+def test_a_damaged_history_is_named(draw, tmp_path):
+    broken = tmp_path / "npe" / "history.jsonl"
+    broken.parent.mkdir()
+    broken.write_text('{"epoch": 1, "train_lo')
+    with pytest.raises(DataError, match=r"npe/history\.jsonl: cannot be read as a history"):
+        draw("training", histories=[broken])
 
 
 def test_figures_that_need_a_reference_say_so_and_others_do_without(draw):

@@ -5,16 +5,28 @@ def shown(wildcards):
 
 
 def reference_shown(wildcards):
-    """The reference of the first test shard, if there is one and the figure shows it."""
-    return reference_of("0")(wildcards) if "reference" in shown(wildcards) else []
+    """The reference of the first test shard, if there is one and the figure shows it, or what takes its place."""
+    experiment, wanted = of(wildcards), shown(wildcards)
+    if "standard" in wanted and experiment.reference is None:
+        return f"results/{wildcards.experiment}/posteriors/{experiment.weighted_prior()}/0.nc"
+    return reference_of("0")(wildcards) if wanted & {"reference", "standard"} else []
 
 
 def draws_shown(wildcards):
-    """The draws of all methods in the first test shard, for figures that show draws."""
+    """The draws of methods in the first test shard, for figures that show draws; of a group the first's."""
     return expand(
         "results/{experiment}/posteriors/{method}/0.nc",
         experiment=wildcards.experiment,
-        method=of(wildcards).methods if "posteriors" in shown(wildcards) else [],
+        method=of(wildcards).shown() if "posteriors" in shown(wildcards) else [],
+    )
+
+
+def histories_shown(wildcards):
+    """The histories of all trainings, for figures that show them."""
+    return expand(
+        "results/{experiment}/models/{method}/history.jsonl",
+        experiment=wildcards.experiment,
+        method=of(wildcards).trained() if "histories" in shown(wildcards) else [],
     )
 
 
@@ -25,6 +37,7 @@ def appearance(wildcards):
     return {
         **experiment.slice("figures", "window", "cycles", "burn_in"),
         "labels": labels,
+        "groups": experiment.groups(),
     }
 
 
@@ -34,6 +47,7 @@ rule plot:
         metrics="results/{experiment}/metrics.nc",
         posteriors=draws_shown,
         reference=reference_shown,
+        histories=histories_shown,
     output:
         vector=report(
             "results/{experiment}/figures/{figure}.svg",
@@ -54,10 +68,13 @@ rule plot:
         reference=lambda wildcards, input: (
             f"--reference {input.reference}" if input.reference else ""
         ),
+        histories=lambda wildcards, input: (
+            f"--history {input.histories}" if input.histories else ""
+        ),
         depends=appearance,
         code=code("plot", figure_code),
     message:
         "plot: {wildcards.figure} of {wildcards.experiment}"
     shell:
         "{POSTERITY} plot {params.file} --figure {wildcards.figure} --twin {input.twin} --metrics {input.metrics}"
-        " {params.posteriors} {params.reference} --output {output.vector} > {log} 2>&1"
+        " {params.posteriors} {params.reference} {params.histories} --output {output.vector} > {log} 2>&1"

@@ -1,4 +1,4 @@
-"""Corner plots: chosen coordinates in pairs, each method against the reference."""
+"""Corner plots: chosen coordinates in pairs, each method against the reference or the weighted prior."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -41,11 +41,14 @@ class Coordinates(NamedTuple):
 def corner(
     twin: xr.Dataset,
     posteriors: Sequence[xr.Dataset],
-    reference: xr.Dataset,
+    standard: xr.Dataset,
     window: int,
     sites: Sequence[int] | None = None,
 ) -> Figure:
-    """Draws, for each method, pairs of coordinates against the reference: entries at the window's end, and parameters.
+    """Draws, for each method, pairs of coordinates against a standard: entries at the window's end, and parameters.
+
+    The standard is the reference or, where there is none, the weighted prior: the draws of another method, whose
+    effective sample size the legend gives.
 
     Contours hold 39 % and 86 % of the draws, one and two standard deviations of a Gaussian; methods with few draws
     are shown by points. Of up to four methods five coordinates are drawn, of more methods three; at least one is an
@@ -54,7 +57,8 @@ def corner(
     Args:
         twin: One case of a ``twin`` dataset, without the dimension ``case``.
         posteriors: The same case of the ``posterior`` dataset of each method, named by the attribute ``method``.
-        reference: The same case of the reference.
+        standard: The same case of the draws that all methods are held against, named by the attribute ``method``;
+            ``info_ess`` is their effective number, if known. A method of that name is not drawn.
         window: The number of assimilated states.
         sites: Places along the grid; three at equal distances if omitted.
 
@@ -64,15 +68,16 @@ def corner(
     Raises:
         PosterityError: If there is no such site, nothing to draw, or the grid has two dimensions.
     """
+    posteriors = [draws for draws in posteriors if draws.attrs["method"] != standard.attrs["method"]]
     if not posteriors:
         raise PosterityError("figure 'corner': there is no posterior to draw; name at least one posterior file")
     most = COORDINATES if len(posteriors) <= FEW else FEWER
-    parameters = _parameters(reference)[: most - 1]
-    chosen = chosen_rows(reference["state"], sites, "corner")[: most - len(parameters)]
+    parameters = _parameters(standard)[: most - 1]
+    chosen = chosen_rows(standard["state"], sites, "corner")[: most - len(parameters)]
     when = float(twin["time"].values[window - 1])
-    draws = [_draws(dataset, when, chosen, parameters) for dataset in (reference, *posteriors)]
+    draws = [_draws(dataset, when, chosen, parameters) for dataset in (standard, *posteriors)]
     truth = _truth(twin, window - 1, chosen, parameters)
-    names = [*(row_names(reference["state"])[row] for row in chosen), *parameters]
+    names = [*(row_names(standard["state"])[row] for row in chosen), *parameters]
     ends = [extent([values[:, i] for values in draws], truth[i]) for i in range(len(names))]
     across = 1 if len(posteriors) == 1 else 2 if len(posteriors) <= FEW else 4
     down = -(-len(posteriors) // across)
@@ -97,11 +102,17 @@ def corner(
         _corner(
             figure, outer[index], coordinates, (draws[0], values), look.colour, method, (lowest, not index % across)
         )
-    entries = handles(truth=bool(np.isfinite(truth).any()))
+    entries = handles(bool(np.isfinite(truth).any()), _name(standard))
     figure.legend(list(entries.values()), list(entries), loc="lower center", ncols=len(entries), borderaxespad=0.1)
-    units = style.quantity("states", reference["state"])
+    units = style.quantity("states", standard["state"])
     figure.text(0.5, 0.2 / height, f"{units} at the window's end", ha="center")
     return figure
+
+
+def _name(standard: xr.Dataset) -> str:
+    """What the legend calls the standard."""
+    name = str(standard.attrs["method"])
+    return f"{name}, effective size {float(standard['info_ess']):.3g}" if "info_ess" in standard else name
 
 
 def _parameters(posterior: xr.Dataset) -> list[str]:
@@ -183,7 +194,7 @@ def _diagonal(
 def _pair(
     axes: Axes, coordinates: Coordinates, pair: tuple[int, int], draws: tuple[np.ndarray, np.ndarray], colour: str
 ) -> None:
-    """Draws the contours of two coordinates: those of the reference filled, those of the method as lines."""
+    """Draws the contours of two coordinates: those of the standard filled, those of the method as lines."""
     ends = [coordinates.ends[index] for index in pair]
     for values, fill in zip(draws, (style.REFERENCE_FILL, None), strict=True):
         both = values[:, list(pair)]

@@ -146,10 +146,10 @@ def draw_truth(line: Callable[..., Line2D], truth: float) -> None:
         line(truth, color=style.TRUTH, linewidth=0.8, linestyle=TRUTH_LINE)
 
 
-def handles(truth: bool) -> dict[str, Artist]:
+def handles(truth: bool, reference: str = style.REFERENCE) -> dict[str, Artist]:
     """The entries of a legend, since methods are told apart by their places: reference, any method, truth if known."""
     entries: dict[str, Artist] = {
-        style.REFERENCE: Patch(color=style.REFERENCE_FILL, linewidth=0),
+        reference: Patch(color=style.REFERENCE_FILL, linewidth=0),
         "method": Line2D([], [], color=style.looks(["any"])["any"].colour, linewidth=1.0),
     }
     if truth:

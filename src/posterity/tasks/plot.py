@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from .. import catalog
 from ..data import atomic, load, read
-from ..errors import PosterityError
+from ..errors import DataError, PosterityError
 from ..figures import style
 from ..metrics import summarize
 
@@ -22,6 +22,9 @@ FORMATS: Mapping[str, Mapping[str, str | None]] = {
     "svg": {"Date": None, "Creator": None},
     "png": {"Software": None},
 }
+
+#: What figures show of a training.
+CURVES = ("train_loss", "valid_loss", "seconds")
 
 
 def plot(
@@ -39,12 +42,15 @@ def plot(
     parameters: Sequence[str] = (),
     cycles: int = 1,
     burn_in: int = 0,
+    histories: Sequence[Path] = (),
+    groups: Mapping[str, str] | None = None,
 ) -> None:
     """Draws a figure into a vector file and a raster file.
 
-    A figure names what it draws by its parameters: ``twin``, ``posteriors`` and ``reference`` of one case, ``twins``,
-    ``metrics`` and ``summary`` of all, ``window``, ``cycles``, ``burn_in``, ``sites``, ``parameters``,
-    ``observes_state``. Nothing else is read.
+    A figure names what it draws by its parameters: ``twin``, ``posteriors``, ``reference`` and ``standard`` of one
+    case, ``twins``, ``metrics``, ``classifiers`` and ``summary`` of all, ``histories`` of trainings, ``window``,
+    ``cycles``, ``burn_in``, ``sites``, ``parameters``, ``observes_state``. Nothing else is read. Of the methods of a
+    group ``metrics`` and ``classifiers`` hold the first, and so should ``posteriors``.
 
     Args:
         figure: Its name in the catalogue.
@@ -59,10 +65,13 @@ def plot(
         observes_state: Whether observations are of the state itself; what the twin's configuration says if
             omitted, and no if it says nothing.
         labels: How figures name methods; their names if omitted.
-        reference: The ``posterior`` file of the reference, if there is one.
+        reference: The ``posterior`` file of the reference, if there is one; for the standard of a figure, that of any
+            method.
         parameters: The names of the unknown parameters.
         cycles: The number of windows that follow each other.
         burn_in: The number of them that averages leave out.
+        histories: The histories of the trainings, each in the folder of its method.
+        groups: The group of each method; its own if omitted.
 
     Raises:
         PosterityError: If there is no such figure or case, or the files lack what it draws.
@@ -77,10 +86,13 @@ def plot(
     sources: Mapping[str, Callable[[], Any]] = {
         "twin": lambda: load(one_case(), twin),
         "twins": lambda: read(Path(twin), "twin"),
-        "metrics": lambda: _metrics(Path(metrics), names),
+        "metrics": lambda: _metrics(Path(metrics), names, groups or {}),
+        "classifiers": lambda: _metrics(Path(metrics), names, groups or {}),
         "summary": lambda: summarize(_metrics(Path(metrics), names), window // cycles, cycles, burn_in),
         "posteriors": lambda: _posteriors(posteriors, one_case()["case"].item(), names),
-        "reference": lambda: _reference(reference, one_case()["case"].item()),
+        "reference": lambda: _reference(reference, one_case()["case"].item(), names),
+        "standard": lambda: _reference(reference, one_case()["case"].item(), names),
+        "histories": lambda: _histories(histories, names, groups or {}),
         "window": lambda: window,
         "cycles": lambda: cycles,
         "burn_in": lambda: burn_in,
@@ -90,7 +102,8 @@ def plot(
     }
     draw = catalog.resolve("figure", figure)
     wanted = signature(draw).parameters
-    if reference is None and "reference" in wanted and wanted["reference"].default is Parameter.empty:
+    needed = {name for name, parameter in wanted.items() if parameter.default is Parameter.empty}
+    if reference is None and needed & {"reference", "standard"}:
         raise PosterityError(f"figure '{figure}': draws the reference, and there is none; give --reference FILE")
     save(draw(**{name: sources[name]() for name in wanted}), Path(output))
 
@@ -131,10 +144,15 @@ def _twin(path: Path, case: int) -> xr.Dataset:
     return dataset.assign_coords(case=dataset["case"]).isel(case=case)
 
 
-def _metrics(path: Path, labels: Mapping[str, str]) -> xr.Dataset:
-    """The metrics of all methods, lazily, under the names that figures give them."""
+def _metrics(path: Path, labels: Mapping[str, str], groups: Mapping[str, str] | None = None) -> xr.Dataset:
+    """The metrics of all methods, or of the first of each group, lazily, under the names that figures give them."""
     dataset = read(path, "comparison")
-    return dataset.assign_coords(method=[labels.get(str(name), str(name)) for name in dataset["method"].values])
+    names = [str(name) for name in dataset["method"].values]
+    if groups is not None:
+        found = [groups.get(name, name) for name in names]
+        first = [place for place, group in enumerate(found) if group not in found[:place]]
+        dataset, names = dataset.isel(method=first), [names[place] for place in first]
+    return dataset.assign_coords(method=[labels.get(name, name) for name in names])
 
 
 def _posteriors(paths: Sequence[Path], case: int, labels: Mapping[str, str]) -> list[xr.Dataset]:
@@ -153,20 +171,41 @@ def _posteriors(paths: Sequence[Path], case: int, labels: Mapping[str, str]) -> 
     return found
 
 
-def _reference(path: Path | None, case: int) -> xr.Dataset | None:
-    """One case of the draws of the reference, lazily; None if there is no reference."""
+def _reference(path: Path | None, case: int, labels: Mapping[str, str]) -> xr.Dataset | None:
+    """One case of the draws of the reference (or of a method), lazily and under its name; None if there is none."""
     if path is None:
         return None
-    found = _chosen(read(Path(path), "posterior"), case)
+    dataset = read(Path(path), "posterior")
+    found = _chosen(dataset, case)
     if found is None:
         raise PosterityError(f"{path}: there is no case {case}; name the file that has it, or change 'figures.case'")
-    return found
+    method = str(dataset.attrs.get("method", Path(path).stem))
+    return found.assign_attrs(method=style.REFERENCE if "run" in dataset else labels.get(method, method))
+
+
+def _histories(paths: Sequence[Path], labels: Mapping[str, str], groups: Mapping[str, str]) -> xr.Dataset:
+    """The histories of all trainings, NaN behind the end of shorter ones; methods are named by their folders."""
+    found = {path.parent.name: _history(path) for path in map(Path, paths)}
+    method = xr.Variable("method", [labels.get(name, name) for name in found])
+    joined = xr.concat(list(found.values()), dim=method, join="outer") if found else xr.Dataset(coords={"method": []})
+    return joined.assign_coords(group=("method", [groups.get(name, name) for name in found]))
+
+
+def _history(path: Path) -> xr.Dataset:
+    """The history of one training, by epoch."""
+    try:
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        epochs = [record["epoch"] for record in records]
+        losses = {name: ("epoch", [record[name] for record in records]) for name in CURVES}
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: cannot be read as a history ({error}); train the estimator again") from error
+    return xr.Dataset(losses, {"epoch": epochs})
 
 
 def _chosen(posterior: xr.Dataset, case: int) -> xr.Dataset | None:
     """The draws of one case; None if the file does not have it."""
     try:
-        return posterior[[name for name in ("state", "theta") if name in posterior]].sel(case=case)
+        return posterior[[name for name in ("state", "theta", "info_ess") if name in posterior]].sel(case=case)
     except (KeyError, IndexError):
         return None
 
