@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from posterity.estimators import States
+from posterity.estimators import Estimator, States
 from posterity.problems import GridMask, Identity, Mask, Observation, Problem
 from posterity.systems import LinearAdvection
 
@@ -34,3 +34,22 @@ def draw_states() -> Callable[[Problem, int], States]:
         return States(twin.x, twin.theta, *twin.window[2:])
 
     return states
+
+
+@pytest.fixture(scope="session")
+def fit() -> Callable[..., None]:
+    """Trains by Adam on fresh draws in every step, with one cycle of the learning rate."""
+
+    def train(estimator: Estimator, steps: int, batch: int = 256, learning_rate: float = 1e-3) -> None:
+        problem = estimator.problem
+        estimator.standardize(problem.sample((4096,)))
+        adam = torch.optim.Adam(estimator.parameters())
+        schedule = torch.optim.lr_scheduler.OneCycleLR(adam, learning_rate, total_steps=steps, pct_start=0.1)
+        for _ in range(steps):
+            adam.zero_grad()
+            estimator.loss(problem.sample((batch,))).backward()
+            adam.step()
+            schedule.step()
+        estimator.eval()
+
+    return train
