@@ -13,8 +13,8 @@ import posterity
 from posterity import catalog, cli, config, reading
 
 VERBS = (
-    "simulate", "train", "sample", "assimilate", "evaluate", "aggregate", "plot", "reference", "literature", "check",
-    "list",
+    "simulate", "train", "sample", "classify", "assimilate", "evaluate", "aggregate", "plot", "reference", "literature",
+    "check", "list",
 )  # fmt: skip
 
 STUDY = {
@@ -96,6 +96,7 @@ def test_every_option_says_what_it_is() -> None:
     [
         ("train demo --train a b c --valid d", "train demo --train a --train b --train c --valid d"),
         ("train --train a b --output o demo", "train --train a --train b --output o demo"),
+        ("aggregate --classifier a b --output o", "aggregate --classifier a --classifier b --output o"),
         ("aggregate demo --metrics a b --output c", "aggregate demo --metrics a --metrics b --output c"),
         ("plot demo --posterior a b --metrics m", "plot demo --posterior a --posterior b --metrics m"),
         ("--quiet plot demo --posterior a b", "--quiet plot demo --posterior a --posterior b"),

@@ -32,9 +32,19 @@ def metrics_of_all(wildcards):
     )
 
 
+def classifiers_of_all(wildcards):
+    """The classifiers of the methods that are trained, if the experiment has them."""
+    return expand(
+        "results/{experiment}/classifiers/{method}.nc",
+        experiment=wildcards.experiment,
+        method=of(wildcards).classified(),
+    )
+
+
 rule aggregate:
     input:
         metrics=metrics_of_all,
+        classifiers=classifiers_of_all,
     output:
         metrics="results/{experiment}/metrics.nc",
         table=report(
@@ -49,10 +59,13 @@ rule aggregate:
         "results/{experiment}/benchmarks/aggregate.tsv"
     params:
         file=file_of,
+        classifiers=lambda wildcards, input: (
+            f"--classifier {input.classifiers}" if input.classifiers else ""
+        ),
         depends=lambda wildcards: of(wildcards).slice("window", "cycles", "burn_in"),
         code=code("aggregate"),
     message:
         "aggregate: all methods of {wildcards.experiment}"
     shell:
-        "{POSTERITY} aggregate {params.file} --metrics {input.metrics} --output {output.metrics}"
-        " --table {output.table} > {log} 2>&1"
+        "{POSTERITY} aggregate {params.file} --metrics {input.metrics} {params.classifiers}"
+        " --output {output.metrics} --table {output.table} > {log} 2>&1"

@@ -2,6 +2,7 @@
 
 from .avi import AmortizedVariational
 from .batches import Batches, States
+from .classifier import Classifier, ObservationView, Pairs, StateView, View
 from .diffusion import Denoiser, Schedule, denoising_loss
 from .dpe import DirectPosterior
 from .estimator import DensityEstimator, Estimator, pieces
@@ -16,6 +17,7 @@ from .training import OutOfTimeError, Training, TrainingError
 __all__ = [
     "AmortizedVariational",
     "Batches",
+    "Classifier",
     "ControlTarget",
     "Delta",
     "Denoiser",
@@ -26,17 +28,21 @@ __all__ = [
     "Features",
     "FullGaussian",
     "NeuralPosterior",
+    "ObservationView",
     "OutOfTimeError",
+    "Pairs",
     "Refined",
     "Refinement",
     "Sampler",
     "Schedule",
     "Standardizer",
     "StateTarget",
+    "StateView",
     "States",
     "Target",
     "Training",
     "TrainingError",
+    "View",
     "denoising_loss",
     "pieces",
 ]

@@ -1,0 +1,129 @@
+"""``posterity classify``: networks that tell the truth from the draws of a trained estimator."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+import xarray as xr
+
+from ..config import Experiment
+from ..data import load_many, write
+from ..data.stream import Shards
+from ..data.tensors import states, window_of
+from ..errors import ConfigError, DataError, PosterityError
+from ..estimators import Classifier, Estimator, ObservationView, Pairs, States, StateView, TrainingError, View, pieces
+from ..estimators.classifier import fit, logits
+from ..metrics import RATES, auc, true_positive_rate
+from ..parts import ClassifierConfig
+from ..problems import Problem, Twin, Window
+from .common import build, build_problem, log, on_device, provenance, seed_everything
+from .posterior import cost
+from .sample import load_estimator
+
+#: What classifiers see of a state.
+VIEWS: tuple[type[StateView | ObservationView], ...] = (StateView, ObservationView)
+
+
+def classify(
+    experiment: Experiment,
+    method: str,
+    weights: Path,
+    train: Sequence[Path],
+    valid: Sequence[Path],
+    output: Path,
+    device: str = "auto",
+) -> None:
+    """Trains networks that tell true states from draws of an estimator, and says how well they do on other windows.
+
+    One sees the states at the windows' ends, the other new observations of them. They learn from fresh windows of the
+    training split, with one draw for each, and are judged on those of the validation split.
+
+    Args:
+        experiment: The experiment.
+        method: The method's name in it.
+        weights: The folder that ``train`` wrote.
+        train: The training shards, of kind ``states``.
+        valid: The validation shards, of kind ``twin``.
+        output: The file to write, of kind ``classifier``.
+        device: Where to compute.
+
+    Raises:
+        ConfigError: If the method is not trained, or the experiment has no classifiers.
+        DataError: If the weights are missing or damaged, or too many draws failed.
+        PosterityError: If the loss stops being finite.
+    """
+    settings = experiment.classifier
+    if settings is None:
+        raise ConfigError(f"'{experiment.name}' has no classifiers: say how to train them, at least 'classifier: {{}}'")
+    if method not in experiment.classified():
+        raise ConfigError(f"--method: '{method}' is not trained, and only draws of estimators are classified")
+    with on_device(device) as chosen:
+        start = perf_counter()
+        problem = build_problem(experiment)
+        estimator = load_estimator(experiment, method, problem, weights, chosen)
+        seed = seed_everything(experiment, "classify", method)
+        known = _pairs(estimator, _fresh(train, problem, settings.cases, chosen), method)
+        unknown = _pairs(estimator, _validation(valid, problem, chosen), method)
+        try:
+            found = {view.space: _judged(problem, view(problem), settings, known, unknown) for view in VIEWS}
+        except (TrainingError, ValueError) as error:
+            raise PosterityError(f"classifier: {error}") from error
+        extra = cost(perf_counter() - start, chosen)
+    dataset = xr.concat(list(found.values()), dim=xr.Variable("space", np.array(list(found), dtype=object)))
+    dataset.attrs = provenance(experiment, seed, experiment.classified_on(method), method, **extra)
+    write(dataset, output, "classifier")
+    for space, one in found.items():
+        log.info("%s: AUC %.3f ± %.3f by the %s", output, float(one["auc"]), float(one["auc_std"]), space)
+
+
+def _fresh(paths: Sequence[Path], problem: Problem, cases: int, device: torch.device) -> Twin:
+    """New windows of the first training cases."""
+    shards = Shards(paths, "states")
+    chosen = slice(0, min(cases, len(shards)))
+    return States(*shards.read(chosen, lambda part, source: states(part, problem, source, device))).observe(problem)
+
+
+def _validation(paths: Sequence[Path], problem: Problem, device: torch.device) -> Twin:
+    """The validation windows with their truths."""
+    dataset = load_many(paths, "twin")
+    x, theta, *_ = states(dataset, problem, str(paths[0]), device)
+    return Twin(x, theta, window_of(dataset, problem, str(paths[0]), device))
+
+
+def _pairs(estimator: Estimator, twin: Twin, method: str) -> Pairs:
+    """The true state at the end of each window, with one draw of it; in random order, without draws that failed."""
+    end, draws = estimator.problem.window - 1, []
+    for piece in pieces(len(twin.x), 1, estimator.shape, twin.x.device):
+        drawn = estimator.sample(Window(*(field[piece] for field in twin.window)), 1)
+        draws.append(drawn.x[0, :, end - drawn.steps.start])
+    draw = torch.cat(draws)
+    good = draw.flatten(1).isfinite().all(dim=1).nonzero().squeeze(1)
+    if len(good) < len(draw):
+        log.warning(
+            "classifier: %d of %d draws of '%s' failed and are left out", len(draw) - len(good), len(draw), method
+        )
+    if len(good) < 2:
+        raise DataError(f"classifier: all draws of '{method}' failed; train it again, with a smaller learning_rate")
+    return Pairs(twin.x[:, end], draw, twin.window).take(good[torch.randperm(len(good))])
+
+
+def _judged(problem: Problem, view: View, settings: ClassifierConfig, known: Pairs, unknown: Pairs) -> xr.Dataset:
+    """Trains a classifier, and judges it by other pairs."""
+    plan = None if settings.network is None else build("network", settings.network)
+    classifier = Classifier(problem, view, plan)
+    loss = fit(classifier, known, settings.epochs, settings.batch, settings.learning_rate)
+    log.info("classifier by the %s: loss %.4f, of 0.6931 by chance", view.space, loss)
+    sides = [side.double().cpu().numpy() for side in logits(classifier, unknown, settings.batch)]
+    area, error = auc(*sides)
+    variables = {
+        "auc": ((), area, {"long_name": "area under the curve", "units": "1"}),
+        "auc_std": ((), error, {"long_name": "standard error of the area under the curve", "units": "1"}),
+        "true_positive_rate": (
+            "false_positive_rate",
+            true_positive_rate(*sides),
+            {"long_name": "true positive rate", "units": "1"},
+        ),
+    }
+    return xr.Dataset(variables, {"false_positive_rate": RATES})

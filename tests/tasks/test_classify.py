@@ -1,0 +1,87 @@
+"""The task ``classify``: a file for each estimator, and what it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+
+from posterity import data
+from posterity.errors import ConfigError, PosterityError
+from posterity.tasks.aggregate import aggregate
+from posterity.tasks.classify import classify
+from posterity.tasks.evaluate import evaluate
+from posterity.tasks.sample import sample
+from posterity.tasks.simulate import simulate
+from posterity.tasks.train import train
+
+CLASSIFIER = {
+    "cases": 30,
+    "epochs": 2,
+    "batch": 10,
+    "network": {"kind": "convolution", "options": {"width": 8, "blocks": 1, "kernel": 3}},
+}
+
+
+@pytest.fixture
+def files(experiment, tmp_path) -> dict[str, list]:
+    """Simulates all splits, and trains the estimator."""
+    study = experiment()
+    found = {split: [tmp_path / split / f"{n}.nc" for n in range(2)] for split in ("train", "valid", "test")}
+    for split, paths in found.items():
+        for shard, path in enumerate(paths):
+            simulate(study, split, shard, path)
+    train(study, "npe", found["train"], found["valid"], tmp_path / "npe")
+    return found
+
+
+def test_a_classifier_is_trained_and_stands_in_the_table(experiment, files, tmp_path) -> None:
+    study = experiment(classifier=CLASSIFIER)
+    for name in ("one.nc", "two.nc"):
+        classify(study, "npe", tmp_path / "npe", files["train"], files["valid"], tmp_path / name)
+    with data.read(tmp_path / "one.nc", "classifier") as one, data.read(tmp_path / "two.nc", "classifier") as two:
+        assert list(one["space"].values) == ["state", "observation"]
+        assert ((one["auc"] >= 0) & (one["auc"] <= 1)).all()
+        assert (one["auc_std"] > 0).all()
+        rates = one["true_positive_rate"].values
+        assert one["true_positive_rate"].dims == ("space", "false_positive_rate")
+        assert (np.diff(rates, axis=1) >= 0).all()
+        assert (rates[:, -1] == 1).all()
+        assert one.attrs["method"] == "npe"
+        assert json.loads(one.attrs["configuration"])["classifier"]["cases"] == 30
+        assert {"seed", "commit", "wall_seconds", "device"} <= set(one.attrs)
+        # The same file again, number for number.
+        assert (one["auc"].values == two["auc"].values).all()
+    sample(study, "npe", tmp_path / "npe", files["test"][0], tmp_path / "posterior.nc")
+    evaluate(files["test"][0], tmp_path / "posterior.nc", tmp_path / "npe.nc", study.window)
+    aggregate([tmp_path / "npe.nc"], tmp_path / "metrics.nc", tmp_path / "t.csv", 4, classifiers=[tmp_path / "one.nc"])
+    assert "AUC, observation" in (tmp_path / "t.csv").read_text()
+    with (
+        data.read(tmp_path / "metrics.nc", "comparison") as metrics,
+        data.read(tmp_path / "one.nc", "classifier") as one,
+    ):
+        np.testing.assert_allclose(metrics["auc"].sel({"method": "npe"}), one["auc"])
+
+
+def test_what_cannot_be_classified_is_refused(experiment, files, tmp_path) -> None:
+    given = (tmp_path / "npe", files["train"], files["valid"], tmp_path / "classifier.nc")
+    with pytest.raises(
+        ConfigError, match=r"'study' has no classifiers: say how to train them, at least 'classifier: \{\}'"
+    ):
+        classify(experiment(), "npe", *given)
+    with pytest.raises(ConfigError, match="'4dvar' is not trained, and only draws of estimators are classified"):
+        classify(experiment(classifier=CLASSIFIER), "4dvar", *given)
+    with pytest.raises(PosterityError, match="classifier: cases: at least ten are needed, not 4"):
+        classify(experiment(classifier={**CLASSIFIER, "cases": 4}), "npe", *given)
+    with pytest.raises(PosterityError, match=r"classifier: the loss is .* try a smaller learning_rate"):
+        classify(experiment(classifier={**CLASSIFIER, "learning_rate": 1e30}), "npe", *given)
+    assert not given[-1].exists()
+
+
+def test_the_network_is_checked_with_the_experiment(experiment) -> None:
+    with pytest.raises(
+        ConfigError, match=r"classifier\.network\.options: unknown option 'widht'.*did you mean 'width'"
+    ):
+        experiment(classifier={"network": {"kind": "convolution", "options": {"widht": 8}}})
+    study = experiment(classifier={})
+    assert study.classified() == ["npe"]
+    assert experiment().classified() == []
