@@ -51,12 +51,6 @@ class EnKS(Sequential):
         """The number of past states that an analysis moves."""
         return self.problem.length if self.lag is None else self.lag
 
-    @property
-    def steps(self) -> range:
-        """All times with several cycles; else the states that all observations reach, and the forecast."""
-        problem = self.problem
-        return range(0 if problem.cycles > 1 else max(0, problem.length - 1 - self.reach), problem.steps)
-
     def run(self, record: Record) -> Iterator[Tensor]:
         """Filters, with the past states that observations still reach in tow."""
         z = record.prior(self.members)

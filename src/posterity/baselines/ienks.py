@@ -79,12 +79,6 @@ class IEnKS(Sequential):
         """The number of states whose observations are assimilated together."""
         return self.reach + 1 if self.shift is None else self.shift
 
-    @property
-    def steps(self) -> range:
-        """All times with several cycles; else the states that the last analysis covers, and the forecast."""
-        problem = self.problem
-        return range(0 if problem.cycles > 1 else max(0, problem.length - 1 - self.reach), problem.steps)
-
     def run(self, record: Record) -> Iterator[Tensor]:
         """Estimates the state at the start of each window, runs it to the end, and moves on."""
         end = self.problem.length - 1

@@ -166,7 +166,7 @@ class Record:
 class Sequential(Posterior):
     r"""A method that runs once through the record, with an ensemble of each case.
 
-    Subclasses say what they do with it in :meth:`run`, and which times they return in :attr:`steps`. A method with a
+    Subclasses say what they do with it in :meth:`run`, and how far behind they look in :attr:`reach`. A method with a
     single window (``cycles=1``) returns only the times at which its draws target the posterior of the problem,
     :math:`p(x_t | y_{0:T}, x_b)`: for a filter the last assimilated state and the forecast. With several cycles, all
     times of the record are returned, each with the draws given the observations up to then (or as far behind as a
@@ -186,9 +186,15 @@ class Sequential(Posterior):
             raise ValueError(f"members: an ensemble needs at least 2, not {self.members}")
 
     @property
+    def reach(self) -> int:
+        """The number of past states that an observation moves; none, of a filter."""
+        return 0
+
+    @property
     def steps(self) -> range:
-        """The times that are returned."""
-        return range(0 if self.problem.cycles > 1 else self.problem.length - 1, self.problem.steps)
+        """The times that are returned: with several cycles all, else those that all observations reach."""
+        problem = self.problem
+        return range(0 if problem.cycles > 1 else max(0, problem.length - 1 - self.reach), problem.steps)
 
     @abc.abstractmethod
     def run(self, record: Record) -> Iterator[Tensor]:
