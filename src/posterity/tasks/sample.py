@@ -14,6 +14,7 @@ from ..components import Component
 from ..config import Experiment
 from ..errors import ConfigError, DataError
 from ..estimators import DensityEstimator, Estimator, pieces
+from ..estimators.refinement import Refined
 from ..problems import Posterior, Problem, Twin, Window
 from .common import build, build_method, build_problem, on_device
 from .posterior import draw
