@@ -7,8 +7,10 @@ from .diffusion import Denoiser, Schedule, denoising_loss
 from .dpe import DirectPosterior
 from .estimator import DensityEstimator, Estimator, pieces
 from .features import Features, Standardizer
+from .fmpe import FlowMatching
 from .gaussians import Delta, DiagonalGaussian, FullGaussian
 from .npe import NeuralPosterior
+from .nse import NeuralScore
 from .refinement import Refined, Refinement
 from .samplers import Sampler
 from .target import ControlTarget, StateTarget, Target
@@ -26,8 +28,10 @@ __all__ = [
     "DirectPosterior",
     "Estimator",
     "Features",
+    "FlowMatching",
     "FullGaussian",
     "NeuralPosterior",
+    "NeuralScore",
     "ObservationView",
     "OutOfTimeError",
     "Pairs",

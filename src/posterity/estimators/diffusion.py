@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import acos
+from math import acos, pi
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,10 @@ from ..nn.embedding import SineEncoding
 
 #: The mean of the data given their noisy values, ``(rows, *shape)``, at a time of the schedule, a scalar.
 Denoise = Callable[[Tensor, Tensor], Tensor]
+
+
+#: Noise below which, and data below which, a network need not tell one level from another, in radians.
+LEAST_ANGLE = 1e-3
 
 
 def like(value: Tensor, x: Tensor) -> Tensor:
@@ -150,34 +154,67 @@ class VarianceExploding(Schedule):
         return ((1 - t) * low + t * high) ** self.rho
 
 
+class Residual(nn.Module):
+    r"""A network over the circle of data and noise, an estimate of what is orthogonal to where it looks,
+
+    .. math:: F(\bar x, \varphi, c) \approx E[\sin\varphi\, z - \cos\varphi\, \varepsilon \mid \bar x, c] , \qquad
+        \bar x = \cos\varphi\, z + \sin\varphi\, \varepsilon .
+
+    Its inputs and outputs have unit variance if the data have, whatever the angle. Zero is exact for standard normal
+    data. Minus it is the velocity :math:`d \bar x / d\varphi` of the probability flow.
+
+    Args:
+        shape: The shape of the data, ``(channel, *grid)`` or ``(entries,)``.
+        context: The number of channels (or entries) of the context; there may be none.
+        network: The plan of the network.
+        encoding: The size of the encoding of the noise level that the network sees.
+    """  # noqa: D415
+
+    def __init__(self, shape: tuple[int, ...], context: int, network: Network, encoding: int = 32) -> None:
+        super().__init__()
+        self.encoding = SineEncoding(encoding)
+        self.network = network.build(shape[0] + context, shape[0], shape[1:], condition=encoding)
+
+    def forward(self, x: Tensor, angle: Tensor, context: Tensor) -> Tensor:
+        r"""The estimate.
+
+        Args:
+            x: Noisy data :math:`\bar x`, with shape ``(rows, *shape)``.
+            angle: Their angles, with shape ``(rows,)``, or one for all.
+            context: What is given, with shape ``(rows, context, *grid)``.
+
+        Returns:
+            The estimate :math:`F`, with shape ``(rows, *shape)``.
+        """
+        # A quarter of the logarithm of the noise, as in EDM; closer to either end nothing changes any more.
+        level = angle.clamp(LEAST_ANGLE, pi / 2 - LEAST_ANGLE).tan().log() / 4
+        return self.network(torch.cat((x, context), dim=1), self.encoding(level.expand(len(x))))
+
+
 class Denoiser(nn.Module):
     r"""A network that estimates the mean of the data given noisy ones, :math:`E[z | x_t, c]`, preconditioned by
 
-    .. math:: D(x_t, t, c) = \frac{\alpha}{s^2}\, x_t + \frac{\sigma}{s}\, F(x_t / s, \log\tan\varphi, c), \qquad
-        s^2 = \alpha^2 + \sigma^2 ,
+    .. math:: D(x_t, t, c) = \frac{\alpha}{s^2}\, x_t + \frac{\sigma}{s}\, F(x_t / s, \varphi, c), \qquad
+        s^2 = \alpha^2 + \sigma^2, \quad \tan\varphi = \sigma / \alpha .
 
-    so that inputs and outputs of the network :math:`F` have unit variance if the data have. Zero stands for the exact
-    denoiser of :math:`N(0, I)`: of a control of which observations say nothing, nothing has to be learned.
+    Of a control of which observations say nothing, nothing has to be learned: where :math:`F`, a :class:`Residual`,
+    is zero, this is the exact denoiser of :math:`N(0, I)`.
 
     Args:
         shape: The shape of the data, ``(channel, *grid)`` or ``(entries,)``.
         context: The number of channels (or entries) of the context; there may be none.
         network: The plan of the network.
         schedule: How noise is added.
-        encoding: The size of the encoding of the noise level that the network sees.
 
     References:
         | Elucidating the Design Space of Diffusion-Based Generative Models (Karras et al., 2022),
           https://arxiv.org/abs/2206.00364
     """  # noqa: D415
 
-    def __init__(
-        self, shape: tuple[int, ...], context: int, network: Network, schedule: Schedule, encoding: int = 32
-    ) -> None:
+    def __init__(self, shape: tuple[int, ...], context: int, network: Network, schedule: Schedule) -> None:
         super().__init__()
-        self.shape, self.schedule = shape, schedule
-        self.encoding = SineEncoding(encoding)
-        self.network = network.build(shape[0] + context, shape[0], shape[1:], condition=encoding)
+        self.schedule = schedule
+        self.residual = Residual(shape, context, network)
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """The mean of the data.
@@ -190,33 +227,19 @@ class Denoiser(nn.Module):
         Returns:
             The means, with shape ``(rows, *shape)``.
         """
-        alpha, sigma, scale = (
-            like(part(t), x) for part in (self.schedule.alpha, self.schedule.sigma, self.schedule.scale)
-        )
-        return alpha / scale**2 * x + sigma / scale * self.residual(x / scale, self.schedule.angle(t), context)
-
-    def residual(self, x: Tensor, angle: Tensor, context: Tensor) -> Tensor:
-        r"""The output :math:`F` of the network, an estimate of :math:`\sin\varphi\, z - \cos\varphi\, \varepsilon`.
-
-        Minus it is the velocity :math:`d \bar x / d\varphi` of the probability flow.
-
-        Args:
-            x: Noisy data on the circle, :math:`\cos\varphi\, z + \sin\varphi\, \varepsilon`, with shape
-                ``(rows, *shape)``.
-            angle: Their angles, with shape ``(rows,)``, or one for all.
-            context: What is given, with shape ``(rows, context, *grid)``.
-        """
-        condition = self.encoding(angle.tan().log().expand(len(x)))
-        return self.network(torch.cat((x, context), dim=1), condition)
+        schedule = self.schedule
+        alpha, sigma, scale = (like(part(t), x) for part in (schedule.alpha, schedule.sigma, schedule.scale))
+        return alpha / scale**2 * x + sigma / scale * self.residual(x / scale, schedule.angle(t), context)
 
 
 def denoising_loss(denoiser: Denoiser, z: Tensor, context: Tensor) -> Tensor:
-    r"""The error of the network's output, averaged over the schedule's times,
+    r"""The error of the network's output,
 
-    .. math:: E_{t \sim U(0, 1),\, \varepsilon} \frac{1}{n}
-        \left\| F - (\sin\varphi\, z - \cos\varphi\, \varepsilon) \right\|^2 ,
+    .. math:: E \frac{1}{n} \left\| F - (\sin\varphi\, z - \cos\varphi\, \varepsilon) \right\|^2, \qquad
+        \log\tan\varphi \sim N(-1.2, 1.2^2) ,
 
-    which weighs the error of the denoiser by :math:`s^2 / \sigma^2`, as EDM does. Times are stratified over the rows.
+    which weighs the error of the denoiser by :math:`s^2 / \sigma^2`, and chooses levels of noise, as EDM does: those
+    around the spread of posteriors, whatever the schedule that is then sampled with. Levels are stratified over rows.
 
     Args:
         denoiser: The denoiser.
@@ -226,15 +249,15 @@ def denoising_loss(denoiser: Denoiser, z: Tensor, context: Tensor) -> Tensor:
     Returns:
         A scalar; 1 for a network that knows no more than that the data are standard normal.
     """  # noqa: D415
-    angle = denoiser.schedule.angle(stratified(len(z)).to(z))
+    angle = torch.special.ndtri(stratified(len(z))).mul(1.2).sub(1.2).exp().atan().to(z)
     cos, sin, noise = like(angle.cos(), z), like(angle.sin(), z), torch.randn_like(z)
     found = denoiser.residual(cos * z + sin * noise, angle, context)
     return (found - (sin * z - cos * noise)).square().mean()
 
 
 def stratified(rows: int) -> Tensor:
-    """Draws from the uniform distribution on [0, 1], one from each of as many intervals, in random order."""
-    return ((torch.arange(rows) + torch.rand(rows)) / rows)[torch.randperm(rows)]
+    """Draws from the uniform distribution on (0, 1), one from each of as many intervals, in random order."""
+    return ((torch.arange(rows) + torch.rand(rows).clamp(1e-3, 1 - 1e-3)) / rows)[torch.randperm(rows)]
 
 
 def check_between(name: str, value: float, low: float, high: float) -> None:

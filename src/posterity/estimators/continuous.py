@@ -1,0 +1,200 @@
+"""Densities that an ordinary differential equation carries from noise to data."""
+
+import abc
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from math import log, pi, prod
+
+import torch
+from torch import Tensor
+
+from ..nn import Network
+from ..nn.convolution import Convolution
+from ..nn.mlp import MLP
+from ..problems import Ensemble, Problem, Twin, Window
+from .estimator import DensityEstimator, pieces
+from .features import Features
+from .target import Target
+
+#: The velocity of rows ``(rows, *shape)`` at a time, a scalar.
+Velocity = Callable[[Tensor, Tensor], Tensor]
+
+
+def integrate(velocity: Velocity, x: Tensor, times: Tensor) -> Tensor:
+    r"""Integrates :math:`\dot x = v(x, t)` over given times by the classical Runge–Kutta scheme.
+
+    Args:
+        velocity: The velocity :math:`v`.
+        x: Where it starts, with shape ``(rows, *shape)``.
+        times: The times, with shape ``(steps + 1,)``, in either direction.
+
+    Returns:
+        Where it ends, with the shape of ``x``.
+    """
+    for t, s in pairwise(times):
+        half, middle = (s - t) / 2, (s + t) / 2
+        k1 = velocity(x, t)
+        k2 = velocity(x + half * k1, middle)
+        k3 = velocity(x + half * k2, middle)
+        k4 = velocity(x + 2 * half * k3, s)
+        x = x + half / 3 * (k1 + 2 * k2 + 2 * k3 + k4)
+    return x
+
+
+def transport(velocity: Velocity, x: Tensor, times: Tensor, probes: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Integrates :math:`\dot x = v(x, t)`, and the divergence on its way.
+
+    Args:
+        velocity: The velocity :math:`v`.
+        x: Where it starts, with shape ``(rows, *shape)``.
+        times: The times, with shape ``(steps + 1,)``, in either direction.
+        probes: See :func:`probe`.
+
+    Returns:
+        Where it ends, with the shape of ``x``, and :math:`\int \nabla \cdot v \, dt`, by which the log-density has
+        fallen, with shape ``(rows,)``.
+    """
+    size = x[0].numel()
+
+    def both(state: Tensor, t: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = state[:, :size].detach().requires_grad_()
+            found = velocity(x.view(-1, *shape), t).flatten(1)
+            (product,) = torch.autograd.grad(found, x, probes, is_grads_batched=True)
+        divergence = (probes * product).sum(dim=(0, 2))
+        return torch.cat((found.detach(), divergence.unsqueeze(-1)), dim=-1)
+
+    shape = x.shape[1:]
+    end = integrate(both, torch.cat((x.flatten(1), x.new_zeros(len(x), 1)), dim=-1), times)
+    return end[:, :size].view_as(x), end[:, size]
+
+
+def probe(x: Tensor, number: int) -> Tensor:
+    r"""Vectors :math:`e_k` with :math:`\sum_k E[e_k^T J e_k] = \mathrm{tr}\, J`, with shape ``(number, rows, size)``.
+
+    The unit vectors if there are no more than ``number`` of them: the trace is then exact. Otherwise random signs,
+    Hutchinson's estimate.
+
+    Args:
+        x: Rows of what the Jacobians are of, with shape ``(rows, *shape)``.
+        number: The most vectors.
+
+    References:
+        | FFJORD: Free-Form Continuous Dynamics for Scalable Reversible Generative Models (Grathwohl et al., 2019),
+          https://arxiv.org/abs/1810.01367
+    """
+    rows, size = x.flatten(1).shape
+    if size <= number:
+        return torch.eye(size).to(x).unsqueeze(1).expand(size, rows, size)
+    return (2.0 * torch.randint(2, (number, rows, size)) - 1).to(x) / number**0.5
+
+
+def log_normal(x: Tensor) -> Tensor:
+    """The log-density of rows of standard normal numbers, with shape ``(rows,)``."""
+    return -0.5 * (x.flatten(1).square() + log(2 * pi)).sum(dim=-1)
+
+
+class ContinuousFlow(DensityEstimator):
+    r"""A density that a learned velocity carries from noise to data,
+
+    .. math:: \dot x = v(x, t, c), \qquad
+        \log q(z | y) = \log N(x_1; 0, I) + \int_0^1 \nabla \cdot v(x_t, t, c)\, dt, \qquad x_0 = z .
+
+    Trained by regression, and not by this density. It costs ``4 * steps`` evaluations of the network and of as many
+    vector-Jacobian products as there are probes; it is not differentiable.
+
+    Args:
+        problem: The problem.
+        target: What it learns; None for the control if the prior is a background, and for the last state if not.
+        times: The number of frequencies at which the network sees the start of the window; 0 for none.
+        steps: The steps of the Runge–Kutta scheme.
+        probes: The most vector-Jacobian products of a divergence, which is exact if there are no more entries.
+        density: Whether draws come with their log-density.
+    """  # noqa: D415
+
+    def __init__(
+        self, problem: Problem, target: Target | None, times: int, steps: int, probes: int, density: bool
+    ) -> None:
+        super().__init__(problem, target)
+        if steps < 1 or probes < 1:
+            raise ValueError(f"steps, probes: at least one is needed of each, not {steps} and {probes}")
+        self.features = Features(problem, times=times, flat=len(self.shape) == 1)
+        self.steps, self.probes, self.density = steps, probes, density
+
+    def standardize(self, twin: Twin) -> None:
+        """Takes the statistics of targets and windows."""
+        super().standardize(twin)
+        self.features.fit(twin.window)
+
+    def default_network(self) -> Network:
+        """The plan of a network for what is learned: a perceptron for vectors, convolutions for fields."""
+        return MLP() if len(self.shape) == 1 else Convolution()
+
+    @abc.abstractmethod
+    def velocity(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        """The velocity, with shape ``(rows, *shape)``.
+
+        Args:
+            x: Where, with shape ``(rows, *shape)``.
+            t: When, a scalar.
+            context: The features of each row.
+        """
+
+    @abc.abstractmethod
+    def levels(self) -> Tensor:
+        """The times of the integration, from data to noise, with shape ``(steps + 1,)``."""
+
+    @abc.abstractmethod
+    def generate(self, noise: Tensor, context: Tensor) -> Tensor:
+        """Draws without their density, with shape ``(rows, *shape)``.
+
+        Args:
+            noise: Standard normal, with the same shape.
+            context: The features of each row.
+        """
+
+    @torch.no_grad()
+    def log_prob(self, z: Tensor, window: Window) -> Tensor:
+        """The log-density of one value for each case, in nats, with shape ``(case,)``."""
+        context = self.features(window)
+        found = []
+        for piece in pieces(len(z), min(self.probes, prod(self.shape)), self.shape, z.device):
+            noise, fallen = self._transport(z[piece], self.levels(), context[piece])
+            found.append(log_normal(noise) + fallen)
+        return torch.cat(found)
+
+    @torch.no_grad()
+    def draw(self, window: Window, samples: int) -> tuple[Tensor, Tensor]:
+        """Draws by the same equation, and their log-densities."""
+        context = self.features(window)
+        found = []
+        for noise, rows in self._noise(context, samples, min(self.probes, prod(self.shape))):
+            z, fallen = self._transport(noise, self.levels().flip(0), rows)
+            found.append((z, log_normal(noise) - fallen))
+        z, log_q = (torch.cat(part).unflatten(0, (samples, -1)) for part in zip(*found, strict=True))
+        return z, log_q
+
+    @torch.no_grad()
+    def sample(self, window: Window, samples: int) -> Ensemble:
+        """Draws, with the log-density of each if they are to have it."""
+        if self.density:
+            return super().sample(window, samples)
+        context = self.features(window)
+        found = [self.generate(noise, rows) for noise, rows in self._noise(context, samples, 1)]
+        return self.decode(window, torch.cat(found).unflatten(0, (samples, -1)))
+
+    def _noise(self, context: Tensor, samples: int, work: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pieces of noise, with the features of their rows; ``work`` evaluations of the network run at once."""
+        cases = len(context)
+        for piece in pieces(samples, cases * work, self.shape, context.device):
+            count = piece.stop - piece.start
+            rows = context.expand(count, *context.shape).flatten(0, 1)
+            yield torch.randn(count * cases, *self.shape), rows
+
+    def _transport(self, x: Tensor, times: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Carries rows from the first time to the last, with the integral of the divergence."""
+
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            return self.velocity(x, t, context)
+
+        return transport(velocity, x, times, probe(x, self.probes))
