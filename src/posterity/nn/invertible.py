@@ -17,8 +17,8 @@ from torch.nn import functional
 from .layers import shrink
 from .spline import spline
 
-#: Limits of log-scales, and of the entries of kernels. Of standardised channels, regressions have no larger ones;
-#: and products of unbounded kernels amplify rounding errors beyond use.
+#: Limits of log-scales, and of the entries of kernels: regressions between standardised channels have hardly larger
+#: ones, and products of unbounded kernels would amplify rounding errors beyond use.
 SCALE, KERNEL = 6.0, 2.0
 
 
@@ -139,16 +139,17 @@ class ActNorm(Invertible):
 class InvertibleConvolution(Invertible):
     r"""A convolution whose kernel is given, at each site, by what steers it; of unit determinant, inverted exactly,
 
-    .. math:: z \mapsto (I + U(h)) \, (I + L(h)) \, (I + N(h)) \, z ,
+    .. math:: z_b \mapsto z_b + L(h) * z_a , \qquad z_a \mapsto z_a + U(h) * z_b ,
 
-    with :math:`N` strictly triangular between the channels of a site, and the lifting steps :math:`L` and :math:`U`
-    from the first half of the channels, at a site and its neighbours, to the second and back. All factors
-    are unit triangular. Unlike kernels that are triangular in space they are periodic, and undone everywhere at once.
+    by a lifting step from the first half of the channels, at a site and its neighbours, to the second, and one back.
+    Each is unit triangular in the halves. Unlike kernels that are triangular in space they are periodic, and undone
+    everywhere at once.
 
     Args:
         dims: The number of dimensions of the grid.
         channels: The number of channels, at least 2.
         steering: The number of channels of what steers it.
+        kernel: The width of the kernels, an odd number.
 
     References:
         | Factoring Wavelet Transforms into Lifting Steps (Daubechies & Sweldens, 1998),
@@ -157,40 +158,33 @@ class InvertibleConvolution(Invertible):
           https://arxiv.org/abs/1901.11137
     """  # noqa: D415
 
-    def __init__(self, dims: int, channels: int, steering: int) -> None:
+    def __init__(self, dims: int, channels: int, steering: int, kernel: int) -> None:
         super().__init__()
-        self.halves = (channels // 2, channels - channels // 2)
-        lifts = prod(self.halves) * 3**dims
-        self.sizes = (channels**2, lifts, lifts)
-        self.steer = nn.Linear(steering, sum(self.sizes))
+        self.halves, self.kernel = (channels // 2, channels - channels // 2), kernel
+        self.steer = nn.Linear(steering, 2 * prod(self.halves) * kernel**dims)
         shrink(self.steer)
 
-    def kernels(self, h: Tensor) -> list[Tensor]:
-        """The three kernels at each site, each with shape ``(case, *grid, to, from)``."""
-        kernels = soften(self.steer(h), KERNEL).split(self.sizes, dim=-1)
+    def kernels(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """The kernels to the second half and to the first, each with shape ``(case, *grid, to, from)``."""
         first, second = self.halves
-        mix, lift, back = (
-            kernel.unflatten(-1, (to, -1)) for kernel, to in zip(kernels, (first + second, second, first), strict=True)
-        )
-        return [mix.tril(-1), lift, back]
+        lift, back = soften(self.steer(h), KERNEL).chunk(2, dim=-1)
+        return lift.unflatten(-1, (second, -1)), back.unflatten(-1, (first, -1))
 
     def forward(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Mixes channels, then lifts and lifts back."""
-        mix, lift, back = self.kernels(h)
-        a, b = (z + apply(mix, z)).split(self.halves, dim=-1)
-        b = b + apply(lift, neighbours(a, 3))
-        a = a + apply(back, neighbours(b, 3))
+        """Lifts, and lifts back."""
+        lift, back = self.kernels(h)
+        a, b = z.split(self.halves, dim=-1)
+        b = b + apply(lift, neighbours(a, self.kernel))
+        a = a + apply(back, neighbours(b, self.kernel))
         return torch.cat((a, b), dim=-1), z.new_zeros(len(z))
 
     def inverse(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Takes the lifting steps back, then solves for the channels of each site."""
-        mix, lift, back = self.kernels(h)
+        """Takes the steps back, the last first."""
+        lift, back = self.kernels(h)
         a, b = z.split(self.halves, dim=-1)
-        a = a - apply(back, neighbours(b, 3))
-        b = b - apply(lift, neighbours(a, 3))
-        z = torch.cat((a, b), dim=-1).unsqueeze(-1)
-        z = torch.linalg.solve_triangular(mix, z, upper=False, unitriangular=True)
-        return z.squeeze(-1), z.new_zeros(len(z))
+        a = a - apply(back, neighbours(b, self.kernel))
+        b = b - apply(lift, neighbours(a, self.kernel))
+        return torch.cat((a, b), dim=-1), z.new_zeros(len(z))
 
 
 class Coupling(Invertible):

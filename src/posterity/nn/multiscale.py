@@ -1,6 +1,6 @@
 """A normalising flow over periodic fields that works at several scales."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from math import log, pi, prod
 
@@ -18,15 +18,19 @@ from .invertible import (
     SiteConvolution,
 )
 
+#: The most channels between which convolutions reach beyond a site.
+NEIGHBOURS = 8
+
 
 class MultiScale(Flow):
     r"""A multi-scale convolutional flow over periodic fields, steered by a field of context.
 
     Each block goes through some scales. At each it squeezes the grid by two along every axis (neighbours become
     channels), then applies a step: an :class:`~.invertible.ActNorm`, an :class:`~.invertible.InvertibleConvolution`
-    and two :class:`~.invertible.Coupling`, one for each half of the channels. At last it unsqueezes all, and shifts the
-    grid by one site along every axis, so that the next block groups sites otherwise. What steers a
-    step is the context, squeezed to its scale. Draws cost about as much as densities.
+    and two :class:`~.invertible.Coupling`, one for each half of the channels. Fields of several channels
+    have one more step before. At last a block unsqueezes all, and shifts the field by one site along every axis and by
+    one channel, so that the next block groups them otherwise. What steers a step is the context, squeezed to its
+    scale. Draws cost about as much as densities.
 
     An axis of odd length is not squeezed: such grids have fewer scales. Equivariant to translations by two to the
     number of scales.
@@ -59,7 +63,7 @@ class MultiScale(Flow):
         channels, *grid = shape
         if len(grid) not in (1, 2):
             raise ValueError(f"flow: multiscale needs a grid of one or two dimensions, not {len(grid)}; use maf or nsf")
-        if prod(halving(grid)) * channels < 2:
+        if channels == 1 and all(size % 2 for size in grid):
             raise ValueError("flow: multiscale cannot halve one channel over an odd number of sites; use maf or nsf")
         return MultiScaleFlow(self, channels, tuple(grid), context[0])
 
@@ -120,10 +124,7 @@ class Block(Invertible):
         super().__init__()
         self.towers, self.steps, self.factors = nn.ModuleList(), InvertibleList(), list[tuple[int, ...]]()
         dims, steering = len(grid), context
-        for scale in range(plan.scales):
-            factor = halving(grid)
-            if prod(factor) == 1 and scale:
-                break
+        for factor in scales(grid, plan.scales, channels > 1):
             self.factors.append(factor)
             grid = tuple(size // by for size, by in zip(grid, factor, strict=True))
             channels, steering = channels * prod(factor), steering * prod(factor)
@@ -173,14 +174,28 @@ class Block(Invertible):
 
 
 def make_step(plan: MultiScale, dims: int, channels: int, kernel: int) -> Chain:
-    """The layers of one scale."""
+    """The layers of one scale; matrices between many channels reach no neighbours, whose channels are among them."""
     couplings = (Coupling(dims, channels, plan.width, plan.width, kernel, plan.bins, first) for first in (False, True))
-    return Chain((ActNorm(channels, plan.width), InvertibleConvolution(dims, channels, plan.width), *couplings))
+    lifting = InvertibleConvolution(dims, channels, plan.width, 3 if channels <= NEIGHBOURS else 1)
+    return Chain((ActNorm(channels, plan.width), lifting, *couplings))
 
 
-def halving(grid: Sequence[int]) -> tuple[int, ...]:
-    """By what each axis is squeezed: two if it is even."""
-    return tuple(1 if size % 2 else 2 for size in grid)
+def scales(grid: tuple[int, ...], most: int, fine: bool) -> Iterator[tuple[int, ...]]:
+    """By what each axis is squeezed, scale by scale: by two where it is even.
+
+    Args:
+        grid: The grid.
+        most: The largest number of scales.
+        fine: Whether to begin with the grid as it is.
+    """
+    if fine:
+        yield (1,) * len(grid)
+    for _ in range(most):
+        factor = tuple(1 if size % 2 else 2 for size in grid)
+        if prod(factor) == 1:
+            return
+        yield factor
+        grid = tuple(size // by for size, by in zip(grid, factor, strict=True))
 
 
 def squeeze(z: Tensor, factor: tuple[int, ...]) -> Tensor:
@@ -216,8 +231,8 @@ def colours(factor: tuple[int, ...]) -> list[int]:
 
 
 def shifted(field: Tensor, sites: int) -> Tensor:
-    """Fields moved along every axis of the grid."""
-    axes = tuple(range(1, field.ndim - 1))
+    """Fields moved along every axis of the grid, and as many channels."""
+    axes = tuple(range(1, field.ndim))
     return field.roll((sites,) * len(axes), axes) if sites else field
 
 

@@ -1,0 +1,159 @@
+"""What networks see of a window: one field for every pattern of observations."""
+
+import pytest
+import torch
+
+from posterity.estimators import Features, Standardizer
+from posterity.problems import GaussianStations, GridMask, Observation, Problem, RandomMask, Twin
+from posterity.systems import Lorenz96
+
+
+@pytest.fixture
+def masked(make_problem) -> tuple[Features, Twin]:
+    """Half of the entries are missing, and all standard deviations differ."""
+    problem = make_problem(6, masks=(RandomMask(0.5),), std=(0.5, 1.0), background_std=(0.5, 1.5))
+    features, twin = Features(problem), problem.sample((50,))
+    features.fit(twin.window)
+    return features, twin
+
+
+@pytest.fixture
+def stations() -> Problem:
+    """Two stations on a ring of eight sites, and windows that start at any of 21 times."""
+    operator = GaussianStations((1, 8), positions=(1, 6))
+    system = Lorenz96(size=8, spinup=0.0)
+    observation = Observation(operator, std=(0.5, 0.5))
+    return Problem(system, observation, 3, joint="climatology", background_std=None, start=(0, 20))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e6, torch.inf, torch.nan])
+def test_what_stands_under_the_mask_does_not_matter(masked, value) -> None:
+    features, twin = masked
+    window = twin.window
+    std = torch.where(window.y.isnan(), value, window.std)
+    assert torch.equal(features(window._replace(std=std)), features(window))
+    # And what is observed does.
+    assert not torch.allclose(features(window._replace(y=window.y + 0.1)), features(window))
+
+
+def test_missing_entries_differ_from_zeros(masked) -> None:
+    features, twin = masked
+    filled = twin.window._replace(y=twin.window.y.nan_to_num())
+    assert not torch.allclose(features(filled), features(twin.window))
+
+
+def test_statistics_are_those_of_what_is_observed_and_are_saved(masked) -> None:
+    features, twin = masked
+    window, state = twin.window, features.state_dict()
+    seen = window.y[~window.y.isnan()]
+    torch.testing.assert_close(state["y.mean"].squeeze(), seen.mean())
+    torch.testing.assert_close(state["y.scale"].squeeze(), seen.std(unbiased=False))
+    torch.testing.assert_close(state["spread.mean"].squeeze(), window.background_std.mean())
+    other = Features(features.problem)
+    assert not torch.allclose(other(window), features(window))
+    other.load_state_dict(state)
+    assert torch.equal(other(window), features(window))
+
+
+def test_constant_inputs_are_standardised_to_finite_numbers(make_problem) -> None:
+    problem = make_problem(4)
+    features, twin = Features(problem), problem.sample((20,))
+    features.fit(twin.window)
+    assert features(twin.window).isfinite().all()
+
+
+def test_all_entries_missing_is_finite_too(masked) -> None:
+    features, twin = masked
+    assert features(twin.window._replace(y=torch.full_like(twin.window.y, torch.nan))).isfinite().all()
+
+
+def test_channels_are_observations_background_and_time(make_problem) -> None:
+    problem = make_problem()
+    # Four times of observation, deviation, mask and innovation; two of the background; all windows start at once.
+    assert Features(problem).shape == (4 * 4 + 2, 8)
+    assert Features(problem, observed=False).shape == (2, 8)
+    assert Features(problem, flat=True).shape == (18 * 8,)
+    twin = problem.sample((3,))
+    assert Features(problem)(twin.window).shape == (3, 18, 8)
+    assert torch.equal(Features(problem, flat=True)(twin.window), Features(problem)(twin.window).flatten(1))
+
+
+def test_innovations_are_those_of_the_trajectory_of_the_background(make_problem) -> None:
+    """The trajectory of the background itself, observed without noise, has none."""
+    problem = make_problem(masks=())
+    twin = problem.sample((3,))
+    still = torch.zeros(3, 5, 1, 8)
+    x = problem.system.step(twin.window.background)
+    states = [twin.window.background, x]
+    for _ in range(2):
+        states.append(problem.system.step(states[-1]))
+    y = torch.stack(states, dim=1)
+    found = Features(problem)(twin.window._replace(y=y))[:, 12:16]
+    torch.testing.assert_close(found, still[:, :4, 0], atol=1e-12, rtol=0)
+    found = Features(problem)(twin.window._replace(y=y + 0.5))[:, 12:16]
+    torch.testing.assert_close(found, torch.full_like(found, 1.0).asinh())
+
+
+def test_stations_stand_at_their_sites(stations) -> None:
+    twin = stations.sample((5,))
+    field = Features(stations)(twin.window)
+    assert field.shape == (5, 9 + 12, 8)
+    mask = field[:, 6:9]
+    assert torch.equal(mask, torch.tensor([0.0, 1, 0, 0, 0, 0, 1, 0]).expand_as(mask))
+    torch.testing.assert_close(field[:, :3, [1, 6]], twin.window.y[:, :, 0])
+
+
+def test_features_move_with_the_grid(make_problem) -> None:
+    problem = make_problem(masks=())
+    twin = problem.sample((5,))
+    features = Features(problem)
+    features.fit(twin.window)
+    window = twin.window
+    moved = type(window)(*(value.roll(3, -1) for value in window[:4]), window.start)
+    torch.testing.assert_close(features(moved), features(window).roll(3, -1))
+
+
+def test_the_time_is_seen_if_it_differs(stations) -> None:
+    twin = stations.sample((5,))
+    features, blind = Features(stations, times=2), Features(stations, times=0)
+    assert (features.shape, blind.shape) == ((13, 8), (9, 8))
+    for start, phases in ((0.0, [0.0, 0.0, 1.0, 1.0]), (20.0, [1.0, 0.0, 0.0, -1.0])):
+        window = twin.window._replace(start=torch.full((5,), start))
+        seen = features(window)[:, 9:]
+        torch.testing.assert_close(seen, torch.tensor(phases).view(1, 4, 1).expand_as(seen), atol=1e-12, rtol=0)
+        assert torch.equal(blind(window), blind(twin.window))
+
+
+def test_nothing_to_see_is_a_field_without_channels(stations) -> None:
+    features = Features(stations, observed=False, times=0)
+    assert features(stations.sample((5,)).window).shape == (5, 0, 8)
+
+
+def test_two_dimensional_grids_pass() -> None:
+    standardizer = Standardizer((2, 3, 4))
+    x = torch.tensor([1.0, -5.0]).view(2, 1, 1) + torch.tensor([2.0, 0.5]).view(2, 1, 1) * torch.randn(4000, 2, 3, 4)
+    standardizer.fit(x)
+    z = standardizer(x)
+    torch.testing.assert_close(z.mean(dim=(0, 2, 3)), torch.zeros(2), atol=1e-10, rtol=0)
+    torch.testing.assert_close(z.std(dim=(0, 2, 3), unbiased=False), torch.ones(2))
+    torch.testing.assert_close(standardizer.inverse(z), x)
+
+
+def test_gaps_do_not_count_in_statistics() -> None:
+    standardizer = Standardizer((1, 4))
+    x = torch.randn(100, 1, 4)
+    standardizer.fit(torch.where(torch.rand_like(x) < 0.5, x, torch.nan))
+    assert standardizer(x).isfinite().all()
+    standardizer.fit(torch.full_like(x, torch.nan))
+    assert torch.equal(standardizer(x), x)
+
+
+def test_negative_frequencies_are_refused(make_problem) -> None:
+    with pytest.raises(ValueError, match="times: must not be negative, not -1"):
+        Features(make_problem(), times=-1)
+
+
+def test_masks_that_differ_are_one_network(make_problem) -> None:
+    """The same shape for every pattern: that is what lets one network serve them all."""
+    shapes = {Features(make_problem(masks=masks)).shape for masks in ((), (GridMask(2),), (RandomMask(0.5),))}
+    assert shapes == {Features(make_problem()).shape}

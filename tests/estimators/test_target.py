@@ -1,0 +1,97 @@
+"""Targets: what is taken from a trajectory, and the way back."""
+
+import pytest
+import torch
+
+from posterity.estimators import ControlTarget, StateTarget, Target
+from posterity.problems import Identity, Observation, Problem, Uniform
+from posterity.systems import LinearAdvection, Lorenz96
+
+OBSERVED = Observation(Identity((1, 8)), std=(0.5, 0.5))
+
+
+def problems() -> dict[str, Problem]:
+    """Strong, weak, with an unknown parameter, and without a background; a forecast of two states."""
+    linear, chaotic = LinearAdvection(size=8), Lorenz96(size=8, spinup=1.0)
+    parameters = {"forcing": Uniform(6.0, 10.0)}
+    return {
+        "strong": Problem(linear, OBSERVED, 4, 2),
+        "weak": Problem(linear, OBSERVED, 4, 2, model_error=0.1),
+        "unknown": Problem(chaotic, OBSERVED, 4, 2, parameters=parameters),
+        "climatology": Problem(chaotic, OBSERVED, 4, 2, joint="climatology", background_std=None),
+    }
+
+
+def values(target: Target, problem: Problem, cases: int = 7) -> tuple[torch.Tensor, object]:
+    """The values of some draws, and what they decode to with themselves as the only draw."""
+    twin = problem.sample((cases,))
+    found = target.extract(problem, twin)
+    assert found.shape == (cases, *target.shape(problem))
+    log_q = torch.arange(float(cases)).unsqueeze(0)
+    return twin, target.ensemble(problem, twin.window, found.unsqueeze(0), {"mark": torch.ones(cases)}, log_q)
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "shape"),
+    [
+        ("strong", ControlTarget(), (1, 8)),
+        ("weak", ControlTarget(), (4, 8)),
+        ("unknown", ControlTarget(), (9,)),
+        ("strong", StateTarget(), (1, 8)),
+        ("strong", StateTarget(3), (3, 8)),
+        ("climatology", StateTarget(None), (4, 8)),
+        ("unknown", StateTarget(2), (17,)),
+    ],
+)
+def test_values_decode_to_the_trajectories_they_came_from(name, target, shape) -> None:
+    problem = problems()[name]
+    assert target.shape(problem) == shape
+    twin, ensemble = values(target, problem)
+    first = ensemble.steps.start
+    assert ensemble.steps.stop == problem.steps
+    assert first == (0 if isinstance(target, ControlTarget) else target.first(problem))
+    # Model errors behind the window are drawn anew.
+    known = problem.window if problem.weak else problem.steps
+    torch.testing.assert_close(ensemble.x[0, :, : known - first], twin.x[:, first:known])
+    torch.testing.assert_close(ensemble.theta[0], twin.theta)
+    torch.testing.assert_close(ensemble.log_q, torch.arange(7.0).unsqueeze(0))
+    assert torch.equal(ensemble.info["failed"], torch.zeros(7, dtype=ensemble.info["failed"].dtype))
+    assert torch.equal(ensemble.info["mark"], torch.ones(7))
+
+
+@pytest.mark.parametrize("name", ["strong", "weak", "unknown"])
+def test_controls_are_standard_normal_a_priori(name) -> None:
+    problem = problems()[name]
+    u = ControlTarget().extract(problem, problem.sample((4000,))).flatten(1)
+    # Five standard errors of a mean of 4000 draws, and of their variance.
+    torch.testing.assert_close(u.mean(dim=0), torch.zeros(u.shape[1]), atol=5 / 4000**0.5, rtol=0)
+    torch.testing.assert_close(u.var(dim=0), torch.ones(u.shape[1]), atol=5 * (2 / 4000) ** 0.5, rtol=0)
+    assert ControlTarget.whitened
+    assert not StateTarget.whitened
+
+
+def test_states_of_several_times_stand_behind_each_other() -> None:
+    problem = problems()["climatology"]
+    twin = problem.sample((3,))
+    assert torch.equal(StateTarget(2).extract(problem, twin), twin.x[:, 2:4, 0])
+
+
+def test_draws_that_diverge_give_their_place_to_others() -> None:
+    problem = problems()["climatology"]
+    twin = problem.sample((3,))
+    x = StateTarget().extract(problem, twin).expand(5, 3, 1, 8).clone()
+    x[1, 2] = torch.nan
+    x[0] = 1e200
+    ensemble = StateTarget().ensemble(problem, twin.window, x, {}, None)
+    assert ensemble.info["failed"].tolist() == [1, 1, 2]
+    assert ensemble.x.isfinite().all()
+    assert ensemble.log_q is None
+
+
+def test_problems_without_such_a_part_are_refused() -> None:
+    with pytest.raises(ValueError, match="a control needs a background"):
+        ControlTarget().shape(problems()["climatology"])
+    with pytest.raises(ValueError, match="states: 5, but the window has 4"):
+        StateTarget(5).shape(problems()["strong"])
+    with pytest.raises(ValueError, match="states: at least one is needed, not 0"):
+        StateTarget(0)

@@ -1,0 +1,57 @@
+"""Monotone splines: bijections of the line whose slope is known."""
+
+import pytest
+import torch
+
+from posterity.nn.spline import BOUND, spline
+
+
+@pytest.fixture
+def raw() -> torch.Tensor:
+    return torch.randn(400, 3 * 6 - 1)
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    return 3 * torch.randn(400)
+
+
+def test_zero_parameters_are_the_identity(x) -> None:
+    value, log_slope = spline(x, torch.zeros(400, 17))
+    torch.testing.assert_close(value, x)
+    torch.testing.assert_close(log_slope, torch.zeros(400), atol=1e-12, rtol=0)
+
+
+def test_the_inverse_undoes_it(x, raw) -> None:
+    value, log_slope = spline(x, raw)
+    assert not torch.allclose(value, x)
+    back, again = spline(value, raw, inverse=True)
+    torch.testing.assert_close(back, x, atol=1e-10, rtol=0)
+    torch.testing.assert_close(again, log_slope, atol=1e-8, rtol=0)
+
+
+def test_the_slope_is_that_of_autograd(x, raw) -> None:
+    x.requires_grad_()
+    value, log_slope = spline(x, raw)
+    (slope,) = torch.autograd.grad(value.sum(), x)
+    torch.testing.assert_close(log_slope, slope.log())
+
+
+def test_it_is_monotone_and_ends_where_the_tails_begin(raw) -> None:
+    x = torch.linspace(-6, 6, 2001)
+    value, _ = spline(x, raw[0].expand(2001, -1))
+    assert (value.diff() > 0).all()
+    outside = x.abs() >= BOUND
+    assert torch.equal(value[outside], x[outside])
+    # Steps across the ends are as small as those around them: there is no jump.
+    assert float(value.diff().max()) < 0.5
+
+
+def test_gradients_are_finite_even_outside(raw) -> None:
+    x = torch.cat((torch.tensor([-1e6, -BOUND, BOUND, 1e6]), torch.randn(396)))
+    raw.requires_grad_()
+    for inverse in (False, True):
+        value, log_slope = spline(x, raw, inverse)
+        (gradient,) = torch.autograd.grad(value.sum() + log_slope.sum(), raw)
+        assert gradient.isfinite().all()
+        assert float(gradient.abs().max()) > 0
