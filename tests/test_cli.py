@@ -13,7 +13,7 @@ import posterity
 from posterity import catalog, cli, config, reading
 
 VERBS = (
-    "simulate", "train", "sample", "classify", "assimilate", "evaluate", "aggregate", "plot", "reference", "literature",
+    "simulate", "train", "sample", "classify", "assimilate", "evaluate", "aggregate", "plot", "reference", "scaling", "literature",
     "check", "list",
 )  # fmt: skip
 

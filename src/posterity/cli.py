@@ -238,6 +238,23 @@ def literature(
     task([config.load(experiment) for experiment in experiments], metrics, output)
 
 
+@app.command(
+    epilog="Example: posterity scaling sizes --results results --output all.nc --table all.csv --figure all.svg"
+)
+def scaling(
+    experiment: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="An experiment file with variants.")],
+    *,
+    results: Annotated[Path, typer.Option(help="The folder of the results of all experiments.", show_default=False)],
+    output: Output,
+    table: Annotated[Path, typer.Option(help="The table to write (CSV).", show_default=False)],
+    figure: Annotated[Path, typer.Option(help="The figure to write, as SVG and PNG.", show_default=False)],
+) -> None:
+    """Set scores and costs of all variants of an experiment against their size."""
+    from .tasks.scaling import scaling as task
+
+    task([settings for _, settings in config.every(experiment)], results, output, table, figure)
+
+
 @app.command(epilog="Example: posterity check demo")
 def check(experiment: ExperimentName) -> None:
     """Check an experiment file, and that all it names can be constructed."""

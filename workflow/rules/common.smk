@@ -24,6 +24,13 @@ EXPERIMENTS = {
     experiment.name: experiment for study in STUDIES for _, experiment in study
 }
 
+# Files of which several variants are asked for, by name: these are set beside each other.
+COMPARED = {
+    study[0][1].name.rpartition("/")[0]: [experiment for _, experiment in study]
+    for study in STUDIES
+    if len(study) > 1
+}
+
 TRAINED = {
     method for experiment in EXPERIMENTS.values() for method in experiment.trained()
 }

@@ -88,6 +88,20 @@ _CLASSIFIER: Mapping[str, Variable] = {
 #: The scores of all methods, side by side.
 _COMPARISON = {**_METRICS, **{name: replace(variable, required=False) for name, variable in _CLASSIFIER.items()}}
 
+#: What the variants of an experiment tell of each training of each method.
+_SCALING: Mapping[str, Variable] = {
+    "log_score": Variable(("variant", "method", "seed"), True, "minus the log-density of the truth, mean over cases"),
+    "auc": Variable(("variant", "method", "seed"), True, "area under the curve of the classifier in state space"),
+    "crps": Variable(("variant", "method", "seed"), True, "fair CRPS at the window's end, mean over cases"),
+    "sampling_seconds": Variable(("variant", "method", "seed"), True, "wall time per 1000 draws of a case"),
+    "valid_loss": Variable(("variant", "method", "seed"), True, "best validation loss"),
+    "training_seconds": Variable(("variant", "method", "seed"), True, "wall time of the training"),
+    "parameters": Variable(("variant", "method", "seed"), True, "number of weights"),
+    "published_log_score": Variable(("variant", "method"), True, "the log score that is published"),
+    "size": Variable(("variant",), True, "number of entries of a state"),
+    "window": Variable(("variant",), True, "number of assimilated states"),
+}
+
 #: Every kind of file, by the variables that it may hold. Other variables are left alone.
 SCHEMA: Mapping[str, Mapping[str, Variable]] = {
     "twin": {
@@ -121,6 +135,7 @@ SCHEMA: Mapping[str, Mapping[str, Variable]] = {
     "metrics": _METRICS,
     "classifier": _CLASSIFIER,
     "comparison": {name: replace(v, dims=("method", *v.dims)) for name, v in _COMPARISON.items()},
+    "scaling": _SCALING,
 }
 
 #: What every file says of where it comes from; experiment files of users' own data need none.
@@ -131,7 +146,8 @@ def dims(kind: str, variable: str, grid: int) -> tuple[str, ...]:
     """The dimensions of a variable.
 
     Args:
-        kind: The kind of file: ``twin``, ``states``, ``posterior``, ``metrics``, ``classifier`` or ``comparison``.
+        kind: The kind of file: ``twin``, ``states``, ``posterior``, ``metrics``, ``classifier``, ``comparison``
+            or ``scaling``.
         variable: The variable's name.
         grid: The number of grid dimensions.
 

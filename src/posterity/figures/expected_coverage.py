@@ -81,7 +81,7 @@ def _ranked(ranks: np.ndarray) -> Curve:
     return Curve(LEVELS, np.searchsorted(known, LEVELS, side="right") / max(1, len(known)), len(known))
 
 
-def _central(coverage: xr.DataArray) -> Mapping[str, Curve]:
+def _central(coverage: xr.DataArray) -> dict[str, Curve]:
     """The mean coverage of central intervals over times and cases, of each method."""
     levels = coverage["level"].values
     known = coverage.notnull().any(["time", "level"]).sum("case")

@@ -1,0 +1,167 @@
+"""Scores and costs of all methods against the size of the problem."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+
+from ..errors import PosterityError
+from . import style
+from .panels import methods_of
+
+#: Panels beside each other where there is one window length, the height of a row, and columns of the legend.
+ACROSS, HEIGHT, ENTRIES = 3, 1.4, 5
+
+#: Line styles of the window lengths, the shortest first.
+LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
+
+#: The part of the distance between variants over which methods are spread.
+SPREAD = 0.6
+
+
+class Quantity(NamedTuple):
+    """What a panel shows: a variable and what it is divided by, a label, the kind of its axis, and the ideal value."""
+
+    name: str
+    label: str
+    logarithmic: bool = False
+    ideal: float = np.nan
+
+
+QUANTITIES = (
+    Quantity("log_score", "−log q / N (nat)"),
+    Quantity("auc", "AUC (fraction)", ideal=0.5),
+    Quantity("crps", "CRPS"),
+    Quantity("sampling_seconds", "1000 draws (s)", logarithmic=True),
+    Quantity("training_seconds", "training (s)", logarithmic=True),
+    Quantity("parameters", "weights (10³)", logarithmic=True),
+)
+
+
+class Column(NamedTuple):
+    """Variants that are joined by lines: their places, where they stand on the axis, and how they are drawn.
+
+    Without a line style they are no series: they stand beside each other, by name.
+    """
+
+    title: str
+    places: np.ndarray
+    x: np.ndarray
+    line: Literal["-", "--", ":", "-."] | None
+
+
+@style.styled
+def scaling(scaling: xr.Dataset) -> Figure:
+    r"""Draws scores at the window's end and costs against the number of entries of a state, a line for each method.
+
+    Lines are means over the trainings of a method, and bands reach from the lowest to the highest of these. The log
+    score is that of standardised states, over their number :math:`N`: what a standard normal has is 1.42. Published
+    ones are crosses. Where variants of one size and one window length differ in something else, they stand beside each
+    other under their names.
+
+    Args:
+        scaling: A ``scaling`` dataset, with dimensions ``(variant, method, seed)``, and ``size`` and ``window`` of the
+            variants.
+
+    Returns:
+        The figure: a row for each score and cost that there is, a column for each window length.
+
+    Raises:
+        PosterityError: If there is none.
+    """
+    shown = [quantity for quantity in QUANTITIES if bool(scaling[quantity.name].notnull().any())]
+    if not shown:
+        raise PosterityError("figure 'scaling': there is nothing to draw; evaluate the methods again")
+    scaling = scaling.assign(
+        log_score=scaling["log_score"] / scaling["size"],
+        published_log_score=scaling["published_log_score"] / scaling["size"],
+        parameters=scaling["parameters"] / 1000,
+    )
+    columns, looks = _columns(scaling), style.looks(methods_of(scaling))
+    cells = [(quantity, column) for quantity in shown for column in columns]
+    across = len(columns) if len(columns) > 1 else min(ACROSS, len(cells))
+    entries = _entries(scaling, looks)
+    down, lines = -(-len(cells) // across), -(-len(entries) // ENTRIES)
+    figure = style.canvas(0.35 + HEIGHT * down + 0.16 * lines)
+    axes = figure.subplots(down, across, squeeze=False)
+    for index, (panel, (quantity, column)) in enumerate(zip(axes.flat, cells, strict=False)):
+        _panel(panel, scaling.isel(variant=column.places), quantity, column, list(looks.values()))
+        if index % len(columns) == 0:
+            units = style.quantity(quantity.label, scaling["crps"]) if quantity.name == "crps" else quantity.label
+            panel.set_ylabel(units)
+        if index < len(columns):
+            panel.set_title(column.title)
+        _abscissa(panel, scaling["variant"].values, column, lowest=index + across >= len(cells))
+    for panel in axes.flat[len(cells) :]:
+        panel.set_axis_off()
+    figure.align_ylabels(axes[:, 0])
+    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=min(len(entries), ENTRIES))
+    return figure
+
+
+def _columns(scaling: xr.Dataset) -> list[Column]:
+    """The variants of each window length, by size; or all in a row, if size and window do not tell them apart."""
+    size, window = scaling["size"].values, scaling["window"].values
+    if len(set(zip(size, window, strict=True))) < len(size):
+        return [Column("", np.arange(len(size)), np.arange(len(size)), None)]
+    found = []
+    for index, length in enumerate(sorted(set(window))):
+        places = np.flatnonzero(window == length)
+        places = places[np.argsort(size[places])]
+        found.append(Column(f"window of {length}", places, size[places], LINES[index % len(LINES)]))
+    return found
+
+
+def _entries(scaling: xr.Dataset, looks: Mapping[str, style.Look]) -> dict[str, Line2D]:
+    """The entries of the legend: methods, and published values if there are any."""
+    entries = {
+        name: Line2D([], [], color=look.colour, marker=look.marker, linestyle="") for name, look in looks.items()
+    }
+    if scaling["published_log_score"].notnull().any():
+        entries["published"] = Line2D([], [], color="0.3", marker="x", markersize=5, linestyle="")
+    return entries
+
+
+def _panel(axes: Axes, scaling: xr.Dataset, quantity: Quantity, column: Column, looks: Sequence[style.Look]) -> None:
+    """Draws one quantity of all methods, with the bands of their trainings."""
+    values = scaling[quantity.name].transpose("method", "variant", "seed").values
+    published = scaling["published_log_score"].transpose("method", "variant").values
+    for index, (own, look) in enumerate(zip(values, looks, strict=True)):
+        x = column.x if column.line else column.x + SPREAD * ((index + 0.5) / len(looks) - 0.5)
+        if quantity.name == "log_score":
+            axes.plot(x, published[index], color=look.colour, marker="x", markersize=6, linestyle="")
+        known = np.isfinite(own).any(axis=1)
+        x, own = x[known], own[known]
+        if not x.size:
+            continue
+        low, middle, high = np.nanmin(own, axis=1), np.nanmean(own, axis=1), np.nanmax(own, axis=1)
+        axes.plot(
+            x, middle, color=look.colour, marker=look.marker, linestyle=column.line or "", markersize=3, linewidth=0.9
+        )
+        if column.line:
+            axes.fill_between(x, low, high, color=look.colour, alpha=0.25, linewidth=0)
+        else:
+            axes.vlines(x, low, high, color=look.colour, linewidth=2, alpha=0.4)
+    if np.isfinite(quantity.ideal):
+        axes.axhline(quantity.ideal, color="0.6", linewidth=0.6, linestyle=":", zorder=0)
+    if quantity.logarithmic:
+        style.logarithmic(axes, "y")
+
+
+def _abscissa(axes: Axes, variants: np.ndarray, column: Column, lowest: bool) -> None:
+    """Puts ticks at the sizes, on a logarithmic axis; or at the variants, by name."""
+    if column.line is None:
+        axes.set_xlim(-0.5, len(variants) - 0.5)
+        axes.set_xticks(column.x, variants, rotation=30, ha="right")
+    else:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticks(column.x, [f"{size:g}" for size in column.x])
+        if lowest:
+            axes.set_xlabel("entries N of the state (number)")
+    axes.tick_params(labelbottom=lowest)

@@ -1,0 +1,141 @@
+"""``posterity scaling``: scores and costs of all methods against the size of the problem."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from ..config import Experiment
+from ..data import atomic, read, write
+from ..errors import ConfigError, DataError
+from ..figures.scaling import scaling as draw
+from ..metrics import summarize
+from .plot import save
+
+#: What is told of each training: its description and units.
+VARIABLES: Mapping[str, tuple[str, str]] = {
+    "log_score": ("log score of the truth, of standardised states", "nat"),
+    "log_score_error": ("its standard error over cases", "nat"),
+    "auc": ("area under the curve of the classifier in state space", "1"),
+    "auc_error": ("its standard error over cases", "1"),
+    "crps": ("fair CRPS at the end of the window", "1"),
+    "crps_error": ("its standard error over cases", "1"),
+    "sampling_seconds": ("wall time per 1000 draws of a case", "s"),
+    "valid_loss": ("best validation loss", "1"),
+    "training_seconds": ("wall time of the training", "s"),
+    "parameters": ("number of weights", "1"),
+}
+
+#: The moment at which scores are taken, and that of windows that follow each other.
+MOMENTS = ("window end", "analysis")
+
+#: What a training wrote of itself, by the names that it goes by here.
+TRAINING = {"valid_loss": "best_valid_loss", "training_seconds": "seconds", "parameters": "parameters"}
+
+
+def scaling(experiments: Sequence[Experiment], results: Path, output: Path, table: Path, figure: Path) -> None:
+    """Sets the variants of an experiment file beside each other, in a dataset, a table and a figure.
+
+    The trainings of a group of methods are its seeds. What a method does not have is NaN.
+
+    Args:
+        experiments: The variants.
+        results: The folder of the results of all experiments.
+        output: The ``scaling`` file to write.
+        table: The table to write, as comma-separated values, one row per training.
+        figure: The figure to write; its suffix is replaced by ``.svg`` and ``.png``.
+
+    Raises:
+        ConfigError: If there are no variants to compare.
+        DataError: If the results of a variant are missing or damaged.
+    """
+    if len(experiments) < 2:
+        raise ConfigError(f"{experiments[0].name}: has no variants to compare; write them under 'variants'")
+    parts = [_variant(experiment, results / experiment.name) for experiment in experiments]
+    names = [experiment.name.rpartition("/")[2] for experiment in experiments]
+    variant = xr.Variable("variant", names)
+    joined = xr.concat(parts, dim=variant, data_vars="all", join="outer", combine_attrs="override")
+    # The outer join has sorted the methods.
+    joined = joined.sel({"method": list(dict.fromkeys(str(name) for part in parts for name in part["method"].values))})
+    joined.attrs = {"experiment": experiments[0].name.rpartition("/")[0]}
+    joined = joined.set_coords(("size", "window"))
+    write(joined, output, "scaling")
+    with atomic(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["variant", "size", "window", "method", "seed", *VARIABLES, "published_log_score"])
+        writer.writerows(_rows(joined))
+    save(draw(joined), figure)
+
+
+def _variant(experiment: Experiment, folder: Path) -> xr.Dataset:
+    """All methods of one variant, by group and seed."""
+    metrics = read(folder / "metrics.nc", "comparison")
+    summary = summarize(metrics, experiment.window, experiment.cycles, experiment.burn_in)
+    groups: dict[str, list[str]] = {}
+    for name, group in experiment.groups().items():
+        groups.setdefault(group, []).append(name)
+    shape = len(groups), max(map(len, groups.values()))
+    values = {name: np.full(shape, np.nan) for name in VARIABLES}
+    published = np.full(len(groups), np.nan)
+    for row, members in enumerate(groups.values()):
+        for seed, name in enumerate(members):
+            own = summary.sel({"method": name})
+            found = _scores(own) | (_training(folder / "models" / name) if name in experiment.trained() else {})
+            for key, number in found.items():
+                values[key][row, seed] = number
+            if (value := experiment.methods[name].published_log_score) is not None:
+                published[row] = value
+    dims = ("method", "seed")
+    variables = {
+        name: (dims, values[name], {"long_name": text, "units": units}) for name, (text, units) in VARIABLES.items()
+    }
+    variables["crps"][2]["units"] = variables["crps_error"][2]["units"] = summary["crps"].attrs.get("units", "1")
+    size = prod(length for name, length in metrics["mean"].sizes.items() if name in ("channel", "y", "x"))
+    return xr.Dataset(
+        {
+            **variables,
+            "published_log_score": ("method", published, {"long_name": "published log score", "units": "nat"}),
+            "size": size,
+            "window": experiment.window,
+        },
+        {"method": list(groups), "seed": np.arange(shape[1])},
+    )
+
+
+def _scores(summary: xr.Dataset) -> dict[str, float]:
+    """The scores of a method, and its cost."""
+    moment = next(moment for moment in MOMENTS if moment in summary["moment"].values)
+    at = summary.sel(moment=moment)
+    found = {name: at[name] for name in ("log_score", "log_score_error", "crps", "crps_error")}
+    if "auc" in summary:
+        found |= {name: summary[name].sel(space="state") for name in ("auc", "auc_error")}
+    found["sampling_seconds"] = 1000 * summary["seconds"] / summary["samples"]
+    return {name: float(value) for name, value in found.items()}
+
+
+def _training(folder: Path) -> dict[str, float]:
+    """What a training wrote of itself."""
+    path = folder / "estimator.json"
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+        return {name: float(description[key]) for name, key in TRAINING.items()}
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); train the estimator first, or again") from error
+
+
+def _rows(scaling: xr.Dataset) -> list[list[str]]:
+    """A row of the table for each training, and for each method that is not trained."""
+    rows = []
+    for variant in scaling["variant"].values:
+        for method in scaling["method"].values:
+            for seed in scaling["seed"].values:
+                own = scaling.sel({"variant": variant, "method": method, "seed": seed})
+                numbers = [float(own[name]) for name in (*VARIABLES, "published_log_score")]
+                if not np.isnan(numbers[:-1]).all():
+                    names = [variant, int(own["size"]), int(own["window"]), method, int(seed) + 1]
+                    rows.append([*map(str, names), *("" if np.isnan(n) else f"{n:.6g}" for n in numbers)])
+    return rows
