@@ -1,17 +1,15 @@
 """Cycling: window methods over records of several windows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..problems import Ensemble, Posterior, Problem, Window
+from ..problems.draws import joined
 from .climatology import Climatology, moments
 from .sequential import Sequential
-
-#: Diagnostics that count work or failures, and add up over windows; of others, a record has the mean.
-COUNTS = ("model_steps", "gradients", "failed")
 
 
 @dataclass(frozen=True)
@@ -106,16 +104,6 @@ def cycled(problem: Problem, kind: type[Posterior], build: Callable[[Problem], P
     if problem.cycles == 1 or issubclass(kind, Sequential | Climatology):
         return build(problem)
     return Cycled(problem, build(problem.cycle()))
-
-
-def joined(infos: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The diagnostics of a record from those of its windows: sums of counts, else means; curves are left out."""
-    found = {}
-    for name, value in infos[0].items():
-        if value.ndim == 1:
-            total = torch.stack([info[name] for info in infos]).to(torch.get_default_dtype()).sum(dim=0)
-            found[name] = total if name in COUNTS else total / len(infos)
-    return found
 
 
 def event(flag: Tensor, value: Tensor) -> Tensor:

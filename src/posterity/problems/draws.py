@@ -1,6 +1,6 @@
 """From draws of the control to an ensemble."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -8,6 +8,9 @@ from torch import Tensor
 from .control import Control
 from .problem import Ensemble
 from .resampling import take
+
+#: Diagnostics that count work or failures, and add up over runs or windows.
+COUNTS = ("seconds", "model_steps", "gradients", "failed")
 
 
 def ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor]) -> Ensemble:
@@ -54,3 +57,20 @@ def refill(good: Tensor, values: Tensor) -> Tensor:
     member = torch.arange(len(good), device=good.device).unsqueeze(-1)
     donor = order.gather(0, member % good.sum(dim=0).clamp(min=1))
     return take(values, torch.where(good | ~good.any(dim=0), member, donor))
+
+
+def joined(infos: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The diagnostics of several runs or windows together: sums of counts, else means; curves are left out.
+
+    Args:
+        infos: The diagnostics of each, by the same names, with shape ``(case,)``.
+
+    Returns:
+        The diagnostics of each case, with shape ``(case,)``.
+    """
+    found = {}
+    for name, value in infos[0].items():
+        if value.ndim == 1:
+            total = torch.stack([info[name] for info in infos]).to(torch.get_default_dtype()).sum(dim=0)
+            found[name] = total if name in COUNTS else total / len(infos)
+    return found

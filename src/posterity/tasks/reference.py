@@ -13,11 +13,9 @@ from ..data import write
 from ..data.tensors import ensemble_dataset
 from ..errors import ConfigError
 from ..problems import Ensemble
+from ..problems.draws import joined
 from .common import build, build_problem, log, on_device, provenance, seed_everything, trained
 from .posterior import cost, log_likelihood, timed, windows
-
-#: Diagnostics that add up over runs.
-COUNTS = ("seconds", "model_steps", "gradients", "failed")
 
 
 def reference(experiment: Experiment, twin: Path, output: Path, device: str = "auto") -> None:
@@ -69,11 +67,7 @@ def join(runs: Sequence[Ensemble]) -> Ensemble:
     Returns:
         All draws, with the gaps between runs. Diagnostics that count work are added up, others are averaged.
     """
-    info: dict[str, Tensor] = {}
-    for name, value in runs[0].info.items():
-        if value.ndim == 1:
-            stacked = torch.stack([run.info[name].to(torch.float32) for run in runs])
-            info[name] = stacked.sum(dim=0) if name in COUNTS else stacked.mean(dim=0)
+    info = joined([run.info for run in runs])
     if len(runs) > 1:
         info["gap"], info["gap_median"] = gaps(runs)
     x, theta = torch.cat([run.x for run in runs]), torch.cat([run.theta for run in runs])
