@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..problems import Control, Ensemble, Posterior, Problem, Window, ensemble
 from ..problems.minimize import check_options, minimize
+from .families import Gaussian
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,6 @@ class FourDVar(Posterior):
 def gaussian_draws(mean: Tensor, precision: Tensor, samples: int) -> Tensor:
     r"""Draws from :math:`N(\mu, \Lambda^{-1})`.
 
-    The factorisation is done in double precision: posteriors of chaotic systems are conditioned as badly as
-    single precision can hold.
-
     Args:
         mean: The means, with shape ``(case, n)``.
         precision: The precision matrices, with shape ``(case, n, n)``.
@@ -70,8 +68,5 @@ def gaussian_draws(mean: Tensor, precision: Tensor, samples: int) -> Tensor:
     Returns:
         The draws, with shape ``(samples, case, n)``.
     """
-    factor, broken = torch.linalg.cholesky_ex(precision.double())
-    noise = torch.randn(*mean.shape, samples).double()
-    draws = torch.linalg.solve_triangular(factor.mT, noise, upper=True)
-    draws = torch.where((broken != 0)[:, None, None], torch.nan, draws)
-    return mean + draws.movedim(-1, 0).to(mean)
+    noise = torch.randn(*mean.shape, samples)
+    return mean + Gaussian.from_precision(mean, precision).transport(noise.movedim(-1, 0)).to(mean)
