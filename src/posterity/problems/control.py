@@ -135,11 +135,14 @@ class Control:
         u = (x.select(axis, 0) - self.window.background) / self.window.background_std
         parts = [u.flatten(axis), self.problem.encode_parameters(theta)]
         if self.problem.weak:
-            steps = self.problem.window - 1
-            forecast = self.problem.system_at(theta.unsqueeze(-2)).step(x.narrow(axis, 0, steps))
-            errors = (x.narrow(axis, 1, steps) - forecast) / self.error_std
-            parts.append(torch.where(self.error_std > 0, errors, 0).flatten(axis))
+            parts.append(torch.where(self.error_std > 0, self._whitened_errors(x, theta), 0).flatten(axis))
         return torch.cat(parts, dim=-1)
+
+    def _whitened_errors(self, x: Tensor, theta: Tensor) -> Tensor:
+        r"""The model errors of trajectories, :math:`Q^{-1/2}(x_{t+1} - M(x_t; \theta))`, one time fewer than states."""
+        axis, steps = x.ndim - len(self.problem.shape) - 1, self.problem.window - 1
+        forecast = self.problem.system_at(theta.unsqueeze(-2)).step(x.narrow(axis, 0, steps))
+        return (x.narrow(axis, 1, steps) - forecast) / self.error_std
 
     def _rollout(self, u: Tensor, states: int, errors: Tensor | None) -> Tensor:
         """Runs the model from each control."""

@@ -88,12 +88,10 @@ class TrajectoryControl(Control):
         Returns:
             What :class:`Control` makes the same trajectories of, with the same shape.
         """
-        axis, steps = u.ndim - 1, self.problem.window - 1
         x = self.trajectory(u, self.problem.window)
-        self.model_steps += steps * self._members(u)
-        forecast = self.problem.system_at(self.parameters(u).unsqueeze(-2)).step(x.narrow(axis, 0, steps))
-        errors = (x.narrow(axis, 1, steps) - forecast) / self.error_std
-        return torch.cat((u[..., : self.known], errors.flatten(axis)), dim=-1)
+        self.model_steps += (self.problem.window - 1) * self._members(u)
+        errors = self._whitened_errors(x, self.parameters(u))
+        return torch.cat((u[..., : self.known], errors.flatten(u.ndim - 1)), dim=-1)
 
     def cost(self, u: Tensor, states: int | None = None) -> Tensor:
         """The 4DVAR cost, with shape ``(*batch, case)``; infinite where a step diverged."""
