@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ..errors import PosterityError
 from . import style
 from .density import bare, draw_density, draw_reference, draw_truth, extent, handles, hatch
-from .panels import chosen_rows, row_names, rows, time_place
+from .panels import chosen_rows, name_row, row_names, rows, time_place
 
 #: The most entries of the state that are drawn, at each of three moments.
 ENTRIES = 3
@@ -82,7 +82,7 @@ def reference(
             _column(panels, column, list(looks.values()))
         if not group:
             for panel, method in zip(axes[:, 0], looks, strict=True):
-                panel.set_ylabel(method, rotation=0, ha="right", va="center")
+                name_row(panel, method)
     units = f"{style.quantity('state', reference['state'])}; t: {style.time_label(twin)}"
     figure.text(0.5, 0.27 / height, units, ha="center")
     entries = handles(truth="state" in twin)
