@@ -60,11 +60,11 @@ def test_rotations_have_no_preferred_direction():
 
 def test_inflation_multiplies_the_anomalies_and_rotation_keeps_their_covariance():
     z = torch.randn(9, 3, 5)
-    turned = turn(z, 1.5, rotation(9))
+    turned = turn(z, 1.5, rotate=True)
     torch.testing.assert_close(turned.mean(dim=0), z.mean(dim=0))
     for case in range(3):
         torch.testing.assert_close(turned[:, case].mT.cov(), 1.5**2 * z[:, case].mT.cov())
-    torch.testing.assert_close(turn(z, 1.5, None) - z.mean(dim=0), 1.5 * (z - z.mean(dim=0)))
+    torch.testing.assert_close(turn(z, 1.5) - z.mean(dim=0), 1.5 * (z - z.mean(dim=0)))
 
 
 @pytest.mark.parametrize("kind", [StochasticEnKF, ETKF])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .kalman import check_inflation, rotation, square_root, turn
+from .kalman import check_inflation, square_root, turn
 from .sequential import Record, Sequential
 
 
@@ -87,7 +87,7 @@ class EnKS(Sequential):
         """
         together = torch.cat((past, z.unsqueeze(2)), dim=2)
         moved = square_root(innovation)(together.flatten(2)).unflatten(2, together.shape[2:])
-        moved = turn(moved, 1.0, rotation(len(z)) if self.rotation else None)
+        moved = turn(moved, rotate=self.rotation)
         moved = torch.where(seen.reshape(-1, 1, 1), moved, together)
-        analysis = torch.where(seen.unsqueeze(-1), turn(moved[:, :, -1], self.inflation, None), z)
+        analysis = torch.where(seen.unsqueeze(-1), turn(moved[:, :, -1], self.inflation), z)
         return analysis, moved[:, :, :-1]

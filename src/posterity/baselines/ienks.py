@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..problems import refill
-from .kalman import Spectrum, check_inflation, rotation, turn, whitened_anomalies
+from .kalman import Spectrum, check_inflation, turn, whitened_anomalies
 from .sequential import Record, Sequential, intact
 
 
@@ -130,15 +130,11 @@ class IEnKS(Sequential):
             record.info["converged"] += 1
             return z, error
         control = torch.cat((z, error.flatten(2)), dim=-1)
-        moved = turn(self.minimise(record, control, z.shape[-1], first, times), 1.0, self.matrix())
+        moved = turn(self.minimise(record, control, z.shape[-1], first, times), rotate=self.rotation)
         seen = record.seen[:, times.start : times.stop].any(dim=1).unsqueeze(-1)
         moved = torch.where(seen, moved, control)
-        state = torch.where(seen, turn(moved[..., : z.shape[-1]], self.inflation, None), z)
+        state = torch.where(seen, turn(moved[..., : z.shape[-1]], self.inflation), z)
         return state, moved[..., z.shape[-1] :].unflatten(-1, error.shape[2:])
-
-    def matrix(self) -> Tensor | None:
-        """A rotation, if there is to be one."""
-        return rotation(self.members) if self.rotation else None
 
     def minimise(self, record: Record, control: Tensor, size: int, first: int, times: range) -> Tensor:
         """Takes Gauss–Newton steps in the space of the members.

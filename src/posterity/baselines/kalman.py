@@ -148,23 +148,23 @@ def rotation(members: int) -> Tensor:
     return reflection @ torch.block_diag(torch.ones(1, 1), q) @ reflection
 
 
-def turn(z: Tensor, inflation: float, matrix: Tensor | None) -> Tensor:
-    """Rotates and inflates the anomalies of an ensemble.
+def turn(z: Tensor, inflation: float = 1.0, rotate: bool = False) -> Tensor:
+    """Rotates, at random, and inflates the anomalies of an ensemble.
 
     Args:
         z: The ensemble, with shape ``(members, case, …)``.
         inflation: The factor of the anomalies.
-        matrix: The rotation, with shape ``(members, members)``; None for no rotation.
+        rotate: Whether to rotate them, those of all cases by the same matrix.
 
     Returns:
         The ensemble, with the same mean.
     """
-    if inflation == 1 and matrix is None:
+    if inflation == 1 and not rotate:
         return z
     mean = z.mean(dim=0)
     anomalies = z - mean
-    if matrix is not None:
-        anomalies = torch.tensordot(matrix, anomalies, dims=1)
+    if rotate:
+        anomalies = torch.tensordot(rotation(len(z)), anomalies, dims=1)
     return mean + inflation * anomalies
 
 
@@ -208,4 +208,4 @@ class EnsembleKalman(Filter):
 
     def analyse(self, z: Tensor, innovation: Tensor, record: Record, t: int) -> Tensor:
         """Updates, rotates and inflates."""
-        return turn(self.update(z, innovation), self.inflation, rotation(len(z)) if self.rotation else None)
+        return turn(self.update(z, innovation), self.inflation, self.rotation)
