@@ -1,6 +1,7 @@
 """Reruns are exact: a change redoes what depends on it, and nothing else."""
 
 import pytest
+import xarray as xr
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(600)]
 
@@ -64,6 +65,18 @@ def test_an_option_redoes_one_method(study):
 def test_training_options_retrain_one_estimator(study):
     study.edit("config/experiments/tiny.yaml", "epochs: 3", "epochs: 4")
     assert study.planned() == {"train": 1, "sample": 2, "evaluate": 2, "aggregate": 1, "plot": FIGURES}
+
+
+def test_classifiers_are_added_to_what_there_is(study):
+    study.edit("config/experiments/tiny.yaml", "samples: 20", "samples: 20\nclassifier: {cases: 40, epochs: 1}")
+    assert study.planned() == {"classify": 1, "aggregate": 1, "plot": FIGURES + 1}
+    study.run("--until", "aggregate")
+    with xr.open_dataset(study.results / "metrics.nc", decode_times=False) as metrics:
+        assert metrics["auc"].sizes == {"method": 3, "space": 2}
+        assert metrics["auc"].sel({"method": "npe"}).notnull().all()
+    # The test is not the method: its options leave draws and scores alone.
+    study.edit("config/experiments/tiny.yaml", "epochs: 1}", "epochs: 2}")
+    assert study.planned() == {"classify": 1, "aggregate": 1, "plot": FIGURES + 1}
 
 
 def test_more_test_cases_leave_those_there_are_alone(study):
