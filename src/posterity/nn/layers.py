@@ -44,13 +44,12 @@ class PeriodicConvolution(nn.Module):
         return self.layer(wrap(x, self.width) if self.width else x)
 
 
-class ChannelNorm(nn.Module):
-    """Normalises the channels of each site by their own mean and variance, so that sites do not see each other."""
+def standardized(channels: int) -> nn.Module:
+    """Gives each field, all its channels and sites together, mean zero and variance one.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalises fields of shape ``(case, channel, *grid)``."""
-        variance, mean = torch.var_mean(x, dim=1, unbiased=False, keepdim=True)
-        return (x - mean) * torch.rsqrt(variance + 1e-5)
+    Translations leave both statistics alone. Fields learn faster from them than from statistics of each site's own.
+    """
+    return nn.GroupNorm(1, channels, affine=False)
 
 
 def shrink(layer: nn.Module) -> None:
@@ -83,7 +82,7 @@ class Block(nn.Module):
 
     def __init__(self, dims: int, channels: int, kernel: int, condition: int) -> None:
         super().__init__()
-        self.norm = ChannelNorm()
+        self.norm = standardized(channels)
         self.modulation = nn.Linear(condition, 2 * channels) if condition else None
         self.branch = nn.Sequential(
             PeriodicConvolution(dims, channels, channels, kernel),
@@ -127,7 +126,7 @@ class Attention(nn.Module):
         if channels % heads:
             raise ValueError(f"heads: {channels} channels cannot be divided among {heads} heads")
         self.heads = heads
-        self.norm = ChannelNorm()
+        self.norm = standardized(channels)
         self.inside = convolution(len(grid), channels, 3 * channels)
         self.outside = convolution(len(grid), channels, channels)
         shrink(self.outside)
