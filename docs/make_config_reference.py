@@ -107,6 +107,7 @@ methods:
     training: {epochs: 50, batch: 512, patience: 10}
 
 reference: {kind: smc, samples: 512, runs: 2}
+classifier: {cases: 4096, epochs: 30}                  # networks that tell the truth from the draws of npe
 
 figures:
   case: 0
