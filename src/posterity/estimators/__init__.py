@@ -3,12 +3,15 @@
 from .avi import AmortizedVariational
 from .batches import Batches, States
 from .classifier import Classifier, ObservationView, Pairs, StateView, View
+from .composed import ComposedScore
+from .continuous import ContinuousFlow
 from .diffusion import Denoiser, Schedule, denoising_loss
 from .dpe import DirectPosterior
 from .estimator import DensityEstimator, Estimator, pieces
 from .features import Features, Standardizer
 from .fmpe import FlowMatching
 from .gaussians import Delta, DiagonalGaussian, FullGaussian
+from .guidance import DPSGuidance, Guidance, Likelihood, MomentMatching, SDAGuidance
 from .npe import NeuralPosterior
 from .nse import NeuralScore
 from .refinement import Refined, Refinement
@@ -20,7 +23,10 @@ __all__ = [
     "AmortizedVariational",
     "Batches",
     "Classifier",
+    "ComposedScore",
+    "ContinuousFlow",
     "ControlTarget",
+    "DPSGuidance",
     "Delta",
     "Denoiser",
     "DensityEstimator",
@@ -30,6 +36,9 @@ __all__ = [
     "Features",
     "FlowMatching",
     "FullGaussian",
+    "Guidance",
+    "Likelihood",
+    "MomentMatching",
     "NeuralPosterior",
     "NeuralScore",
     "ObservationView",
@@ -37,6 +46,7 @@ __all__ = [
     "Pairs",
     "Refined",
     "Refinement",
+    "SDAGuidance",
     "Sampler",
     "Schedule",
     "Standardizer",

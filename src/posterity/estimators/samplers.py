@@ -105,11 +105,12 @@ class PredictorCorrector(Sampler):
     r"""Deterministic steps, each followed by corrections with Langevin dynamics at the level reached,
 
     .. math:: x \leftarrow x - \sigma \left(\delta\, \hat\varepsilon - \sqrt{2 \delta}\, \varepsilon'\right), \qquad
-        \delta = \tau / \max(1, \mathrm{mean}(\hat\varepsilon^2)) ,
+        \delta = \tau \min(1, 4 / \mathrm{mean}(\hat\varepsilon^2)) ,
 
-    the mean being that of a row. Corrections undo errors of earlier steps. They widen draws by a part of order
-    :math:`\tau`, which the next steps do not undo; where the score is small, as it is of wide densities at low noise,
-    the unit in :math:`\delta`, which the reference lacks, keeps that part small.
+    the mean being that of a row, which is at most 1 on average if the score is exact. Corrections undo errors of
+    earlier steps, and widen draws by a part of order :math:`\tau`. The reference has :math:`\delta = \tau /
+    \mathrm{mean}(\hat\varepsilon^2)` everywhere. Steps that depend on the state draw from another density, too wide
+    in few dimensions, so that here only scores that are much too large, as of strong guidance, shorten them.
 
     Args:
         steps: The number of steps.
@@ -140,7 +141,8 @@ class PredictorCorrector(Sampler):
             x = step(denoise, schedule, x, t, s, 0.0)
             for _ in range(self.corrections):
                 found = (x - schedule.alpha(s) * denoise(x, s)) / schedule.sigma(s)
-                delta = self.tau / found.square().mean(dim=tuple(range(1, x.ndim)), keepdim=True).clamp(min=1)
+                size = found.square().mean(dim=tuple(range(1, x.ndim)), keepdim=True)
+                delta = self.tau * (4 / size).clamp(max=1)
                 x = x - schedule.sigma(s) * (delta * found - (2 * delta).sqrt() * torch.randn_like(x))
         return x
 

@@ -1,0 +1,215 @@
+"""Score estimation and flow matching: their flows, densities and draws, and the exact posterior."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import MultivariateNormal
+
+from posterity.estimators import ContinuousFlow, FlowMatching, NeuralScore
+from posterity.estimators.continuous import integrate, log_normal, probe, transport
+from posterity.estimators.diffusion import Cosine, VarianceExploding
+from posterity.estimators.samplers import Ancestral
+from posterity.nn import MLP
+from posterity.problems import Problem, RandomMask, Uniform, Window, exact_posterior
+
+METHODS = pytest.mark.parametrize("method", [NeuralScore, FlowMatching], ids=["nse", "fmpe"])
+SMALL = MLP((16, 16))
+
+
+def test_integration_is_of_fourth_order_in_both_directions() -> None:
+    r"""dx/dt = -x cos t has the solution exp(-sin t)."""
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        return -x * t.cos()
+
+    start, end = torch.tensor([[1.0]]), torch.tensor([[1.0]]).sin().neg().exp()
+    errors = []
+    for steps in (8, 16):
+        times = torch.linspace(0, 1, steps + 1)
+        found = integrate(velocity, start, times)
+        errors.append(float((found - end).abs()))
+        torch.testing.assert_close(integrate(velocity, found, times.flip(0)), start, rtol=1e-5, atol=0)
+    assert errors[0] / errors[1] == pytest.approx(16, rel=0.15)
+
+
+@pytest.fixture
+def target() -> MultivariateNormal:
+    """Of standard deviations from 0.1 to 1.2, in directions that are none of the axes."""
+    basis, _ = torch.linalg.qr(torch.randn(4, 4))
+    std = torch.tensor([0.1, 0.3, 0.8, 1.2])
+    return MultivariateNormal(torch.tensor([1.0, -1.0, 0.5, 0.0]), basis @ torch.diag(std).square() @ basis.mT)
+
+
+def circle(target: MultivariateNormal) -> Callable[[Tensor, Tensor], Tensor]:
+    """The velocity of the probability flow of a Gaussian, over the angle: minus its residual."""
+
+    def velocity(x: Tensor, angle: Tensor) -> Tensor:
+        cos, sin = angle.cos(), angle.sin()
+        total = cos**2 * target.covariance_matrix + sin**2 * torch.eye(4)
+        rest = torch.linalg.solve(total, (x - cos * target.mean).mT).mT
+        # E[z | x] and E[eps | x].
+        z, noise = target.mean + cos * rest @ target.covariance_matrix, sin * rest
+        return cos * noise - sin * z
+
+    return velocity
+
+
+@pytest.mark.parametrize("schedule", [VarianceExploding(2e-4, 8000.0), Cosine(eta=1e-4)], ids=["exploding", "cosine"])
+def test_the_density_of_a_known_velocity_is_that_of_its_gaussian(target, schedule) -> None:
+    """Both ways, to a thousandth of a nat; there is so much noise at one end, and so little at the other."""
+    times, x = schedule.angle(schedule.times(96).flip(0)), target.sample((200,))
+    noise, fallen = transport(circle(target), x, times, probe(x, 4))
+    torch.testing.assert_close(log_normal(noise) + fallen, target.log_prob(x), rtol=0, atol=1e-3)
+    back, risen = transport(circle(target), noise, times.flip(0), probe(x, 4))
+    torch.testing.assert_close(back, x, rtol=0, atol=1e-3)
+    torch.testing.assert_close(risen, -fallen, rtol=0, atol=1e-3)
+
+
+def test_random_probes_estimate_the_divergence_without_bias(target) -> None:
+    """Each row has probes of its own: their mean is right within four standard errors, and more of them vary less."""
+    schedule, x = VarianceExploding(), target.sample((1,)).expand(2000, 4)
+    times = schedule.angle(schedule.times(12).flip(0))
+    _, exact = transport(circle(target), x[:1], times, probe(x[:1], 4))
+    spread = []
+    for number in (1, 3):
+        _, found = transport(circle(target), x, times, probe(x, number))
+        assert float((found.mean() - exact).abs()) < 4 * float(found.std()) / 2000**0.5
+        spread.append(float(found.var()))
+    assert spread[0] / spread[1] == pytest.approx(3, rel=0.3)
+
+
+@pytest.fixture
+def masked(make_problem) -> Problem:
+    """Half of the entries are missing, and no entry is as uncertain as another."""
+    return make_problem(6, masks=(RandomMask(0.5),), std=(0.5, 1.0), background_std=(0.5, 1.5))
+
+
+def ready(method: type[ContinuousFlow], problem: Problem, **options) -> ContinuousFlow:
+    """An estimator that is not trained, with standardised inputs."""
+    estimator = method(problem, network=SMALL, **options)
+    estimator.standardize(problem.sample((50,)))
+    return estimator
+
+
+@METHODS
+def test_gradients_are_finite_where_observations_are_missing(masked, method) -> None:
+    estimator, twin = ready(method, masked), masked.sample((20,))
+    assert twin.window.y.isnan().any()
+    for y in (twin.window.y, torch.full_like(twin.window.y, torch.nan)):
+        estimator.zero_grad()
+        estimator.loss(twin._replace(window=twin.window._replace(y=y))).backward()
+        for name, parameter in estimator.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+            assert parameter.grad.abs().max() > 0, name
+
+
+@METHODS
+def test_a_network_of_zeros_is_the_prior(masked, method) -> None:
+    """Exactly, in however few steps: draws of the control are the noise that they start from."""
+    estimator = ready(method, masked, steps=2)
+    for parameter in estimator.parameters():
+        parameter.data.zero_()
+    window = masked.sample((3,)).window
+    z, log_q = estimator.draw(window, 500)
+    # Flow matching's paths are no circle, so that the flow is integrated.
+    tolerance = 1e-12 if method is NeuralScore else 0.05
+    torch.testing.assert_close(log_q, log_normal(z.flatten(0, 1)).view(500, 3), rtol=0, atol=6 * tolerance)
+    u = estimator.sample(window, 500).x[:, :, 0].sub(window.background).div(window.background_std)
+    assert float(u.std()) == pytest.approx(1, abs=4 / (2 * u.numel()) ** 0.5 + tolerance)
+
+
+@METHODS
+def test_draws_have_the_density_that_is_computed_of_them(masked, method, monkeypatch) -> None:
+    """Drawn from noise to data in pieces, evaluated from data to noise: the same but for errors of the integration."""
+    cut = [slice(0, 3), slice(3, 4)]
+    monkeypatch.setattr("posterity.estimators.continuous.pieces", lambda count, *_: cut if count == 4 else [slice(3)])
+    estimator, window = ready(method, masked, steps=16), masked.sample((3,)).window
+    z, log_q = estimator.draw(window, 4)
+    assert z.shape == (4, 3, *estimator.shape)
+    assert log_q.shape == (4, 3)
+    for sample in range(4):
+        torch.testing.assert_close(estimator.log_prob(z[sample], window), log_q[sample], rtol=0, atol=1e-3)
+
+
+@METHODS
+def test_batched_is_looped(masked, method) -> None:
+    estimator, twin = ready(method, masked, steps=3), masked.sample((4,))
+    z = estimator.encode(twin)
+    one = [estimator.log_prob(z[i : i + 1], Window(*(part[i : i + 1] for part in twin.window))) for i in range(4)]
+    torch.testing.assert_close(torch.cat(one), estimator.log_prob(z, twin.window))
+
+
+@METHODS
+def test_draws_come_with_densities_if_asked(masked, method) -> None:
+    window = masked.sample((3,)).window
+    plain, dense = (ready(method, masked, steps=2, density=density).sample(window, 5) for density in (False, True))
+    assert plain.log_q is None
+    assert dense.log_q.shape == (5, 3)
+    for found in (plain, dense):
+        assert found.x.shape == (5, 3, 6, 1, 6)
+        assert found.x.isfinite().all()
+
+
+@METHODS
+def test_unknown_parameters_are_learned_beside_the_state(masked, method) -> None:
+    """As a vector, of which a perceptron takes care."""
+    problem = Problem(masked.system, masked.observation, 4, parameters={"speed": Uniform(0.5, 1.5)})
+    estimator = ready(method, problem, steps=2)
+    assert estimator.shape == (7,)
+    found = estimator.sample(problem.sample((3,)).window, 5)
+    assert found.theta.shape == (5, 3, 1)
+    assert ((found.theta > 0.5) & (found.theta < 1.5)).all()
+    assert float(estimator.loss(problem.sample((10,))).detach()) > 0
+
+
+def test_training_is_that_of_the_schedule_and_draws_that_of_the_sampler(masked) -> None:
+    """The same weights under another schedule and sampler: other draws, and nearly the same density."""
+    torch.manual_seed(3)
+    one = ready(NeuralScore, masked, schedule=Cosine(), sampler=Ancestral(4), steps=32)
+    two = ready(NeuralScore, masked, steps=32)
+    two.load_state_dict(one.state_dict())
+    twin = masked.sample((5,))
+    densities = [estimator.log_prob(one.encode(twin), twin.window) for estimator in (one, two)]
+    torch.testing.assert_close(*densities, rtol=0, atol=0.05)
+    draws = []
+    for estimator in (one, two):
+        torch.manual_seed(1)
+        draws.append(estimator.sample(twin.window, 4).x)
+    assert not torch.isclose(*draws).all()
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        (NeuralScore, {"steps": 0}, "steps, probes: at least one is needed of each, not 0 and 32"),
+        (FlowMatching, {"probes": 0}, "steps, probes: at least one is needed of each, not 24 and 0"),
+        (FlowMatching, {"exponent": -1.0}, "exponent: must be larger than -1, not -1"),
+    ],
+)
+def test_options_that_are_none_are_refused(masked, method, options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        method(masked, **options)
+
+
+@METHODS
+def test_a_short_training_comes_near_the_exact_posterior(make_problem, fit, method) -> None:
+    """A few seconds; docs/benchmarks.md has what minutes give. The prior is 5 nats from it."""
+    problem = make_problem()
+    estimator = method(problem, network=MLP((64, 64)), steps=8)
+    fit(estimator, 500, learning_rate=5e-3)
+    twin = problem.sample((300,))
+    std = twin.window.background_std.flatten(1)
+    posterior = exact_posterior(problem, twin.window)
+    mean = (posterior.mean[:, 0] - twin.window.background.flatten(1)) / std
+    exact = MultivariateNormal(mean, posterior.covariance[:, 0] / (std.unsqueeze(-1) * std.unsqueeze(-2)))
+    u = estimator.encode(twin)
+    gap = exact.log_prob(u.flatten(1)) - estimator.log_prob(u, twin.window)
+    assert -3 * float(gap.std()) / 300**0.5 < float(gap.mean()) < 0.6
+    # Draws, in standard deviations of the posterior.
+    x = estimator.sample(Window(*(part[:50] for part in twin.window)), 200).x[:, :, 0].flatten(2)
+    spread = posterior.covariance[:50, 0].diagonal(dim1=-2, dim2=-1).sqrt()
+    assert float(((x.mean(dim=0) - posterior.mean[:50, 0]) / spread).square().mean().sqrt()) < 0.4
+    assert float((x.std(dim=0) / spread).mean()) == pytest.approx(1, abs=0.15)
