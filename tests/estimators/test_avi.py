@@ -9,6 +9,7 @@ from torch.distributions import MultivariateNormal
 
 from posterity.errors import PosterityError
 from posterity.estimators import AmortizedVariational, Delta, DiagonalGaussian, FullGaussian
+from posterity.estimators.flows import CouplingSpline
 from posterity.nn import MLP, Convolution, Flow
 from posterity.problems import (
     Control,
@@ -25,7 +26,7 @@ from posterity.problems import (
 from posterity.systems import Lorenz63, Lorenz96
 
 SMALL = Convolution(width=32, blocks=1, kernel=3)
-FLOWS = [Delta(), DiagonalGaussian(), FullGaussian()]
+FLOWS = [Delta(), DiagonalGaussian(), FullGaussian(), CouplingSpline(transforms=2, hidden=(16,), bins=4)]
 
 
 def posterior(problem: Problem, window: Window) -> MultivariateNormal:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..nn import MLP, Convolution, Flow, Network
 from ..problems import Control, Ensemble, Problem, Twin, Window, ensemble
-from .estimator import DensityEstimator, pieces
+from .estimator import DensityEstimator, draw_flow
 from .features import Features
 from .frame import Frame
 from .gaussians import FullGaussian
@@ -80,9 +80,12 @@ class AmortizedVariational(DensityEstimator):
         self.flow = (flow or FullGaussian()).build(self.shape, (size, *grid))
         self.register_buffer("diverged", torch.zeros((), dtype=torch.long))
 
+    @torch.no_grad()
     def standardize(self, twin: Twin) -> None:
-        """Takes the statistics of the windows."""
+        """Takes the statistics of the windows, and starts the flow from white noise, which the prior is."""
         self.features.fit(twin.window)
+        context, _, _ = self._recognise(Control(self.problem, twin.window))
+        self.flow.standardize(torch.randn(len(context), *self.shape).to(context), context)
 
     def loss(self, twin: Twin) -> Tensor:
         r"""The average of :math:`-\mathrm{ELBO}` over windows, in nats, and the cost of the start if there is one.
@@ -144,12 +147,7 @@ class AmortizedVariational(DensityEstimator):
 
     def _draw(self, context: Tensor, frame: Frame, samples: int) -> tuple[Tensor, Tensor]:
         """Draws of the control, with shape ``(samples, case, n)``, with their log-densities."""
-        cases, draws = len(context), []
-        for piece in pieces(samples, cases, self.shape, context.device):
-            count = piece.stop - piece.start
-            repeated = context.expand(count, *context.shape).flatten(0, 1)
-            draws.append([part.unflatten(0, (count, cases)) for part in self.flow.draw(repeated)])
-        w, log_q = (torch.cat(part) for part in zip(*draws, strict=True))
+        w, log_q = draw_flow(self.flow, context, samples, self.shape)
         return frame.place(w.flatten(2)), log_q - frame.volume()
 
 

@@ -7,6 +7,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from ..nn import ConditionalFlow
 from ..problems import Ensemble, Posterior, Problem, Twin, Window, chunks
 from .features import Standardizer
 from .target import ControlTarget, StateTarget, Target
@@ -109,3 +110,24 @@ class DensityEstimator(Estimator):
 def pieces(samples: int, cases: int, shape: tuple[int, ...], device: torch.device) -> list[slice]:
     """Slices of the draws, each of which a network can take at once: its activations are much larger than a draw."""
     return list(chunks(samples, 256 * cases * prod(shape), device))
+
+
+def draw_flow(flow: ConditionalFlow, context: Tensor, samples: int, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Draws of a flow for each case, as many at once as fit.
+
+    Args:
+        flow: The flow.
+        context: What each case is given, with shape ``(case, *context_shape)``.
+        samples: The number of draws per case.
+        shape: The shape of a draw.
+
+    Returns:
+        The draws, with shape ``(samples, case, *shape)``, and their log-densities, with shape ``(samples, case)``.
+    """
+    cases, draws = len(context), []
+    for piece in pieces(samples, cases, shape, context.device):
+        count = piece.stop - piece.start
+        repeated = context.expand(count, *context.shape).flatten(0, 1)
+        draws.append([part.unflatten(0, (count, cases)) for part in flow.draw(repeated)])
+    z, log_q = (torch.cat(part) for part in zip(*draws, strict=True))
+    return z, log_q

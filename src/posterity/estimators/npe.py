@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..nn import MLP, Convolution, Flow, Network
 from ..problems import Problem, Twin, Window
-from .estimator import DensityEstimator, pieces
+from .estimator import DensityEstimator, draw_flow
 from .features import Features
 from .flows import CouplingSpline
 from .target import Target
@@ -77,11 +77,4 @@ class NeuralPosterior(DensityEstimator):
 
     def draw(self, window: Window, samples: int) -> tuple[Tensor, Tensor]:
         """Draws from the flow, with their log-densities, some at once."""
-        context = self.context(window)
-        cases, draws = len(context), []
-        for piece in pieces(samples, cases, self.shape, context.device):
-            count = piece.stop - piece.start
-            repeated = context.expand(count, *context.shape).flatten(0, 1)
-            draws.append([part.unflatten(0, (count, cases)) for part in self.flow.draw(repeated)])
-        z, log_q = (torch.cat(part) for part in zip(*draws, strict=True))
-        return z, log_q
+        return draw_flow(self.flow, self.context(window), samples, self.shape)
