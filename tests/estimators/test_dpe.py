@@ -95,3 +95,17 @@ def test_without_a_background_the_ensemble_of_the_time_is_the_prior() -> None:
         std = covariance.diagonal().sqrt()
         assert float(((x.mean(dim=0) - mean) / std).abs().max()) < 5 / float(size) ** 0.5
         assert float((x.std(dim=0) / std - 1).abs().max()) < 5 / float(2 * size) ** 0.5
+
+
+def test_without_a_background_runs_may_be_in_single_precision() -> None:
+    """Weights are computed in double precision in both."""
+    torch.set_default_dtype(torch.float32)
+    try:
+        observation = Observation(Identity((1, 2)), std=(1.0, 1.0))
+        system = LinearAdvection(size=2)
+        problem = Problem(system, observation, 1, joint="climatology", background_std=None, start=(0, 3))
+        found = DirectPosterior(problem, draws=50).sample(problem.sample((4,)).window, 5)
+    finally:
+        torch.set_default_dtype(torch.float64)
+    assert found.x.dtype == torch.float32
+    assert (found.info["ess"] > 1).all()

@@ -60,7 +60,7 @@ class DirectPosterior(Posterior):
         state = system.initial((self.draws,))
         x = state.new_empty(samples, len(window.y), problem.steps, *problem.shape)
         drawn = theta.new_empty(samples, len(window.y), theta.shape[-1])
-        ess = state.new_empty(len(window.y))
+        ess = state.new_empty(len(window.y), dtype=torch.double)
         for t in range(int(window.start.max()) + 1):
             if (here := (window.start == t).nonzero().flatten()).numel():
                 ensemble = rollout(system, state, problem.steps - 1, self._errors())
