@@ -133,11 +133,11 @@ class Training:
         if self.epoch == self.step == 0:
             self._seed("statistics")
             self.estimator.standardize(train.first(STATISTICS).observe(self.problem))
-        loss = self._loss()
+        loss, steps = self._loss(), len(train)
         while not self.done:
             first, begun, self._clock = self.step, self.seconds, perf_counter()
             for states in train.epoch(self.epoch, done=self.step):
-                self._take(loss, states, (self.epoch + self.step / len(train)) / self.epochs)
+                self._take(loss, states, (self.epoch + self.step / steps) / self.epochs)
                 if self.step % LOOK:
                     continue
                 self._look()
@@ -262,7 +262,11 @@ class Training:
 
     def _seed(self, *keys: object) -> None:
         """Seeds everything that is drawn from here on."""
-        torch.manual_seed(derive(self.seed, *keys))
+        seed = derive(self.seed, *keys)
+        # torch.manual_seed would notify every kind of device that there could be, at a millisecond a step.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def _spent(self) -> bool:
         """Whether the time is up."""

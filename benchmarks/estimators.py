@@ -1,0 +1,307 @@
+"""Measures how fast neural posteriors train and draw, beside sbi's and lampe's: the same flow, data, machine and run.
+
+    python benchmarks/estimators.py SBI_PYTHON LAMPE_PYTHON
+
+Each ``PYTHON`` is the interpreter of an environment of its own with that package (``pip install sbi==0.27.0``,
+``pip install lampe==0.9 zuko==1.6.0``), which this script runs but does not contain. All train the same kind of flow
+(zuko's autoregressive splines, or its masked affine maps; the same numbers of transforms, widths and bins) on the same
+fixed pairs: the control of a linear problem of 8 sites, given the features of its window, without an embedding. An
+epoch is one pass over nine tenths of the pairs in shuffled batches and the loss of the last tenth. Times are CPU times
+of one thread, which other programs of the machine disturb least.
+
+Then what the training engine adds to a bare loop, and the time of 1000 draws of each estimator of the catalogue, for
+one window of that problem, with networks that are not trained.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+# Before torch is imported: one thread, so that no side wins by an idle core.
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+import torch
+from torch import Tensor, nn
+
+HIDDEN, TRANSFORMS, BINS = 128, 3, 8
+BATCH, CLIP, RATE = 256, 5.0, 5e-4
+#: The share of pairs that an epoch trains on.
+SHARE = 0.9
+
+
+def make_problem() -> Any:
+    """Linear advection over a ring of 8 sites, of which every other one is seen."""
+    from posterity.problems import GridMask, Identity, Observation, Problem
+    from posterity.systems import LinearAdvection
+
+    observation = Observation(Identity((1, 8)), std=(0.5, 0.5), masks=(GridMask(2),))
+    return Problem(LinearAdvection(size=8), observation, window=4, background_std=(1.0, 1.0))
+
+
+def draw_pairs(cases: int) -> dict[str, Tensor]:
+    """Controls and flattened features."""
+    from posterity.estimators import ControlTarget, Features
+
+    problem = make_problem()
+    twin = problem.sample((cases,))
+    features = Features(problem)
+    features.fit(twin.window)
+    return {
+        "u": ControlTarget().extract(problem, twin).flatten(1),
+        "context": features(twin.window).flatten(1),
+    }
+
+
+def sbi(flow: str, pairs: dict[str, Tensor], epochs: int) -> float:
+    """Seconds per epoch of sbi, behind the first."""
+    from sbi.inference import NPE
+    from sbi.neural_nets import posterior_nn
+
+    u = pairs["u"]
+    build = posterior_nn(
+        f"zuko_{flow}",
+        hidden_features=[HIDDEN, HIDDEN],
+        num_transforms=TRANSFORMS,
+        num_bins=BINS,
+        z_score_theta=None,
+        z_score_x=None,
+    )
+    prior = torch.distributions.MultivariateNormal(torch.zeros(u.shape[1]), torch.eye(u.shape[1]))
+    inference = NPE(prior, density_estimator=build, show_progress_bars=False).append_simulations(u, pairs["context"])
+    settings = {
+        "training_batch_size": BATCH,
+        "learning_rate": RATE,
+        "validation_fraction": 1 - SHARE,
+        "stop_after_epochs": 10**6,
+        "clip_max_norm": CLIP,
+    }
+    inference.train(max_num_epochs=1, **settings)
+    done, start = inference.epoch, time.process_time()
+    inference.train(max_num_epochs=done + epochs, resume_training=True, **settings)
+    count(inference._neural_net)
+    return (time.process_time() - start) / (inference.epoch - done)
+
+
+def lampe(flow: str, pairs: dict[str, Tensor], epochs: int) -> float:
+    """Seconds per epoch of lampe, behind the first: the loop of its tutorial, with a validation."""
+    from lampe.data import JointDataset
+    from lampe.inference import NPE, NPELoss
+    from lampe.utils import GDStep
+    from zuko.flows import MAF, NSF
+
+    u, context = pairs["u"], pairs["context"]
+    options = {"bins": BINS} if flow == "nsf" else {}
+    estimator = NPE(
+        u.shape[1],
+        context.shape[1],
+        build={"nsf": NSF, "maf": MAF}[flow],
+        transforms=TRANSFORMS,
+        hidden_features=(HIDDEN, HIDDEN),
+        **options,
+    )
+    loss = NPELoss(estimator)
+    step = GDStep(torch.optim.AdamW(estimator.parameters(), lr=RATE), clip=CLIP)
+    split = round(SHARE * len(u))
+    train = JointDataset(u[:split], context[:split], batch_size=BATCH, shuffle=True)
+    valid = JointDataset(u[split:], context[split:], batch_size=BATCH)
+    count(estimator)
+
+    def epoch() -> None:
+        estimator.train()
+        torch.stack([step(loss(*batch)) for batch in train]).mean().item()
+        estimator.eval()
+        with torch.no_grad():
+            torch.stack([loss(*batch) for batch in valid]).mean().item()
+
+    return seconds(epoch, epochs)
+
+
+def ours(flow: str, pairs: dict[str, Tensor], epochs: int) -> float:
+    """Seconds per epoch of Posterity's training engine, behind the first."""
+    from posterity.estimators import Batches, Estimator, States, Training
+    from posterity.estimators.flows import AutoregressiveSpline, MaskedAutoregressive
+    from posterity.problems import Ensemble, Problem, Twin, Window
+
+    class Pairs(States):
+        """Pairs in the place of states: there is nothing to observe."""
+
+        def observe(self, problem: Problem) -> Twin:
+            context = self.background
+            return Twin(self.x, self.theta, Window(context, context, context, context, self.start))
+
+    class Bare(Estimator):
+        """A flow without an embedding."""
+
+        def __init__(self, problem: Problem) -> None:
+            super().__init__(problem)
+            plan = {
+                "nsf": AutoregressiveSpline(TRANSFORMS, (HIDDEN, HIDDEN), BINS),
+                "maf": MaskedAutoregressive(TRANSFORMS, (HIDDEN, HIDDEN)),
+            }[flow]
+            self.flow = plan.build(pairs["u"].shape[1:], pairs["context"].shape[1:])
+
+        def loss(self, twin: Twin) -> Tensor:
+            return -self.flow.log_prob(twin.x, twin.window.y).mean()
+
+        def sample(self, window: Window, samples: int) -> Ensemble:
+            raise NotImplementedError
+
+    u, context = pairs["u"], pairs["context"]
+    split, none = round(SHARE * len(u)), torch.zeros(len(u))
+    states = Pairs(u, none, context, none, none)
+    problem = make_problem()
+    train = Batches(lambda cases: states.take(torch.arange(len(u))[cases]), split, BATCH)
+    valid = [states.take(cases).observe(problem) for cases in torch.arange(split, len(u)).split(BATCH)]
+    estimator = Bare(problem)
+    count(estimator)
+    run = Training(estimator=estimator, problem=problem, epochs=epochs + 1, learning_rate=RATE, clip=CLIP).run(
+        train, valid
+    )
+    return seconds(lambda: next(run), epochs)
+
+
+SIDES: dict[str, Callable[[str, dict[str, Tensor], int], float]] = {"sbi": sbi, "lampe": lampe, "posterity": ours}
+
+
+def count(module: nn.Module) -> None:
+    """Says on standard error how many weights there are, so that sides can be compared."""
+    print(sum(parameter.numel() for parameter in module.parameters()), file=sys.stderr)
+
+
+def seconds(work: Callable[[], object], times: int) -> float:
+    """The CPU time of some work, behind a first time that is not counted."""
+    work()
+    start = time.process_time()
+    for _ in range(times):
+        work()
+    return (time.process_time() - start) / times
+
+
+def training(pythons: dict[str, str], arguments: argparse.Namespace) -> None:
+    """Prints epochs per second of each side, in turn, and ratios."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pairs.pt"
+        torch.save(draw_pairs(arguments.cases), path)
+        for flow in ("nsf", "maf"):
+            times: dict[str, list[float]] = {side: [] for side in pythons}
+            weights = {}
+            for _ in range(arguments.repeats):
+                for side, python in pythons.items():
+                    command = [python, __file__, side, flow, str(path), str(arguments.epochs)]
+                    done = subprocess.run(command, capture_output=True, text=True)
+                    if done.returncode:
+                        sys.exit(done.stderr)
+                    times[side].append(json.loads(done.stdout.splitlines()[-1]))
+                    weights[side] = int(done.stderr.splitlines()[-1])
+            print(f"\n{flow}, {arguments.cases} pairs, batches of {BATCH}, {arguments.repeats} runs: epochs per second")
+            for side in pythons:
+                ratios = [a / b for a, b in zip(times[side], times["posterity"], strict=True)]
+                print(
+                    f"{side:10s} {1 / statistics.median(times[side]):8.3f}  {weights[side]:8d} weights; posterity is"
+                    f" {statistics.median(ratios):.2f} times as fast (from {min(ratios):.2f} to {max(ratios):.2f})"
+                )
+
+
+def engine(repeats: int, cases: int) -> None:
+    """Prints what the training engine adds to a bare loop, for ``npe`` as it is."""
+    from posterity.estimators import Batches, NeuralPosterior, States, Training
+
+    problem = make_problem()
+    twin = problem.sample((cases,))
+    states = States(twin.x, twin.theta, *twin.window[2:])
+    batches = Batches(lambda rows: states.take(torch.arange(cases)[rows]), cases, BATCH)
+
+    def bare(estimator: NeuralPosterior) -> Iterator[None]:
+        optimizer = torch.optim.AdamW(estimator.parameters(), lr=RATE, fused=True)
+        estimator.standardize(twin)
+        while True:
+            for rows in torch.randperm(cases).split(BATCH):
+                loss = estimator.loss(states.take(rows).observe(problem))
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(estimator.parameters(), CLIP)
+                optimizer.step()
+            yield
+
+    def started(ema: float = 0.999) -> Iterator[dict[str, float]]:
+        training = Training(estimator=NeuralPosterior(problem), problem=problem, epochs=10**6, patience=10**6, ema=ema)
+        # The bare loop has no validation, so this one has next to none.
+        return training.run(batches, [problem.sample((2,))])
+
+    sides: dict[str, Iterator[Any]] = {
+        "bare": bare(NeuralPosterior(problem)),
+        "engine": started(),
+        "engine without average": started(ema=0.0),
+    }
+    times: dict[str, list[float]] = {side: [] for side in sides}
+    for run in sides.values():
+        next(run)
+    for _ in range(repeats):
+        for side, run in sides.items():
+            start = time.process_time()
+            next(run)
+            times[side].append(time.process_time() - start)
+    print(f"\nnpe, observations drawn anew, {cases} cases: epochs per second, medians of {repeats} epochs in turn")
+    for side, spent in times.items():
+        ratios = [a / b for a, b in zip(spent, times["bare"], strict=True)]
+        print(f"{side:24s} {1 / statistics.median(spent):8.3f}  {100 * (statistics.median(ratios) - 1):+.1f} %")
+
+
+def sampling(samples: int) -> None:
+    """Prints the time of draws of each estimator, and of ``npe`` with each flow."""
+    from posterity import catalog
+    from posterity.estimators import Estimator, NeuralPosterior
+    from posterity.nn import Flow
+
+    problem = make_problem()
+    twin, test = problem.sample((4096,)), problem.sample((1,))
+    print(f"\nCPU seconds per {samples} draws for one window")
+    kinds = [(kind, catalog.resolve("method", kind)) for kind in catalog.CATALOG["method"]]
+    built: list[tuple[str, Callable[[], Estimator]]] = [
+        (kind, lambda made=made: made(problem)) for kind, made in kinds if issubclass(made, Estimator)
+    ]
+    flows = [(kind, catalog.resolve("flow", kind)) for kind in catalog.CATALOG["flow"]]
+    built += [
+        (f"npe, {kind}", lambda made=made: NeuralPosterior(problem, flow=made()))
+        for kind, made in flows
+        if issubclass(made, Flow)
+    ]
+    for name, make in built:
+        estimator = make()
+        estimator.standardize(twin)
+        estimator.eval()
+        spent = seconds(lambda estimator=estimator: estimator.sample(test.window, samples), 3)
+        weights = sum(parameter.numel() for parameter in estimator.parameters())
+        print(f"{name:24s} {spent * 1000 / samples:8.3f}  {weights:8d} weights")
+
+
+def main() -> None:
+    """Prints all of it, or plays one side."""
+    torch.set_num_threads(1)
+    if len(sys.argv) > 1 and sys.argv[1] in SIDES:
+        side, flow, path, epochs = sys.argv[1:]
+        torch.manual_seed(0)
+        print(json.dumps(SIDES[side](flow, torch.load(path, weights_only=True), int(epochs))))
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sbi", help="the interpreter of an environment with sbi")
+    parser.add_argument("lampe", help="the interpreter of an environment with lampe")
+    parser.add_argument("--cases", type=int, default=10240, help="pairs (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=2, help="epochs of each run (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each side, in turn (default: %(default)s)")
+    arguments = parser.parse_args()
+    training({"sbi": arguments.sbi, "lampe": arguments.lampe, "posterity": sys.executable}, arguments)
+    engine(arguments.repeats, arguments.cases)
+    sampling(1000)
+
+
+if __name__ == "__main__":
+    main()
