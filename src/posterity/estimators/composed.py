@@ -1,0 +1,142 @@
+"""The composed score: a learned prior of trajectories, and the likelihood put in when it is sampled."""
+
+from math import atan
+
+import torch
+from torch import Tensor
+
+from ..nn import MLP, Convolution, Network
+from ..problems import Ensemble, Problem, Twin, Window
+from .diffusion import Cosine, Denoise, Denoiser, Residual, Schedule, denoising_loss, like
+from .estimator import Estimator, pieces
+from .features import Features
+from .guidance import Guidance, Likelihood, MomentMatching
+from .samplers import Heun, Sampler
+from .target import StateTarget
+
+#: The angle from which on noise is all there is: eight times as much as data.
+WIDEST = atan(8)
+
+
+class DampedResidual(Residual):
+    r"""The network of a denoiser whose Jacobian counts: it sees noisy data damped, :math:`F(\cos\varphi\, \bar x, …)`.
+
+    What noisy data say of the clean ones fades with :math:`\cos\varphi` as noise takes over. A network that has to
+    learn this errs by a little, and in the covariance of the clean data that moment matching takes from it,
+    :math:`V = (\sigma^2 / \alpha)\, \partial \hat x / \partial x_t`, its Jacobian :math:`F'` stands multiplied by
+    :math:`\sin^3\varphi / \cos\varphi`, a thousandfold where sampling starts. Damped,
+
+    .. math:: V = \sin^2\varphi\, I + \sin^3\varphi\, F' .
+
+    Behind so much noise :math:`F` is linear in what it sees, and no longer changes with the level: it is told of none
+    beyond those that it is trained at.
+    """
+
+    def forward(self, x: Tensor, angle: Tensor, context: Tensor) -> Tensor:
+        """The estimate; see :meth:`Residual.forward`."""
+        return super().forward(like(angle.cos(), x) * x, angle.clamp(max=WIDEST), context)
+
+
+class ComposedScore(Estimator):
+    r"""A prior over the states of the window, learned, and the likelihood at sampling time,
+
+    .. math::
+        \nabla_{x_t} \log p(x_t | y, c) = \nabla_{x_t} \log p_\phi(x_t | c) + \nabla_{x_t} \log p(y | x_t) ,
+
+    with noisy trajectories :math:`x_t = \alpha_t z + \sigma_t \epsilon`, :math:`z = (x_{0:T}, \theta)`, and the
+    context :math:`c`: the background with its standard deviation, and the time at which the window starts. The network
+    never sees an observation: operators, masks and noise may be others than those of the training.
+
+    Targets :math:`p(x_{0:T}, \theta | y, x_b)` of the joint it was trained on, as well as the guidance can.
+
+    Args:
+        problem: The problem, of one cycle.
+        network: The network of the denoiser; None for a convolutional one, or an MLP where parameters are unknown or
+            the state has no grid.
+        schedule: How noise is added; None for the cosine schedule.
+        sampler: How draws are made; None for Heun's method, 16 steps.
+        guidance: The likelihood of noisy trajectories; None for moment matching.
+        times: The number of frequencies at which the network sees the start of the window; 0 for none.
+
+    References:
+        | Score-based Data Assimilation (Rozet & Louppe, 2023), https://arxiv.org/abs/2306.10574
+    """  # noqa: D415
+
+    def __init__(
+        self,
+        problem: Problem,
+        network: Network | None = None,
+        schedule: Schedule | None = None,
+        sampler: Sampler | None = None,
+        guidance: Guidance | None = None,
+        times: int = 6,
+    ) -> None:
+        super().__init__(problem, StateTarget(states=None))
+        flat = len(self.shape) == 1
+        self.features = Features(problem, observed=False, times=times, flat=flat)
+        self.schedule, self.sampler = schedule or Cosine(), sampler or Heun(16)
+        self.guidance = guidance or MomentMatching()
+        plan = network or (MLP() if flat else Convolution())
+        self.denoiser = Denoiser(self.shape, self.features.shape[0], plan, self.schedule)
+        self.denoiser.residual = DampedResidual(self.shape, self.features.shape[0], plan)
+
+    def standardize(self, twin: Twin) -> None:
+        """Takes the statistics of trajectories, backgrounds and observations."""
+        super().standardize(twin)
+        self.features.fit(twin.window)
+
+    def loss(self, twin: Twin) -> Tensor:
+        """The denoising loss of the prior: observations have no part in it."""
+        return denoising_loss(self.denoiser, self.encode(twin), self.features(twin.window))
+
+    @torch.no_grad()
+    def sample(self, window: Window, samples: int) -> Ensemble:
+        """Draws trajectories, guided by the observations."""
+        cases = len(window.y)
+        context = self.features(window)
+        found = []
+        for piece in pieces(samples, cases, self.shape, context.device):
+            count = piece.stop - piece.start
+            rows = context.repeat(count, *([1] * (context.ndim - 1)))
+            denoise = self.guidance.guide(self.prior(rows), self.schedule, self.likelihood(window, count))
+            found.append(self.sampler(denoise, self.schedule, torch.randn(count * cases, *self.shape)))
+        return self.decode(window, torch.cat(found).unflatten(0, (samples, cases)))
+
+    def prior(self, context: Tensor) -> Denoise:
+        """The denoiser of the prior, given the context of each row, with shape ``(rows, *context_shape)``."""
+
+        def denoise(x: Tensor, t: Tensor) -> Tensor:
+            return self.denoiser(x, t, context)
+
+        return denoise
+
+    def likelihood(self, window: Window, samples: int) -> Likelihood:
+        """The observations of each row, in units of their standard deviation in training, and how they come about.
+
+        Args:
+            window: The windows, with one batch dimension ``case``.
+            samples: How often each case is repeated, all cases one after another.
+        """
+        scale = self._observation_scale()
+        there = ~window.y.isnan()
+        y = torch.where(there, window.y / scale, 0)
+        precision = torch.where(there, scale / window.std, 0)
+        return Likelihood(self.observe, *(part.flatten(1).repeat(samples, 1) for part in (y, precision)))
+
+    def observe(self, z: Tensor) -> Tensor:
+        """Observes standardised trajectories, in units of the observations' standard deviation.
+
+        Args:
+            z: The trajectories, with shape ``(rows, *shape)``.
+
+        Returns:
+            What is observed of them without noise, with shape ``(rows, observations)``.
+        """
+        flat = self.scaler.inverse(z).flatten(1)
+        x = flat[:, : flat.shape[1] - len(self.problem.parameters)].unflatten(1, (-1, *self.problem.shape))
+        return (self.problem.observation.operator(x) / self._observation_scale()).flatten(1)
+
+    def _observation_scale(self) -> Tensor:
+        """The standard deviation of each channel of the observations, as it broadcasts against them."""
+        grid = self.problem.observation.shape[1:]
+        return self.features.y.scale.reshape(-1, *([1] * len(grid)))
