@@ -192,14 +192,15 @@ class Coupling(Invertible):
 
     .. math:: z_b \mapsto S\left( e^{s} z_b + m \right), \qquad (s, m, S) = f(z_a, h) ,
 
-    with a residual convolutional network :math:`f` and monotone rational-quadratic splines :math:`S`.
+    with a network :math:`f` of one convolution and two layers within each site, and monotone rational-quadratic splines
+    :math:`S`.
 
     Args:
         dims: The number of dimensions of the grid.
         channels: The number of channels.
         steering: The number of channels of what steers it.
         width: The number of channels of its network.
-        kernel: The width of the network's kernels.
+        kernel: The width of the convolution's kernel.
         bins: The number of bins of each spline; 0 for affine maps only.
         first: Whether the first half is transformed, or the second.
 
@@ -216,7 +217,7 @@ class Coupling(Invertible):
         seen, transformed = reversed(self.halves) if first else self.halves
         self.numbers = 3 * bins + 1 if bins else 2
         self.inside = SiteConvolution(dims, seen + steering, width, kernel)
-        self.between = SiteConvolution(dims, width, width, kernel)
+        self.between = nn.Linear(width, width)
         self.outside = nn.Linear(width, transformed * self.numbers)
         shrink(self.outside)
 
