@@ -38,6 +38,7 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "abc": "posterity.baselines.abc:RejectionABC",
         "amortised-vi": "posterity.estimators.avi:AmortizedVariational",
         "climatology": "posterity.baselines.climatology:Climatology",
+        "composed-score": "posterity.estimators.composed:ComposedScore",
         "dpe": "posterity.estimators.dpe:DirectPosterior",
         "enkf": "posterity.baselines.enkf:StochasticEnKF",
         "enks": "posterity.baselines.enks:EnKS",
@@ -51,6 +52,7 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "lagged-4dvar": "posterity.baselines.lagged:LaggedFourDVar",
         "letkf": "posterity.baselines.letkf:LETKF",
         "npe": "posterity.estimators.npe:NeuralPosterior",
+        "nre": "posterity.estimators.nre:NeuralRatio",
         "nse": "posterity.estimators.nse:NeuralScore",
         "particle-filter": "posterity.baselines.particle:ParticleFilter",
         "particle-smoother": "posterity.baselines.particle:ParticleSmoother",
@@ -94,10 +96,23 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "multiscale": "posterity.nn.multiscale:MultiScale",
         "nsf": "posterity.estimators.flows:AutoregressiveSpline",
     },
+    "guidance": {
+        "dps": "posterity.estimators.guidance:DPSGuidance",
+        "moment-matching": "posterity.estimators.guidance:MomentMatching",
+        "sda": "posterity.estimators.guidance:SDAGuidance",
+    },
     "network": {
         "convolution": "posterity.nn.convolution:Convolution",
         "mlp": "posterity.nn.mlp:MLP",
         "unet": "posterity.nn.unet:UNet",
+    },
+    "contrast": {
+        "balanced": "posterity.estimators.contrast:Balanced",
+        "contrastive": "posterity.estimators.contrast:Contrastive",
+    },
+    "walk": {
+        "hmc": "posterity.estimators.walks:TemperedWalk",
+        "importance": "posterity.estimators.walks:WeightedNoise",
     },
     "refinement": {
         "hmc": "posterity.estimators.refinement:Hamiltonian",

@@ -13,6 +13,7 @@ from .fmpe import FlowMatching
 from .gaussians import Delta, DiagonalGaussian, FullGaussian
 from .guidance import DPSGuidance, Guidance, Likelihood, MomentMatching, SDAGuidance
 from .npe import NeuralPosterior
+from .nre import NeuralRatio
 from .nse import NeuralScore
 from .refinement import Refined, Refinement
 from .samplers import Sampler
@@ -40,6 +41,7 @@ __all__ = [
     "Likelihood",
     "MomentMatching",
     "NeuralPosterior",
+    "NeuralRatio",
     "NeuralScore",
     "ObservationView",
     "OutOfTimeError",

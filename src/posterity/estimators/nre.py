@@ -1,0 +1,116 @@
+"""Neural ratio estimation."""
+
+from math import prod
+
+import torch
+from torch import Tensor
+
+from ..nn import MLP, Convolution, Network
+from ..problems import Ensemble, Problem, Twin, Window
+from .contrast import Contrast, Contrastive
+from .estimator import Estimator
+from .features import Features
+from .ratio import Ratio, RatioPotential
+from .target import Target
+from .walks import TemperedWalk, Walk
+
+
+class NeuralRatio(Estimator):
+    r"""Neural ratio estimation, telescoped: classifiers learn the posterior's ratio to the standard normal,
+
+    .. math:: \log \frac{p(z | y)}{N(z; 0, I)} = \sum_{k=0}^{K-1} \log \frac{p_k(z | y)}{p_{k+1}(z | y)},
+        \qquad z_k = \sqrt{1 - \sigma_k^2} \, z + \sigma_k \varepsilon, \qquad \sigma_k = (k / K)^2 ,
+
+    where :math:`p_k(\cdot | y)` is the density of :math:`z_k`, from the posterior at :math:`k = 0` to the standard
+    normal at :math:`k = K`. A single classifier of posterior against prior is perfect long before it has learned the
+    ratio, since draws of one hardly ever lie where the other has any; each of these has to tell neighbours. The control
+    is standard normal a priori, so that this is its ratio :math:`p(u | y) / p(u)`, and no draws of other cases are
+    permuted. States are standardised only: their prior is learned along with the likelihood, and nothing else changes.
+
+    Draws walk in :math:`N(z; 0, I) \, r(z, y)`. Only perfect training makes that a density, so it is not reported as
+    one; ``info["log_normalizer"]``, which would then be zero, tells how far off it is. Targets :math:`p(z | y, x_b)`
+    under the joint that it was trained on.
+
+    Args:
+        problem: The problem.
+        target: What it learns; None for the control if the prior is a background, and for the last state if not.
+        network: The plan of two networks, one that embeds a window, and one of the residuals; see
+            :class:`~posterity.estimators.ratio.Ratio`. None for convolutional ones over fields, and perceptrons for
+            vectors.
+        contrast: The loss of each classifier; None for the contrastive one.
+        walk: How draws are made; None for tempered Hamiltonian walks.
+        context: The number of channels of the embedding, for each site of the grid. Vectors are given as many numbers
+            as there are entries in a state, times this.
+        bridges: The number :math:`K` of ratios; one for a classifier of posterior against standard normal, and nothing
+            in between. Only the last one has more than one candidate.
+        residuals: The number of residuals at each site; None for two for each channel (or entry of a vector).
+        times: The number of frequencies by which the network sees when the window starts; 0 for one that does not.
+
+    References:
+        | Likelihood-free MCMC with Amortized Approximate Ratio Estimators (Hermans, Begy & Louppe, 2019),
+          https://arxiv.org/abs/1903.04057
+        | Telescoping Density-Ratio Estimation (Rhodes, Xu & Gutmann, 2020), https://arxiv.org/abs/2006.12204
+        | Towards Reliable Simulation-Based Inference with Balanced Neural Ratio Estimation (Delaunoy et al., 2022),
+          https://arxiv.org/abs/2208.13624
+        | Contrastive Neural Ratio Estimation (Miller et al., 2022), https://arxiv.org/abs/2210.06170
+    """  # noqa: D415
+
+    angles: Tensor
+
+    def __init__(
+        self,
+        problem: Problem,
+        target: Target | None = None,
+        network: Network | None = None,
+        contrast: Contrast | None = None,
+        walk: Walk | None = None,
+        context: int = 8,
+        bridges: int = 4,
+        residuals: int | None = None,
+        times: int = 6,
+    ) -> None:
+        super().__init__(problem, target)
+        if context < 1:
+            raise ValueError(f"context: at least one channel is needed, not {context}")
+        if bridges < 1:
+            raise ValueError(f"bridges: at least one is needed, not {bridges}")
+        if residuals is not None and residuals < 0:
+            raise ValueError(f"residuals: must not be negative, not {residuals}")
+        self.contrast = contrast or Contrastive()
+        self.walk = walk or TemperedWalk()
+        flat = len(self.shape) == 1
+        self.features = Features(problem, times=times, flat=flat)
+        channels, *grid = self.features.shape
+        size = context * prod(problem.shape) if flat else context
+        plan = network or (MLP() if flat else Convolution(blocks=2))
+        self.embedding = plan.build(channels, size, grid)
+        self.ratio = Ratio(plan, self.shape, size, bridges, 2 * self.shape[0] if residuals is None else residuals)
+        self.register_buffer("angles", torch.asin(torch.linspace(0, 1, bridges + 1) ** 2), persistent=False)
+
+    def standardize(self, twin: Twin) -> None:
+        """Takes the statistics of the target and of what is seen of it."""
+        super().standardize(twin)
+        self.features.fit(twin.window)
+
+    def potential(self, window: Window) -> RatioPotential:
+        """Minus the logarithm of the posterior of each case, up to a constant that is zero after perfect training."""
+        return RatioPotential(self.ratio, self.embedding(self.features(window)))
+
+    def loss(self, twin: Twin) -> Tensor:
+        """The sum of the losses of all classifiers."""
+        z, context = self.encode(twin), self.embedding(self.features(twin.window))
+        noise = torch.randn(self.contrast.candidates, *z.shape).to(z)
+        angle = self.angles[:-1].reshape(-1, *([1] * z.ndim))
+        # The same noise at all levels: neighbours differ by little else than what is to be told.
+        points = torch.cat((angle.cos() * z + angle.sin() * noise[0], noise))
+        rows = context.expand(len(points), *context.shape).flatten(0, 1)
+        ratios = self.ratio(points.flatten(0, 1), rows).unflatten(0, points.shape[:2])
+        last = len(angle) - 1
+        losses = [self.contrast.loss(ratios[k, :, k], ratios[k + 1 : k + 2, :, k]) for k in range(last)]
+        return torch.stack([*losses, self.contrast.loss(ratios[last, :, last], ratios[last + 1 :, :, last])]).sum()
+
+    @torch.no_grad()
+    def sample(self, window: Window, samples: int) -> Ensemble:
+        """Walks to the posterior of each case."""
+        z, info = self.walk.draw(self.potential(window), samples)
+        return self.decode(window, z.unflatten(-1, self.shape), info)

@@ -1,0 +1,95 @@
+"""The network of a ratio of densities, and the potential that it makes of a window."""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from ..nn import Network
+from .estimator import pieces
+
+
+class Ratio(nn.Module):
+    r"""Logarithms of ratios, as sums over the sites of a field :math:`z`,
+
+    .. math:: \log r(z, c) = \sum_i \left( b_i(z, c) - \tfrac12 \|g_i(z, c)\|^2 \right) ,
+
+    where a network gives :math:`b` and the residuals :math:`g`. That of a posterior to its prior, under Gaussian noise,
+    is of this form, with the standardised misfits of the observations for residuals: they are near linear in
+    :math:`z` where the ratio itself is not. Wherever residuals grow the ratio falls, so that walks do not run away to
+    where there was no training.
+
+    Args:
+        network: The plan of the network.
+        shape: The shape of :math:`z`, a field or a vector (which has one site).
+        context: The number of channels of :math:`c`, which is of the same grid.
+        ratios: The number of ratios, which share the network.
+        residuals: The number of residuals of each ratio, at each site.
+    """  # noqa: D415
+
+    def __init__(self, network: Network, shape: Sequence[int], context: int, ratios: int, residuals: int) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.heads = (ratios, 1 + residuals)
+        self.network = network.build(shape[0] + context, prod(self.heads), shape[1:])
+
+    def forward(self, z: Tensor, context: Tensor) -> Tensor:
+        """The ratios, with shape ``(case, ratios)``, of ``z`` and contexts of shape ``(case, channel, *grid)``."""
+        out = self.network(torch.cat((z, context), dim=1)).reshape(len(z), *self.heads, -1)
+        return out[:, :, 0].sum(dim=-1) - 0.5 * out[:, :, 1:].square().sum(dim=(2, 3))
+
+
+class RatioPotential:
+    r"""Minus the logarithm of :math:`N(z; 0, I) \, r(z, c)` for the context of each case.
+
+    All ratios are multiplied. Satisfies :class:`~posterity.samplers.Potential`.
+
+    Args:
+        ratio: The ratios.
+        context: The contexts, with shape ``(case, channel, *grid)``.
+    """
+
+    def __init__(self, ratio: Ratio, context: Tensor) -> None:
+        self.ratio, self.context = ratio, context
+
+    def noise(self, draws: int) -> Tensor:
+        """Draws from the standard normal, with shape ``(draws, case, size)``."""
+        return torch.randn(draws, len(self.context), prod(self.ratio.shape)).to(self.context)
+
+    def log_ratio(self, z: Tensor) -> Tensor:
+        """The ratio at points of shape ``(draws, case, size)``, with shape ``(draws, case)``."""
+        return torch.cat([self._at(z[piece]) for piece in self._pieces(z)])
+
+    def cost_and_gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """The cost and its gradient; see :class:`~posterity.samplers.Potential`."""
+        parts = [self._adjoint(u[piece]) for piece in self._pieces(u)]
+        cost, gradient = (torch.cat(part) for part in zip(*parts, strict=True))
+        return cost, gradient
+
+    def select(self, index: Tensor) -> Self:
+        """The potential of some of the cases."""
+        return type(self)(self.ratio, self.context[index])
+
+    def absorb(self, part: Self, index: Tensor) -> None:
+        """Counts nothing: the work is the network's, and none of the model's."""
+
+    def _adjoint(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The cost and its gradient at all points at once."""
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            cost = 0.5 * z.square().sum(dim=-1) - self._at(z)
+            (gradient,) = torch.autograd.grad(cost.sum(), z)
+        cost = cost.detach().nan_to_num(nan=torch.inf, posinf=torch.inf)
+        return cost, torch.where(cost.isfinite().unsqueeze(-1), gradient, torch.nan)
+
+    def _at(self, z: Tensor) -> Tensor:
+        """The ratio at all points at once."""
+        context = self.context.expand(len(z), *self.context.shape).flatten(0, 1)
+        field = z.flatten(0, 1).unflatten(-1, self.ratio.shape)
+        return self.ratio(field, context).sum(dim=-1).unflatten(0, z.shape[:2])
+
+    def _pieces(self, z: Tensor) -> list[slice]:
+        """Cuts draws so that the network's activations fit the memory."""
+        return pieces(len(z), len(self.context), self.ratio.shape, z.device)
