@@ -141,6 +141,8 @@ def models() -> dict[str, Any]:
     del schema["properties"]["name"]
     kind, component = {"type": "string"}, {"$ref": "#/$defs/Component"}
     schema["properties"]["system"] = {"anyOf": [kind, component], "description": "What moves."}
+    for model, name in (("MethodConfig", "refinement"), ("ClassifierConfig", "network")):
+        schema["$defs"][model]["properties"][name]["anyOf"].append(kind)
     for name in ("operator", "mask"):
         schema["$defs"]["ObservationConfig"]["properties"][name]["items"] = {"anyOf": [kind, component]}
     return schema
