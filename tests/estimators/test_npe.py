@@ -57,12 +57,12 @@ def trained(make_problem, fit) -> Trained:
 
 @torch.no_grad()
 def test_the_density_is_near_the_exact_one_and_never_better(trained) -> None:
-    """The gap is the divergence KL(p || q), averaged over the joint."""
+    """The gap is the divergence KL(p || q), averaged over the joint. 0.24 nats were measured, of 6.9 to the prior."""
     z = trained.estimator.encode(trained.twin)
     log_q = trained.estimator.log_prob(z, trained.twin.window)
     gap = trained.exact.log_prob(z.flatten(1)) - log_q
     error = float(gap.std() / len(gap) ** 0.5)
-    assert -3 * error < float(gap.mean()) < 0.8
+    assert -3 * error < float(gap.mean()) < 0.5
     prior = torch.distributions.Normal(0.0, 1.0).log_prob(z).flatten(1).sum(dim=-1)
     assert float((log_q - prior).mean()) > 5
     # The loss is what training minimises: minus the density.
@@ -70,7 +70,7 @@ def test_the_density_is_near_the_exact_one_and_never_better(trained) -> None:
 
 
 def test_draws_have_nearly_the_exact_mean_and_spread(trained) -> None:
-    """In posterior standard deviations; the prior is off by 2."""
+    """In posterior standard deviations: 0.19 were measured; the prior is off by 2."""
     torch.manual_seed(0)
     window = Window(*(field[:100] for field in trained.twin.window))
     posterior = trained.estimator.sample(window, 200)
@@ -83,9 +83,9 @@ def test_draws_have_nearly_the_exact_mean_and_spread(trained) -> None:
     error = float(((x.mean(dim=0) - exact.mean) / std)[:, 0].square().mean().sqrt())
     prior = float(((window.background.flatten(1) - exact.mean[:, 0]) / std[:, 0]).square().mean().sqrt())
     assert error < 0.35 < 1.5 < prior
-    # The prior's variance is five times as large.
+    # 1.08 was measured: short trainings leave the flow a little wide. The prior's variance is five times as large.
     ratio = float((x.var(dim=0) / std**2)[:, 0].mean())
-    assert 0.85 < ratio < 1.3
+    assert 0.9 < ratio < 1.25
 
 
 @torch.no_grad()
