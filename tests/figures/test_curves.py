@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 from posterity.errors import PosterityError
+from posterity.figures import style
 from posterity.figures.coverage import coverage
 from posterity.figures.optimisation import optimisation
 from posterity.figures.scores import scores
@@ -192,3 +193,20 @@ def test_table_without_forecast_or_truth_leaves_columns_out(point, ring, without
     bare = shown(table(summarize(without_truth(ring).metrics, ring.window)))
     assert "spread (dimensionless)" in bare
     assert not {"CRPS", "spread /\nskill", "90%\ncoverage"} & set(bare)
+
+
+def test_table_shows_densities_and_classifiers_in_a_second_block(many, point):
+    summary = summarize(many.metrics, many.window)
+    figure = table(summary)
+    found = shown(figure)
+    assert {"−log q\n(nat)", "HPD", "TARP", "90% regions", "AUC", "obs."} <= set(found)
+    assert f"{float(summary.isel(method=1).sel(level=0.9)['tarp_coverage']):.0%}" in found
+    own = summary.isel(method=1).sel(space="observation")
+    assert with_error(float(own["auc"]), float(own["auc_error"])) in found
+    assert found.count("method-3") == 2
+    assert figure.get_size_inches()[0] == pytest.approx(style.WIDTH)
+    assert shown(table(summarize(point.metrics, point.window))).count("4dvar") == 1
+
+
+def test_errors_too_small_to_show_are_left_out():
+    assert with_error(0.99981, 1e-5) == "1.000"

@@ -51,34 +51,60 @@ def test_the_end_of_the_window_is_marked_if_there_is_a_forecast(ring, point):
     assert not data(point.twin.isel(case=0), point.window, observes_state=False).axes[1].lines
 
 
-def test_hovmoller_shows_mean_error_and_std(ring):
+def drawn(study, case=0):
+    """The case of the posterior of each method."""
+    return [posterior.isel(case=case) for posterior in study.posteriors]
+
+
+def test_hovmoller_shows_mean_draw_error_and_std(ring):
     case, count = 2, ring.metrics.sizes["method"]
     one = ring.twin.isel(case=case)
-    found = meshes(hovmoller(one, ring.metrics, ring.window))
-    truth, panels = found[0], np.array(found[1:], dtype=object).reshape(count, 3)
+    found = meshes(hovmoller(one, ring.metrics, drawn(ring, case), ring.window))
+    truth, panels = found[0], np.array(found[1:], dtype=object).reshape(count, 4)
     np.testing.assert_allclose(truth.get_array(), one["state"].values[:, 0].T)
-    for index, (mean, error, std) in enumerate(panels):
+    for index, (mean, draw, error, std) in enumerate(panels):
         own = ring.metrics.isel(method=index, case=case)
         np.testing.assert_allclose(mean.get_array(), own["mean"].values[:, 0].T)
+        first = ring.posteriors[index]["state"].isel(case=case, sample=0)
+        np.testing.assert_allclose(draw.get_array(), first.values[:, 0].T)
         np.testing.assert_allclose(error.get_array(), (own["mean"] - one["state"]).values[:, 0].T, atol=1e-12)
         np.testing.assert_allclose(std.get_array(), own["std"].values[:, 0].T)
     for column in panels.T:
         assert len({mesh.get_clim() for mesh in column}) == 1
-    assert panels[0, 0].get_clim() == truth.get_clim()
-    low, high = panels[0, 1].get_clim()
+    assert panels[0, 0].get_clim() == panels[0, 1].get_clim() == truth.get_clim()
+    low, high = panels[0, 2].get_clim()
     assert low == -high
-    assert panels[0, 2].get_clim()[0] == 0
+    assert panels[0, 3].get_clim()[0] == 0
+
+
+def test_hovmoller_of_methods_that_cover_the_end_of_the_window_only(many):
+    """Their columns are empty before it, and where a method has no draws at hand, so is that of its draw."""
+    late = many.metrics.isel(method=[2, 7])
+    found = meshes(hovmoller(many.twin.isel(case=0), late, drawn(many)[2:3], many.window))
+    panels = np.array(found[1:], dtype=object).reshape(2, 4)
+    for mesh in panels[:, [0, 2, 3]].flat:
+        assert np.ma.getmaskarray(mesh.get_array())[:, :9].all()
+        assert not np.ma.getmaskarray(mesh.get_array())[:, 9:].any()
+    assert np.ma.getmaskarray(panels[0, 1].get_array()).sum() == 9 * 12
+    assert np.ma.getmaskarray(panels[1, 1].get_array()).all()
+
+
+def test_hovmoller_of_one_time_has_one_tick(many):
+    one = many.twin.isel(case=0, time=[9])
+    posteriors = [posterior.sel(time=one["time"]) for posterior in drawn(many)[:3]]
+    figure = hovmoller(one, many.metrics.isel(method=slice(3), time=[9]), posteriors, 1)
+    assert figure.axes[0].get_xticks().tolist() == one["time"].values.tolist()
 
 
 def test_hovmoller_without_truth_has_no_error(ring, without_truth):
     study = without_truth(ring)
-    found = meshes(hovmoller(study.twin.isel(case=0), study.metrics, study.window))
-    assert len(found) == 2 * study.metrics.sizes["method"]
+    found = meshes(hovmoller(study.twin.isel(case=0), study.metrics, drawn(study), study.window))
+    assert len(found) == 3 * study.metrics.sizes["method"]
 
 
 def test_hovmoller_names_a_missing_case(ring):
     with pytest.raises(PosterityError, match=r"no case 0.*figures\.case"):
-        hovmoller(ring.twin.isel(case=0), ring.metrics.isel(case=slice(1, None)), ring.window)
+        hovmoller(ring.twin.isel(case=0), ring.metrics.isel(case=slice(1, None)), drawn(ring), ring.window)
 
 
 def test_two_dimensional_grids_are_refused(ring):

@@ -1,5 +1,6 @@
-"""Mean, error and standard deviation of each method, over time and site."""
+"""Mean, one draw, error and standard deviation of each method, over time and site."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ..errors import PosterityError
 from . import style
-from .panels import field, methods_of, name_row, row_label, row_ticks, rows, stretch, window_line
+from .panels import field, methods_of, name_row, row_label, row_ticks, rows, stretch, time_place, window_line
 
 
 class Column(NamedTuple):
@@ -22,16 +23,19 @@ class Column(NamedTuple):
 
 
 @style.styled
-def hovmoller(twin: xr.Dataset, metrics: xr.Dataset, window: int) -> Figure:
-    """Draws, for each method, the mean, the error of the mean and the standard deviation over time and site.
+def hovmoller(twin: xr.Dataset, metrics: xr.Dataset, posteriors: Sequence[xr.Dataset], window: int) -> Figure:
+    """Draws, for each method, the mean, one draw, the error of the mean and the standard deviation over time and site.
 
     One colour scale per column is shared by all methods; that of the error, mean − truth, is symmetric about
     zero. Scales end where most methods do (see :func:`style.limit`), with arrows if values lie beyond. Without a
-    truth there is no error. Of long records the end of the window is shown (see :func:`panels.stretch`).
+    truth there is no error. Of long records the end of the window is shown (see :func:`panels.stretch`). What a method
+    does not cover is hatched.
 
     Args:
         twin: One case of a ``twin`` dataset, without the dimension ``case``.
         metrics: The metrics of all methods, of which this case is drawn.
+        posteriors: The same case of the ``posterior`` dataset of each method, named by the attribute ``method``, of
+            which the first draw is shown.
         window: The number of assimilated states.
 
     Returns:
@@ -45,7 +49,7 @@ def hovmoller(twin: xr.Dataset, metrics: xr.Dataset, window: int) -> Figure:
     truth = None
     if "state" in twin:
         truth = rows(twin["state"].isel(time=shown), "hovmoller").transpose("time", "row").values
-    columns, methods = _columns(one, truth), methods_of(metrics)
+    columns, methods = _columns(one, _first_draws(posteriors, one), truth), methods_of(metrics)
     first = int(truth is not None)
     figure = style.canvas(0.9 + 0.7 * (first + len(methods)))
     axes = figure.subplots(first + len(methods), len(columns), sharex=True, sharey=True, squeeze=False)
@@ -54,9 +58,11 @@ def hovmoller(twin: xr.Dataset, metrics: xr.Dataset, window: int) -> Figure:
         for panel, values in zip(panels[first:], column.values, strict=True):
             mesh = field(panel, time, values, column.cmap, column.norm)
             window_line(panel, time, window, cells=True)
+        if len(time) == 1:
+            panels[-1].set_xticks(time)
         panels[first].set_title(column.title)
         panels[-1].set_xlabel(style.time_label(one))
-        label = style.quantity(column.title, one["mean"])
+        label = style.quantity(column.title, one["mean"]).replace(" (", "\n(")
         figure.colorbar(
             mesh,
             ax=list(panels),
@@ -83,15 +89,27 @@ def _truth_row(panels: np.ndarray, time: np.ndarray, truth: np.ndarray, mean: Co
         panel.set_axis_off()
 
 
-def _columns(metrics: xr.Dataset, truth: np.ndarray | None) -> list[Column]:
-    """The columns: mean, error if there is a truth, standard deviation."""
+def _first_draws(posteriors: Sequence[xr.Dataset], metrics: xr.Dataset) -> np.ndarray:
+    """One draw of each method of the metrics, ``(method, time, row)``; NaN at times that it does not cover."""
+    found = np.full_like(rows(metrics["mean"], "hovmoller").transpose("method", "time", "row").values, np.nan)
+    places = {method: place for place, method in enumerate(methods_of(metrics))}
+    for posterior in posteriors:
+        draw = rows(posterior["state"].isel(sample=0), "hovmoller").transpose("time", "row")
+        for values, time in zip(draw.values, posterior["time"].values, strict=True):
+            if (at := time_place(metrics, time)) is not None and posterior.attrs["method"] in places:
+                found[places[posterior.attrs["method"]], at] = values
+    return found
+
+
+def _columns(metrics: xr.Dataset, draws: np.ndarray, truth: np.ndarray | None) -> list[Column]:
+    """The columns: mean, one draw, error if there is a truth, standard deviation."""
     mean, std = (rows(metrics[name], "hovmoller").transpose("method", "time", "row").values for name in ("mean", "std"))
     states = mean if truth is None else truth
     scale = Normalize(*np.nanquantile(states, (0.01, 0.99))) if np.isfinite(states).any() else Normalize(0, 1)
-    columns = [Column("mean", mean, style.STATE, scale)]
+    columns = [Column("mean", mean, style.STATE, scale), Column("one draw", draws, style.STATE, scale)]
     if truth is not None:
         error = mean - truth
-        columns.append(Column("error: mean − truth", error, style.SIGNED, style.symmetric(error)))
+        columns.append(Column("mean − truth", error, style.SIGNED, style.symmetric(error)))
     columns.append(Column("standard deviation", std, style.POSITIVE, Normalize(0, style.limit(std))))
     return columns
 

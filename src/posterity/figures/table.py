@@ -19,6 +19,9 @@ MOMENTS = ("window end", "analysis")
 #: The nominal coverage of which the observed one is given, or the nearest there is.
 LEVEL = 0.9
 
+#: What the spaces of classifiers are called.
+SPACES = {"state": "state", "observation": "obs."}
+
 #: What stands for a number that there is none of.
 NONE = "–"
 
@@ -26,10 +29,13 @@ NONE = "–"
 DIGITS = 4
 
 #: Height of a line and mean width of a character, in inches.
-LINE, CHARACTER = 0.155, 0.056
+LINE, CHARACTER = 0.145, 0.056
+
+#: Lines above the first entry of a block, for its heads, and from the last one to the next block.
+HEADS, FOOT = 4.1, 1.0
 
 #: The gap to the left of a column, in characters.
-GAP = 2.3
+GAP = 2.0
 
 
 class Column(NamedTuple):
@@ -49,7 +55,8 @@ class Column(NamedTuple):
 def table(summary: xr.Dataset) -> Figure:
     """Draws the table of all methods: error, calibration and cost of each.
 
-    Columns without a single number are left out. Without a truth the spread takes the place of the error.
+    Columns without a single number are left out. Without a truth the spread takes the place of the error. Columns that
+    do not fit beside each other stand in a second block below.
 
     Args:
         summary: The summary of the metrics, by method and moment.
@@ -61,7 +68,13 @@ def table(summary: xr.Dataset) -> Figure:
         PosterityError: If the summary has no spread.
     """
     need(summary, ("spread",), "table", "aggregate the metrics again")
-    columns = [*_error(summary), *_calibration(summary), *_reference(summary), *_cost(summary)]
+    columns = [
+        *_error(summary),
+        *_calibration(summary),
+        *_densities(summary),
+        *_reference(summary),
+        *_cost(summary),
+    ]
     shown = [column for column in columns if set(column.entries) != {NONE}]
     return _draw([Column("", "method", methods_of(summary)), *shown])
 
@@ -83,13 +96,31 @@ def _calibration(summary: xr.Dataset) -> list[Column]:
     """Spread over skill, coverage, and how far the likelihood is from that of a calibrated posterior."""
     moment = _moment(summary)
     at = summary.sel(moment=moment)
-    level = at["level"].values[np.abs(at["level"].values - LEVEL).argmin()]
-    coverage = [f"{value:.0%}" if isfinite(value) else NONE for value in at["coverage"].sel(level=level).values]
+    level, coverage = _coverage(at["coverage"])
     return [
         Column(f"at the {moment}", "spread /\nskill", _column(at, "spread_skill")),
         Column(f"at the {moment}", f"{level:.0%}\ncoverage", coverage),
         Column("log-lik.", "gap\n(nat)", _column(summary, "log_likelihood_gap")),
     ]
+
+
+def _densities(summary: xr.Dataset) -> list[Column]:
+    """The log score of the truth, the coverage of credible regions, and what classifiers tell; if there are any."""
+    found = [Column("truth", "−log q\n(nat)", _column(summary, "log_score"))]
+    for name in ("hpd", "tarp"):
+        if f"{name}_coverage" in summary:
+            level, coverage = _coverage(summary[f"{name}_coverage"])
+            found.append(Column(f"{level:.0%} regions", name.upper(), coverage))
+    spaces = summary["space"].values if "auc" in summary else ()
+    areas = [Column("AUC", SPACES.get(space, space), _column(summary.sel(space=space), "auc")) for space in spaces]
+    return found + areas
+
+
+def _coverage(coverage: xr.DataArray) -> tuple[float, list[str]]:
+    """The nominal coverage that there is nearest to the wanted one, and the observed ones."""
+    level = coverage["level"].values[np.abs(coverage["level"].values - LEVEL).argmin()]
+    observed = coverage.sel(level=level).values
+    return float(level), [f"{value:.0%}" if isfinite(value) else NONE for value in observed]
 
 
 def _reference(summary: xr.Dataset) -> list[Column]:
@@ -132,7 +163,7 @@ def with_error(value: float, error: float) -> str:
 
     Args:
         value: The number.
-        error: Its standard error; not finite or zero if unknown.
+        error: Its standard error; not finite or zero if unknown, and left out if it is too small to show.
 
     Returns:
         For example ``0.213±0.012``.
@@ -143,6 +174,8 @@ def with_error(value: float, error: float) -> str:
         return _number(value)
     exponent = floor(log10(error))
     digits = min(max(0, -exponent + (error / 10**exponent < 2)), DIGITS)
+    if round(error, digits) == 0:
+        return _number(value)
     return f"{value:.{digits}f}±{error:.{digits}f}".replace("-", "−")
 
 
@@ -155,24 +188,47 @@ def _number(value: float) -> str:
 
 
 def _draw(columns: Sequence[Column]) -> Figure:
-    """Sets the table: heads, rules, and a note; wider than the page if need be, since letters keep their size."""
-    count, right = len(columns[0].entries), np.cumsum(_widths(columns))
-    figure = Figure(figsize=(max(style.WIDTH, CHARACTER * right[-1]), LINE * (count + 5.6)))
+    """Sets the table in blocks as wide as the page, and a note; taller than it if need be: letters keep their size."""
+    blocks, count = _blocks(columns), len(columns[0].entries)
+    block, widest = HEADS + count + FOOT, max(float(np.sum(_widths(block))) for block in blocks)
+    height = len(blocks) * block + 0.5
+    figure = Figure(figsize=(max(style.WIDTH, CHARACTER * widest), LINE * height))
     axes = figure.add_axes((0.005, 0, 0.99, 1))
     axes.set_axis_off()
-    # Heights count lines downwards; the first entry stands at zero.
-    axes.set(xlim=(0, right[-1]), ylim=(count + 1.5, -4.1))
+    # Heights count lines downwards; the first entry of the first block stands at zero.
+    axes.set(xlim=(0, widest), ylim=(height - HEADS, -HEADS))
+    for place, own in enumerate(blocks):
+        _block(axes, own, place * block, widest)
+    note = "Means over cases ± one standard error. Gap: expected log-likelihood above that of a calibrated posterior."
+    axes.text(0, len(blocks) * block - HEADS - 0.4, note, va="center", color="0.3")
+    return figure
+
+
+def _blocks(columns: Sequence[Column]) -> list[list[Column]]:
+    """The columns in blocks that are as wide as the page, each with the methods' names; groups stay together."""
+    names, *others = columns
+    blocks = [[names]]
+    for _, members in groupby(others, key=lambda column: column.group):
+        group = list(members)
+        if len(blocks[-1]) > 1 and sum(_widths([*blocks[-1], *group])) * CHARACTER > style.WIDTH:
+            blocks.append([names])
+        blocks[-1] += group
+    return blocks
+
+
+def _block(axes: Axes, columns: Sequence[Column], top: float, width: float) -> None:
+    """Sets one block, whose first entries stand at a height, spread out to the width of the widest one."""
+    count, widths = len(columns[0].entries), np.array(_widths(columns))
+    widths[1:] += (width - widths.sum()) / max(1, len(columns) - 1)
+    right = np.cumsum(widths)
     for column, edge in zip(columns, right, strict=True):
         place, align = (edge, "right") if column.group else (0, "left")
-        axes.text(place, -0.95, column.head, ha=align, va="baseline", linespacing=1.1)
+        axes.text(place, top - 0.95, column.head, ha=align, va="baseline", linespacing=1.1)
         for line, text in enumerate(column.entries):
-            axes.text(place, line, text, ha=align, va="center")
-    _groups(axes, columns, right)
-    for height, width in ((-3.8, 0.9), (-0.65, 0.5), (count - 0.35, 0.9)):
-        axes.axhline(height, color="black", linewidth=width)
-    note = "Means over cases ± one standard error. Gap: expected log-likelihood above that of a calibrated posterior."
-    axes.text(0, count + 0.5, note, va="center", color="0.3")
-    return figure
+            axes.text(place, top + line, text, ha=align, va="center")
+    _groups(axes, columns, right, top)
+    for height, thickness in ((-3.8, 0.9), (-0.65, 0.5), (count - 0.35, 0.9)):
+        axes.axhline(top + height, color="black", linewidth=thickness)
 
 
 def _widths(columns: Sequence[Column]) -> list[float]:
@@ -184,13 +240,13 @@ def _widths(columns: Sequence[Column]) -> list[float]:
     ]
 
 
-def _groups(axes: Axes, columns: Sequence[Column], right: np.ndarray) -> None:
+def _groups(axes: Axes, columns: Sequence[Column], right: np.ndarray, top: float) -> None:
     """Sets the heads that neighbours share, each over a rule."""
     for group, members in groupby(zip(columns, right, strict=True), key=lambda pair: pair[0].group):
         pairs = list(members)
         left, end = pairs[0][1] - pairs[0][0].width + GAP, pairs[-1][1]
         if len(pairs) > 1:
-            axes.text((left + end) / 2, -3.25, group, ha="center", va="center")
-            axes.plot((left, end), (-2.75, -2.75), color="black", linewidth=0.4)
+            axes.text((left + end) / 2, top - 3.25, group, ha="center", va="center")
+            axes.plot((left, end), (top - 2.75, top - 2.75), color="black", linewidth=0.4)
         else:
-            axes.text(end, -3.25, group, ha="right", va="center")
+            axes.text(end, top - 3.25, group, ha="right", va="center")

@@ -63,7 +63,17 @@ def trajectories(
         for site, panel in enumerate(panels):
             _draws(panel, posterior["time"].values, draws[site], look.colour)
             if truth is not None:
-                panel.plot(twin["time"].values, truth[:, site], color=style.TRUTH, linewidth=0.8, zorder=4)
+                # A truth of one time is no line.
+                marker = "_" if len(truth) == 1 else None
+                panel.plot(
+                    twin["time"].values,
+                    truth[:, site],
+                    color=style.TRUTH,
+                    marker=marker,
+                    markersize=12,
+                    linewidth=0.8,
+                    zorder=4,
+                )
             if observed is not None and observes_state:
                 _marks(panel, twin["time"].values, *observed[:, :, site])
             window_line(panel, twin["time"].values, window)
