@@ -185,7 +185,7 @@ def test_training_is_that_of_the_schedule_and_draws_that_of_the_sampler(masked) 
     ("method", "options", "message"),
     [
         (NeuralScore, {"steps": 0}, "steps, probes: at least one is needed of each, not 0 and 32"),
-        (FlowMatching, {"probes": 0}, "steps, probes: at least one is needed of each, not 24 and 0"),
+        (FlowMatching, {"probes": 0}, "steps, probes: at least one is needed of each, not 16 and 0"),
         (FlowMatching, {"exponent": -1.0}, "exponent: must be larger than -1, not -1"),
     ],
 )

@@ -48,7 +48,7 @@ class FlowMatching(ContinuousFlow):
         network: Network | None = None,
         exponent: float = 1.0,
         times: int = 6,
-        steps: int = 24,
+        steps: int = 16,
         probes: int = 32,
         density: bool = False,
     ) -> None:

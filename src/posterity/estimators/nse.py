@@ -52,7 +52,7 @@ class NeuralScore(ContinuousFlow):
         schedule: Schedule | None = None,
         sampler: Sampler | None = None,
         times: int = 6,
-        steps: int = 24,
+        steps: int = 16,
         probes: int = 32,
         density: bool = False,
     ) -> None:
