@@ -48,7 +48,7 @@ class MultiScale(Flow):
         | Neural Spline Flows (Durkan et al., 2019), https://arxiv.org/abs/1906.04032
     """
 
-    def __init__(self, blocks: int = 2, scales: int = 3, width: int = 64, kernel: int = 3, bins: int = 8) -> None:
+    def __init__(self, blocks: int = 1, scales: int = 3, width: int = 64, kernel: int = 3, bins: int = 8) -> None:
         for name, value, least in (("blocks", blocks, 1), ("scales", scales, 1), ("width", width, 1)):
             if value < least:
                 raise ValueError(f"{name}: at least {least} is needed, not {value}")
