@@ -87,20 +87,26 @@ def scaling(scaling: xr.Dataset) -> Figure:
     across = len(columns) if len(columns) > 1 else min(ACROSS, len(cells))
     entries = _entries(scaling, looks)
     down, lines = -(-len(cells) // across), -(-len(entries) // ENTRIES)
-    figure = style.canvas(0.35 + HEIGHT * down + 0.16 * lines)
+    figure = style.canvas(0.45 + HEIGHT * down + 0.16 * lines)
     axes = figure.subplots(down, across, squeeze=False)
     for index, (panel, (quantity, column)) in enumerate(zip(axes.flat, cells, strict=False)):
         _panel(panel, scaling.isel(variant=column.places), quantity, column, list(looks.values()))
         if index % len(columns) == 0:
             units = style.quantity(quantity.label, scaling["crps"]) if quantity.name == "crps" else quantity.label
             panel.set_ylabel(units)
-        if index < len(columns):
+        if index < len(columns) > 1:
             panel.set_title(column.title)
         _abscissa(panel, scaling["variant"].values, column, lowest=index + across >= len(cells))
     for panel in axes.flat[len(cells) :]:
         panel.set_axis_off()
     figure.align_ylabels(axes[:, 0])
-    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=min(len(entries), ENTRIES))
+    figure.legend(
+        list(entries.values()),
+        list(entries),
+        loc="outside lower center",
+        ncols=min(len(entries), ENTRIES),
+        title=columns[0].title if len(columns) == 1 else None,
+    )
     return figure
 
 
