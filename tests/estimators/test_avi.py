@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from posterity.errors import PosterityError
 from posterity.estimators import AmortizedVariational, Delta, DiagonalGaussian, FullGaussian
 from posterity.estimators.flows import CouplingSpline
 from posterity.nn import MLP, Convolution, Flow
@@ -101,8 +100,7 @@ def test_a_point_reaches_the_minimum_of_the_cost_and_has_no_density(trained) -> 
     assert found.log_q is None
     assert "elbo" not in found.info
     assert torch.equal(found.x[0], found.x[2])
-    with pytest.raises(PosterityError, match="a point has no density"):
-        estimator.log_prob(torch.zeros(400, 1, 6), window)
+    assert estimator.log_prob(torch.zeros(400, 1, 6), window).isnan().all()
 
 
 @pytest.mark.parametrize("iterations", [0, 1])

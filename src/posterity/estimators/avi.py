@@ -90,9 +90,13 @@ class AmortizedVariational(DensityEstimator):
     def loss(self, twin: Twin) -> Tensor:
         r"""The average of :math:`-\mathrm{ELBO}` over windows, in nats, and the cost of the start if there is one.
 
-        Of a point it is :math:`-\log p(u, y)`.
+        Of a point it is :math:`-\log p(u, y)`. It is never computed in half precision, which costs do not bear.
         """
-        control = Control(self.problem, twin.window)
+        with torch.autocast(twin.window.y.device.type, enabled=False):
+            return self._loss(Control(self.problem, twin.window))
+
+    def _loss(self, control: Control) -> Tensor:
+        """The loss over the windows of a control."""
         context, frame, start = self._recognise(control)
         u, log_q = self._draw(context, frame, self.draws)
         cost = adjoint_cost(control, u)

@@ -6,7 +6,6 @@ from math import log, pi, prod
 import torch
 from torch import Tensor, nn
 
-from ..errors import PosterityError
 from ..nn import ConditionalFlow, Flow
 from ..nn.layers import offsets
 
@@ -88,10 +87,8 @@ class PointMass(ConditionalFlow):
         self.head = Head(shape, context, (1,))
 
     def log_prob(self, z: Tensor, context: Tensor) -> Tensor:
-        """Refuses: a point has no density."""
-        raise PosterityError(
-            "flow 'delta': a point has no density; give the estimator another flow, or do not refine it"
-        )
+        """NaN for each case: a point has no density."""
+        return torch.full_like(z.flatten(1)[:, 0], torch.nan)
 
     def draw(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """The point of each case, and NaN."""
