@@ -443,6 +443,31 @@ def test_figures_are_drawn_where_they_show_something(write) -> None:
     assert set(more.figures_drawn()) == plain | {"corner", "parameters", "reference"}
     cycling = config.load(write(changed({"cycles": 5})))
     assert set(cycling.figures_drawn()) == plain | {"cycle"}
+    learned = changed({"methods.npe": {"kind": "npe", "training": {}}})
+    assert set(config.load(write(learned)).figures_drawn()) == plain | {"training"}
+    assert set(config.load(write(learned | {"classifier": {}})).figures_drawn()) == plain | {"roc", "training"}
+    weighed = config.load(write(changed({"methods.weights": {"kind": "dpe"}})))
+    assert weighed.weighted_prior() == "weights"
+    assert set(weighed.figures_drawn()) == plain | {"corner"}
+
+
+def test_figures_show_the_first_method_of_each_group(write) -> None:
+    learned = {"kind": "npe", "training": {}, "seeds": 2}
+    study = config.load(
+        write(
+            changed(
+                {
+                    "methods.npe": learned,
+                    "methods.nse": learned | {"label": "NSE"},
+                    "methods.one": {"kind": "prior", "group": "two"},
+                    "methods.two": {"kind": "prior"},
+                }
+            )
+        )
+    )
+    own = {"npe-1": "npe", "npe-2": "npe", "nse-1": "NSE", "nse-2": "NSE", "one": "two", "two": "two"}
+    assert {name: group for name, group in study.groups().items() if name in own} == own
+    assert [name for name in study.shown() if name in own] == ["npe-1", "nse-1", "one"]
 
 
 def test_a_file_with_variants_stands_for_all_of_them(write) -> None:

@@ -34,28 +34,28 @@ class Study:
         shutil.copy(Path(__file__).parent / "tiny.yaml", folder / "config" / "experiments" / "tiny.yaml")
         return cls(folder)
 
-    def command(self, *flags: str) -> list[str]:
-        """The command line of Snakemake."""
+    def command(self, *flags: str, named: str = "tiny") -> list[str]:
+        """The command line of Snakemake, for some experiments."""
         snakemake = [sys.executable, "-m", "snakemake", "--profile", "profiles/local"]
-        return [*snakemake, "--config", "experiments=tiny", *flags]
+        return [*snakemake, "--config", f"experiments={named}", *flags]
 
-    def start(self, *flags: str) -> subprocess.Popen:
+    def start(self, *flags: str, named: str = "tiny") -> subprocess.Popen:
         """Starts a run in a process group of its own."""
         return subprocess.Popen(
-            self.command(*flags), cwd=self.folder, env=self.environment, text=True, start_new_session=True,
+            self.command(*flags, named=named), cwd=self.folder, env=self.environment, text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
-    def run(self, *flags: str) -> str:
+    def run(self, *flags: str, named: str = "tiny") -> str:
         """Runs to the end, which must be a good one; returns what was printed."""
-        process = self.start(*flags)
+        process = self.start(*flags, named=named)
         printed, _ = process.communicate(timeout=300)
         assert process.returncode == 0, printed
         return printed
 
-    def planned(self) -> Mapping[str, int]:
+    def planned(self, named: str = "tiny") -> Mapping[str, int]:
         """The jobs that a run would do, by rule."""
-        table = re.findall(r"^(\w+)\s+(\d+)$", self.run("--dry-run"), flags=re.MULTILINE)
+        table = re.findall(r"^(\w+)\s+(\d+)$", self.run("--dry-run", named=named), flags=re.MULTILINE)
         return {rule: int(count) for rule, count in table if rule not in ("total", "all")}
 
     def edit(self, path: str, old: str = "", new: str = "") -> None:
@@ -95,3 +95,11 @@ def copied(tmp_path: Path) -> Study:
     folder = tmp_path / "study"
     folder.mkdir()
     return Study.new(folder, ROOT)
+
+
+@pytest.fixture
+def sizes(tmp_path: Path) -> Study:
+    """A study of two sizes, not run yet."""
+    study = Study.new(tmp_path, ROOT)
+    shutil.copy(Path(__file__).parent / "sizes.yaml", tmp_path / "config" / "experiments" / "sizes.yaml")
+    return study

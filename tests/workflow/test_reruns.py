@@ -5,7 +5,7 @@ import xarray as xr
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(600)]
 
-FIGURES = 12
+FIGURES = 14
 
 
 def test_nothing_is_left_to_do(study):
