@@ -224,3 +224,18 @@ def test_records_say_how_fast_it_was(problem, batches, valid) -> None:
     record = next(iter(regression(problem).run(batches(), valid)))
     assert record["cases_per_second"] * record["seconds"] == pytest.approx(80)
     assert record["gpu_memory_mib"] == 0
+
+
+def test_the_learning_rate_falls_with_the_time_that_is_spent(problem, batches, valid, monkeypatch) -> None:
+    """Of a minute in which the clock says that a look takes six seconds."""
+    monkeypatch.setattr(engine, "LOOK", 1)
+    clock = iter(float(6 * (n // 2)) for n in range(10_000))
+    monkeypatch.setattr(engine, "perf_counter", lambda: next(clock))
+    training = regression(problem, minutes=1, warmup=0.0, decay=linear, epochs=50)
+    rates = []
+    training.optimizer.register_step_pre_hook(lambda *_: rates.append(training.optimizer.param_groups[0]["lr"]))
+    list(training.run(batches(), valid))
+    assert training.seconds >= 60
+    assert len(rates) < 50 * 10
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.2 * rates[0]

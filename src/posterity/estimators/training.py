@@ -62,7 +62,8 @@ class Training:
             steps; 0 for no average.
         bfloat16: Whether networks compute in bfloat16 (on a GPU; elsewhere it does nothing).
         compile: Whether the loss is compiled (on a GPU; elsewhere it does nothing).
-        minutes: Time after which the training ends with the weights that it has; None for no such limit.
+        minutes: Time after which the training ends with the weights that it has; None for no such limit. The learning
+            rate has then fallen to its end, so that weights depend on the speed of the machine.
 
     References:
         | Decoupled Weight Decay Regularization (Loshchilov & Hutter, 2019), https://arxiv.org/abs/1711.05101
@@ -137,7 +138,7 @@ class Training:
         while not self.done:
             first, begun, self._clock = self.step, self.seconds, perf_counter()
             for states in train.epoch(self.epoch, done=self.step):
-                self._take(loss, states, (self.epoch + self.step / steps) / self.epochs)
+                self._take(loss, states, self._share(steps))
                 if self.step % LOOK:
                     continue
                 self._look()
@@ -267,6 +268,11 @@ class Training:
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
+
+    def _share(self, steps: int) -> float:
+        """The share of the training that is done: of the epochs, with so many steps each, or of the time."""
+        epochs = (self.epoch + self.step / steps) / self.epochs
+        return epochs if self.minutes is None else min(1.0, max(epochs, self.seconds / (60 * self.minutes)))
 
     def _spent(self) -> bool:
         """Whether the time is up."""
