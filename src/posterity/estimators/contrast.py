@@ -44,7 +44,8 @@ class Balanced(Contrast):
     that are short or have few data leave a posterior that is too wide rather than too narrow.
 
     Args:
-        balance: The weight :math:`\lambda` of the penalty; 0 for none.
+        balance: The weight :math:`\lambda` of the penalty; 0 for none. The published one is 100, which leaves short
+            trainings very wide.
         candidates: The number of draws of :math:`q` for each of :math:`p`, over which is averaged.
 
     References:
@@ -52,7 +53,7 @@ class Balanced(Contrast):
           https://arxiv.org/abs/2208.13624
     """  # noqa: D415
 
-    def __init__(self, balance: float = 100.0, candidates: int = 1) -> None:
+    def __init__(self, balance: float = 10.0, candidates: int = 1) -> None:
         super().__init__(candidates)
         if balance < 0:
             raise ValueError(f"balance: must not be negative, not {balance}")
