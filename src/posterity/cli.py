@@ -239,7 +239,7 @@ def literature(
 
 
 @app.command(
-    epilog="Example: posterity scaling sizes --results results --output all.nc --table all.csv --figure all.svg"
+    epilog="Example: posterity scaling lorenz96_scaling --results results --output a.nc --table a.csv --figure a.svg"
 )
 def scaling(
     experiment: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="An experiment file with variants.")],

@@ -79,7 +79,7 @@ def corner(
     truth = _truth(twin, window - 1, chosen, parameters)
     names = [*(row_names(standard["state"])[row] for row in chosen), *parameters]
     ends = [extent([values[:, i] for values in draws], truth[i]) for i in range(len(names))]
-    across = 1 if len(posteriors) == 1 else 2 if len(posteriors) <= FEW else 4
+    across = next((n for n in (1, 2, 4) if len(posteriors) <= n * n), 5)
     down = -(-len(posteriors) // across)
     side = min((style.WIDTH - LEFT) / across, 3.4)
     height = min(style.HEIGHT, down * (side + NAME) + FOOT)
