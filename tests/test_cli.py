@@ -13,8 +13,8 @@ import posterity
 from posterity import catalog, cli, config, reading
 
 VERBS = (
-    "simulate", "train", "sample", "classify", "assimilate", "evaluate", "aggregate", "plot", "reference", "scaling", "literature",
-    "check", "list",
+    "simulate", "train", "sample", "classify", "assimilate", "evaluate", "aggregate", "plot", "reference", "scaling",
+    "literature", "check", "list",
 )  # fmt: skip
 
 STUDY = {
@@ -82,7 +82,7 @@ def test_every_verb_says_what_it_does_with_an_example_that_parses(run, verb) -> 
     context = command.make_context(verb, cli.repeated(example)[1:])
     assert "..." not in command.epilog
     if "experiment" in context.params:
-        assert config.load(Path(__file__).parents[1] / f"config/experiments/{context.params['experiment']}.yaml")
+        assert list(config.every(Path(__file__).parents[1] / f"config/experiments/{context.params['experiment']}.yaml"))
 
 
 def test_every_option_says_what_it_is() -> None:
@@ -121,7 +121,7 @@ def test_every_group_can_be_listed(run, group) -> None:
 
 def test_experiments_are_listed_with_their_titles(run, study, monkeypatch) -> None:
     monkeypatch.setattr(reading, "EXPERIMENTS", study().parent)
-    assert run("list", "experiments")[:2] == (0, "study                    A study\n")
+    assert run("list", "experiments")[:2] == (0, f"{'study':<32} A study\n")
 
 
 def test_an_unknown_list_names_the_nearest(run) -> None:

@@ -304,7 +304,7 @@ def list_names(
 
 def _plural(group: str) -> str:
     """The plural of a group's name."""
-    return group[:-1] + "ies" if group.endswith("y") else group + "s"
+    return group[:-1] + "ies" if group.endswith("y") and group[-2] not in "aeiou" else group + "s"
 
 
 def _with(experiment: str, method: str) -> config.Experiment:
