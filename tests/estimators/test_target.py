@@ -82,10 +82,11 @@ def test_draws_that_diverge_give_their_place_to_others() -> None:
     x = StateTarget().extract(problem, twin).expand(5, 3, 1, 8).clone()
     x[1, 2] = torch.nan
     x[0] *= 1e200
-    ensemble = StateTarget().ensemble(problem, twin.window, x, {}, None)
+    log_q = torch.where(x.flatten(2).sum(dim=-1).abs() < 1e100, 1.0, torch.nan)
+    ensemble = StateTarget().ensemble(problem, twin.window, x, {}, log_q)
     assert ensemble.info["failed"].tolist() == [1, 1, 2]
     assert ensemble.x.isfinite().all()
-    assert ensemble.log_q is None
+    assert (ensemble.log_q == 1).all()
 
 
 def test_problems_without_such_a_part_are_refused() -> None:

@@ -28,7 +28,8 @@ def test_failed_draws_give_their_place_to_others_of_their_case():
     u[1, 0] = torch.nan  # not finite itself
     u[[0, 3, 4], 1] = 1e6  # its trajectory diverges
     u[:, 2] = torch.inf  # no draw of this case is sound
-    result = ensemble(control, u, {})
+    numbers = torch.arange(20.0).view(5, 4)
+    result = ensemble(control, u, {}, numbers)
     assert result.info["failed"].tolist() == [1, 3, 5, 0]
     torch.testing.assert_close(result.x[:, 3], sound[:, 3])
     torch.testing.assert_close(result.x[[0, 2, 3, 4], 0], sound[[0, 2, 3, 4], 0])
@@ -36,7 +37,8 @@ def test_failed_draws_give_their_place_to_others_of_their_case():
     assert result.x[:, 2].isnan().any(dim=0).any()
     for case, good in ((0, [0, 2, 3, 4]), (1, [1, 2])):
         for member in range(5):
-            assert any(torch.allclose(result.x[member, case], sound[g, case]) for g in good)
+            (donor,) = [g for g in good if torch.allclose(result.x[member, case], sound[g, case])]
+            assert result.log_q[member, case] == numbers[donor, case]
 
 
 def test_chunks_cover_the_batch_in_order():

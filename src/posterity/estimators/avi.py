@@ -136,7 +136,7 @@ class AmortizedVariational(DensityEstimator):
         if log_q.isnan().all():
             return ensemble(control, u, info)
         info["elbo"] = -(cost + log_q).mean(dim=0) - control.log_normalizer()
-        return ensemble(control, u, info)._replace(log_q=log_q)
+        return ensemble(control, u, info, log_q)
 
     def _recognise(self, control: Control) -> tuple[Tensor, Frame, Tensor | None]:
         """What is given to the flow, the coordinates in which it lives, and the start of the iterations if any."""

@@ -72,7 +72,7 @@ class ControlTarget(Target):
         self, problem: Problem, window: Window, values: Tensor, info: Mapping[str, Tensor], log_q: Tensor | None
     ) -> Ensemble:
         """Runs the model from each control."""
-        return ensemble(Control(problem, window), values.flatten(2), info)._replace(log_q=log_q)
+        return ensemble(Control(problem, window), values.flatten(2), info, log_q)
 
 
 class StateTarget(Target):
@@ -129,5 +129,6 @@ class StateTarget(Target):
         finite = x.flatten(2).sum(dim=-1).isfinite()
         if not finite.all():
             x, theta = refill(finite, x), refill(finite, theta)
+            log_q = None if log_q is None else refill(finite, log_q)
         info = {**info, "failed": (~finite).sum(dim=0)}
         return Ensemble(x, theta, range(self.first(problem), problem.steps), info, log_q)

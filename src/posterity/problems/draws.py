@@ -13,7 +13,7 @@ from .resampling import take
 COUNTS = ("seconds", "model_steps", "gradients", "failed")
 
 
-def ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor]) -> Ensemble:
+def ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor], log_q: Tensor | None = None) -> Ensemble:
     """Decodes draws of the control, and gives the place of each failed one to another of its case.
 
     A draw has failed if it is not finite or its trajectory diverges. The count per case is ``info["failed"]``; a
@@ -23,6 +23,7 @@ def ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor]) -> Ensembl
         control: The control.
         u: The draws, with shape ``(samples, case, size)``.
         info: Diagnostics of each case, to which the failures and the work done are added.
+        log_q: The log-density of each draw, with shape ``(samples, case)``; None if it has none.
 
     Returns:
         The ensemble.
@@ -33,13 +34,14 @@ def ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor]) -> Ensembl
     finite = x.flatten(2).sum(dim=-1).isfinite()
     if not finite.all():
         x, theta = refill(finite, x), refill(finite, theta)
+        log_q = None if log_q is None else refill(finite, log_q)
     info = {
         **info,
         "failed": (~finite).sum(dim=0),
         "model_steps": control.model_steps,
         "gradients": control.gradients,
     }
-    return Ensemble(x, theta, range(control.problem.steps), info)
+    return Ensemble(x, theta, range(control.problem.steps), info, log_q)
 
 
 def refill(good: Tensor, values: Tensor) -> Tensor:
