@@ -16,7 +16,7 @@ SCHEMA = ROOT / "workflow" / "schemas" / "experiment.schema.json"
 INTRODUCTION = """\
 # Configuration
 
-<!-- Made by `python docs/make_config_reference.py` from the models in `src/posterity/config.py` and `parts.py`: edit those. -->
+<!-- Made by `python docs/make_config_reference.py` from `config.py` and `parts.py` in `src/posterity`: edit those. -->
 
 `config.yaml` says which experiments the workflow runs. Each experiment is a file in `experiments/`, named as its
 results are to be named. It holds the science and nothing else: partitions, memory and time stand in `profiles/`.
