@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ROOT / "profiles" / "slurm"
 GUIDE = ROOT / "docs" / "cluster.md"
 RULES = {
-    "simulate": 4, "train": 1, "sample": 2, "assimilate": 2, "reference": 2, "evaluate": 4, "aggregate": 1, "plot": 12,
+    "simulate": 4, "train": 1, "sample": 2, "assimilate": 2, "reference": 2, "evaluate": 4, "aggregate": 1, "plot": 14,
 }  # fmt: skip
 ALL_METRICS = "results/tiny/metrics.nc"
 LEFTOVERS = next(line for line in GUIDE.read_text().splitlines() if "xargs --no-run-if-empty scancel" in line)
