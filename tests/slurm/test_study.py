@@ -1,5 +1,11 @@
-"""A study on a real Slurm: it ends, asks for what the profile says, and survives what happens on clusters."""
+"""A study on a real Slurm: it ends, asks for what the profile says, and survives what happens on clusters.
 
+All tests that use the cluster stand in this file: the session that brings it up takes it down, and files may run in
+sessions of their own.
+"""
+
+import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -127,3 +133,26 @@ def same(undisturbed, study) -> int:
                 theirs.drop_vars("info_seconds", errors="ignore").drop_attrs(),
             )
     return len(files)
+
+
+def test_the_tasks_of_a_step_train_one_estimator(cluster, tmp_path) -> None:
+    """The nodes are names of this host, which no resolver knows: they are told where to meet."""
+    for name in ("demo", "vi4dvar"):
+        (tmp_path / f"{name}.yaml").write_text((ROOT / "config" / "experiments" / f"{name}.yaml").read_text())
+    experiment = tmp_path / "tiny.yaml"
+    experiment.write_text((Path(__file__).parent / "tiny.yaml").read_text().replace("epochs: 80", "epochs: 3"))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
+    posterity = [sys.executable, "-m", "posterity"]
+
+    def run(*command: str) -> None:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    for split in ("train", "valid"):
+        run(*posterity, "simulate", str(experiment), "--split", split, "--output", str(tmp_path / f"{split}.nc"))
+    shards = ["--train", str(tmp_path / "train.nc"), "--valid", str(tmp_path / "valid.nc")]
+    output = ["--output", str(tmp_path / "npe"), "--device", "cpu"]
+    step = ["srun", "--nodes", "2", "--ntasks", "2", "--mem", "4G"]
+    run(*step, *posterity, "train", str(experiment), "--method", "npe", *shards, *output)
+    described = json.loads((tmp_path / "npe" / "estimator.json").read_text())
+    assert described["processes"] == 2
