@@ -4,6 +4,7 @@ import hashlib
 import pickle
 import shutil
 from collections.abc import Iterable
+from math import inf
 from pathlib import Path
 from time import monotonic
 
@@ -45,7 +46,8 @@ class Checkpoint:
             key.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
         self.path = output.with_name(f".{output.name}.unfinished") / f"{key.hexdigest()[:16]}.pt"
         self.writes = writes
-        self.saved = monotonic()
+        # The first state is saved at once: a disk that takes none shows before hours are lost.
+        self.saved = -inf
 
     def load(self, training: Training) -> None:
         """Takes the training up where it stopped, if it was begun."""
