@@ -140,7 +140,7 @@ def test_the_tasks_of_a_step_train_one_estimator(cluster, tmp_path) -> None:
     for name in ("demo", "vi4dvar"):
         (tmp_path / f"{name}.yaml").write_text((ROOT / "config" / "experiments" / f"{name}.yaml").read_text())
     experiment = tmp_path / "tiny.yaml"
-    experiment.write_text((Path(__file__).parent / "tiny.yaml").read_text().replace("epochs: 80", "epochs: 3"))
+    experiment.write_text((Path(__file__).parent / "tiny.yaml").read_text().replace("epochs: 600", "epochs: 3"))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
     posterity = [sys.executable, "-m", "posterity"]
 
