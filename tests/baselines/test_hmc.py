@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from posterity.baselines import HamiltonianMonteCarlo
-from posterity.problems import Identity, Observation, Problem, Quadratic, RandomMask, Window, exact_posterior
+from posterity.problems import Identity, Observation, Problem, Quadratic, RandomMask, exact_posterior
 from posterity.problems.parameters import Uniform
 from posterity.samplers import Chains, Draws, convergence
 from posterity.systems import LinearAdvection, Lorenz96
@@ -59,7 +59,7 @@ def test_ranks_of_the_truth_are_uniform(check_ranks):
 
 def test_a_case_that_diverges_spoils_no_other(square):
     """A background of 1e4 overflows within the window."""
-    window = Window(*(field[:4] for field in square.twin.window))
+    window = square.twin.window.select(slice(4))
     background = window.background.clone()
     background[1] = 1e4 * (1 + torch.rand(1, 16))
     method = HamiltonianMonteCarlo(square.problem, 2, 2, 8, 2, leapfrog=1, particles=32, moves=1)
@@ -80,7 +80,7 @@ def test_chains_that_diverge_are_rejected(fragile):
 
 def test_every_chain_gives_as_many_draws(linear, monkeypatch):
     """Draws are told by their numbers: 5 iterations of 3 chains, 9 draws."""
-    window = Window(*(field[:2] for field in linear.window))
+    window = linear.window.select(slice(2))
     method = HamiltonianMonteCarlo(linear.problem, 3, 0, 5, 1, leapfrog=1, particles=16, moves=1)
     numbered = torch.arange(15.0).reshape(5, 3, 1, 1).expand(5, 3, 2, 16) * 1e-3
     monkeypatch.setattr(Chains, "run", lambda self, *rest: Draws(numbered, torch.ones(2), torch.ones(2)))

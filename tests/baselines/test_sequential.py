@@ -181,7 +181,7 @@ def test_a_batch_does_what_its_cases_do_alone(method, monkeypatch):
     def sample(index):
         monkeypatch.setattr(Record, "prior", lambda record, members: initial[:, index])
         torch.manual_seed(1)
-        return method(problem, 12).sample(Window(*(field[index] for field in window)), 12).x
+        return method(problem, 12).sample(window.select(index), 12).x
 
     together = sample(slice(0, 4))
     apart = torch.cat([sample(slice(i, i + 1)) for i in range(4)], dim=1)

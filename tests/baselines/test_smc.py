@@ -12,7 +12,6 @@ from posterity.problems import (
     Problem,
     Quadratic,
     RandomMask,
-    Window,
     exact_posterior,
 )
 from posterity.problems.parameters import Uniform
@@ -20,10 +19,6 @@ from posterity.systems import LinearAdvection, Lorenz96
 
 #: Enough for small and for Gaussian posteriors.
 FEW = {"particles": 96, "ess": 0.5, "moves": 2, "final": 8, "leapfrog": 4}
-
-
-def first(window, cases):
-    return Window(*(field[:cases] for field in window))
 
 
 def log_evidence(linear):
@@ -120,7 +115,7 @@ def test_ranks_of_the_truth_are_uniform(check_ranks, model_error, parameters):
 
 def test_a_case_that_diverges_spoils_no_other(square):
     """A background of 1e4 overflows within the window."""
-    window = first(square.twin.window, 4)
+    window = square.twin.window.select(slice(4))
     background = window.background.clone()
     background[1] = 1e4 * (1 + torch.rand(1, 16))
     method = SequentialMonteCarlo(square.problem, 32, 0.5, moves=1, final=1, leapfrog=2)
@@ -144,7 +139,7 @@ def test_particles_that_diverge_are_left_behind(fragile):
 
 
 def test_each_particle_is_drawn_once_before_any_is_drawn_twice(linear):
-    window = first(linear.window, 2)
+    window = linear.window.select(slice(2))
     method = SequentialMonteCarlo(linear.problem, 16, 0.5, moves=1, final=1, leapfrog=1)
     for samples, counts in ((16, {1}), (40, {2, 3})):
         x = method.sample(window, samples).x[:, 0, 0, 0]

@@ -6,7 +6,7 @@ import torch
 from posterity.baselines import EnsembleFourDVar, FourDVar, Prior, RejectionABC, VariationalInference
 from posterity.baselines.families import Full, MeanField
 from posterity.baselines.optimizers import Adam, NaturalGradient
-from posterity.problems import Control, Window
+from posterity.problems import Control
 from posterity.problems.minimize import levenberg_marquardt, minimize
 
 METHODS = {
@@ -21,13 +21,9 @@ METHODS = {
 each_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 
 
-def some(window, cases):
-    return Window(*(each[:cases] for each in window))
-
-
 @each_method
 def test_no_draw_diverges(square, method):
-    posterior = method(square.problem).sample(some(square.twin.window, 8), 6)
+    posterior = method(square.problem).sample(square.twin.window.select(slice(8)), 6)
     assert posterior.x.isfinite().all()
     assert not posterior.info["failed"].any()
     assert all(value.isfinite().all() for value in posterior.info.values())
@@ -36,7 +32,7 @@ def test_no_draw_diverges(square, method):
 @each_method
 def test_a_case_that_diverges_spoils_no_other(square, method):
     """A background of 1e4 overflows within the window; the other cases are those of a batch without it."""
-    window = some(square.twin.window, 4)
+    window = square.twin.window.select(slice(4))
     background = window.background.clone()
     background[1] = 1e4 * (1 + torch.rand(1, 16))
     results = []
@@ -54,7 +50,7 @@ def test_a_case_that_diverges_spoils_no_other(square, method):
 
 @each_method
 def test_a_batch_of_which_every_case_diverges_still_ends(square, method):
-    window = some(square.twin.window, 2)
+    window = square.twin.window.select(slice(2))
     window = window._replace(background=1e4 * (1 + torch.rand(2, 1, 16)))
     posterior = method(square.problem).sample(window, 3)
     assert posterior.info["failed"].tolist() == [3, 3]
@@ -79,7 +75,7 @@ def test_failing_members_are_replaced_and_counted(fragile, method):
 
 def test_the_mode_does_not_depend_on_the_start(square):
     """Quasi-static minimisation from draws of the prior ends where it ends from the background."""
-    control = Control(square.problem, some(square.twin.window, 8))
+    control = Control(square.problem, square.twin.window.select(slice(8)))
     # Gauss-Newton converges linearly where residuals are large: a tight tolerance takes some of the cases long.
     reference = levenberg_marquardt(control, torch.zeros(8, 16), iterations=100, tolerance=1e-8)
     assert reference.converged.all()
@@ -109,10 +105,10 @@ def test_few_iterations_do_not_claim_convergence(square):
 
 
 def test_batched_modes_are_looped_modes(square):
-    window = some(square.twin.window, 4)
+    window = square.twin.window.select(slice(4))
     together = levenberg_marquardt(Control(square.problem, window), torch.zeros(4, 16))
     for case in range(4):
-        one = Window(*(each[case : case + 1] for each in window))
+        one = window.select(slice(case, case + 1))
         alone = levenberg_marquardt(Control(square.problem, one), torch.zeros(1, 16))
         torch.testing.assert_close(together.u[case], alone.u[0], rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(together.hessian[case], alone.hessian[0], rtol=1e-5, atol=1e-5)

@@ -9,7 +9,7 @@ from posterity.baselines import VariationalInference
 from posterity.baselines.families import Full, Gaussian, LowRank, MeanField
 from posterity.baselines.flow import Flow
 from posterity.baselines.optimizers import NaturalGradient, negative_elbo
-from posterity.problems import Control, Window
+from posterity.problems import Control
 
 SHORT = NaturalGradient(iterations=6)
 BRIEF = Flow(transforms=2, hidden=(64,), iterations=100, samples=32, learning_rate=0.02)
@@ -118,7 +118,7 @@ def test_a_flow_that_is_worse_than_its_gaussian_is_not_kept(control):
 
 
 def test_a_case_that_diverges_spoils_no_other_flow(square):
-    window = Window(*(each[:3] for each in square.twin.window))
+    window = square.twin.window.select(slice(3))
     background = window.background.clone()
     background[1] = 1e4 * (1 + torch.rand(1, 16))
     draws = []

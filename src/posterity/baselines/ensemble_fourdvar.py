@@ -27,8 +27,7 @@ class Perturbed(Control):
 
     def select(self, index: Tensor | slice) -> Self:
         """The control of some of the cases, with its own count of work."""
-        window = Window(*(field[index] for field in self.window))
-        return type(self)(self.problem, window, self.perturbation[index])
+        return type(self)(self.problem, self.window.select(index), self.perturbation[index])
 
     def initial(self, u: Tensor) -> Tensor:
         """The initial states, from controls without their perturbations."""

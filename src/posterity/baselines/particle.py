@@ -78,7 +78,7 @@ class Bootstrap(Sequential):
         parts = []
         size = self.members * (prod(self.problem.shape) + parameters) * self.kept
         for piece in chunks(cases, size, window.y.device):
-            record = Record(self.problem, Window(*(field[piece] for field in window)))
+            record = Record(self.problem, window.select(piece))
             for i, z in enumerate(self.draws(record, samples)):
                 x[:, piece, i], theta[:, piece] = record.split(z)
             dead = torch.arange(cases)[piece][~record.alive]

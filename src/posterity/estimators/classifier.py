@@ -36,9 +36,7 @@ class Pairs(NamedTuple):
 
     def take(self, cases: Tensor | slice) -> Self:
         """Some of the cases."""
-        return self._replace(
-            truth=self.truth[cases], draw=self.draw[cases], window=Window(*(field[cases] for field in self.window))
-        )
+        return type(self)(self.truth[cases], self.draw[cases], self.window.select(cases))
 
 
 class View(nn.Module, abc.ABC):

@@ -69,7 +69,7 @@ class Control:
 
     def select(self, index: Tensor | slice) -> Self:
         """The control of some of the cases, with its own count of work."""
-        return type(self)(self.problem, Window(*(field[index] for field in self.window)))
+        return type(self)(self.problem, self.window.select(index))
 
     def absorb(self, part: "Control", index: Tensor | slice) -> None:
         """Adds the work that a selection has done to the count of the cases that it was selected from."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, Self, get_args
 
 import torch
 from torch import Tensor
@@ -32,6 +32,10 @@ class Window(NamedTuple):
     background: Tensor
     background_std: Tensor
     start: Tensor
+
+    def select(self, cases: Tensor | slice) -> Self:
+        """The windows of some of the cases, along the first batch dimension."""
+        return type(self)(*(field[cases] for field in self))
 
 
 class Twin(NamedTuple):

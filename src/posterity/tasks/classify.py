@@ -17,7 +17,7 @@ from ..estimators import Classifier, Estimator, ObservationView, Pairs, States, 
 from ..estimators.classifier import fit, logits
 from ..metrics import RATES, auc, true_positive_rate
 from ..parts import ClassifierConfig
-from ..problems import Problem, Twin, Window
+from ..problems import Problem, Twin
 from .common import build, build_problem, log, on_device, provenance, seed_everything
 from .posterior import cost
 from .sample import load_estimator
@@ -96,7 +96,7 @@ def _pairs(estimator: Estimator, twin: Twin, method: str) -> Pairs:
     """The true state at the end of each window, with one draw of it; in random order, without draws that failed."""
     end, draws = estimator.problem.window - 1, []
     for piece in pieces(len(twin.x), 1, estimator.shape, twin.x.device):
-        drawn = estimator.sample(Window(*(field[piece] for field in twin.window)), 1)
+        drawn = estimator.sample(twin.window.select(piece), 1)
         draws.append(drawn.x[0, :, end - drawn.steps.start])
     draw = torch.cat(draws)
     good = draw.flatten(1).isfinite().all(dim=1).nonzero().squeeze(1)

@@ -15,7 +15,7 @@ from ..config import Experiment
 from ..errors import ConfigError, DataError
 from ..estimators import DensityEstimator, Estimator, pieces
 from ..estimators.refinement import Refined
-from ..problems import Posterior, Problem, Twin, Window
+from ..problems import Posterior, Problem, Twin
 from .common import build, build_method, build_problem, on_device
 from .posterior import draw
 from .train import WEIGHTS, description
@@ -62,7 +62,7 @@ def _density(estimator: DensityEstimator, truth: Twin) -> Tensor:
     z = estimator.encode(truth)
     return torch.cat(
         [
-            estimator.log_prob(z[piece], Window(*(field[piece] for field in truth.window)))
+            estimator.log_prob(z[piece], truth.window.select(piece))
             for piece in pieces(len(z), 1, estimator.shape, z.device)
         ]
     )
