@@ -8,10 +8,11 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from posterity.estimators import ContinuousFlow, FlowMatching, NeuralScore
-from posterity.estimators.continuous import integrate, log_normal, probe, transport
+from posterity.estimators.continuous import integrate, probe, transport
 from posterity.estimators.diffusion import Cosine, VarianceExploding
 from posterity.estimators.samplers import Ancestral
 from posterity.nn import MLP
+from posterity.nn.flow import log_normal
 from posterity.problems import Problem, RandomMask, Uniform, Window, exact_posterior
 
 METHODS = pytest.mark.parametrize("method", [NeuralScore, FlowMatching], ids=["nse", "fmpe"])

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from posterity.nn import MultiScale
+from posterity.nn.flow import log_normal
 from posterity.nn.invertible import ActNorm, Chain, Coupling, InvertibleConvolution
-from posterity.nn.multiscale import MultiScaleFlow, log_normal, squeeze, unsqueeze
+from posterity.nn.multiscale import MultiScaleFlow, squeeze, unsqueeze
 
 SHAPES = [(1, 8), (1, 12), (2, 6), (1, 2), (3, 5), (1, 4, 4), (2, 5, 2), (2, 3, 3)]
 

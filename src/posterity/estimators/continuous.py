@@ -3,14 +3,13 @@
 import abc
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from math import log, pi, prod
+from math import prod
 
 import torch
 from torch import Tensor
 
-from ..nn import Network
-from ..nn.convolution import Convolution
-from ..nn.mlp import MLP
+from ..nn import MLP, Convolution, Network
+from ..nn.flow import log_normal
 from ..problems import Ensemble, Problem, Twin, Window
 from .estimator import DensityEstimator, pieces
 from .features import Features
@@ -87,11 +86,6 @@ def probe(x: Tensor, number: int) -> Tensor:
     if size <= number:
         return torch.eye(size).to(x).unsqueeze(1).expand(size, rows, size)
     return (2.0 * torch.randint(2, (number, rows, size)) - 1).to(x) / number**0.5
-
-
-def log_normal(x: Tensor) -> Tensor:
-    """The log-density of rows of standard normal numbers, with shape ``(rows,)``."""
-    return -0.5 * (x.flatten(1).square() + log(2 * pi)).sum(dim=-1)
 
 
 class ContinuousFlow(DensityEstimator):

@@ -1,12 +1,13 @@
 """Gaussian posteriors, and points: what a flow may be without transforms."""
 
 from collections.abc import Sequence
-from math import log, pi, prod
+from math import prod
 
 import torch
 from torch import Tensor, nn
 
 from ..nn import ConditionalFlow, Flow
+from ..nn.flow import log_normal
 from ..nn.layers import offsets
 
 
@@ -112,13 +113,13 @@ class MeanFieldGaussian(ConditionalFlow):
     def log_prob(self, z: Tensor, context: Tensor) -> Tensor:
         """The log-density, with shape ``(case,)``."""
         mean, log_std = (value.squeeze(-1) for value in self.head(context))
-        return white((z.flatten(1) - mean) * torch.exp(-log_std)) - log_std.sum(dim=-1)
+        return log_normal((z.flatten(1) - mean) * torch.exp(-log_std)) - log_std.sum(dim=-1)
 
     def draw(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """One draw for each case, with its log-density."""
         mean, log_std = (value.squeeze(-1) for value in self.head(context))
         noise = torch.randn_like(mean)
-        return (mean + log_std.exp() * noise).view(-1, *self.shape), white(noise) - log_std.sum(dim=-1)
+        return (mean + log_std.exp() * noise).view(-1, *self.shape), log_normal(noise) - log_std.sum(dim=-1)
 
 
 class PrecisionGaussian(ConditionalFlow):
@@ -145,14 +146,14 @@ class PrecisionGaussian(ConditionalFlow):
         """The log-density, with shape ``(case,)``."""
         mean, factor = self.moments(context)
         noise = factor.mT @ (z.flatten(1) - mean).unsqueeze(-1).double()
-        return (white(noise.squeeze(-1)) + log_determinant(factor)).to(z)
+        return (log_normal(noise.squeeze(-1)) + log_determinant(factor)).to(z)
 
     def draw(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """One draw for each case, with its log-density."""
         mean, factor = self.moments(context)
         noise = torch.randn_like(mean).double()
         deviation = torch.linalg.solve_triangular(factor.mT, noise.unsqueeze(-1), upper=True).squeeze(-1)
-        log_q = white(noise) + log_determinant(factor)
+        log_q = log_normal(noise) + log_determinant(factor)
         return (mean + deviation.to(mean)).view(-1, *self.shape), log_q.to(mean)
 
     def moments(self, context: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,11 +163,6 @@ class PrecisionGaussian(ConditionalFlow):
         precision = vectors @ vectors.mT + torch.diag_embed(log_diagonal.squeeze(-1).double().exp())
         factor, broken = torch.linalg.cholesky_ex(precision)
         return mean.squeeze(-1), torch.where((broken == 0)[:, None, None], factor, torch.nan)
-
-
-def white(noise: Tensor) -> Tensor:
-    """The log-density of white noise of shape ``(case, n)``, with shape ``(case,)``."""
-    return -0.5 * (noise.square() + log(2 * pi)).sum(dim=-1)
 
 
 def log_determinant(factor: Tensor) -> Tensor:

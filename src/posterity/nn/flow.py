@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Sequence
+from math import log, pi
 
 from torch import Tensor, nn
 
@@ -59,3 +60,8 @@ class Flow(abc.ABC):
         Raises:
             ValueError: If there is no such flow over the shape.
         """
+
+
+def log_normal(z: Tensor) -> Tensor:
+    """The log-density of standard normal fields or vectors, ``(case, *shape)``, in nats, with shape ``(case,)``."""
+    return -0.5 * (z.flatten(1).square() + log(2 * pi)).sum(dim=-1)

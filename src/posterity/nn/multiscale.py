@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import product
-from math import log, pi, prod
+from math import prod
 
 import torch
 from torch import Tensor, nn
 
-from .flow import ConditionalFlow, Flow
+from .flow import ConditionalFlow, Flow, log_normal
 from .invertible import (
     ActNorm,
     Chain,
@@ -234,8 +234,3 @@ def shifted(field: Tensor, sites: int) -> Tensor:
     """Fields moved along every axis of the grid, and as many channels."""
     axes = tuple(range(1, field.ndim))
     return field.roll((sites,) * len(axes), axes) if sites else field
-
-
-def log_normal(z: Tensor) -> Tensor:
-    """The log-density of the standard normal distribution of fields, with shape ``(case,)``."""
-    return -0.5 * (z.square() + log(2 * pi)).flatten(1).sum(dim=1)
