@@ -29,7 +29,9 @@ def numbers(dataset: xr.Dataset, source: str) -> tuple[torch.Tensor, ...]:
     return (torch.as_tensor(dataset["state"].to_numpy()[:, 0, 0, 0]), torch.as_tensor(dataset["case"].to_numpy()))
 
 
-@pytest.mark.parametrize("cases", [slice(0, 10), slice(0, 5), slice(4, 7), slice(5, 6), slice(9, 10), slice(3, 10)])
+@pytest.mark.parametrize(
+    "cases", [slice(0, 10), slice(0, 5), slice(4, 7), slice(5, 6), slice(9, 10), slice(3, 12), slice(None)]
+)
 def test_any_cases_are_read_in_order(paths, cases) -> None:
     shards = Shards(paths, "states")
     assert len(shards) == 10

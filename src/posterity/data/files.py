@@ -148,27 +148,6 @@ def read_many(paths: Sequence[Path], kind: str) -> xr.Dataset:
     return xr.concat(parts, dim="case", data_vars="minimal", coords="minimal", compat="override", join="outer")
 
 
-def load_many(paths: Sequence[Path], kind: str) -> xr.Dataset:
-    """Loads the shards of a split as one dataset along ``case``, and names the one that is damaged.
-
-    Args:
-        paths: The files, in order.
-        kind: The kind of file in the schema.
-
-    Returns:
-        The dataset, in memory.
-
-    Raises:
-        DataError: If a file cannot be read, or another one is of another size.
-    """
-    parts = [load(read(path, kind), path) for path in paths]
-    for path, part in zip(paths, parts, strict=True):
-        for name, size in parts[0].sizes.items():
-            if name != "case" and part.sizes.get(name) != size:
-                raise DataError(f"{path}: has {part.sizes.get(name, 'no')} along '{name}', but {paths[0]} has {size}")
-    return xr.concat(parts, dim="case", data_vars="minimal", coords="minimal", compat="override", join="override")
-
-
 def _encoding(dataset: xr.Dataset) -> dict[Hashable, dict]:
     """Single precision, fast compression, and pieces as :func:`_piece` cuts them."""
     encoding = {}

@@ -44,7 +44,7 @@ class Shards:
         """Reads neighbouring cases.
 
         Args:
-            cases: Which.
+            cases: Which, as of a sequence: what lies beyond the last one is left out.
             convert: Turns a dataset, and the name of its file, into tensors with a leading dimension ``case``.
 
         Returns:
@@ -53,11 +53,12 @@ class Shards:
         Raises:
             DataError: If a file is damaged; the message names it.
         """
-        found, first = [], cases.start
-        while first < cases.stop:
+        first, last, _ = cases.indices(len(self))
+        found = []
+        while first < last:
             number = bisect_right(self.ends, first)
             start = self.ends[number - 1] if number else 0
-            stop = min(cases.stop, self.ends[number])
+            stop = min(last, self.ends[number])
             piece = self.parts[number].isel(case=slice(first - start, stop - start))
             found.append(convert(load(piece, self.paths[number]), str(self.paths[number])))
             first = stop

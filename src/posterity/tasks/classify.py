@@ -9,15 +9,15 @@ import torch
 import xarray as xr
 
 from ..config import Experiment
-from ..data import load_many, write
+from ..data import write
 from ..data.stream import Shards
-from ..data.tensors import states, window_of
 from ..errors import ConfigError, DataError, PosterityError
-from ..estimators import Classifier, Estimator, ObservationView, Pairs, States, StateView, TrainingError, View, pieces
+from ..estimators import Classifier, Estimator, ObservationView, Pairs, StateView, TrainingError, View, pieces
 from ..estimators.classifier import fit, logits
 from ..metrics import RATES, auc, true_positive_rate
 from ..parts import ClassifierConfig
 from ..problems import Problem, Twin
+from .cases import read_states, read_twins
 from .common import build, build_problem, log, on_device, provenance, seed_everything
 from .posterior import cost
 from .sample import load_estimator
@@ -64,8 +64,9 @@ def classify(
         problem = build_problem(experiment)
         estimator = load_estimator(experiment, method, problem, weights, chosen)
         seed = seed_everything(experiment, "classify", method)
-        known = _pairs(estimator, _fresh(train, problem, settings.cases, chosen), method)
-        unknown = _pairs(estimator, _validation(valid, problem, chosen), method)
+        fresh = read_states(Shards(train, "states"), problem, chosen, slice(settings.cases)).observe(problem)
+        known = _pairs(estimator, fresh, method)
+        unknown = _pairs(estimator, read_twins(Shards(valid, "twin"), problem, chosen, slice(None)), method)
         try:
             found = {view.space: _judged(problem, view(problem), settings, known, unknown) for view in VIEWS}
         except (TrainingError, ValueError) as error:
@@ -76,20 +77,6 @@ def classify(
     write(dataset, output, "classifier")
     for space, one in found.items():
         log.info("%s: AUC %.3f ± %.3f by the %s", output, float(one["auc"]), float(one["auc_std"]), space)
-
-
-def _fresh(paths: Sequence[Path], problem: Problem, cases: int, device: torch.device) -> Twin:
-    """New windows of the first training cases."""
-    shards = Shards(paths, "states")
-    chosen = slice(0, min(cases, len(shards)))
-    return States(*shards.read(chosen, lambda part, source: states(part, problem, source, device))).observe(problem)
-
-
-def _validation(paths: Sequence[Path], problem: Problem, device: torch.device) -> Twin:
-    """The validation windows with their truths."""
-    dataset = load_many(paths, "twin")
-    x, theta, *_ = states(dataset, problem, str(paths[0]), device)
-    return Twin(x, theta, window_of(dataset, problem, str(paths[0]), device))
 
 
 def _pairs(estimator: Estimator, twin: Twin, method: str) -> Pairs:

@@ -11,22 +11,20 @@ from time import perf_counter, time
 from typing import Any, cast
 
 import torch
-import xarray as xr
 from rich.progress import track
 from safetensors.torch import save_file
-from torch import Tensor
 
 from .. import catalog, sources
 from ..config import Experiment
 from ..data import atomic
 from ..data.stream import Shards
-from ..data.tensors import states, window_of
 from ..errors import ConfigError, DataError, PosterityError
 from ..estimators import Estimator
-from ..estimators.batches import MEMORY, Batches, States
+from ..estimators.batches import MEMORY, Batches
 from ..estimators.training import OutOfTimeError, Training, TrainingError
 from ..parts import TrainingConfig
-from ..problems import Problem, Twin, Window
+from ..problems import Problem, Twin
+from .cases import read_states, read_twins
 from .checkpoint import Checkpoint
 from .common import build_method, build_problem, commit, device_name, log, on_device, peak_memory, seed_everything
 from .workers import shared
@@ -138,29 +136,16 @@ def _settings(settings: TrainingConfig) -> dict[str, Any]:
 def _batches(paths: Sequence[Path], problem: Problem, batch: int, training: Training, device: torch.device) -> Batches:
     """The training set, in batches."""
     shards = Shards(paths, "states")
-
-    def read(cases: slice) -> States:
-        """Reads some cases."""
-        return States(*shards.read(cases, lambda dataset, source: states(dataset, problem, source, device)))
-
     memory = max(1, MEMORY // (problem.steps * prod(problem.shape)))
+    read = partial(read_states, shards, problem, device)
     return Batches(read, len(shards), batch, training.seed, memory, training.rank, training.workers)
 
 
 def _validation(paths: Sequence[Path], problem: Problem, batch: int, device: torch.device) -> list[Twin]:
     """The validation draws, in batches."""
     shards = Shards(paths, "twin")
-
-    def convert(dataset: xr.Dataset, source: str) -> tuple[Tensor, ...]:
-        """States, parameters, and the fields of a window."""
-        x, theta, *_ = states(dataset, problem, source, device)
-        return x, theta, *window_of(dataset, problem, source, device)
-
-    found = []
-    for start in range(0, len(shards), batch):
-        x, theta, *window = shards.read(slice(start, min(start + batch, len(shards))), convert)
-        found.append(Twin(x, theta, Window(*window)))
-    return found
+    starts = range(0, len(shards), batch)
+    return [read_twins(shards, problem, device, slice(start, start + batch)) for start in starts]
 
 
 def _deadline() -> float:
