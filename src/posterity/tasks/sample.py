@@ -18,7 +18,7 @@ from ..estimators.refinement import Refined
 from ..problems import Posterior, Problem, Twin
 from .common import build, build_method, build_problem, on_device
 from .posterior import draw
-from .train import WEIGHTS, description
+from .trainings import WEIGHTS, description
 
 
 def sample(
@@ -84,7 +84,7 @@ def load_estimator(
         ConfigError: If it was trained for another problem.
         DataError: If the weights are missing or damaged.
     """
-    if description(weights).get("configuration") != json.dumps(experiment.trained_on(method)):
+    if description(weights, ["configuration"])["configuration"] != json.dumps(experiment.trained_on(method)):
         raise ConfigError(f"{weights}: was trained for another problem or with other options; train '{method}' again")
     estimator = cast(Estimator, build_method(experiment, method, problem))
     try:

@@ -1,7 +1,6 @@
 """``posterity scaling``: scores and costs of all methods against the size of the problem."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -11,10 +10,11 @@ import xarray as xr
 
 from ..config import Experiment
 from ..data import atomic, read, write
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError
 from ..figures.scaling import scaling as draw
 from ..metrics import summarize
 from .plot import save
+from .trainings import description
 
 #: What is told of each training: its description and units.
 VARIABLES: Mapping[str, tuple[str, str]] = {
@@ -119,12 +119,8 @@ def _scores(summary: xr.Dataset) -> dict[str, float]:
 
 def _training(folder: Path) -> dict[str, float]:
     """What a training wrote of itself."""
-    path = folder / "estimator.json"
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-        return {name: float(description[key]) for name, key in TRAINING.items()}
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); train the estimator first, or again") from error
+    found = description(folder, TRAINING.values())
+    return {name: float(found[key]) for name, key in TRAINING.items()}
 
 
 def _rows(scaling: xr.Dataset) -> list[list[str]]:

@@ -18,7 +18,7 @@ from .. import catalog, sources
 from ..config import Experiment
 from ..data import atomic
 from ..data.stream import Shards
-from ..errors import ConfigError, DataError, PosterityError
+from ..errors import ConfigError, PosterityError
 from ..estimators import Estimator
 from ..estimators.batches import MEMORY, Batches
 from ..estimators.training import OutOfTimeError, Training, TrainingError
@@ -27,10 +27,8 @@ from ..problems import Problem, Twin
 from .cases import read_states, read_twins
 from .checkpoint import Checkpoint
 from .common import build_method, build_problem, commit, device_name, log, on_device, peak_memory, seed_everything
+from .trainings import DESCRIPTION, HISTORY, WEIGHTS
 from .workers import shared
-
-#: The files that a training writes into its folder.
-WEIGHTS, DESCRIPTION, HISTORY = "weights.safetensors", "estimator.json", "history.jsonl"
 
 #: Seconds before the end of a job in which a training saves its state and stops.
 MARGIN = 120.0
@@ -112,19 +110,6 @@ def train(
         temporary.write_text(json.dumps(summary, indent=2) + "\n")
     checkpoint.remove()
     log.info("%s: best validation loss %.4g at epoch %d", output, training.best_loss, training.best_epoch)
-
-
-def description(folder: Path) -> dict:
-    """What a training wrote of itself.
-
-    Raises:
-        DataError: If there is no training in the folder.
-    """
-    path = folder / DESCRIPTION
-    try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); train the estimator first, or again") from error
 
 
 def _settings(settings: TrainingConfig) -> dict[str, Any]:
