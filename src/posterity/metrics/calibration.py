@@ -81,9 +81,14 @@ def coverage(low: xr.DataArray, high: xr.DataArray) -> xr.DataArray:
     Returns:
         The coverage over channels and grid, with dimensions ``(case, time, level)``.
     """  # noqa: D415
-    level = xr.DataArray(np.array(LEVELS), dims="level", coords={"level": list(LEVELS)})
+    level = levels()
     inside = _distribution(low, high, (1 + level) / 2) - _distribution(low, high, (1 - level) / 2)
     return over_entries(inside)
+
+
+def levels() -> xr.DataArray:
+    """The probabilities at which coverage is scored, labelled by themselves, with dimension ``(level,)``."""
+    return xr.DataArray(list(LEVELS), dims="level", coords={"level": list(LEVELS)})
 
 
 def expected_log_likelihood(log_likelihood: xr.DataArray) -> xr.DataArray:

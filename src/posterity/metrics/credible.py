@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from .calibration import LEVELS, OBSERVED
+from .calibration import OBSERVED, levels
 from .ranks import uniform
 from .scores import ENTRIES, whole
 
@@ -89,8 +89,7 @@ def expected_coverage(rank: xr.DataArray) -> xr.DataArray:
     Returns:
         The coverage, with ``level`` instead of ``case``, over the cases that have a fraction.
     """
-    level = xr.DataArray(np.array(LEVELS), dims="level", coords={"level": list(LEVELS)})
-    return (rank <= level).where(rank.notnull()).mean("case")
+    return (rank <= levels()).where(rank.notnull()).mean("case")
 
 
 def predictive_coverage(predictive_pit: xr.DataArray) -> xr.DataArray:
@@ -113,8 +112,7 @@ def predictive_coverage(predictive_pit: xr.DataArray) -> xr.DataArray:
         | Posterior predictive assessment of model fitness via realized discrepancies (Gelman, Meng & Stern, 1996),
           https://www3.stat.sinica.edu.tw/statistica/j6n4/j6n41/j6n41.htm
     """  # noqa: D415
-    level = xr.DataArray(np.array(LEVELS), dims="level", coords={"level": list(LEVELS)})
-    inside = (abs(predictive_pit - 0.5) <= level / 2).where(predictive_pit.notnull())
+    inside = (abs(predictive_pit - 0.5) <= levels() / 2).where(predictive_pit.notnull())
     return inside.mean([name for name in OBSERVED if name in predictive_pit.dims])
 
 
