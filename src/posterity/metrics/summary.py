@@ -4,22 +4,14 @@ import numpy as np
 import xarray as xr
 
 from ..errors import DataError
+from . import reference
 from .calibration import LEVELS
 from .credible import expected_coverage
 from .ranks import uniformity
 
 #: Scores of each case at each time, of each case, and of each of its parameters, all with errors.
-TIMED = (
-    "rmse",
-    "crps",
-    "energy_score",
-    "variogram_score",
-    "mean_error",
-    "std_error",
-    "covariance_error",
-    "sliced_wasserstein",
-)
-TOTAL = ("log_score", "log_likelihood", "log_likelihood_gap", "energy_distance", "mmd", "c2st")
+TIMED = ("rmse", "crps", "energy_score", "variogram_score", *reference.TIMED)
+TOTAL = ("log_score", "log_likelihood", "log_likelihood_gap", *reference.TOTAL)
 PARAMETERS = ("parameter_error", "parameter_std", "parameter_crps")
 
 #: Credible regions, by highest density and about random points, each with the fraction ``*_rank`` of each case.
@@ -74,7 +66,7 @@ def summarize(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: int = 
     known = _complete(metrics)
     found = _at_moments(known, window, cycles, burn_in).compute()
     result = xr.Dataset(attrs=metrics.attrs)
-    floors = [name for name in found.data_vars if str(name).endswith("_floor")]
+    floors = [name for name in found.data_vars if str(name).endswith(reference.FLOOR)]
     parameters = [name for name in PARAMETERS if name in found]
     for name in (*TIMED, *TOTAL, *floors, *parameters):
         result[name] = found[name].mean("case", keep_attrs=True)
@@ -200,7 +192,7 @@ def _complete(metrics: xr.Dataset) -> xr.Dataset:
         "predictive_coverage": total.expand_dims(level=list(LEVELS), axis=-1),
     }
     optional = [
-        name for name in metrics.data_vars if str(name).endswith("_floor") or str(name).startswith("parameter_")
+        name for name in metrics.data_vars if str(name).endswith(reference.FLOOR) or str(name).startswith("parameter_")
     ]
     found = xr.Dataset({name: metrics.get(name, missing) for name, missing in nothing.items()})
     gap = found["log_likelihood"] - found["calibrated_log_likelihood"]
