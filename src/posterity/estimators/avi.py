@@ -8,7 +8,6 @@ from torch import Tensor
 from ..nn import MLP, Convolution, Flow, Network
 from ..problems import Control, Ensemble, Problem, Twin, Window, ensemble
 from .estimator import DensityEstimator, draw_flow
-from .features import Features
 from .frame import Frame
 from .gaussians import FullGaussian
 from .target import ControlTarget
@@ -63,14 +62,13 @@ class AmortizedVariational(DensityEstimator):
         iterations: int = 0,
         times: int = 6,
     ) -> None:
-        super().__init__(problem, ControlTarget())
+        super().__init__(problem, ControlTarget(), times)
         if context < 1 or draws < 1:
             raise ValueError(f"context, draws: must both be positive, not {context} and {draws}")
         if iterations < 0:
             raise ValueError(f"iterations: must not be negative, not {iterations}")
         self.draws, self.iterations = draws, iterations
         flat = len(self.shape) == 1
-        self.features = Features(problem, times=times, flat=flat)
         channels, *grid = self.features.shape
         size = context * prod(problem.shape) if flat else context
         plan = network or (MLP() if flat else Convolution())
@@ -83,7 +81,7 @@ class AmortizedVariational(DensityEstimator):
     @torch.no_grad()
     def standardize(self, twin: Twin) -> None:
         """Takes the statistics of the windows, and starts the flow from white noise, which the prior is."""
-        self.features.fit(twin.window)
+        super().standardize(twin)
         context, _, _ = self._recognise(Control(self.problem, twin.window))
         self.flow.standardize(torch.randn(len(context), *self.shape).to(context), context)
 

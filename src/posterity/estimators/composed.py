@@ -9,7 +9,6 @@ from ..nn import MLP, Convolution, Network
 from ..problems import Ensemble, Problem, Twin, Window
 from .diffusion import Cosine, Denoise, Denoiser, Residual, Schedule, denoising_loss, like
 from .estimator import Estimator, pieces
-from .features import Features
 from .guidance import Guidance, Likelihood, MomentMatching
 from .samplers import Heun, Sampler
 from .target import StateTarget
@@ -71,19 +70,13 @@ class ComposedScore(Estimator):
         guidance: Guidance | None = None,
         times: int = 6,
     ) -> None:
-        super().__init__(problem, StateTarget(states=None))
+        super().__init__(problem, StateTarget(states=None), times, observed=False)
         flat = len(self.shape) == 1
-        self.features = Features(problem, observed=False, times=times, flat=flat)
         self.schedule, self.sampler = schedule or Cosine(), sampler or Heun(16)
         self.guidance = guidance or MomentMatching()
         plan = network or (MLP() if flat else Convolution())
         self.denoiser = Denoiser(self.shape, self.features.shape[0], plan, self.schedule)
         self.denoiser.residual = DampedResidual(self.shape, self.features.shape[0], plan)
-
-    def standardize(self, twin: Twin) -> None:
-        """Takes the statistics of trajectories, backgrounds and observations."""
-        super().standardize(twin)
-        self.features.fit(twin.window)
 
     def loss(self, twin: Twin) -> Tensor:
         """The denoising loss of the prior: observations have no part in it."""

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from ..nn import MLP, Convolution, Network
 from ..nn.flow import log_normal
-from ..problems import Ensemble, Problem, Twin, Window
+from ..problems import Ensemble, Problem, Window
 from .estimator import DensityEstimator, pieces
-from .features import Features
 from .target import Target
 
 #: The velocity of rows ``(rows, *shape)`` at a time, a scalar.
@@ -109,16 +108,10 @@ class ContinuousFlow(DensityEstimator):
     def __init__(
         self, problem: Problem, target: Target | None, times: int, steps: int, probes: int, density: bool
     ) -> None:
-        super().__init__(problem, target)
+        super().__init__(problem, target, times)
         if steps < 1 or probes < 1:
             raise ValueError(f"steps, probes: at least one is needed of each, not {steps} and {probes}")
-        self.features = Features(problem, times=times, flat=len(self.shape) == 1)
         self.steps, self.probes, self.density = steps, probes, density
-
-    def standardize(self, twin: Twin) -> None:
-        """Takes the statistics of targets and windows."""
-        super().standardize(twin)
-        self.features.fit(twin.window)
 
     def default_network(self) -> Network:
         """The plan of a network for what is learned: a perceptron for vectors, convolutions for fields."""

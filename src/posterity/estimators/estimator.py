@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..nn import ConditionalFlow
 from ..problems import Ensemble, Posterior, Problem, Twin, Window, chunks
-from .features import Standardizer
+from .features import Features, Standardizer
 from .target import ControlTarget, StateTarget, Target
 
 
@@ -21,15 +21,19 @@ class Estimator(Posterior, nn.Module):
     Args:
         problem: The problem, of one cycle.
         target: What it learns; None for the control if the prior is a background, and for the last state if not.
+        times: The number of frequencies at which it sees when the window starts; 0 for none.
+        observed: Whether it sees observations, or the background and the time only.
     """
 
-    def __init__(self, problem: Problem, target: Target | None = None) -> None:
+    def __init__(self, problem: Problem, target: Target | None = None, times: int = 6, observed: bool = True) -> None:
         super().__init__()
         self.problem = problem
         self.target = target or (ControlTarget() if problem.joint == "background" else StateTarget())
         #: The shape of what is learned: a field ``(channel, *grid)`` or a vector ``(entries,)``.
         self.shape = self.target.shape(problem)
         self.scaler = Standardizer(self.shape)
+        #: What it sees of a window: a field on the grid of the state, or a vector where it learns one.
+        self.features = Features(problem, observed, times, flat=len(self.shape) == 1)
 
     def standardize(self, twin: Twin) -> None:
         """Takes from training draws the statistics that inputs are standardised with, and keeps them as buffers.
@@ -39,6 +43,7 @@ class Estimator(Posterior, nn.Module):
         """
         if not self.target.whitened:
             self.scaler.fit(self.target.extract(self.problem, twin))
+        self.features.fit(twin.window)
 
     @abc.abstractmethod
     def loss(self, twin: Twin) -> Tensor:

@@ -8,7 +8,6 @@ from torch import Tensor
 from ..nn import MLP, Convolution, Flow, Network
 from ..problems import Problem, Twin, Window
 from .estimator import DensityEstimator, draw_flow
-from .features import Features
 from .flows import CouplingSpline
 from .target import Target
 
@@ -50,11 +49,10 @@ class NeuralPosterior(DensityEstimator):
         flow: Flow | None = None,
         times: int = 6,
     ) -> None:
-        super().__init__(problem, target)
+        super().__init__(problem, target, times)
         if context < 1:
             raise ValueError(f"context: at least one channel is needed, not {context}")
         flat = len(self.shape) == 1
-        self.features = Features(problem, times=times, flat=flat)
         channels, *grid = self.features.shape
         size = context * prod(problem.shape) if flat else context
         self.network = (network or (MLP() if flat else Convolution(blocks=2))).build(channels, size, grid)
@@ -64,7 +62,6 @@ class NeuralPosterior(DensityEstimator):
     def standardize(self, twin: Twin) -> None:
         """Takes the statistics of the target and of what is seen of it, and starts the flow from them."""
         super().standardize(twin)
-        self.features.fit(twin.window)
         self.flow.standardize(self.encode(twin), self.context(twin.window))
 
     def context(self, window: Window) -> Tensor:

@@ -9,7 +9,6 @@ from ..nn import MLP, Convolution, Network
 from ..problems import Ensemble, Problem, Twin, Window
 from .contrast import Contrast, Contrastive
 from .estimator import Estimator
-from .features import Features
 from .ratio import Ratio, RatioPotential
 from .target import Target
 from .walks import TemperedWalk, Walk
@@ -69,7 +68,7 @@ class NeuralRatio(Estimator):
         residuals: int | None = None,
         times: int = 6,
     ) -> None:
-        super().__init__(problem, target)
+        super().__init__(problem, target, times)
         if context < 1:
             raise ValueError(f"context: at least one channel is needed, not {context}")
         if bridges < 1:
@@ -79,18 +78,12 @@ class NeuralRatio(Estimator):
         self.contrast = contrast or Contrastive()
         self.walk = walk or TemperedWalk()
         flat = len(self.shape) == 1
-        self.features = Features(problem, times=times, flat=flat)
         channels, *grid = self.features.shape
         size = context * prod(problem.shape) if flat else context
         plan = network or (MLP() if flat else Convolution(blocks=2))
         self.embedding = plan.build(channels, size, grid)
         self.ratio = Ratio(plan, self.shape, size, bridges, 2 * self.shape[0] if residuals is None else residuals)
         self.register_buffer("angles", torch.asin(torch.linspace(0, 1, bridges + 1) ** 2), persistent=False)
-
-    def standardize(self, twin: Twin) -> None:
-        """Takes the statistics of the target and of what is seen of it."""
-        super().standardize(twin)
-        self.features.fit(twin.window)
 
     def potential(self, window: Window) -> RatioPotential:
         """Minus the logarithm of the posterior of each case, up to a constant that is zero after perfect training."""
