@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..problems import Ensemble, Posterior, Problem, Window, ensemble
 from ..problems.resampling import take
-from ..samplers import resample
+from ..samplers.weights import check_draws, resample
 from .proposals import Laplace, Proposal
 
 
@@ -44,8 +44,7 @@ class ImportanceSampling(Posterior):
 
     def __post_init__(self) -> None:
         """Refuses too few draws for a tail, and degrees of freedom that no distribution has."""
-        if self.draws < 25:
-            raise ValueError(f"draws: at least 25 are needed to see a tail of their weights, not {self.draws}")
+        check_draws(self.draws)
         if not self.degrees > 0:
             raise ValueError(f"degrees: must be positive, not {self.degrees}")
 

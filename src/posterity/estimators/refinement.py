@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..problems import Control, Ensemble, Posterior, Window, ensemble, refill
 from ..problems.resampling import take
-from ..samplers import FIRST_STEP, Chains, Particles, convergence, evaluate, preconditioner, resample
+from ..samplers import FIRST_STEP, Chains, Particles, convergence, evaluate, preconditioner
+from ..samplers.weights import FEWEST, check_draws, resample
 from .estimator import DensityEstimator
 from .target import ControlTarget
 
@@ -86,14 +87,14 @@ class Importance(Refinement):
 
     def __post_init__(self) -> None:
         """Refuses too few draws for a tail."""
-        if self.draws is not None and self.draws < 25:
-            raise ValueError(f"draws: at least 25 are needed to see a tail of their weights, not {self.draws}")
+        if self.draws is not None:
+            check_draws(self.draws)
 
     def refine(
         self, control: Control, estimator: DensityEstimator, samples: int
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Resamples weighted draws of the estimator."""
-        z, log_q = estimator.draw(control.window, self.draws or max(4 * samples, 25))
+        z, log_q = estimator.draw(control.window, self.draws or max(4 * samples, FEWEST))
         u = z.flatten(2)
         log_p = torch.cat([control.log_prob(u[piece]) for piece in control.pieces(len(u))])
         drawn = resample(log_p.double() - log_q, samples)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..problems.resampling import take
-from ..samplers import Tempering, resample
+from ..samplers import Tempering
+from ..samplers.weights import check_draws, resample
 from .ratio import RatioPotential
 
 
@@ -87,8 +88,7 @@ class WeightedNoise(Walk):
 
     def __post_init__(self) -> None:
         """Refuses too few draws for a tail."""
-        if self.draws < 25:
-            raise ValueError(f"draws: at least 25 are needed to see a tail of their weights, not {self.draws}")
+        check_draws(self.draws)
 
     def draw(self, potential: RatioPotential, samples: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Resamples weighted draws."""

@@ -9,6 +9,9 @@ from torch import Tensor
 from ..problems.resampling import effective_size, normalise, systematic
 from .diagnostics import pareto_smooth
 
+#: The fewest draws of whose weights a tail can be seen.
+FEWEST = 25
+
 
 class Resampled(NamedTuple):
     r"""Draws of equal weight.
@@ -41,3 +44,9 @@ def resample(log_weights: Tensor, samples: int) -> Resampled:
     smoothed, k_hat = pareto_smooth(log_weights)
     log_mean = torch.logsumexp(log_weights, dim=0) - log(len(log_weights))
     return Resampled(systematic(normalise(smoothed), samples), k_hat, effective_size(smoothed), log_mean)
+
+
+def check_draws(draws: int) -> None:
+    """Refuses too few draws to see a tail of their weights."""
+    if draws < FEWEST:
+        raise ValueError(f"draws: at least {FEWEST} are needed to see a tail of their weights, not {draws}")
