@@ -64,9 +64,9 @@ class TimeMask(Mask):
 
     def __call__(self, batch: Sequence[int], window: int, shape: Sequence[int]) -> Tensor:
         """The same mask for all, of shape ``(window, 1, …)``."""
-        time = torch.arange(window)
-        kept = (time >= self.start) & ((time - self.start) % self.every == 0)
-        return kept.reshape(window, *([1] * len(shape)))
+        kept = torch.zeros((window, *([1] * len(shape))), dtype=torch.bool)
+        kept[self.start :: self.every] = True
+        return kept
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,7 @@ class GridMask(Mask):
 
     def __call__(self, batch: Sequence[int], window: int, shape: Sequence[int]) -> Tensor:
         """The same mask for all, of shape ``(1, 1, *grid)``."""
-        kept = torch.ones((1, 1, *shape[1:]), dtype=torch.bool)
-        for axis, size in enumerate(shape[1:], start=2):
-            site = torch.arange(size)
-            on = (site >= self.start) & ((site - self.start) % self.every == 0)
-            kept = kept & on.reshape(size, *([1] * (len(shape) - axis)))
+        grid = shape[1:]
+        kept = torch.zeros((1, 1, *grid), dtype=torch.bool)
+        kept[:, :, *[slice(self.start, None, self.every)] * len(grid)] = True
         return kept
