@@ -1,11 +1,9 @@
 """Amortised VI-4DVAR."""
 
-from math import prod
-
 import torch
 from torch import Tensor
 
-from ..nn import MLP, Convolution, Flow, Network
+from ..nn import Flow, Network
 from ..problems import Control, Ensemble, Problem, Twin, Window, ensemble
 from .estimator import DensityEstimator, draw_flow
 from .frame import Frame
@@ -68,10 +66,8 @@ class AmortizedVariational(DensityEstimator):
         if iterations < 0:
             raise ValueError(f"iterations: must not be negative, not {iterations}")
         self.draws, self.iterations = draws, iterations
-        flat = len(self.shape) == 1
         channels, *grid = self.features.shape
-        size = context * prod(problem.shape) if flat else context
-        plan = network or (MLP() if flat else Convolution())
+        size, plan = self.context_size(context), network or self.default_network()
         self.start = plan.build(channels, self.shape[0], grid) if iterations else None
         # The second network also sees where the iterations have led, and how well that is determined.
         self.network = plan.build(channels + (2 * self.shape[0] if iterations else 0), size, grid)

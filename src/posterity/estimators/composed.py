@@ -5,10 +5,10 @@ from math import atan
 import torch
 from torch import Tensor
 
-from ..nn import MLP, Convolution, Network
+from ..nn import Network
 from ..problems import Ensemble, Problem, Twin, Window
 from .diffusion import Cosine, Denoise, Denoiser, Residual, Schedule, denoising_loss, like
-from .estimator import Estimator, pieces
+from .estimator import Estimator, contexts, repeat
 from .guidance import Guidance, Likelihood, MomentMatching
 from .samplers import Heun, Sampler
 from .target import StateTarget
@@ -71,10 +71,9 @@ class ComposedScore(Estimator):
         times: int = 6,
     ) -> None:
         super().__init__(problem, StateTarget(states=None), times, observed=False)
-        flat = len(self.shape) == 1
         self.schedule, self.sampler = schedule or Cosine(), sampler or Heun(16)
         self.guidance = guidance or MomentMatching()
-        plan = network or (MLP() if flat else Convolution())
+        plan = network or self.default_network()
         self.denoiser = Denoiser(self.shape, self.features.shape[0], plan, self.schedule)
         self.denoiser.residual = DampedResidual(self.shape, self.features.shape[0], plan)
 
@@ -85,15 +84,12 @@ class ComposedScore(Estimator):
     @torch.no_grad()
     def sample(self, window: Window, samples: int) -> Ensemble:
         """Draws trajectories, guided by the observations."""
-        cases = len(window.y)
-        context = self.features(window)
         found = []
-        for piece in pieces(samples, cases, self.shape, context.device):
-            count = piece.stop - piece.start
-            rows = context.repeat(count, *([1] * (context.ndim - 1)))
-            denoise = self.guidance.guide(self.prior(rows), self.schedule, self.likelihood(window, count))
-            found.append(self.sampler(denoise, self.schedule, torch.randn(count * cases, *self.shape)))
-        return self.decode(window, torch.cat(found).unflatten(0, (samples, cases)))
+        for given in contexts(self.features(window), samples, self.shape):
+            likelihood = self.likelihood(window, len(given) // len(window.y))
+            denoise = self.guidance.guide(self.prior(given), self.schedule, likelihood)
+            found.append(self.sampler(denoise, self.schedule, torch.randn(len(given), *self.shape)))
+        return self.decode(window, torch.cat(found).unflatten(0, (samples, -1)))
 
     def prior(self, context: Tensor) -> Denoise:
         """The denoiser of the prior, given the context of each row, with shape ``(rows, *context_shape)``."""
@@ -114,7 +110,7 @@ class ComposedScore(Estimator):
         there = ~window.y.isnan()
         y = torch.where(there, window.y / scale, 0)
         precision = torch.where(there, scale / window.std, 0)
-        return Likelihood(self.observe, *(part.flatten(1).repeat(samples, 1) for part in (y, precision)))
+        return Likelihood(self.observe, *(repeat(part.flatten(1), samples) for part in (y, precision)))
 
     def observe(self, z: Tensor) -> Tensor:
         """Observes standardised trajectories, in units of the observations' standard deviation.

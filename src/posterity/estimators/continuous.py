@@ -1,17 +1,16 @@
 """Densities that an ordinary differential equation carries from noise to data."""
 
 import abc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from math import prod
 
 import torch
 from torch import Tensor
 
-from ..nn import MLP, Convolution, Network
 from ..nn.flow import log_normal
 from ..problems import Ensemble, Problem, Window
-from .estimator import DensityEstimator, pieces
+from .estimator import DensityEstimator, contexts, pieces
 from .target import Target
 
 #: The velocity of rows ``(rows, *shape)`` at a time, a scalar.
@@ -113,10 +112,6 @@ class ContinuousFlow(DensityEstimator):
             raise ValueError(f"steps, probes: at least one is needed of each, not {steps} and {probes}")
         self.steps, self.probes, self.density = steps, probes, density
 
-    def default_network(self) -> Network:
-        """The plan of a network for what is learned: a perceptron for vectors, convolutions for fields."""
-        return MLP() if len(self.shape) == 1 else Convolution()
-
     @abc.abstractmethod
     def velocity(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """The velocity, with shape ``(rows, *shape)``.
@@ -153,10 +148,10 @@ class ContinuousFlow(DensityEstimator):
     @torch.no_grad()
     def draw(self, window: Window, samples: int) -> tuple[Tensor, Tensor]:
         """Draws by the same equation, and their log-densities."""
-        context = self.features(window)
         found = []
-        for noise, rows in self._noise(context, samples, min(self.probes, prod(self.shape))):
-            z, fallen = self._transport(noise, self.levels().flip(0), rows)
+        for given in contexts(self.features(window), samples, self.shape, min(self.probes, prod(self.shape))):
+            noise = torch.randn(len(given), *self.shape)
+            z, fallen = self._transport(noise, self.levels().flip(0), given)
             found.append((z, log_normal(noise) - fallen))
         z, log_q = (torch.cat(part).unflatten(0, (samples, -1)) for part in zip(*found, strict=True))
         return z, log_q
@@ -166,17 +161,9 @@ class ContinuousFlow(DensityEstimator):
         """Draws, with the log-density of each if they are to have it."""
         if self.density:
             return super().sample(window, samples)
-        context = self.features(window)
-        found = [self.generate(noise, rows) for noise, rows in self._noise(context, samples, 1)]
+        given = contexts(self.features(window), samples, self.shape)
+        found = [self.generate(torch.randn(len(part), *self.shape), part) for part in given]
         return self.decode(window, torch.cat(found).unflatten(0, (samples, -1)))
-
-    def _noise(self, context: Tensor, samples: int, work: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pieces of noise, with the features of their rows; ``work`` evaluations of the network run at once."""
-        cases = len(context)
-        for piece in pieces(samples, cases * work, self.shape, context.device):
-            count = piece.stop - piece.start
-            rows = context.expand(count, *context.shape).flatten(0, 1)
-            yield torch.randn(count * cases, *self.shape), rows
 
     def _transport(self, x: Tensor, times: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Carries rows from the first time to the last, with the integral of the divergence."""

@@ -1,13 +1,13 @@
 """The interface of a learned posterior, and what all of them share."""
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import prod
 
 import torch
 from torch import Tensor, nn
 
-from ..nn import ConditionalFlow
+from ..nn import MLP, ConditionalFlow, Convolution, Network
 from ..problems import Ensemble, Posterior, Problem, Twin, Window, chunks
 from .features import Features, Standardizer
 from .target import ControlTarget, StateTarget, Target
@@ -34,6 +34,18 @@ class Estimator(Posterior, nn.Module):
         self.scaler = Standardizer(self.shape)
         #: What it sees of a window: a field on the grid of the state, or a vector where it learns one.
         self.features = Features(problem, observed, times, flat=len(self.shape) == 1)
+
+    def default_network(self, blocks: int = 4) -> Network:
+        """The plan of a network for what is learned: a perceptron for vectors, convolutions for fields.
+
+        Args:
+            blocks: The number of residual blocks of convolutions.
+        """
+        return MLP() if self.features.flat else Convolution(blocks=blocks)
+
+    def context_size(self, context: int) -> int:
+        """The channels of an embedding that has some for each site; vectors have those of all entries of a state."""
+        return context * prod(self.problem.shape) if self.features.flat else context
 
     def standardize(self, twin: Twin) -> None:
         """Takes from training draws the statistics that inputs are standardised with, and keeps them as buffers.
@@ -117,6 +129,27 @@ def pieces(samples: int, cases: int, shape: tuple[int, ...], device: torch.devic
     return list(chunks(samples, 256 * cases * prod(shape), device))
 
 
+def repeat(context: Tensor, draws: int) -> Tensor:
+    """What each case is given, with shape ``(draws * case, *context_shape)``: all cases of a draw, draw after draw."""
+    return context.expand(draws, *context.shape).flatten(0, 1)
+
+
+def contexts(context: Tensor, samples: int, shape: tuple[int, ...], work: int = 1) -> Iterator[Tensor]:
+    """What each case is given, for as many draws at once as a network can take.
+
+    Args:
+        context: What each case is given, with shape ``(case, *context_shape)``.
+        samples: The number of draws per case.
+        shape: The shape of a draw.
+        work: How many evaluations of the network run at once for each row.
+
+    Yields:
+        Contexts of shape ``(draws * case, *context_shape)``; see :func:`repeat`.
+    """
+    for piece in pieces(samples, len(context) * work, shape, context.device):
+        yield repeat(context, piece.stop - piece.start)
+
+
 def draw_flow(flow: ConditionalFlow, context: Tensor, samples: int, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Draws of a flow for each case, as many at once as fit.
 
@@ -129,10 +162,6 @@ def draw_flow(flow: ConditionalFlow, context: Tensor, samples: int, shape: tuple
     Returns:
         The draws, with shape ``(samples, case, *shape)``, and their log-densities, with shape ``(samples, case)``.
     """
-    cases, draws = len(context), []
-    for piece in pieces(samples, cases, shape, context.device):
-        count = piece.stop - piece.start
-        repeated = context.expand(count, *context.shape).flatten(0, 1)
-        draws.append([part.unflatten(0, (count, cases)) for part in flow.draw(repeated)])
-    z, log_q = (torch.cat(part) for part in zip(*draws, strict=True))
+    found = [flow.draw(given) for given in contexts(context, samples, shape)]
+    z, log_q = (torch.cat(part).unflatten(0, (samples, -1)) for part in zip(*found, strict=True))
     return z, log_q

@@ -1,11 +1,9 @@
 """Neural posterior estimation."""
 
-from math import prod
-
 import torch
 from torch import Tensor
 
-from ..nn import MLP, Convolution, Flow, Network
+from ..nn import Flow, Network
 from ..problems import Problem, Twin, Window
 from .estimator import DensityEstimator, draw_flow
 from .flows import CouplingSpline
@@ -52,10 +50,9 @@ class NeuralPosterior(DensityEstimator):
         super().__init__(problem, target, times)
         if context < 1:
             raise ValueError(f"context: at least one channel is needed, not {context}")
-        flat = len(self.shape) == 1
         channels, *grid = self.features.shape
-        size = context * prod(problem.shape) if flat else context
-        self.network = (network or (MLP() if flat else Convolution(blocks=2))).build(channels, size, grid)
+        size = self.context_size(context)
+        self.network = (network or self.default_network(blocks=2)).build(channels, size, grid)
         self.flow = (flow or CouplingSpline()).build(self.shape, (size, *grid))
 
     @torch.no_grad()

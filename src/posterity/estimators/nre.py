@@ -1,14 +1,12 @@
 """Neural ratio estimation."""
 
-from math import prod
-
 import torch
 from torch import Tensor
 
-from ..nn import MLP, Convolution, Network
+from ..nn import Network
 from ..problems import Ensemble, Problem, Twin, Window
 from .contrast import Contrast, Contrastive
-from .estimator import Estimator
+from .estimator import Estimator, repeat
 from .ratio import Ratio, RatioPotential
 from .target import Target
 from .walks import TemperedWalk, Walk
@@ -77,10 +75,8 @@ class NeuralRatio(Estimator):
             raise ValueError(f"residuals: must not be negative, not {residuals}")
         self.contrast = contrast or Contrastive()
         self.walk = walk or TemperedWalk()
-        flat = len(self.shape) == 1
         channels, *grid = self.features.shape
-        size = context * prod(problem.shape) if flat else context
-        plan = network or (MLP() if flat else Convolution(blocks=2))
+        size, plan = self.context_size(context), network or self.default_network(blocks=2)
         self.embedding = plan.build(channels, size, grid)
         self.ratio = Ratio(plan, self.shape, size, bridges, 2 * self.shape[0] if residuals is None else residuals)
         self.register_buffer("angles", torch.asin(torch.linspace(0, 1, bridges + 1) ** 2), persistent=False)
@@ -96,8 +92,7 @@ class NeuralRatio(Estimator):
         angle = self.angles[:-1].reshape(-1, *([1] * z.ndim))
         # The same noise at all levels: neighbours differ by little else than what is to be told.
         points = torch.cat((angle.cos() * z + angle.sin() * noise[0], noise))
-        rows = context.expand(len(points), *context.shape).flatten(0, 1)
-        ratios = self.ratio(points.flatten(0, 1), rows).unflatten(0, points.shape[:2])
+        ratios = self.ratio(points.flatten(0, 1), repeat(context, len(points))).unflatten(0, points.shape[:2])
         last = len(angle) - 1
         losses = [self.contrast.loss(ratios[k, :, k], ratios[k + 1 : k + 2, :, k]) for k in range(last)]
         return torch.stack([*losses, self.contrast.loss(ratios[last, :, last], ratios[last + 1 :, :, last])]).sum()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nn import Network
-from .estimator import pieces
+from .estimator import pieces, repeat
 
 
 class Ratio(nn.Module):
@@ -86,9 +86,8 @@ class RatioPotential:
 
     def _at(self, z: Tensor) -> Tensor:
         """The ratio at all points at once."""
-        context = self.context.expand(len(z), *self.context.shape).flatten(0, 1)
         field = z.flatten(0, 1).unflatten(-1, self.ratio.shape)
-        return self.ratio(field, context).sum(dim=-1).unflatten(0, z.shape[:2])
+        return self.ratio(field, repeat(self.context, len(z))).sum(dim=-1).unflatten(0, z.shape[:2])
 
     def _pieces(self, z: Tensor) -> list[slice]:
         """Cuts draws so that the network's activations fit the memory."""
