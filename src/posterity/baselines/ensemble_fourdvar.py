@@ -101,10 +101,4 @@ class EnsembleFourDVar(Posterior):
             members = cases(field).to(minimum.cost)
             return torch.where(members.isfinite(), members, torch.nan).nanmean(dim=0)
 
-        info = {
-            "cost": average(minimum.cost),
-            "iterations": average(minimum.iterations),
-            "converged": average(minimum.converged),
-            "objective": average(minimum.trace),
-        }
-        return ensemble(control, cases(u), info)
+        return ensemble(control, cases(u), {name: average(value) for name, value in minimum.info.items()})

@@ -48,13 +48,7 @@ class FourDVar(Posterior):
         control = Control(self.problem, window)
         minimum = minimize(control, self.iterations, self.increment, self.tolerance, self.restarts)
         u = gaussian_draws(minimum.u, minimum.hessian, samples)
-        info = {
-            "cost": minimum.cost,
-            "iterations": minimum.iterations,
-            "converged": minimum.converged,
-            "objective": minimum.trace,
-        }
-        return ensemble(control, u, info)
+        return ensemble(control, u, minimum.info)
 
 
 def gaussian_draws(mean: Tensor, precision: Tensor, samples: int) -> Tensor:

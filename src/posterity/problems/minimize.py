@@ -29,6 +29,16 @@ class Minimum(NamedTuple):
     converged: Tensor
     trace: Tensor
 
+    @property
+    def info(self) -> dict[str, Tensor]:
+        """The diagnostics of each case."""
+        return {
+            "cost": self.cost,
+            "iterations": self.iterations,
+            "converged": self.converged,
+            "objective": self.trace,
+        }
+
 
 def minimize(
     control: Control,
