@@ -52,6 +52,14 @@ class Study(NamedTuple):
     problem: Problem
     twin: Twin
 
+    @property
+    def spoilt(self) -> Window:
+        """Four windows, the second with a background of 1e4, which overflows within the window."""
+        window = self.twin.window.select(slice(4))
+        background = window.background.clone()
+        background[1] = 1e4 * (1 + torch.rand(1, 16))
+        return window._replace(background=background)
+
 
 @pytest.fixture(scope="session")
 def linear(device: torch.device) -> Linear:
