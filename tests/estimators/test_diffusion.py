@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from posterity.estimators import Denoiser, denoising_loss
-from posterity.estimators.diffusion import Cosine, LinearBeta, Schedule, VarianceExploding, stratified
+from posterity.estimators.diffusion import Cosine, LinearBeta, Residual, Schedule, VarianceExploding, stratified
 from posterity.nn import MLP, Network
 
 SCHEDULES = (Cosine(), LinearBeta(), VarianceExploding())
@@ -85,7 +85,7 @@ def test_schedules_refuse_what_is_none(make, message) -> None:
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda value: type(value).__name__)
 def test_the_denoiser_recovers_data_from_what_is_orthogonal_to_their_noisy_values(schedule: Schedule) -> None:
     """A network that is right about each row gives back the data, at all levels of noise."""
-    denoiser = Denoiser((1, 5), 1, Plan(Copy()), schedule)
+    denoiser = Denoiser(Residual((1, 5), 1, Plan(Copy())), schedule)
     t, z, noise = torch.linspace(0, 1, 20), torch.randn(20, 1, 5), torch.randn(20, 1, 5)
     alpha, sigma, angle = (part(t).view(-1, 1, 1) for part in (schedule.alpha, schedule.sigma, schedule.angle))
     found = denoiser(alpha * z + sigma * noise, t, angle.sin() * z - angle.cos() * noise)
@@ -95,7 +95,7 @@ def test_the_denoiser_recovers_data_from_what_is_orthogonal_to_their_noisy_value
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda value: type(value).__name__)
 def test_a_network_of_zeros_is_exact_for_standard_normal_data(schedule: Schedule) -> None:
     """The mean of z given its noisy value, by the rule of Gaussian conditioning; and one time for all is as good."""
-    denoiser = Denoiser((1, 5), 0, Plan(Nothing()), schedule)
+    denoiser = Denoiser(Residual((1, 5), 0, Plan(Nothing())), schedule)
     x, t = torch.randn(20, 1, 5), torch.tensor(0.4)
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     found = denoiser(x, t, torch.zeros(20, 0, 5))
@@ -104,7 +104,7 @@ def test_a_network_of_zeros_is_exact_for_standard_normal_data(schedule: Schedule
 
 
 def test_the_network_sees_the_level_of_noise_and_the_context() -> None:
-    denoiser = Denoiser((2,), 3, MLP((8,)), Cosine())
+    denoiser = Denoiser(Residual((2,), 3, MLP((8,))), Cosine())
     x, t, context = torch.randn(6, 2), torch.rand(6), torch.randn(6, 3)
     found = denoiser.residual(x, t, context)
     assert found.shape == (6, 2)
@@ -117,7 +117,7 @@ def test_the_network_sees_the_level_of_noise_and_the_context() -> None:
 
 def test_the_loss_of_knowing_nothing_is_one_and_that_of_knowing_all_is_zero() -> None:
     z = torch.randn(4000, 1, 5)
-    nothing = Denoiser((1, 5), 0, Plan(Nothing()), Cosine())
+    nothing = Denoiser(Residual((1, 5), 0, Plan(Nothing())), Cosine())
     # The mean of 20 000 squares of standard normal numbers.
     assert float(denoising_loss(nothing, z, z[:, :0])) == pytest.approx(1, abs=4 * (2 / 20_000) ** 0.5)
 
@@ -130,7 +130,7 @@ def test_the_loss_of_knowing_nothing_is_one_and_that_of_knowing_all_is_zero() ->
             noise = (x[:, :1] - angle.cos() * x[:, 1:]) / angle.sin()
             return angle.sin() * x[:, 1:] - angle.cos() * noise
 
-    told = Denoiser((1, 5), 1, Plan(Told()), Cosine())
+    told = Denoiser(Residual((1, 5), 1, Plan(Told())), Cosine())
     assert float(denoising_loss(told, z, z)) < 1e-16
 
 

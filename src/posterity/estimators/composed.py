@@ -73,9 +73,8 @@ class ComposedScore(Estimator):
         super().__init__(problem, StateTarget(states=None), times, observed=False)
         self.schedule, self.sampler = schedule or Cosine(), sampler or Heun(16)
         self.guidance = guidance or MomentMatching()
-        plan = network or self.default_network()
-        self.denoiser = Denoiser(self.shape, self.features.shape[0], plan, self.schedule)
-        self.denoiser.residual = DampedResidual(self.shape, self.features.shape[0], plan)
+        residual = DampedResidual(self.shape, self.features.shape[0], network or self.default_network())
+        self.denoiser = Denoiser(residual, self.schedule)
 
     def loss(self, twin: Twin) -> Tensor:
         """The denoising loss of the prior: observations have no part in it."""

@@ -197,13 +197,11 @@ class Denoiser(nn.Module):
     .. math:: D(x_t, t, c) = \frac{\alpha}{s^2}\, x_t + \frac{\sigma}{s}\, F(x_t / s, \varphi, c), \qquad
         s^2 = \alpha^2 + \sigma^2, \quad \tan\varphi = \sigma / \alpha .
 
-    Of a control of which observations say nothing, nothing has to be learned: where :math:`F`, a :class:`Residual`,
-    is zero, this is the exact denoiser of :math:`N(0, I)`.
+    Of a control of which observations say nothing, nothing has to be learned: where :math:`F` is zero, this is the
+    exact denoiser of :math:`N(0, I)`.
 
     Args:
-        shape: The shape of the data, ``(channel, *grid)`` or ``(entries,)``.
-        context: The number of channels (or entries) of the context; there may be none.
-        network: The plan of the network.
+        residual: The network :math:`F`.
         schedule: How noise is added.
 
     References:
@@ -211,10 +209,9 @@ class Denoiser(nn.Module):
           https://arxiv.org/abs/2206.00364
     """  # noqa: D415
 
-    def __init__(self, shape: tuple[int, ...], context: int, network: Network, schedule: Schedule) -> None:
+    def __init__(self, residual: Residual, schedule: Schedule) -> None:
         super().__init__()
-        self.schedule = schedule
-        self.residual = Residual(shape, context, network)
+        self.residual, self.schedule = residual, schedule
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """The mean of the data.

@@ -5,7 +5,7 @@ from torch import Tensor
 from ..nn import Network
 from ..problems import Problem, Twin
 from .continuous import ContinuousFlow
-from .diffusion import Denoiser, Schedule, VarianceExploding, denoising_loss
+from .diffusion import Denoiser, Residual, Schedule, VarianceExploding, denoising_loss
 from .samplers import Heun, Sampler
 from .target import Target
 
@@ -58,7 +58,8 @@ class NeuralScore(ContinuousFlow):
     ) -> None:
         super().__init__(problem, target, times, steps, probes, density)
         self.schedule, self.sampler = schedule or VarianceExploding(), sampler or Heun()
-        self.denoiser = Denoiser(self.shape, self.features.shape[0], network or self.default_network(), self.schedule)
+        residual = Residual(self.shape, self.features.shape[0], network or self.default_network())
+        self.denoiser = Denoiser(residual, self.schedule)
 
     def loss(self, twin: Twin) -> Tensor:
         """The denoising loss."""
