@@ -17,6 +17,7 @@ from .invertible import (
     InvertibleList,
     SiteConvolution,
 )
+from .layers import check_kernel
 
 #: The most channels between which convolutions reach beyond a site.
 NEIGHBOURS = 8
@@ -49,13 +50,12 @@ class MultiScale(Flow):
     """
 
     def __init__(self, blocks: int = 1, scales: int = 3, width: int = 64, kernel: int = 3, bins: int = 8) -> None:
-        for name, value, least in (("blocks", blocks, 1), ("scales", scales, 1), ("width", width, 1)):
-            if value < least:
-                raise ValueError(f"{name}: at least {least} is needed, not {value}")
+        for name, value in (("blocks", blocks), ("scales", scales), ("width", width)):
+            if value < 1:
+                raise ValueError(f"{name}: at least 1 is needed, not {value}")
         if bins != 0 and bins < 2:
             raise ValueError(f"bins: a spline needs at least two, and 0 stands for none, not {bins}")
-        if kernel < 1 or kernel % 2 == 0:
-            raise ValueError(f"kernel: must be odd and positive, not {kernel}")
+        check_kernel(kernel)
         self.blocks, self.scales, self.width, self.kernel, self.bins = blocks, scales, width, kernel, bins
 
     def build(self, shape: Sequence[int], context: Sequence[int]) -> "MultiScaleFlow":
