@@ -1,5 +1,6 @@
 """The composed score: a learned prior of trajectories, and the likelihood put in when it is sampled."""
 
+from functools import partial
 from math import atan
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from ..nn import Network
 from ..problems import Ensemble, Problem, Twin, Window
-from .diffusion import Cosine, Denoise, Denoiser, Residual, Schedule, denoising_loss, like
+from .diffusion import Cosine, Denoiser, Residual, Schedule, denoising_loss, like
 from .estimator import Estimator, contexts, repeat
 from .guidance import Guidance, Likelihood, MomentMatching
 from .samplers import Heun, Sampler
@@ -86,17 +87,10 @@ class ComposedScore(Estimator):
         found = []
         for given in contexts(self.features(window), samples, self.shape):
             likelihood = self.likelihood(window, len(given) // len(window.y))
-            denoise = self.guidance.guide(self.prior(given), self.schedule, likelihood)
+            prior = partial(self.denoiser, context=given)
+            denoise = self.guidance.guide(prior, self.schedule, likelihood)
             found.append(self.sampler(denoise, self.schedule, torch.randn(len(given), *self.shape)))
         return self.decode(window, torch.cat(found).unflatten(0, (samples, -1)))
-
-    def prior(self, context: Tensor) -> Denoise:
-        """The denoiser of the prior, given the context of each row, with shape ``(rows, *context_shape)``."""
-
-        def denoise(x: Tensor, t: Tensor) -> Tensor:
-            return self.denoiser(x, t, context)
-
-        return denoise
 
     def likelihood(self, window: Window, samples: int) -> Likelihood:
         """The observations of each row, in units of their standard deviation in training, and how they come about.

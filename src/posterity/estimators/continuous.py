@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from math import prod
 
@@ -167,8 +168,4 @@ class ContinuousFlow(DensityEstimator):
 
     def _transport(self, x: Tensor, times: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Carries rows from the first time to the last, with the integral of the divergence."""
-
-        def velocity(x: Tensor, t: Tensor) -> Tensor:
-            return self.velocity(x, t, context)
-
-        return transport(velocity, x, times, probe(x, self.probes))
+        return transport(partial(self.velocity, context=context), x, times, probe(x, self.probes))

@@ -1,5 +1,7 @@
 """Flow matching posterior estimation."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -78,8 +80,4 @@ class FlowMatching(ContinuousFlow):
 
     def generate(self, noise: Tensor, context: Tensor) -> Tensor:
         """Draws by the Runge–Kutta scheme, with shape ``(rows, *shape)``."""
-
-        def velocity(x: Tensor, t: Tensor) -> Tensor:
-            return self.velocity(x, t, context)
-
-        return integrate(velocity, noise, self.levels().flip(0))
+        return integrate(partial(self.velocity, context=context), noise, self.levels().flip(0))

@@ -1,5 +1,7 @@
 """Neural score estimation."""
 
+from functools import partial
+
 from torch import Tensor
 
 from ..nn import Network
@@ -75,8 +77,4 @@ class NeuralScore(ContinuousFlow):
 
     def generate(self, noise: Tensor, context: Tensor) -> Tensor:
         """Draws by the sampler, with shape ``(rows, *shape)``."""
-
-        def denoise(x: Tensor, t: Tensor) -> Tensor:
-            return self.denoiser(x, t, context)
-
-        return self.sampler(denoise, self.schedule, noise)
+        return self.sampler(partial(self.denoiser, context=context), self.schedule, noise)
