@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch.distributions import MultivariateNormal
 
 from posterity.estimators import Estimator, States
-from posterity.problems import GridMask, Identity, Mask, Observation, Problem
+from posterity.problems import GridMask, Identity, Mask, Observation, Problem, Twin, Window, exact_posterior
 from posterity.systems import LinearAdvection
 
 EVERY_OTHER = (GridMask(2),)
@@ -23,6 +24,34 @@ def make_problem(device: torch.device) -> Callable[..., Problem]:
         return Problem(LinearAdvection(size=size), observation, window=4, forecast=2, background_std=background_std)
 
     return problem
+
+
+@pytest.fixture(scope="session")
+def exact_control() -> Callable[[Problem, Window], MultivariateNormal]:
+    """The exact posterior over the control."""
+
+    def posterior(problem: Problem, window: Window) -> MultivariateNormal:
+        exact = exact_posterior(problem, window)
+        std = window.background_std.flatten(1)
+        covariance = exact.covariance[:, 0] / (std.unsqueeze(-1) * std.unsqueeze(-2))
+        return MultivariateNormal((exact.mean[:, 0] - window.background.flatten(1)) / std, covariance)
+
+    return posterior
+
+
+@pytest.fixture(scope="session")
+def gradients() -> Callable[[Estimator, Twin], dict[str, float]]:
+    """The largest gradient of the loss in each parameter: all of them must be there, and finite."""
+
+    def largest(estimator: Estimator, twin: Twin) -> dict[str, float]:
+        estimator.zero_grad()
+        estimator.loss(twin).backward()
+        for name, parameter in estimator.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+        return {name: float(parameter.grad.abs().max()) for name, parameter in estimator.named_parameters()}
+
+    return largest
 
 
 @pytest.fixture(scope="session")

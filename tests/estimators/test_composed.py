@@ -19,7 +19,6 @@ from posterity.problems import (
     Quadratic,
     RandomMask,
     Twin,
-    Window,
     exact_posterior,
 )
 from posterity.systems import Lorenz63, Lorenz96
@@ -67,13 +66,10 @@ def make(problem: Problem, **options) -> tuple[ComposedScore, Twin]:
 
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
 @pytest.mark.parametrize("guidance", GUIDANCES)
-def test_it_draws_whole_windows_of_any_problem(problem, guidance) -> None:
+def test_it_draws_whole_windows_of_any_problem(gradients, problem, guidance) -> None:
     estimator, twin = make(problem, guidance=guidance)
-    estimator.loss(twin).backward()
-    for name, parameter in estimator.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-    window = Window(*(part[:5] for part in twin.window))
+    gradients(estimator, twin)
+    window = twin.window.select(slice(5))
     assert window.y.isnan().any()
     found = estimator.sample(window, 4)
     assert found.x.shape == (4, 5, *twin.x.shape[1:])
@@ -122,7 +118,7 @@ def test_without_observations_draws_are_those_of_the_prior(guidance) -> None:
 def test_cases_do_not_see_each_other(guidance) -> None:
     """The first case is the same whatever was observed of the others."""
     estimator, twin = make(PROBLEMS["background"], guidance=guidance)
-    window = Window(*(part[:3] for part in twin.window))
+    window = twin.window.select(slice(3))
     other = window._replace(y=torch.cat((window.y[:1], twin.window.y[3:5])))
     found = []
     for seen in (window, other):

@@ -1,5 +1,6 @@
 """Neural posterior estimation against the exact posterior, with every flow and over every target."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
@@ -16,7 +17,6 @@ from posterity.problems import (
     RandomMask,
     Twin,
     Uniform,
-    Window,
     exact_posterior,
 )
 from posterity.systems import Lorenz96
@@ -38,7 +38,7 @@ class Trained(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def trained(make_problem, fit) -> Trained:
+def trained(make_problem, exact_control, fit) -> Trained:
     """Trained for 200 steps on 256 draws each: some seconds."""
     problem = make_problem()
     with torch.random.fork_rng():
@@ -47,12 +47,7 @@ def trained(make_problem, fit) -> Trained:
         estimator = NeuralPosterior(problem, network=MLP(hidden=(64, 64)), context=4, flow=flow)
         fit(estimator, 200, learning_rate=1e-2)
         twin = problem.sample((1000,))
-    window = twin.window
-    std = window.background_std.flatten(1)
-    posterior = exact_posterior(problem, window)
-    mean = (posterior.mean[:, 0] - window.background.flatten(1)) / std
-    covariance = posterior.covariance[:, 0] / (std.unsqueeze(-1) * std.unsqueeze(-2))
-    return Trained(estimator, twin, torch.distributions.MultivariateNormal(mean, covariance))
+    return Trained(estimator, twin, exact_control(problem, twin.window))
 
 
 @torch.no_grad()
@@ -72,7 +67,7 @@ def test_the_density_is_near_the_exact_one_and_never_better(trained) -> None:
 def test_draws_have_nearly_the_exact_mean_and_spread(trained) -> None:
     """In posterior standard deviations: 0.19 were measured; the prior is off by 2."""
     torch.manual_seed(0)
-    window = Window(*(field[:100] for field in trained.twin.window))
+    window = trained.twin.window.select(slice(100))
     posterior = trained.estimator.sample(window, 200)
     assert posterior.x.shape == (200, 100, 6, 1, 8)
     assert posterior.steps == range(6)
@@ -90,7 +85,7 @@ def test_draws_have_nearly_the_exact_mean_and_spread(trained) -> None:
 
 @torch.no_grad()
 def test_draws_come_with_their_density(trained) -> None:
-    window = Window(*(field[:7] for field in trained.twin.window))
+    window = trained.twin.window.select(slice(7))
     z, log_q = trained.estimator.draw(window, 11)
     assert (z.shape, log_q.shape) == ((11, 7, 1, 8), (11, 7))
     for draw, density in zip(z, log_q, strict=True):
@@ -107,27 +102,29 @@ def cases(problem: Problem, flow: Flow, target: Target | None = None) -> tuple[N
     return estimator, twin
 
 
-def check(estimator: NeuralPosterior, twin: Twin) -> Tensor:
+@pytest.fixture
+def check(gradients) -> Callable[[NeuralPosterior, Twin], Tensor]:
     """Draws are finite, and every weight learns; returns the states of the draws."""
-    estimator.loss(twin).backward()
-    for name, parameter in estimator.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-    posterior = estimator.sample(twin.window, 3)
-    assert posterior.x.isfinite().all()
-    assert posterior.log_q.isfinite().all()
-    return posterior.x
+
+    def checked(estimator: NeuralPosterior, twin: Twin) -> Tensor:
+        gradients(estimator, twin)
+        posterior = estimator.sample(twin.window, 3)
+        assert posterior.x.isfinite().all()
+        assert posterior.log_q.isfinite().all()
+        return posterior.x
+
+    return checked
 
 
 @pytest.mark.parametrize("flow", FLOWS)
-def test_every_flow_draws_controls_and_states(make_problem, flow) -> None:
+def test_every_flow_draws_controls_and_states(make_problem, check, flow) -> None:
     problem = make_problem()
     for target, times in ((ControlTarget(), 6), (StateTarget(), 3), (StateTarget(None), 6)):
         assert check(*cases(problem, flow, target)).shape == (3, 12, times, 1, 8)
 
 
 @pytest.mark.parametrize("flow", FLOWS[:3])
-def test_unknown_parameters_make_vectors(flow) -> None:
+def test_unknown_parameters_make_vectors(check, flow) -> None:
     observation = Observation(GaussianStations((1, 8)), std=(0.5, 0.5))
     parameters = {"forcing": Uniform(6.0, 10.0)}
     problem = Problem(Lorenz96(size=8, spinup=1.0), observation, 3, parameters=parameters)
@@ -137,7 +134,7 @@ def test_unknown_parameters_make_vectors(flow) -> None:
     assert estimator.sample(twin.window, 3).theta.shape == (3, 12, 1)
 
 
-def test_a_field_without_background_is_learned_with_its_time() -> None:
+def test_a_field_without_background_is_learned_with_its_time(check) -> None:
     observation = Observation(GaussianStations((1, 8)), std=(0.5, 0.5))
     system = Lorenz96(size=8, spinup=0.0)
     problem = Problem(system, observation, 3, joint="climatology", background_std=None, start=(0, 20))
@@ -156,11 +153,10 @@ def masked(make_problem) -> tuple[NeuralPosterior, Twin]:
     return cases(problem, FLOWS[0])
 
 
-def test_gradients_are_finite_where_observations_are_missing(masked) -> None:
+def test_gradients_are_finite_where_observations_are_missing(masked, check) -> None:
     estimator, twin = masked
     assert twin.window.y.isnan().any()
     for y in (twin.window.y, torch.full_like(twin.window.y, torch.nan)):
-        estimator.zero_grad()
         check(estimator, twin._replace(window=twin.window._replace(y=y)))
     # Something is learned: gradients are not all zero.
     assert any(parameter.grad.abs().max() > 0 for parameter in estimator.parameters())
