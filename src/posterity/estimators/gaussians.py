@@ -23,7 +23,7 @@ class Delta(Flow):
 
     def build(self, shape: Sequence[int], context: Sequence[int]) -> ConditionalFlow:
         """Makes the module, for fields and vectors of any shape."""
-        return PointMass(shape, context)
+        return PointMass(shape, context, (1,))
 
 
 class DiagonalGaussian(Flow):
@@ -31,7 +31,7 @@ class DiagonalGaussian(Flow):
 
     def build(self, shape: Sequence[int], context: Sequence[int]) -> ConditionalFlow:
         """Makes the module, for fields and vectors of any shape."""
-        return MeanFieldGaussian(shape, context)
+        return MeanFieldGaussian(shape, context, (1, 1))
 
 
 class FullGaussian(Flow):
@@ -74,18 +74,23 @@ class Head(nn.Module):
         return list(entries.split(self.counts, dim=-1))
 
 
-class PointMass(ConditionalFlow):
-    """The module of :class:`Delta`.
+class HeadedFlow(ConditionalFlow):
+    """A density whose numbers a :class:`Head` reads from the context.
 
     Args:
         shape: The shape of a value.
         context: The shape of the context.
+        counts: How many numbers of each sort an entry has.
     """
 
-    def __init__(self, shape: Sequence[int], context: Sequence[int]) -> None:
+    def __init__(self, shape: Sequence[int], context: Sequence[int], counts: Sequence[int]) -> None:
         super().__init__()
         self.shape = tuple(shape)
-        self.head = Head(shape, context, (1,))
+        self.head = Head(shape, context, counts)
+
+
+class PointMass(HeadedFlow):
+    """The module of :class:`Delta`."""
 
     def log_prob(self, z: Tensor, context: Tensor) -> Tensor:
         """NaN for each case: a point has no density."""
@@ -97,18 +102,8 @@ class PointMass(ConditionalFlow):
         return mean.view(-1, *self.shape), torch.full_like(mean[:, 0, 0], torch.nan)
 
 
-class MeanFieldGaussian(ConditionalFlow):
-    """The module of :class:`DiagonalGaussian`.
-
-    Args:
-        shape: The shape of a value.
-        context: The shape of the context.
-    """
-
-    def __init__(self, shape: Sequence[int], context: Sequence[int]) -> None:
-        super().__init__()
-        self.shape = tuple(shape)
-        self.head = Head(shape, context, (1, 1))
+class MeanFieldGaussian(HeadedFlow):
+    """The module of :class:`DiagonalGaussian`."""
 
     def log_prob(self, z: Tensor, context: Tensor) -> Tensor:
         """The log-density, with shape ``(case,)``."""
@@ -122,7 +117,7 @@ class MeanFieldGaussian(ConditionalFlow):
         return (mean + log_std.exp() * noise).view(-1, *self.shape), log_normal(noise) - log_std.sum(dim=-1)
 
 
-class PrecisionGaussian(ConditionalFlow):
+class PrecisionGaussian(HeadedFlow):
     """The module of :class:`FullGaussian`.
 
     Args:
@@ -133,13 +128,10 @@ class PrecisionGaussian(ConditionalFlow):
     column: Tensor
 
     def __init__(self, shape: Sequence[int], context: Sequence[int]) -> None:
-        super().__init__()
-        self.shape = tuple(shape)
-        size, sites = prod(shape), prod(shape[1:])
-        self.head = Head(shape, context, (1, 1, size))
+        super().__init__(shape, context, (1, 1, prod(shape)))
         # Where in the row of an entry the number stands that belongs to each column: by the distance of their sites.
         apart = offsets(shape[1:] or (1,))
-        column = torch.arange(shape[0]).view(-1, 1) * sites + apart.unsqueeze(1)
+        column = torch.arange(shape[0]).view(-1, 1) * prod(shape[1:]) + apart.unsqueeze(1)
         self.register_buffer("column", column.flatten(1).repeat(shape[0], 1), persistent=False)
 
     def log_prob(self, z: Tensor, context: Tensor) -> Tensor:
