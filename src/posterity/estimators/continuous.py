@@ -111,7 +111,7 @@ class ContinuousFlow(DensityEstimator):
         super().__init__(problem, target, times)
         if steps < 1 or probes < 1:
             raise ValueError(f"steps, probes: at least one is needed of each, not {steps} and {probes}")
-        self.steps, self.probes, self.density = steps, probes, density
+        self.steps, self.probes, self.density = steps, min(probes, prod(self.shape)), density
 
     @abc.abstractmethod
     def velocity(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class ContinuousFlow(DensityEstimator):
         """The log-density of one value for each case, in nats, with shape ``(case,)``."""
         context = self.features(window)
         found = []
-        for piece in pieces(len(z), min(self.probes, prod(self.shape)), self.shape, z.device):
+        for piece in pieces(len(z), self.probes, self.shape, z.device):
             noise, fallen = self._transport(z[piece], self.levels(), context[piece])
             found.append(log_normal(noise) + fallen)
         return torch.cat(found)
@@ -150,7 +150,7 @@ class ContinuousFlow(DensityEstimator):
     def draw(self, window: Window, samples: int) -> tuple[Tensor, Tensor]:
         """Draws by the same equation, and their log-densities."""
         found = []
-        for given in contexts(self.features(window), samples, self.shape, min(self.probes, prod(self.shape))):
+        for given in contexts(self.features(window), samples, self.shape, self.probes):
             noise = torch.randn(len(given), *self.shape)
             z, fallen = self._transport(noise, self.levels().flip(0), given)
             found.append((z, log_normal(noise) - fallen))
