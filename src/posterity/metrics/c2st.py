@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 
 #: Parts of the draws, each of which is classified by the others.
 FOLDS = 5
@@ -81,6 +80,9 @@ def _bases(draws: Array, reference: Array) -> tuple[Array, Array]:
 
     Of many entries the leading components take the place.
     """
+    # Takes longer to import than all else that reads metrics, and only this needs it.
+    from sklearn.decomposition import PCA
+
     std = reference.std(axis=0)
     entries = (np.concatenate([draws, reference]) - reference.mean(axis=0)) / np.where(std > 0, std, 1)
     pca = PCA(min(*entries.shape, COMPONENTS), whiten=True, random_state=0).fit(entries)

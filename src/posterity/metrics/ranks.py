@@ -9,7 +9,6 @@ from zlib import crc32
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import stats
 
 from .calibration import BINS
 from .scores import ENTRIES
@@ -77,7 +76,10 @@ def _uniformity(rank: NDArray[np.float64]) -> float:
     bins = min(BINS, len(rank) // EXPECTED)
     if bins < FEWEST:
         return np.nan
-    return float(stats.chisquare(np.histogram(rank, bins, (0, 1))[0]).pvalue)
+    # Takes a second to import, which figures can do without.
+    from scipy.stats import chisquare
+
+    return float(chisquare(np.histogram(rank, bins, (0, 1))[0]).pvalue)
 
 
 def uniform(cases: xr.DataArray, size: int, purpose: str = "") -> NDArray[np.float64]:

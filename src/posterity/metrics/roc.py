@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 #: The false positive rates at which curves are given.
 RATES = np.linspace(0, 1, 101)
@@ -32,6 +31,9 @@ def auc(positive: Array, negative: Array) -> tuple[float, float]:
           Clarke-Pearson, 1988), https://doi.org/10.2307/2531595
         | Nonparametric Analysis of Clustered ROC Curve Data (Obuchowski, 1997), https://doi.org/10.2307/2533958
     """  # noqa: D415
+    # Takes a second to import, which jobs without classifiers can do without.
+    from scipy.stats import rankdata
+
     count = len(positive)
     ranks = rankdata(np.concatenate((positive, negative)))
     below = (ranks[:count] - rankdata(positive)) / count

@@ -1,11 +1,13 @@
 """Diagnostics of chains and of weights, by way of ArviZ."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from arviz_stats.base import array_stats
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from arviz_stats.base.array import BaseArray
 
 
 class Convergence(NamedTuple):
@@ -39,9 +41,9 @@ def convergence(draws: Tensor) -> Convergence:
     """
     chains = draws.detach().cpu().double().movedim((0, 1), (-1, -2)).numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
-        rhat = array_stats.rhat(chains).max(axis=-1)
-        bulk = array_stats.ess(chains, method="bulk").min(axis=-1)
-        tail = array_stats.ess(chains, method="tail", prob=(0.05, 0.95)).min(axis=-1)
+        rhat = _arviz().rhat(chains).max(axis=-1)
+        bulk = _arviz().ess(chains, method="bulk").min(axis=-1)
+        tail = _arviz().ess(chains, method="tail", prob=(0.05, 0.95)).min(axis=-1)
     return Convergence(*(torch.as_tensor(each).to(draws) for each in (rhat, bulk, tail)))
 
 
@@ -73,10 +75,17 @@ def pareto_smooth(log_weights: Tensor) -> tuple[Tensor, Tensor]:
     if len(fitted):
         # ArviZ takes the ratios of leave-one-out, which are minus the logarithms of the weights.
         ratios = -log_weights[:, fitted].detach().cpu().double().mT.numpy()
-        found, k_hat = array_stats.psislw(ratios)
+        found, k_hat = _arviz().psislw(ratios)
         smoothed[:, fitted] = torch.as_tensor(found).mT.to(smoothed)
         shape[fitted] = torch.as_tensor(k_hat).to(shape)
     return smoothed, shape
+
+
+def _arviz() -> "BaseArray":
+    """ArviZ's statistics of arrays: imported late, as it takes as long as torch and few jobs have chains or weights."""
+    from arviz_stats.base import array_stats
+
+    return array_stats
 
 
 def _tail(draws: int) -> int:
