@@ -49,7 +49,7 @@ class Study:
     def run(self, *flags: str, named: str = "tiny") -> str:
         """Runs to the end, which must be a good one; returns what was printed."""
         process = self.start(*flags, named=named)
-        printed, _ = process.communicate(timeout=300)
+        printed, _ = process.communicate(timeout=900)
         assert process.returncode == 0, printed
         return printed
 
