@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from zuko.transforms import MonotonicRQSTransform
 
 from posterity.nn.spline import BOUND, spline
 
@@ -20,6 +21,16 @@ def test_zero_parameters_are_the_identity(x) -> None:
     value, log_slope = spline(x, torch.zeros(400, 17))
     torch.testing.assert_close(value, x)
     torch.testing.assert_close(log_slope, torch.zeros(400), atol=1e-12, rtol=0)
+
+
+def test_it_is_that_of_zuko(x, raw) -> None:
+    """With gradients: the parameters are the same numbers."""
+    x, raw = (3 * x).requires_grad_(), (4 * raw).requires_grad_()
+    theirs = MonotonicRQSTransform(*raw.split((6, 6, 5), dim=-1)).call_and_ladj(x)
+    ours = spline(x, raw)
+    torch.testing.assert_close(ours, theirs)
+    wanted, found = (torch.autograd.grad(value.sum() + slope.sin().sum(), (x, raw)) for value, slope in (theirs, ours))
+    torch.testing.assert_close(found, wanted)
 
 
 def test_the_inverse_undoes_it(x, raw) -> None:

@@ -7,13 +7,14 @@ from math import prod
 import torch
 import zuko
 from torch import Tensor, nn
-from torch.distributions import Transform
+from torch.distributions import Transform, constraints
 from zuko.flows import GeneralCouplingTransform, MaskedAutoregressiveTransform
 from zuko.lazy import LazyTransform, UnconditionalDistribution
-from zuko.transforms import ComposedTransform, MonotonicAffineTransform, MonotonicRQSTransform
+from zuko.transforms import ComposedTransform, MonotonicAffineTransform
 
 from ..nn import ConditionalFlow
 from ..nn import Flow as Plan
+from ..nn.spline import spline
 
 
 class VectorFlow(ConditionalFlow):
@@ -172,14 +173,45 @@ class AutoregressiveSpline(VectorPlan):
         )
 
 
-def affine_spline(shift: Tensor, scale: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor) -> Transform:
+class Spline(Transform):
+    """A monotone rational-quadratic spline as a transform of zuko's flows, in half of the time of theirs.
+
+    Args:
+        raw: Its unconstrained parameters, with shape ``(*batch, 3 * bins - 1)``.
+    """
+
+    domain = constraints.real
+    codomain = constraints.real
+    bijective = True
+    sign = +1
+
+    def __init__(self, raw: Tensor) -> None:
+        super().__init__()
+        self.raw = raw
+
+    def _call(self, x: Tensor) -> Tensor:
+        return spline(x, self.raw)[0]
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return spline(y, self.raw, inverse=True)[0]
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """The logarithm of its slope."""
+        return spline(x, self.raw)[1]
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Its values, and the logarithms of its slopes."""
+        return spline(x, self.raw)
+
+
+def affine_spline(shift: Tensor, scale: Tensor, raw: Tensor) -> Transform:
     """A monotone map of numbers: affine, then a rational-quadratic spline."""
-    return ComposedTransform(MonotonicAffineTransform(shift, scale), MonotonicRQSTransform(widths, heights, slopes))
+    return ComposedTransform(MonotonicAffineTransform(shift, scale), Spline(raw))
 
 
 def spline_shapes(bins: int) -> list[tuple[int, ...]]:
     """The shapes of what :func:`affine_spline` takes for one number."""
-    return [(), (), (bins,), (bins,), (bins - 1,)]
+    return [(), (), (3 * bins - 1,)]
 
 
 def halves(size: int, index: int) -> Tensor:

@@ -1,6 +1,6 @@
 """Monotone splines."""
 
-from math import expm1, log
+from math import log
 
 import torch
 from torch import Tensor
@@ -9,8 +9,8 @@ from torch.nn import functional
 #: Splines act on ``[-BOUND, BOUND]``, and are the identity elsewhere.
 BOUND = 5.0
 
-#: The least width and height of a bin, as a share of all, and the least slope at a knot.
-LEAST = 1e-3
+#: The largest ratio of two bins' widths or heights, and of two slopes to one.
+RANGE = 1e3
 
 
 def spline(x: Tensor, raw: Tensor, inverse: bool = False) -> tuple[Tensor, Tensor]:
@@ -32,23 +32,10 @@ def spline(x: Tensor, raw: Tensor, inverse: bool = False) -> tuple[Tensor, Tenso
     References:
         Neural Spline Flows (Durkan et al., 2019), https://arxiv.org/abs/1906.04032
     """  # noqa: D415
-    bins = (raw.shape[-1] + 1) // 3
-    shares = LEAST + (1 - LEAST * bins) * raw[..., : 2 * bins].unflatten(-1, (2, bins)).softmax(dim=-1)
-    inner = BOUND * (2 * shares[..., :-1].cumsum(dim=-1) - 1)
-    # Softplus is shifted so that zero stands for a slope of one, which the tails have too.
-    slopes = functional.softplus(raw[..., 2 * bins :] + log(expm1(1 - LEAST))) + LEAST
-    edge = torch.full_like(inner[..., :1], BOUND)
-    knots = torch.cat((-edge, inner, edge), dim=-1)
-    slopes = functional.pad(slopes, (1, 1), value=1.0)
-
     inside = x.abs() < BOUND
     # What is outside takes part as zero, so that its gradient is finite before it is dropped.
     at = torch.where(inside, x, 0)
-    index = (inner[..., 1 if inverse else 0, :] <= at.unsqueeze(-1)).sum(dim=-1, keepdim=True)
-    table = torch.cat((knots, slopes.unsqueeze(-2)), dim=-2)
-    ends = torch.cat((index, index + 1), dim=-1).unsqueeze(-2).expand(*index.shape[:-1], 3, 2)
-    (x0, x1), (y0, y1), (d0, d1) = (pair.unbind(dim=-1) for pair in table.gather(-1, ends).unbind(dim=-2))
-    width, height = x1 - x0, y1 - y0
+    (x0, y0), (width, height), (d0, d1) = _bin(raw, at.detach(), inverse)
     slope = height / width
     bend = d0 + d1 - 2 * slope
     if inverse:
@@ -58,9 +45,37 @@ def spline(x: Tensor, raw: Tensor, inverse: bool = False) -> tuple[Tensor, Tenso
         xi = 2 * slope * rise / (b + root)
     else:
         xi = (at - x0) / width
-    mixed = xi * (1 - xi)
+    rest = 1 - xi
+    square, mixed = xi.square(), xi * rest
     denominator = slope + bend * mixed
-    value = x0 + xi * width if inverse else y0 + height * (slope * xi.square() + d0 * mixed) / denominator
-    rate = d1 * xi.square() + 2 * slope * mixed + d0 * (1 - xi).square()
-    log_slope = 2 * (slope / denominator).log() + rate.log()
+    value = x0 + xi * width if inverse else y0 + height * (slope * square + d0 * mixed) / denominator
+    rate = d1 * square + 2 * slope * mixed + d0 * rest.square()
+    log_slope = (rate * (slope / denominator).square()).log()
     return torch.where(inside, value, x), torch.where(inside, log_slope, 0)
+
+
+def _bin(raw: Tensor, at: Tensor, inverse: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """The bin of each entry: where it starts along x and y, its width and height, and the slopes at its two ends.
+
+    A spline is a hundred small operations, so what counts is how long each takes: bins come first, where sums over
+    them work on whole rows, and only what is looked up is scaled to the interval or becomes a slope.
+    """
+    bins = (raw.shape[-1] + 1) // 3
+    raw = raw.movedim(-1, 0).contiguous()
+    # A softmax, but for the division; torch's own is slow over few entries.
+    shares = soft_clip(raw[: 2 * bins].unflatten(0, (2, bins)), log(RANGE) / 2).exp()
+    sums = shares.cumsum(dim=1)
+    scale = 2 * BOUND / sums[:, -1:]
+    with torch.no_grad():
+        index = (sums[int(inverse), :-1] * scale[int(inverse)] - BOUND <= at).sum(dim=0)
+    here = index.expand(2, 1, *index.shape)
+    sizes = shares.gather(1, here) * scale
+    starts = sums.gather(1, here) * scale - sizes - BOUND
+    # The tails have a slope of one, as the knots between have where their parameters are zero.
+    slopes = functional.pad(raw[2 * bins :], (0, 0) * index.dim() + (1, 1)).gather(0, torch.stack((index, index + 1)))
+    return starts.squeeze(1), sizes.squeeze(1), soft_clip(slopes, log(RANGE)).exp()
+
+
+def soft_clip(x: Tensor, limit: float) -> Tensor:
+    """The identity around zero, which does not leave ``[-limit, limit]``."""
+    return x / (1 + x.abs() / limit)
