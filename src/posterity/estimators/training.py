@@ -10,14 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ..problems import Problem, Twin
 from .batches import Batches, States, derive
 from .decay import cosine
 from .estimator import Estimator
-
-Parameters = tuple[Tensor, ...] | list[Tensor]
 
 #: Steps between looks at the loss: on a GPU each look waits for all that is under way.
 LOOK = 20
@@ -104,7 +102,10 @@ class Training:
         self.optimizer = torch.optim.AdamW(
             self.estimator.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
         )
-        self.average = AveragedModel(self.estimator, multi_avg_fn=self._average) if self.ema else None
+        self.average = deepcopy(self.estimator) if self.ema else None
+        # Looked up once: to walk through the modules in every step takes as long as to change small ones.
+        self._current = list(self.estimator.parameters())
+        self._averaged = [] if self.average is None else list(self.average.parameters())
         self._clock, self._pending = 0.0, list[Tensor]()
 
     @property
@@ -134,8 +135,11 @@ class Training:
         if self.epoch == self.step == 0:
             self._seed("statistics")
             self.estimator.standardize(train.first(STATISTICS).observe(self.problem))
+            if self.average is not None:
+                self.average.load_state_dict(self.estimator.state_dict())
         loss, steps = self._loss(), len(train)
         while not self.done:
+            self.estimator.train()
             first, begun, self._clock = self.step, self.seconds, perf_counter()
             for states in train.epoch(self.epoch, done=self.step):
                 self._take(loss, states, self._share(steps))
@@ -161,7 +165,6 @@ class Training:
 
     def _take(self, loss: nn.Module, states: States, share: float) -> None:
         """One step of the optimiser, when some share of the training is done."""
-        self.estimator.train()
         self._seed("step", self.epoch, self.step, self.rank)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(share)
@@ -169,10 +172,9 @@ class Training:
             value = loss(states.observe(self.problem))
         self.optimizer.zero_grad()
         value.backward()
-        nn.utils.clip_grad_norm_(self.estimator.parameters(), self.clip, foreach=True)
+        nn.utils.clip_grad_norm_(self._current, self.clip, foreach=True)
         self.optimizer.step()
-        if self.average is not None:
-            self.average.update_parameters(self.estimator)
+        self._move()
         self._pending.append(value.detach())
         self.step += 1
         self.total += 1
@@ -249,12 +251,18 @@ class Training:
 
     def _weights(self) -> Estimator:
         """The estimator with the averaged weights, if there is an average."""
-        return self.estimator if self.average is None else self.average.module  # type: ignore[return-value]
+        if self.average is None:
+            return self.estimator
+        # What layers gather as they train is not averaged.
+        for kept, current in zip(self.average.buffers(), self.estimator.buffers(), strict=True):
+            kept.copy_(current)
+        return self.average
 
-    def _average(self, average: Parameters, current: Parameters, count: Tensor | int) -> None:
+    def _move(self) -> None:
         """Moves the average; in the first steps by more, or it would remember the weights of the start."""
-        decay = min(self.ema, (1 + self.total) / (10 + self.total))
-        get_ema_multi_avg_fn(decay)(average, current, count)
+        if self._averaged:
+            decay = min(self.ema, (1 + self.total) / (10 + self.total))
+            get_ema_multi_avg_fn(decay)(self._averaged, self._current, self.total)
 
     def _rate(self, share: float) -> float:
         """The learning rate, when some share of the training is done."""
