@@ -138,16 +138,19 @@ def _parameter(argument: ast.arg, required: bool) -> Parameter:
     return Parameter(argument.arg, ast.unparse(argument.annotation) if argument.annotation else "Any", required)
 
 
-def _imports(module: str) -> Iterator[str]:
+@cache
+def _imports(module: str) -> tuple[str, ...]:
     """The modules of this or its own top-level package that a module imports, wherever the statement stands."""
     roots = {module.partition(".")[0], __name__.partition(".")[0]}
+    found: list[str] = []
     for node in ast.walk(_tree(_file(module))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] in roots)
+            found += (alias.name for alias in node.names if alias.name.partition(".")[0] in roots)
         elif isinstance(node, ast.ImportFrom):
             source = _source(module, node)
             if source.partition(".")[0] in roots:
-                yield from (_defining(source, alias.name) for alias in node.names)
+                found += (_defining(source, alias.name) for alias in node.names)
+    return tuple(found)
 
 
 def _source(module: str, node: ast.ImportFrom) -> str:
@@ -208,10 +211,12 @@ def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
+@cache
 def _skeleton(path: Path) -> str:
-    """The code of a file without docstrings and comments."""
+    """A digest of the code of a file without docstrings and comments."""
+    # A tree of its own: what other functions read keeps its docstrings.
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
