@@ -105,6 +105,12 @@ def test_a_ratio_is_the_sum_over_sites_of_its_parts():
     torch.testing.assert_close(known(context).ratio(z, context).squeeze(-1), expected)
 
 
+def test_networks_in_half_precision_leave_ratios_in_full():
+    ratio, z = Ratio(MLP((8,)), (1, 6), 2, ratios=1, residuals=2), torch.randn(5, 1, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ratio(z, torch.randn(5, 2, 6)).dtype == z.dtype
+
+
 def test_potentials_have_the_gradient_of_their_cost():
     potential = known(torch.randn(4, 1, 8))
     u = torch.randn(6, 4, 8)

@@ -37,7 +37,8 @@ class Ratio(nn.Module):
 
     def forward(self, z: Tensor, context: Tensor) -> Tensor:
         """The ratios, with shape ``(case, ratios)``, of ``z`` and contexts of shape ``(case, channel, *grid)``."""
-        out = self.network(torch.cat((z, context), dim=1)).reshape(len(z), *self.heads, -1)
+        # Networks may compute in bfloat16; a sum over all sites may not.
+        out = self.network(torch.cat((z, context), dim=1)).to(z).reshape(len(z), *self.heads, -1)
         return out[:, :, 0].sum(dim=-1) - 0.5 * out[:, :, 1:].square().sum(dim=(2, 3))
 
 
