@@ -81,7 +81,7 @@ class Study:
     def finish(self) -> str:
         """Waits for the good end of the run; returns what it printed."""
         try:
-            printed, _ = self.process.communicate(timeout=600)
+            printed, _ = self.process.communicate(timeout=1200)
         except subprocess.TimeoutExpired:
             pytest.fail(f"the run does not end:\n{self.kill()}")
         assert self.process.returncode == 0, printed

@@ -3,7 +3,7 @@
 import pytest
 import xarray as xr
 
-pytestmark = [pytest.mark.workflow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1200)]
 
 FIGURES = 14
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-pytestmark = [pytest.mark.workflow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1200)]
 
 
 def test_a_run_writes_everything(finished):
@@ -54,7 +54,7 @@ def test_killed_runs_end_like_undisturbed_ones(fresh, finished):
     # First a rule alone is killed, then Snakemake with all its jobs, twice.
     process = fresh.start()
     _kill_first(fresh, "train")
-    printed, _ = process.communicate(timeout=300)
+    printed, _ = process.communicate(timeout=900)
     assert process.returncode != 0, printed
     assert "Error in rule train" in printed
     for seconds in (4.0, 9.0):

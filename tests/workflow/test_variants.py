@@ -2,7 +2,7 @@
 
 import pytest
 
-pytestmark = [pytest.mark.workflow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1200)]
 
 
 def test_a_file_of_variants_asks_for_its_scaling(sizes):
