@@ -132,12 +132,12 @@ class Training:
             TrainingError: If a loss is not finite; the best weights so far are kept.
             OutOfTimeError: If the deadline has come.
         """
-        if self.epoch == self.step == 0:
+        if self.total == 0:
             self._seed("statistics")
             self.estimator.standardize(train.first(STATISTICS).observe(self.problem))
-            if self.average is not None:
-                self.average.load_state_dict(self.estimator.state_dict())
         loss, steps = self._loss(), len(train)
+        if self.total == 0 and self.average is not None:
+            self.average.load_state_dict(self.estimator.state_dict())
         while not self.done:
             self.estimator.train()
             first, begun, self._clock = self.step, self.seconds, perf_counter()
