@@ -140,6 +140,17 @@ def test_corners_are_held_against_the_weighted_prior(ring):
     assert names == {"prior", "4dvar", "vi"}
 
 
+def test_a_weighted_prior_of_two_draws_does_not_flatten_methods(ring):
+    """It has dots, and no density: its spike would set the scale of the diagonal."""
+    draws = [posterior.isel(case=0) for posterior in ring.posteriors]
+    repeated = draws[2].isel(sample=np.arange(draws[2].sizes["sample"]) % 2)
+    figure = corner(ring.twin.isel(case=0), draws[:1], repeated, ring.window)
+    diagonal = figure.axes[0]
+    assert not diagonal.collections
+    peak = max(line.get_ydata().max() for line in diagonal.lines if len(line.get_xdata()) > 2)
+    assert diagonal.get_ylim()[1] < 1.2 * peak
+
+
 def sizes(variants):
     """Made-up numbers of variants, by name, size and window; the prior is not trained."""
     rng, dims = np.random.default_rng(0), ("variant", "method", "seed")

@@ -11,6 +11,9 @@ from matplotlib.patches import Patch
 
 from . import style
 
+#: The fewest different draws of which a reference has a density.
+DISTINCT = 10
+
 #: Places at which densities are evaluated.
 PLACES = 160
 
@@ -124,7 +127,8 @@ def draw_density(axes: Axes, draws: np.ndarray, ends: tuple[float, float], colou
 def draw_reference(axes: Axes, draws: np.ndarray, ends: tuple[float, float]) -> None:
     """Draws the density of the reference as a grey area, and ends the vertical axis above it.
 
-    Methods with higher peaks are cut there, since areas are compared, not peaks.
+    Methods with higher peaks are cut there, since areas are compared, not peaks. A few draws, repeated, have no
+    density: their spike would flatten every method.
 
     Args:
         axes: Where to draw.
@@ -132,7 +136,7 @@ def draw_reference(axes: Axes, draws: np.ndarray, ends: tuple[float, float]) -> 
         ends: The interval.
     """
     draws = draws[np.isfinite(draws)]
-    if not draws.size or equal(draws, ends):
+    if np.unique(draws).size < DISTINCT or equal(draws, ends):
         return
     places = np.linspace(*ends, PLACES)
     heights = density(draws, places)
