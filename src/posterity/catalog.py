@@ -88,13 +88,13 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "trajectories": "posterity.figures.trajectories:trajectories",
     },
     "flow": {
-        "coupling-spline": "posterity.estimators.flows:CouplingSpline",
+        "coupling-spline": "posterity.nn.vector:CouplingSpline",
         "delta": "posterity.estimators.gaussians:Delta",
         "diagonal-gaussian": "posterity.estimators.gaussians:DiagonalGaussian",
         "full-gaussian": "posterity.estimators.gaussians:FullGaussian",
-        "maf": "posterity.estimators.flows:MaskedAutoregressive",
+        "maf": "posterity.nn.vector:MaskedAutoregressive",
         "multiscale": "posterity.nn.multiscale:MultiScale",
-        "nsf": "posterity.estimators.flows:AutoregressiveSpline",
+        "nsf": "posterity.nn.vector:AutoregressiveSpline",
     },
     "guidance": {
         "dps": "posterity.estimators.guidance:DPSGuidance",

@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from posterity.estimators import AmortizedVariational, Delta, DiagonalGaussian, FullGaussian
-from posterity.estimators.flows import CouplingSpline
-from posterity.nn import MLP, Convolution, Flow
+from posterity.nn import MLP, Convolution, CouplingSpline, Flow
 from posterity.problems import (
     Control,
     Identity,

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from posterity.estimators import ControlTarget, NeuralPosterior, StateTarget, Target
-from posterity.estimators.flows import AutoregressiveSpline, CouplingSpline, MaskedAutoregressive
-from posterity.nn import MLP, Convolution, Flow, MultiScale
+from posterity.nn import MLP, AutoregressiveSpline, Convolution, CouplingSpline, Flow, MaskedAutoregressive, MultiScale
 from posterity.problems import (
     GaussianStations,
     Observation,

@@ -41,7 +41,7 @@ class States(NamedTuple):
 
     def take(self, cases: Tensor) -> Self:
         """Some of the cases."""
-        return type(self)(*(value[cases.to(value.device)] for value in self))
+        return type(self)(*(value.index_select(0, cases.to(value.device)) for value in self))
 
     def observe(self, problem: Problem) -> Twin:
         """Draws observations of the cases."""

@@ -3,10 +3,9 @@
 import torch
 from torch import Tensor
 
-from ..nn import Flow, Network
+from ..nn import CouplingSpline, Flow, Network
 from ..problems import Problem, Twin, Window
 from .estimator import DensityEstimator, draw_flow
-from .flows import CouplingSpline
 from .target import Target
 
 

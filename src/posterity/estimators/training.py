@@ -170,7 +170,8 @@ class Training:
             group["lr"] = self._rate(share)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             value = loss(states.observe(self.problem))
-        self.optimizer.zero_grad()
+        for parameter in self._current:
+            parameter.grad = None
         value.backward()
         nn.utils.clip_grad_norm_(self._current, self.clip, foreach=True)
         self.optimizer.step()
@@ -216,7 +217,7 @@ class Training:
         self.history.append(record)
         if valid_loss < self.best_loss:
             self.best_loss, self.best_epoch = valid_loss, self.epoch
-            self.best = deepcopy(self._weights().state_dict())
+            self.best = {name: value.clone() for name, value in self._weights().state_dict().items()}
         return record
 
     @torch.no_grad()

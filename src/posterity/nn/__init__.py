@@ -7,5 +7,18 @@ from .mlp import MLP
 from .multiscale import MultiScale
 from .network import Network
 from .unet import UNet
+from .vector import AutoregressiveSpline, CouplingSpline, MaskedAutoregressive
 
-__all__ = ["MLP", "ConditionalFlow", "Convolution", "Flow", "MultiScale", "Network", "SineEncoding", "UNet"]
+__all__ = [
+    "MLP",
+    "AutoregressiveSpline",
+    "ConditionalFlow",
+    "Convolution",
+    "CouplingSpline",
+    "Flow",
+    "MaskedAutoregressive",
+    "MultiScale",
+    "Network",
+    "SineEncoding",
+    "UNet",
+]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .layers import shrink
-from .spline import spline
+from .spline import soft_clip, spline
 
 #: Limits of log-scales, and of the entries of kernels: regressions between standardised channels have hardly larger
 #: ones, and products of unbounded kernels would amplify rounding errors beyond use.
@@ -115,7 +115,7 @@ class ActNorm(Invertible):
     def factors(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """The logarithm of the scale, and the shift, each with shape ``(case, *grid, channels)``."""
         scale, shift = self.steer(h).chunk(2, dim=-1)
-        return self.scale + soften(scale, SCALE), self.shift + shift
+        return self.scale + soft_clip(scale, SCALE), self.shift + shift
 
     def forward(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """Scales and shifts."""
@@ -167,7 +167,7 @@ class InvertibleConvolution(Invertible):
     def kernels(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """The kernels to the second half and to the first, each with shape ``(case, *grid, to, from)``."""
         first, second = self.halves
-        lift, back = soften(self.steer(h), KERNEL).chunk(2, dim=-1)
+        lift, back = soft_clip(self.steer(h), KERNEL).chunk(2, dim=-1)
         return lift.unflatten(-1, (second, -1)), back.unflatten(-1, (first, -1))
 
     def forward(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
@@ -235,14 +235,14 @@ class Coupling(Invertible):
         x = functional.silu(self.inside(torch.cat((a, h), dim=-1)))
         x = x + functional.silu(self.between(x))
         raw = self.outside(x).unflatten(-1, (-1, self.numbers))
-        return soften(raw[..., 0], SCALE), raw[..., 1], raw[..., 2:]
+        return soft_clip(raw[..., 0], SCALE), raw[..., 1], raw[..., 2:].movedim(-1, 0)
 
     def forward(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """Transforms one half."""
         a, b = self.split(z)
         scale, shift, raw = self.maps(a, h)
         b = scale.exp() * b + shift
-        if raw.shape[-1]:
+        if len(raw):
             b, slope = spline(b, raw)
             scale = scale + slope
         return self.join(a, b), scale.flatten(1).sum(dim=1)
@@ -252,7 +252,7 @@ class Coupling(Invertible):
         a, b = self.split(z)
         scale, shift, raw = self.maps(a, h)
         log_slope = scale
-        if raw.shape[-1]:
+        if len(raw):
             b, slope = spline(b, raw, inverse=True)
             log_slope = scale + slope
         return self.join(a, (b - shift) * (-scale).exp()), log_slope.flatten(1).sum(dim=1)
@@ -290,8 +290,3 @@ def neighbours(x: Tensor, kernel: int) -> Tensor:
 def apply(kernel: Tensor, x: Tensor) -> Tensor:
     """Applies a matrix to the channels of each site, ``(case, *grid, to, from)`` to ``(case, *grid, from)``."""
     return (kernel * x.unsqueeze(-2)).sum(dim=-1)
-
-
-def soften(x: Tensor, limit: float) -> Tensor:
-    """Keeps numbers within a limit of zero, smoothly, and leaves small ones alone."""
-    return x / (1 + x.abs() / limit)

@@ -1,76 +1,92 @@
-"""Flows over vectors, from zuko: fields are flattened, and every entry sees every other."""
+"""Flows over vectors: fields are flattened, and every entry sees every other."""
 
 import abc
 from collections.abc import Sequence
 from math import prod
 
 import torch
-import zuko
 from torch import Tensor, nn
-from torch.distributions import Transform, constraints
-from zuko.flows import GeneralCouplingTransform, MaskedAutoregressiveTransform
-from zuko.lazy import LazyTransform, UnconditionalDistribution
-from zuko.transforms import ComposedTransform, MonotonicAffineTransform
 
-from ..nn import ConditionalFlow
-from ..nn import Flow as Plan
-from ..nn.spline import spline
+from .autoregressive import MonotoneMaps
+from .flow import ConditionalFlow, Flow, log_normal
 
 
 class VectorFlow(ConditionalFlow):
-    """A flow of zuko over flattened fields, given flattened fields.
+    """A flow over flattened fields, given flattened fields.
 
     Args:
         shape: The shape of what it is a density of.
-        transforms: Its transforms, from what it is a density of to a standard normal vector.
+        maps: Its maps, from what it is a density of to a standard normal vector.
     """
 
-    def __init__(self, shape: Sequence[int], transforms: Sequence[LazyTransform]) -> None:
+    def __init__(self, shape: Sequence[int], maps: Sequence[MonotoneMaps]) -> None:
         super().__init__()
-        self.shape, size = tuple(shape), prod(shape)
-        base = UnconditionalDistribution(
-            zuko.distributions.DiagNormal, torch.zeros(size), torch.ones(size), buffer=True
-        )
-        self.flow = zuko.flows.Flow(transforms, base)
+        self.shape, self.maps = tuple(shape), nn.ModuleList(maps)
+
+    def reset(self) -> None:
+        """Makes it the identity."""
+        for maps in self.maps:
+            maps.reset()  # type: ignore[operator]
 
     def log_prob(self, z: Tensor, context: Tensor) -> Tensor:
         """The log-density of fields of shape ``(case, *shape)``."""
-        return self.flow(context.flatten(1)).log_prob(z.flatten(1))
+        noise, log_det = self(z.flatten(1).mT.contiguous(), context.flatten(1).mT)
+        return log_normal(noise.mT) + log_det
 
     def draw(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """One draw for each case, with its log-density."""
-        z, log_q = self.flow(context.flatten(1)).rsample_and_log_prob(())
-        return z.unflatten(-1, self.shape), log_q
+        noise = torch.randn(prod(self.shape), len(context), dtype=context.dtype, device=context.device)
+        z, log_q = noise, log_normal(noise.mT)
+        for maps in reversed(self.maps):
+            z, log_det = maps.inverse(z, context.flatten(1).mT)  # type: ignore[operator]
+            log_q = log_q + log_det
+        return z.mT.unflatten(-1, self.shape), log_q
+
+    def forward(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """From vectors to noise.
+
+        Args:
+            z: The vectors, with shape ``(entries, case)``.
+            context: What is given, with shape ``(size, case)``.
+
+        Returns:
+            The noise, with the shape of ``z``, and the logarithm of the Jacobian's determinant, with shape ``(case,)``.
+        """
+        total = z.new_zeros(z.shape[1])
+        for maps in self.maps:
+            z, log_det = maps(z, context)
+            total = total + log_det
+        return z, total
 
 
-class VectorPlan(Plan):
+class VectorPlan(Flow):
     """What the plans of flows over vectors share.
 
     Args:
         transforms: The number of transforms.
         hidden: The widths of each transform's network.
+        bins: The number of bins of each spline; 0 for affine maps only.
     """
 
-    def __init__(self, transforms: int, hidden: Sequence[int]) -> None:
+    def __init__(self, transforms: int, hidden: Sequence[int], bins: int) -> None:
         if transforms < 1:
             raise ValueError(f"transforms: at least one is needed, not {transforms}")
         if not hidden or min(hidden) < 1:
             raise ValueError(f"hidden: at least one width, all of them positive, are needed, not {list(hidden)}")
-        self.transforms, self.hidden = transforms, tuple(hidden)
+        self.transforms, self.hidden, self.bins = transforms, tuple(hidden), bins
 
     def build(self, shape: Sequence[int], context: Sequence[int]) -> VectorFlow:
         """Makes the module, for fields and vectors of any shape."""
-        size, given = prod(shape), prod(context)
-        return VectorFlow(shape, [self.transform(k, size, given) for k in range(self.transforms)])
+        ranks = (self.ranks(prod(shape), index) for index in range(self.transforms))
+        return VectorFlow(shape, [MonotoneMaps(each, prod(context), self.hidden, self.bins) for each in ranks])
 
     @abc.abstractmethod
-    def transform(self, index: int, size: int, context: int) -> LazyTransform:
-        """One of the transforms.
+    def ranks(self, size: int, index: int) -> Tensor:
+        """The ranks of the entries in one of the transforms, as :class:`~.autoregressive.MonotoneMaps` takes them.
 
         Args:
-            index: Which one.
             size: The number of entries.
-            context: The number of entries of the context.
+            index: Which transform.
         """
 
 
@@ -95,20 +111,11 @@ class CouplingSpline(VectorPlan):
     """  # noqa: D415
 
     def __init__(self, transforms: int = 6, hidden: Sequence[int] = (128, 128), bins: int = 8) -> None:
-        super().__init__(transforms, hidden)
-        self.bins = check_bins(bins)
+        super().__init__(transforms, hidden, check_bins(bins))
 
-    def transform(self, index: int, size: int, context: int) -> LazyTransform:
-        """A coupling; a single entry has no other, and sees the context alone."""
-        return GeneralCouplingTransform(
-            size,
-            context,
-            halves(size, index) if size > 1 else None,
-            univariate=affine_spline,
-            shapes=spline_shapes(self.bins),
-            hidden_features=self.hidden,
-            activation=nn.SiLU,
-        )
+    def ranks(self, size: int, index: int) -> Tensor:
+        """One half is left alone; a single entry has no other, and sees the context alone."""
+        return -halves(size, index).long() if size > 1 else torch.zeros(1, dtype=torch.long)
 
 
 class MaskedAutoregressive(VectorPlan):
@@ -128,13 +135,11 @@ class MaskedAutoregressive(VectorPlan):
     """  # noqa: D415
 
     def __init__(self, transforms: int = 4, hidden: Sequence[int] = (128, 128)) -> None:
-        super().__init__(transforms, hidden)
+        super().__init__(transforms, hidden, bins=0)
 
-    def transform(self, index: int, size: int, context: int) -> LazyTransform:
-        """An autoregressive transform."""
-        return MaskedAutoregressiveTransform(
-            size, context, order=order(size, index), hidden_features=self.hidden, activation=nn.SiLU
-        )
+    def ranks(self, size: int, index: int) -> Tensor:
+        """Forward and backward in turn."""
+        return order(size, index)
 
 
 class AutoregressiveSpline(VectorPlan):
@@ -157,61 +162,11 @@ class AutoregressiveSpline(VectorPlan):
     """  # noqa: D415
 
     def __init__(self, transforms: int = 3, hidden: Sequence[int] = (128, 128), bins: int = 8) -> None:
-        super().__init__(transforms, hidden)
-        self.bins = check_bins(bins)
+        super().__init__(transforms, hidden, check_bins(bins))
 
-    def transform(self, index: int, size: int, context: int) -> LazyTransform:
-        """An autoregressive transform."""
-        return MaskedAutoregressiveTransform(
-            size,
-            context,
-            order=order(size, index),
-            univariate=affine_spline,
-            shapes=spline_shapes(self.bins),
-            hidden_features=self.hidden,
-            activation=nn.SiLU,
-        )
-
-
-class Spline(Transform):
-    """A monotone rational-quadratic spline as a transform of zuko's flows, in half of the time of theirs.
-
-    Args:
-        raw: Its unconstrained parameters, with shape ``(*batch, 3 * bins - 1)``.
-    """
-
-    domain = constraints.real
-    codomain = constraints.real
-    bijective = True
-    sign = +1
-
-    def __init__(self, raw: Tensor) -> None:
-        super().__init__()
-        self.raw = raw
-
-    def _call(self, x: Tensor) -> Tensor:
-        return spline(x, self.raw)[0]
-
-    def _inverse(self, y: Tensor) -> Tensor:
-        return spline(y, self.raw, inverse=True)[0]
-
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """The logarithm of its slope."""
-        return spline(x, self.raw)[1]
-
-    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Its values, and the logarithms of its slopes."""
-        return spline(x, self.raw)
-
-
-def affine_spline(shift: Tensor, scale: Tensor, raw: Tensor) -> Transform:
-    """A monotone map of numbers: affine, then a rational-quadratic spline."""
-    return ComposedTransform(MonotonicAffineTransform(shift, scale), Spline(raw))
-
-
-def spline_shapes(bins: int) -> list[tuple[int, ...]]:
-    """The shapes of what :func:`affine_spline` takes for one number."""
-    return [(), (), (3 * bins - 1,)]
+    def ranks(self, size: int, index: int) -> Tensor:
+        """Forward and backward in turn."""
+        return order(size, index)
 
 
 def halves(size: int, index: int) -> Tensor:
@@ -221,7 +176,7 @@ def halves(size: int, index: int) -> Tensor:
 
 
 def order(size: int, index: int) -> Tensor:
-    """The order of entries in the transform of some number: forward and backward in turn."""
+    """The place of each entry in the transform of some number: forward and backward in turn."""
     forward = torch.arange(size)
     return forward.flip(0) if index % 2 else forward
 

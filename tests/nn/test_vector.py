@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from posterity.estimators.flows import AutoregressiveSpline, CouplingSpline, MaskedAutoregressive, halves, order
+from posterity.nn import AutoregressiveSpline, CouplingSpline, MaskedAutoregressive
+from posterity.nn.autoregressive import MonotoneMaps
+from posterity.nn.vector import halves, order
 
 PLANS = [
     CouplingSpline(transforms=4, hidden=(16,), bins=4),
@@ -39,6 +41,36 @@ def test_densities_integrate_to_one(plan) -> None:
     points = torch.cartesian_prod(line, line)
     density = flow.log_prob(points, torch.ones(1, 1).expand(len(points), 1)).exp()
     assert float(density.sum() * (line[1] - line[0]) ** 2) == pytest.approx(1, abs=5e-3)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_the_log_determinant_is_that_of_autograd(plan) -> None:
+    flow, context = stir(plan.build((5,), (3,))), torch.randn(3, 1)
+    z = torch.randn(5, 1)
+    jacobian = torch.autograd.functional.jacobian(lambda z: flow(z, context)[0].squeeze(-1), z).squeeze(-1)
+    torch.testing.assert_close(flow(z, context)[1], torch.linalg.slogdet(jacobian).logabsdet.view(1))
+
+
+@pytest.mark.parametrize("hidden", [(16, 16), (3,), (40,)])
+@pytest.mark.parametrize("ranks", [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [0, -1, 0, -1, -1], [1, 0, 1, 2, -1]])
+def test_entries_depend_on_those_of_lower_rank_alone(ranks, hidden) -> None:
+    """With few units and with many, and on all of those that they may depend on where units suffice."""
+    order = torch.tensor(ranks)
+    maps = stir(MonotoneMaps(order, 2, hidden, 0))
+    context = torch.randn(2, 1)
+    jacobian = torch.autograd.functional.jacobian(lambda z: maps(z, context)[0].squeeze(-1), torch.randn(5, 1))
+    jacobian, below = jacobian.squeeze(-1), (order < order.unsqueeze(-1)) & (order >= 0).unsqueeze(-1)
+    itself = torch.eye(5, dtype=torch.bool)
+    assert (jacobian[~(below | itself)] == 0).all()
+    if min(hidden) >= 16:
+        assert (jacobian[below] != 0).all()
+    assert (jacobian[itself & (order < 0).unsqueeze(-1)] == 1).all()
+
+
+def test_without_a_context_there_is_one_density() -> None:
+    flow = stir(MaskedAutoregressive(transforms=2, hidden=(8,)).build((3,), (0,)))
+    z, log_q = flow.draw(torch.empty(20, 0))
+    torch.testing.assert_close(flow.log_prob(z, torch.empty(20, 0)), log_q)
 
 
 @pytest.mark.parametrize("plan", PLANS)
