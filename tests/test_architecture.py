@@ -22,7 +22,7 @@ ARROWS = {
     "nn": set(),
     "problems": {"systems"},
     "samplers": {"problems", "systems"},
-    "baselines": {"samplers", "problems", "systems"},
+    "baselines": {"samplers", "problems", "systems", "nn"},
     "estimators": {"samplers", "problems", "systems", "nn"},
     "metrics": set(),
     "figures": set(),
@@ -36,7 +36,7 @@ LIGHT = {
     "nn": {"torch"},
     "problems": {"torch"},
     "samplers": {"torch", "numpy", "arviz_stats"},
-    "baselines": {"torch", "zuko"},
+    "baselines": {"torch"},
 }
 #: Modules that start quickly, on machines that may have no torch: nothing that they import may import it.
 NO_TORCH = (
@@ -159,9 +159,7 @@ def test_light_modules_import_no_torch(module):
     name = module.removeprefix("posterity.")
     if name.split(".")[0] not in NO_TORCH and name not in NO_TORCH:
         return
-    guilty = {
-        name: by for name, by in reached(module).items() if name.split(".")[0] in ("torch", "zuko", "safetensors.torch")
-    }
+    guilty = {name: by for name, by in reached(module).items() if name.split(".")[0] in ("torch", "safetensors.torch")}
     assert not guilty, f"{module} imports torch by way of {guilty}"
     if room(module) in ("metrics", "figures"):
         assert "torch" not in {name.split(".")[0] for name in imports(module)}

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import zuko
 from torch import Tensor, nn
 
+from ..nn import MaskedAutoregressive
 from ..problems import Control
 from .families import Density, Family, Gaussian, white_entropy
 from .optimizers import matched_noise, negative_elbo
@@ -37,20 +37,23 @@ class Bent(Density):
 
 
 class _Bends(nn.Module):
-    """The transformation of a flow, from noise to draws."""
+    """The maps of an autoregressive flow, from noise to draws; at first the identity.
 
-    def __init__(self, flow: zuko.flows.Flow) -> None:
+    Args:
+        size: The number of entries.
+        transforms: The number of transformations.
+        hidden: The widths of the network of each.
+    """
+
+    def __init__(self, size: int, transforms: int, hidden: Sequence[int]) -> None:
         super().__init__()
-        self.transform = flow.transform
-        for each in flow.transform.transforms:
-            # Zero parameters are the identity.
-            nn.init.zeros_(each.hyper[-1].weight)
-            nn.init.zeros_(each.hyper[-1].bias)
+        self.flow = MaskedAutoregressive(transforms, hidden).build((size,), (0,))
+        self.flow.reset()
 
     def forward(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """The bent noise and its log-determinants."""
-        bent: tuple[Tensor, Tensor] = self.transform().call_and_ladj(noise)
-        return bent
+        """The bent noise, ``(samples, n)``, and its log-determinants."""
+        bent, volume = self.flow(noise.mT, noise.mT[:0])
+        return bent.mT, volume
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,7 @@ class Flow(Family):
 
     def refine(self, control: Control, q: Gaussian) -> tuple[Density, Tensor]:
         """Bends the Gaussians."""
-        bends = _Bends(
-            zuko.flows.MAF(
-                control.size, transforms=self.transforms, hidden_features=tuple(self.hidden), activation=nn.SiLU
-            )
-        )
+        bends = _Bends(control.size, self.transforms, self.hidden)
         buffers = dict(bends.named_buffers())
         weights = {
             name: weight.detach().expand(control.cases, *weight.shape).clone().requires_grad_()
