@@ -14,7 +14,6 @@ one window of that problem, with networks that are not trained.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -33,6 +32,8 @@ from torch import Tensor, nn
 
 HIDDEN, TRANSFORMS, BINS = 128, 3, 8
 BATCH, CLIP, RATE = 256, 5.0, 5e-4
+#: What trains, and what trains it for some epochs and returns how many those were.
+Side = tuple[nn.Module, Callable[[], int]]
 #: The share of pairs that an epoch trains on.
 SHARE = 0.9
 
@@ -60,8 +61,8 @@ def draw_pairs(cases: int) -> dict[str, Tensor]:
     }
 
 
-def sbi(flow: str, pairs: dict[str, Tensor], epochs: int) -> float:
-    """Seconds per epoch of sbi, behind the first."""
+def sbi(flow: str, pairs: dict[str, Tensor], epochs: int) -> Side:
+    """Some epochs of sbi."""
     from sbi.inference import NPE
     from sbi.neural_nets import posterior_nn
 
@@ -84,14 +85,17 @@ def sbi(flow: str, pairs: dict[str, Tensor], epochs: int) -> float:
         "clip_max_norm": CLIP,
     }
     inference.train(max_num_epochs=1, **settings)
-    done, start = inference.epoch, time.process_time()
-    inference.train(max_num_epochs=done + epochs, resume_training=True, **settings)
-    count(inference._neural_net)
-    return (time.process_time() - start) / (inference.epoch - done)
+
+    def work() -> int:
+        done = inference.epoch
+        inference.train(max_num_epochs=done + epochs, resume_training=True, **settings)
+        return inference.epoch - done
+
+    return inference._neural_net, work
 
 
-def lampe(flow: str, pairs: dict[str, Tensor], epochs: int) -> float:
-    """Seconds per epoch of lampe, behind the first: the loop of its tutorial, with a validation."""
+def lampe(flow: str, pairs: dict[str, Tensor], epochs: int) -> Side:
+    """Some epochs of lampe: the loop of its tutorial, with a validation."""
     from lampe.data import JointDataset
     from lampe.inference import NPE, NPELoss
     from lampe.utils import GDStep
@@ -112,22 +116,23 @@ def lampe(flow: str, pairs: dict[str, Tensor], epochs: int) -> float:
     split = round(SHARE * len(u))
     train = JointDataset(u[:split], context[:split], batch_size=BATCH, shuffle=True)
     valid = JointDataset(u[split:], context[split:], batch_size=BATCH)
-    count(estimator)
 
-    def epoch() -> None:
-        estimator.train()
-        torch.stack([step(loss(*batch)) for batch in train]).mean().item()
-        estimator.eval()
-        with torch.no_grad():
-            torch.stack([loss(*batch) for batch in valid]).mean().item()
+    def work() -> int:
+        for _ in range(epochs):
+            estimator.train()
+            torch.stack([step(loss(*batch)) for batch in train]).mean().item()
+            estimator.eval()
+            with torch.no_grad():
+                torch.stack([loss(*batch) for batch in valid]).mean().item()
+        return epochs
 
-    return seconds(epoch, epochs)
+    return estimator, work
 
 
-def ours(flow: str, pairs: dict[str, Tensor], epochs: int) -> float:
-    """Seconds per epoch of Posterity's training engine, behind the first."""
+def ours(flow: str, pairs: dict[str, Tensor], epochs: int) -> Side:
+    """Some epochs of Posterity's training engine."""
     from posterity.estimators import Batches, Estimator, States, Training
-    from posterity.estimators.flows import AutoregressiveSpline, MaskedAutoregressive
+    from posterity.nn import AutoregressiveSpline, MaskedAutoregressive
     from posterity.problems import Ensemble, Problem, Twin, Window
 
     class Pairs(States):
@@ -164,19 +169,13 @@ def ours(flow: str, pairs: dict[str, Tensor], epochs: int) -> float:
     train = Batches(lambda cases: states.take(torch.arange(len(u))[cases]), split, BATCH)
     valid = [states.take(cases).observe(problem) for cases in torch.arange(split, len(u)).split(BATCH)]
     estimator = Bare(problem)
-    count(estimator)
-    run = Training(estimator=estimator, problem=problem, epochs=epochs + 1, learning_rate=RATE, clip=CLIP).run(
-        train, valid
-    )
-    return seconds(lambda: next(run), epochs)
+    run = Training(
+        estimator=estimator, problem=problem, epochs=10**6, patience=10**6, learning_rate=RATE, clip=CLIP
+    ).run(train, valid)
+    return estimator, lambda: len([next(run) for _ in range(epochs)])
 
 
-SIDES: dict[str, Callable[[str, dict[str, Tensor], int], float]] = {"sbi": sbi, "lampe": lampe, "posterity": ours}
-
-
-def count(module: nn.Module) -> None:
-    """Says on standard error how many weights there are, so that sides can be compared."""
-    print(sum(parameter.numel() for parameter in module.parameters()), file=sys.stderr)
+SIDES = {"sbi": sbi, "lampe": lampe, "posterity": ours}
 
 
 def seconds(work: Callable[[], object], times: int) -> float:
@@ -188,29 +187,52 @@ def seconds(work: Callable[[], object], times: int) -> float:
     return (time.process_time() - start) / times
 
 
+def play(side: str, flow: str, path: str, epochs: str) -> None:
+    """Writes the number of weights, then for each line of standard input how many seconds an epoch took."""
+    torch.manual_seed(0)
+    # What a package says on standard output is not for the one who listens there.
+    answers, sys.stdout = sys.stdout, sys.stderr
+    module, work = SIDES[side](flow, torch.load(path, weights_only=True), int(epochs))
+    print(sum(parameter.numel() for parameter in module.parameters()), file=answers, flush=True)
+    for _ in sys.stdin:
+        start = time.process_time()
+        done = work()
+        print((time.process_time() - start) / done, file=answers, flush=True)
+
+
 def training(pythons: dict[str, str], arguments: argparse.Namespace) -> None:
-    """Prints epochs per second of each side, in turn, and ratios."""
+    """Prints epochs per second of each side and ratios, by turns: other programs then slow all sides alike."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pairs.pt"
         torch.save(draw_pairs(arguments.cases), path)
         for flow in ("nsf", "maf"):
-            times: dict[str, list[float]] = {side: [] for side in pythons}
-            weights = {}
-            for _ in range(arguments.repeats):
-                for side, python in pythons.items():
-                    command = [python, __file__, side, flow, str(path), str(arguments.epochs)]
-                    done = subprocess.run(command, capture_output=True, text=True)
-                    if done.returncode:
-                        sys.exit(done.stderr)
-                    times[side].append(json.loads(done.stdout.splitlines()[-1]))
-                    weights[side] = int(done.stderr.splitlines()[-1])
-            print(f"\n{flow}, {arguments.cases} pairs, batches of {BATCH}, {arguments.repeats} runs: epochs per second")
-            for side in pythons:
-                ratios = [a / b for a, b in zip(times[side], times["posterity"], strict=True)]
-                print(
-                    f"{side:10s} {1 / statistics.median(times[side]):8.3f}  {weights[side]:8d} weights; posterity is"
-                    f" {statistics.median(ratios):.2f} times as fast (from {min(ratios):.2f} to {max(ratios):.2f})"
+            players = {
+                side: subprocess.Popen(
+                    [python, "-W", "ignore", __file__, side, flow, str(path), str(arguments.epochs)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
                 )
+                for side, python in pythons.items()
+            }
+            weights = {side: int(player.stdout.readline()) for side, player in players.items()}
+            turns = [{side: turn(player) for side, player in players.items()} for _ in range(1 + arguments.repeats)][1:]
+            print(f"\n{flow}, {arguments.cases} pairs, batches of {BATCH}, {len(turns)} turns: epochs per second")
+            for side, player in players.items():
+                player.communicate()
+                ratios = sorted(each[side] / each["posterity"] for each in turns)
+                low, middle, high = (ratios[int(share * (len(ratios) - 1))] for share in (0.25, 0.5, 0.75))
+                speed = 1 / statistics.median(each[side] for each in turns)
+                print(
+                    f"{side:10s} {speed:8.3f}  {weights[side]:8d} weights; posterity is {middle:.2f} times as fast"
+                    f" (half of the turns: {low:.2f} to {high:.2f})"
+                )
+
+
+def turn(player: "subprocess.Popen[str]") -> float:
+    """Seconds per epoch of one side's next turn."""
+    print(file=player.stdin, flush=True)
+    return float(player.stdout.readline())
 
 
 def engine(repeats: int, cases: int) -> None:
@@ -290,16 +312,14 @@ def main() -> None:
     """Prints all of it, or plays one side."""
     torch.set_num_threads(1)
     if len(sys.argv) > 1 and sys.argv[1] in SIDES:
-        side, flow, path, epochs = sys.argv[1:]
-        torch.manual_seed(0)
-        print(json.dumps(SIDES[side](flow, torch.load(path, weights_only=True), int(epochs))))
+        play(*sys.argv[1:])
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sbi", help="the interpreter of an environment with sbi")
     parser.add_argument("lampe", help="the interpreter of an environment with lampe")
     parser.add_argument("--cases", type=int, default=10240, help="pairs (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=2, help="epochs of each run (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each side, in turn (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=2, help="epochs of each turn (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=20, help="turns of each side (default: %(default)s)")
     arguments = parser.parse_args()
     training({"sbi": arguments.sbi, "lampe": arguments.lampe, "posterity": sys.executable}, arguments)
     engine(arguments.repeats, arguments.cases)
