@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def lampe(flow: str, pairs: dict[str, Tensor], epochs: int) -> Side:
     return estimator, work
 
 
-def ours(flow: str, pairs: dict[str, Tensor], epochs: int) -> Side:
+def ours(flow: str, pairs: dict[str, Tensor], epochs: int, compiled: bool = False) -> Side:
     """Some epochs of Posterity's training engine."""
     from posterity.estimators import Batches, Estimator, States, Training
     from posterity.nn import AutoregressiveSpline, MaskedAutoregressive
@@ -170,12 +171,18 @@ def ours(flow: str, pairs: dict[str, Tensor], epochs: int) -> Side:
     valid = [states.take(cases).observe(problem) for cases in torch.arange(split, len(u)).split(BATCH)]
     estimator = Bare(problem)
     run = Training(
-        estimator=estimator, problem=problem, epochs=10**6, patience=10**6, learning_rate=RATE, clip=CLIP
+        estimator=estimator,
+        problem=problem,
+        epochs=10**6,
+        patience=10**6,
+        learning_rate=RATE,
+        clip=CLIP,
+        compile=compiled,
     ).run(train, valid)
     return estimator, lambda: len([next(run) for _ in range(epochs)])
 
 
-SIDES = {"sbi": sbi, "lampe": lampe, "posterity": ours}
+SIDES = {"sbi": sbi, "lampe": lampe, "posterity": ours, "compiled": partial(ours, compiled=True)}
 
 
 def seconds(work: Callable[[], object], times: int) -> float:
@@ -220,13 +227,13 @@ def training(pythons: dict[str, str], arguments: argparse.Namespace) -> None:
             print(f"\n{flow}, {arguments.cases} pairs, batches of {BATCH}, {len(turns)} turns: epochs per second")
             for side, player in players.items():
                 player.communicate()
-                ratios = sorted(each[side] / each["posterity"] for each in turns)
-                low, middle, high = (ratios[int(share * (len(ratios) - 1))] for share in (0.25, 0.5, 0.75))
                 speed = 1 / statistics.median(each[side] for each in turns)
-                print(
-                    f"{side:10s} {speed:8.3f}  {weights[side]:8d} weights; posterity is {middle:.2f} times as fast"
-                    f" (half of the turns: {low:.2f} to {high:.2f})"
-                )
+                print(f"{side:10s} {speed:8.3f}  {weights[side]:8d} weights", end="")
+                for own in ("posterity", "compiled"):
+                    ratios = sorted(each[side] / each[own] for each in turns)
+                    low, middle, high = (ratios[int(share * (len(ratios) - 1))] for share in (0.25, 0.5, 0.75))
+                    print(f"; {own} {middle:.2f} times as fast (half of the turns: {low:.2f} to {high:.2f})", end="")
+                print()
 
 
 def turn(player: "subprocess.Popen[str]") -> float:
@@ -321,7 +328,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2, help="epochs of each turn (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=20, help="turns of each side (default: %(default)s)")
     arguments = parser.parse_args()
-    training({"sbi": arguments.sbi, "lampe": arguments.lampe, "posterity": sys.executable}, arguments)
+    pythons = {"sbi": arguments.sbi, "lampe": arguments.lampe, "posterity": sys.executable, "compiled": sys.executable}
+    training(pythons, arguments)
     engine(arguments.repeats, arguments.cases)
     sampling(1000)
 

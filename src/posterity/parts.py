@@ -99,7 +99,9 @@ class TrainingConfig(Model):
         default=None, description="Time after which it ends with the best weights so far; null: no such limit."
     )
     bfloat16: bool = Field(default=False, description="Whether networks compute in bfloat16, on a GPU.")
-    compile: bool = Field(default=False, description="Whether the loss is compiled, on a GPU.")
+    compile: bool = Field(
+        default=False, description="Whether the loss is compiled: takes minutes, and on a CPU a C++ compiler."
+    )
 
     @field_validator("decay")
     @classmethod

@@ -49,6 +49,15 @@ class Regression(Scripted):
         return error.square().mean()
 
 
+class Exact(Regression):
+    """The same, without noise: compiled code draws other numbers."""
+
+    def loss(self, twin: Twin) -> Tensor:
+        """The mean square error."""
+        error = self.map(twin.window.y.nan_to_num().flatten(1)) - twin.x[:, -1, 0] * self.number
+        return error.square().mean()
+
+
 @pytest.fixture
 def problem(make_problem) -> Problem:
     return make_problem(4)
@@ -239,3 +248,16 @@ def test_the_learning_rate_falls_with_the_time_that_is_spent(problem, batches, v
     assert len(rates) < 50 * 10
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] < 0.2 * rates[0]
+
+
+def test_a_compiled_training_reaches_the_same_weights(problem, draw_states, valid) -> None:
+    """With a last batch that is smaller than the others."""
+    states, weights = draw_states(problem, 20), []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        estimator = Exact(problem)
+        batches = Batches(lambda cases: States(*(value[cases] for value in states)), 20, 8)
+        list(Training(estimator=estimator, problem=problem, compile=compiled, **SETTINGS).run(batches, valid))
+        weights.append(estimator.state_dict())
+    torch.testing.assert_close(weights[0], weights[1])
+    assert not torch.equal(weights[0]["map.weight"], Exact(problem).map.weight)

@@ -248,6 +248,14 @@ def test_a_training_that_is_killed_ends_in_the_same_bits(study, experiment, shar
     assert {path.name for path in output.iterdir()} == FILES
 
 
+def test_compiling_without_a_compiler_is_refused_at_once(experiment, shards, tmp_path, monkeypatch) -> None:
+    study = experiment(methods={"npe": SMALL | {"training": {"epochs": 1, "compile": True}}})
+    monkeypatch.setenv("CXX", str(tmp_path / "nothing"))
+    files = shards()
+    with pytest.raises(ConfigError, match=r"methods\.npe\.training\.compile: on a CPU it takes a C\+\+ compiler"):
+        train(study, "npe", files["train"], files["valid"], tmp_path / "npe", "cpu")
+
+
 def test_a_training_stops_before_the_end_of_its_job(experiment, shards, tmp_path, monkeypatch) -> None:
     """And goes on in the next one, to the same bits."""
     monkeypatch.setattr("posterity.estimators.training.LOOK", 2)

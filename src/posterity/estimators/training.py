@@ -59,7 +59,7 @@ class Training:
         ema: Decay of the exponential moving average of the weights, which grows towards this value in the first
             steps; 0 for no average.
         bfloat16: Whether networks compute in bfloat16 (on a GPU; elsewhere it does nothing).
-        compile: Whether the loss is compiled (on a GPU; elsewhere it does nothing).
+        compile: Whether the loss is compiled, which takes up to some minutes and, on a CPU, a C++ compiler.
         minutes: Time after which the training ends with the weights that it has; None for no such limit. The learning
             rate has then fallen to its end, so that weights depend on the speed of the machine.
 
@@ -96,7 +96,7 @@ class Training:
         """Sets up the optimiser and the average."""
         self.device = next(self.estimator.parameters()).device
         cuda = self.device.type == "cuda"
-        self.bfloat16, self.compile = self.bfloat16 and cuda, self.compile and cuda
+        self.bfloat16 = self.bfloat16 and cuda
         self.workers = distributed.get_world_size() if distributed.is_initialized() else 1
         self.rank = distributed.get_rank() if distributed.is_initialized() else 0
         self.optimizer = torch.optim.AdamW(
@@ -161,7 +161,8 @@ class Training:
         if self.workers > 1:
             # Copies the first process's weights and statistics to all others.
             loss = DistributedDataParallel(loss)
-        return torch.compile(loss) if self.compile else loss  # type: ignore[return-value]
+        # One graph for each of the two sizes of batches: graphs for any size are slower, and those of some flows fail.
+        return torch.compile(loss, dynamic=False) if self.compile else loss  # type: ignore[return-value]
 
     def _take(self, loss: nn.Module, states: States, share: float) -> None:
         """One step of the optimiser, when some share of the training is done."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from math import inf, prod
 from pathlib import Path
+from shutil import which
 from time import perf_counter, time
 from typing import Any, cast
 
@@ -58,7 +59,7 @@ def train(
         device: Where to compute.
 
     Raises:
-        ConfigError: If the method is not trained.
+        ConfigError: If the method is not trained, or is to be compiled where there is no compiler.
         PosterityError: If the loss stops being finite, or the job's time is up.
     """
     settings = experiment.methods[method].training
@@ -67,6 +68,11 @@ def train(
     configuration = json.dumps(experiment.trained_on(method))
     code = sources.digest([__name__, *experiment.problem_code(), *experiment.method_code(method)])
     with on_device(device) as chosen, shared(chosen) as rank:
+        if settings.compile and chosen.type == "cpu" and not which(os.environ.get("CXX", "g++")):
+            raise ConfigError(
+                f"methods.{method}.training.compile: on a CPU it takes a C++ compiler, g++ or the one that CXX names; "
+                "install one, or leave the key out"
+            )
         checkpoint = Checkpoint(output, [configuration, code], [*train, *valid], writes=rank == 0)
         problem = build_problem(experiment)
         seed = seed_everything(experiment, "train", method)
