@@ -4,7 +4,7 @@
 
 Each ``PYTHON`` is the interpreter of an environment of its own with that package (``pip install sbi==0.27.0``,
 ``pip install lampe==0.9 zuko==1.6.0``), which this script runs but does not contain. All train the same kind of flow
-(zuko's autoregressive splines, or its masked affine maps; the same numbers of transforms, widths and bins) on the same
+(autoregressive splines, or masked affine maps; the same numbers of transforms, widths and bins) on the same
 fixed pairs: the control of a linear problem of 8 sites, given the features of its window, without an embedding. An
 epoch is one pass over nine tenths of the pairs in shuffled batches and the loss of the last tenth. Times are CPU times
 of one thread, which other programs of the machine disturb least.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..nn import MaskedAutoregressive
 from ..problems import Control
@@ -34,26 +34,6 @@ class Bent(Density):
         bent, volume = self.bend(noise.to(torch.get_default_dtype()))
         u, affine = self.gaussian.draw(torch.where(self.better.unsqueeze(-1), bent, noise))
         return u, torch.where(self.better, volume, 0).double() + affine
-
-
-class _Bends(nn.Module):
-    """The maps of an autoregressive flow, from noise to draws; at first the identity.
-
-    Args:
-        size: The number of entries.
-        transforms: The number of transformations.
-        hidden: The widths of the network of each.
-    """
-
-    def __init__(self, size: int, transforms: int, hidden: Sequence[int]) -> None:
-        super().__init__()
-        self.flow = MaskedAutoregressive(transforms, hidden).build((size,), (0,))
-        self.flow.reset()
-
-    def forward(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """The bent noise, ``(samples, n)``, and its log-determinants."""
-        bent, volume = self.flow(noise.mT, noise.mT[:0])
-        return bent.mT, volume
 
 
 @dataclass(frozen=True)
@@ -103,17 +83,19 @@ class Flow(Family):
 
     def refine(self, control: Control, q: Gaussian) -> tuple[Density, Tensor]:
         """Bends the Gaussians."""
-        bends = _Bends(control.size, self.transforms, self.hidden)
-        buffers = dict(bends.named_buffers())
+        flow = MaskedAutoregressive(self.transforms, self.hidden).build((control.size,), (0,))
+        flow.reset()
+        buffers = dict(flow.named_buffers())
         weights = {
             name: weight.detach().expand(control.cases, *weight.shape).clone().requires_grad_()
-            for name, weight in bends.named_parameters()
+            for name, weight in flow.named_parameters()
         }
 
         def one(weights: dict[str, Tensor], noise: Tensor) -> tuple[Tensor, Tensor]:
-            """The bend of one case."""
-            bent: tuple[Tensor, Tensor] = torch.func.functional_call(bends, (weights, buffers), (noise,))
-            return bent
+            """The bend of one case; entries come first in flows, and this one has no context."""
+            vectors = noise.mT
+            bent, volume = torch.func.functional_call(flow, (weights, buffers), (vectors, vectors[:0]))
+            return bent.mT, volume
 
         each = torch.vmap(one, in_dims=(0, 1), out_dims=(1, 1))
 

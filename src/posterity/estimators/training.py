@@ -95,8 +95,7 @@ class Training:
     def __post_init__(self) -> None:
         """Sets up the optimiser and the average."""
         self.device = next(self.estimator.parameters()).device
-        cuda = self.device.type == "cuda"
-        self.bfloat16 = self.bfloat16 and cuda
+        self.bfloat16 = self.bfloat16 and self.device.type == "cuda"
         self.workers = distributed.get_world_size() if distributed.is_initialized() else 1
         self.rank = distributed.get_rank() if distributed.is_initialized() else 0
         self.optimizer = torch.optim.AdamW(

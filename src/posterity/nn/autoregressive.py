@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .spline import RANGE, soft_clip, spline
+from .spline import RANGE, affine_spline, soft_clip
 
 
 class Masked(nn.Linear):
@@ -123,21 +123,16 @@ class MonotoneMaps(nn.Module):
         Returns:
             The image, and the logarithm of the Jacobian's determinant, with shape ``(case,)``.
         """
-        log_scale, shift, *bend = self._numbers(z, self.conditioner.steer(context))
-        moved = torch.addcmul(shift, self._take(z), log_scale.exp())
-        if bend:
-            moved, log_slope = spline(moved, bend[0])
-            log_scale = log_scale + log_slope
-        return self._put(z, moved), log_scale.sum(dim=0)
+        moved, log_slope = affine_spline(self._take(z), *self._numbers(z, self.conditioner.steer(context)))
+        return self._put(z, moved), log_slope.sum(dim=0)
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Undoes it, rank by rank; the log-determinant is that of the map itself, not of its inverse."""
         steer, image = self.conditioner.steer(context), self._take(z)
         for _ in range(self.passes):
-            log_scale, shift, *bend = self._numbers(z, steer)
-            moved, log_slope = spline(image, bend[0], inverse=True) if bend else (image, 0)
-            z = self._put(z, (moved - shift) * (-log_scale).exp())
-        return z, (log_scale + log_slope).sum(dim=0)
+            moved, log_slope = affine_spline(image, *self._numbers(z, steer), inverse=True)
+            z = self._put(z, moved)
+        return z, log_slope.sum(dim=0)
 
     def _numbers(self, z: Tensor, steer: Tensor) -> list[Tensor]:
         """Log-scales and shifts of the moved entries, and what splines take, all in the precision of the entries."""

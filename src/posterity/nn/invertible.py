@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .layers import shrink
-from .spline import soft_clip, spline
+from .spline import affine_spline, soft_clip
 
 #: Limits of log-scales, and of the entries of kernels: regressions between standardised channels have hardly larger
 #: ones, and products of unbounded kernels would amplify rounding errors beyond use.
@@ -215,7 +215,8 @@ class Coupling(Invertible):
         super().__init__()
         self.halves, self.first = (channels // 2, channels - channels // 2), first
         seen, transformed = reversed(self.halves) if first else self.halves
-        self.numbers = 3 * bins + 1 if bins else 2
+        self.sizes = (1, 1, 3 * bins - 1) if bins else (1, 1)
+        self.numbers = sum(self.sizes)
         self.inside = SiteConvolution(dims, seen + steering, width, kernel)
         self.between = nn.Linear(width, width)
         self.outside = nn.Linear(width, transformed * self.numbers)
@@ -230,32 +231,24 @@ class Coupling(Invertible):
         """The inverse of :meth:`split`."""
         return torch.cat((b, a) if self.first else (a, b), dim=-1)
 
-    def maps(self, a: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-scales and shifts with shape ``(case, *grid, half)``, and the parameters of splines behind them."""
+    def maps(self, a: Tensor, h: Tensor) -> list[Tensor]:
+        """Log-scales and shifts with shape ``(case, *grid, half)``, and what splines take, if there are any."""
         x = functional.silu(self.inside(torch.cat((a, h), dim=-1)))
         x = x + functional.silu(self.between(x))
-        raw = self.outside(x).unflatten(-1, (-1, self.numbers))
-        return soft_clip(raw[..., 0], SCALE), raw[..., 1], raw[..., 2:].movedim(-1, 0)
+        scale, shift, *bend = self.outside(x).unflatten(-1, (-1, self.numbers)).movedim(-1, 0).split(self.sizes)
+        return [soft_clip(scale.squeeze(0), SCALE), shift.squeeze(0), *bend]
 
     def forward(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """Transforms one half."""
         a, b = self.split(z)
-        scale, shift, raw = self.maps(a, h)
-        b = scale.exp() * b + shift
-        if len(raw):
-            b, slope = spline(b, raw)
-            scale = scale + slope
-        return self.join(a, b), scale.flatten(1).sum(dim=1)
+        b, log_slope = affine_spline(b, *self.maps(a, h))
+        return self.join(a, b), log_slope.flatten(1).sum(dim=1)
 
     def inverse(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """Transforms the half back."""
         a, b = self.split(z)
-        scale, shift, raw = self.maps(a, h)
-        log_slope = scale
-        if len(raw):
-            b, slope = spline(b, raw, inverse=True)
-            log_slope = scale + slope
-        return self.join(a, (b - shift) * (-scale).exp()), log_slope.flatten(1).sum(dim=1)
+        b, log_slope = affine_spline(b, *self.maps(a, h), inverse=True)
+        return self.join(a, b), log_slope.flatten(1).sum(dim=1)
 
 
 class SiteConvolution(nn.Module):

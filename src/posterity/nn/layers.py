@@ -176,3 +176,10 @@ def check_kernel(kernel: int) -> None:
     """Refuses kernels without a centre."""
     if kernel < 1 or kernel % 2 == 0:
         raise ValueError(f"kernel: must be odd and positive, not {kernel}")
+
+
+def check_hidden(hidden: Sequence[int]) -> tuple[int, ...]:
+    """The widths of a perceptron's layers; refuses perceptrons without any."""
+    if not hidden or min(hidden) < 1:
+        raise ValueError(f"hidden: at least one width, all of them positive, are needed, not {list(hidden)}")
+    return tuple(hidden)

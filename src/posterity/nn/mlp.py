@@ -7,6 +7,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from .layers import check_hidden
 from .network import Network
 
 
@@ -24,9 +25,7 @@ class MLP(Network):
     """  # noqa: D415
 
     def __init__(self, hidden: Sequence[int] = (256, 256), layer_norm: bool = False) -> None:
-        if not hidden or min(hidden) < 1:
-            raise ValueError(f"hidden: at least one width, all of them positive, are needed, not {list(hidden)}")
-        self.hidden = tuple(hidden)
+        self.hidden = check_hidden(hidden)
         self.layer_norm = layer_norm
 
     def build(self, inputs: int, outputs: int, grid: Sequence[int], condition: int = 0) -> nn.Module:

@@ -40,6 +40,30 @@ def spline(x: Tensor, raw: Tensor, inverse: bool = False) -> tuple[Tensor, Tenso
     return values
 
 
+def affine_spline(
+    x: Tensor, log_scale: Tensor, shift: Tensor, bend: Tensor | None = None, *, inverse: bool = False
+) -> tuple[Tensor, Tensor]:
+    r"""An affine map of each entry, and a spline behind it, :math:`S(e^s x + m)`.
+
+    Args:
+        x: Where.
+        log_scale: The logarithm of the scale, :math:`s`, with the shape of ``x``.
+        shift: The shift :math:`m`, with the same shape.
+        bend: What :func:`spline` takes; None for no spline.
+        inverse: Whether to undo it instead.
+
+    Returns:
+        The values, and the logarithm of the slope: that of the map, not of its inverse.
+    """
+    if inverse:
+        y, log_slope = (x, None) if bend is None else spline(x, bend, inverse=True)
+        y = (y - shift) * (-log_scale).exp()
+    else:
+        y = torch.addcmul(shift, x, log_scale.exp())
+        y, log_slope = (y, None) if bend is None else spline(y, bend)
+    return y, log_scale if log_slope is None else log_scale + log_slope
+
+
 class _Spline(torch.autograd.Function):
     """The spline with its gradient written out: recorded one by one, its eighty small operations take twice as long."""
 

@@ -1,6 +1,5 @@
 """Flows over vectors: fields are flattened, and every entry sees every other."""
 
-import abc
 from collections.abc import Sequence
 from math import prod
 
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from .autoregressive import MonotoneMaps
 from .flow import ConditionalFlow, Flow, log_normal
+from .layers import check_hidden
 
 
 class VectorFlow(ConditionalFlow):
@@ -60,7 +60,7 @@ class VectorFlow(ConditionalFlow):
 
 
 class VectorPlan(Flow):
-    """What the plans of flows over vectors share.
+    """What the plans of flows over vectors share; by default they are autoregressive.
 
     Args:
         transforms: The number of transforms.
@@ -71,23 +71,21 @@ class VectorPlan(Flow):
     def __init__(self, transforms: int, hidden: Sequence[int], bins: int) -> None:
         if transforms < 1:
             raise ValueError(f"transforms: at least one is needed, not {transforms}")
-        if not hidden or min(hidden) < 1:
-            raise ValueError(f"hidden: at least one width, all of them positive, are needed, not {list(hidden)}")
-        self.transforms, self.hidden, self.bins = transforms, tuple(hidden), bins
+        self.transforms, self.hidden, self.bins = transforms, check_hidden(hidden), bins
 
     def build(self, shape: Sequence[int], context: Sequence[int]) -> VectorFlow:
         """Makes the module, for fields and vectors of any shape."""
         ranks = (self.ranks(prod(shape), index) for index in range(self.transforms))
         return VectorFlow(shape, [MonotoneMaps(each, prod(context), self.hidden, self.bins) for each in ranks])
 
-    @abc.abstractmethod
     def ranks(self, size: int, index: int) -> Tensor:
-        """The ranks of the entries in one of the transforms, as :class:`~.autoregressive.MonotoneMaps` takes them.
+        """The ranks of the entries in one of the transforms; forward and backward in turn by default.
 
         Args:
             size: The number of entries.
             index: Which transform.
         """
+        return order(size, index)
 
 
 class CouplingSpline(VectorPlan):
@@ -137,10 +135,6 @@ class MaskedAutoregressive(VectorPlan):
     def __init__(self, transforms: int = 4, hidden: Sequence[int] = (128, 128)) -> None:
         super().__init__(transforms, hidden, bins=0)
 
-    def ranks(self, size: int, index: int) -> Tensor:
-        """Forward and backward in turn."""
-        return order(size, index)
-
 
 class AutoregressiveSpline(VectorPlan):
     r"""A neural spline flow: autoregressive, each entry by an affine map and a monotone spline,
@@ -163,10 +157,6 @@ class AutoregressiveSpline(VectorPlan):
 
     def __init__(self, transforms: int = 3, hidden: Sequence[int] = (128, 128), bins: int = 8) -> None:
         super().__init__(transforms, hidden, check_bins(bins))
-
-    def ranks(self, size: int, index: int) -> Tensor:
-        """Forward and backward in turn."""
-        return order(size, index)
 
 
 def halves(size: int, index: int) -> Tensor:
