@@ -133,7 +133,7 @@ def lampe(flow: str, pairs: dict[str, Tensor], epochs: int) -> Side:
 def ours(flow: str, pairs: dict[str, Tensor], epochs: int, compiled: bool = False) -> Side:
     """Some epochs of Posterity's training engine."""
     from posterity.estimators import Batches, Estimator, States, Training
-    from posterity.nn import AutoregressiveSpline, MaskedAutoregressive
+    from posterity.flows import AutoregressiveSpline, MaskedAutoregressive
     from posterity.problems import Ensemble, Problem, Twin, Window
 
     class Pairs(States):
@@ -289,9 +289,9 @@ def engine(repeats: int, cases: int) -> None:
 
 def sampling(samples: int) -> None:
     """Prints the time of draws of each estimator, and of ``npe`` with each flow."""
-    from posterity import catalog
     from posterity.estimators import Estimator, NeuralPosterior
-    from posterity.nn import Flow
+    from posterity.experiment import catalog
+    from posterity.flows import Flow
 
     problem = make_problem()
     twin, test = problem.sample((4096,)), problem.sample((1,))

@@ -51,7 +51,7 @@ def stage(name: str, folder: str, cases: int) -> float:
 
 
 def write(folder: str, cases: int) -> None:
-    """Writes a twin and a calibrated posterior, drawn piece by piece."""
+    """Writes a twin and a calibrated posterior, drawn chunk by chunk."""
     import dask.array as da
     import numpy as np
     import xarray as xr

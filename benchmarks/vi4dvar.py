@@ -27,18 +27,9 @@ import torch
 from torch import Tensor
 
 from posterity.baselines import EnsembleFourDVar, FourDVar, RejectionABC, VariationalInference
-from posterity.baselines.families import Family, Full, Gaussian, MeanField
-from posterity.baselines.optimizers import NaturalGradient, matched_noise, negative_elbo
-from posterity.problems import (
-    Control,
-    Observation,
-    Posterior,
-    Problem,
-    Quadratic,
-    RandomMask,
-    TimeMask,
-    Window,
-)
+from posterity.baselines.variational.families import Family, Full, Gaussian, MeanField
+from posterity.baselines.variational.optimizers import NaturalGradient, matched_noise, negative_elbo
+from posterity.problems import Control, Observation, Posterior, Problem, Quadratic, RandomMask, TimeMask, Window
 from posterity.problems.minimize import levenberg_marquardt
 from posterity.systems import Lorenz96
 

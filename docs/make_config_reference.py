@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from posterity.config import Experiment
+from posterity.experiment import Experiment
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "config" / "README.md"
@@ -16,7 +16,7 @@ SCHEMA = ROOT / "workflow" / "schemas" / "experiment.schema.json"
 INTRODUCTION = """\
 # Configuration
 
-<!-- Made by `python docs/make_config_reference.py` from `config.py` and `parts.py` in `src/posterity`: edit those. -->
+<!-- Made by `python docs/make_config_reference.py` from the models in `src/posterity/experiment`: edit those. -->
 
 `config.yaml` says which experiments the workflow runs. Each experiment is a file in `experiments/`, named as its
 results are to be named. It holds the science and nothing else: partitions, memory and time stand in `profiles/`.

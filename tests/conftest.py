@@ -1,9 +1,12 @@
 """What all tests share: double precision, a seed for each test, and a choice of device."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+
+from posterity.problems import GridMask, Identity, Mask, Observation, Problem
+from posterity.systems import LinearAdvection
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,3 +33,19 @@ def seed(device: torch.device) -> Iterator[int]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield 0
+
+
+EVERY_OTHER = (GridMask(2),)
+
+
+@pytest.fixture(scope="session")
+def make_problem(device: torch.device) -> Callable[..., Problem]:
+    """A ring of some sites, of which every other one is seen; 4 states, and 2 of a forecast."""
+
+    def problem(
+        size: int = 8, masks: tuple[Mask, ...] = EVERY_OTHER, std=(0.5, 0.5), background_std=(1.0, 1.0)
+    ) -> Problem:
+        observation = Observation(Identity((1, size)), std=std, masks=masks)
+        return Problem(LinearAdvection(size=size), observation, window=4, forecast=2, background_std=background_std)
+
+    return problem

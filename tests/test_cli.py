@@ -10,7 +10,8 @@ import typer
 import yaml
 
 import posterity
-from posterity import catalog, cli, config, reading
+from posterity import cli
+from posterity.experiment import catalog, every, files
 
 VERBS = (
     "simulate", "train", "sample", "classify", "assimilate", "evaluate", "aggregate", "plot", "reference", "scaling",
@@ -82,7 +83,7 @@ def test_every_verb_says_what_it_does_with_an_example_that_parses(run, verb) -> 
     context = command.make_context(verb, cli.repeated(example)[1:])
     assert "..." not in command.epilog
     if "experiment" in context.params:
-        assert list(config.every(Path(__file__).parents[1] / f"config/experiments/{context.params['experiment']}.yaml"))
+        assert list(every(Path(__file__).parents[1] / f"config/experiments/{context.params['experiment']}.yaml"))
 
 
 def test_every_option_says_what_it_is() -> None:
@@ -120,7 +121,7 @@ def test_every_group_can_be_listed(run, group) -> None:
 
 
 def test_experiments_are_listed_with_their_titles(run, study, monkeypatch) -> None:
-    monkeypatch.setattr(reading, "EXPERIMENTS", study().parent)
+    monkeypatch.setattr(files, "EXPERIMENTS", study().parent)
     assert run("list", "experiments")[:2] == (0, f"{'study':<32} A study\n")
 
 
@@ -215,7 +216,7 @@ def test_errors_of_ours_are_not_hidden(run, study, monkeypatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("posterity.config.load", broken)
+    monkeypatch.setattr("posterity.experiment.experiment.load", broken)
     with pytest.raises(ZeroDivisionError):
         run("check", study())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from posterity import catalog
+from posterity.experiment import catalog
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -10,8 +10,9 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from . import __version__, catalog, config, reading
+from . import __version__
 from .errors import ConfigError, PosterityError, nearest
+from .experiment import Experiment, catalog, every, files, load
 
 if TYPE_CHECKING:
     from .problems import Problem
@@ -75,7 +76,7 @@ def simulate(
     """Draw states, backgrounds and observations from the joint."""
     from .tasks.simulate import simulate as task
 
-    task(config.load(experiment), split, shard, output, device)
+    task(load(experiment), split, shard, output, device)
 
 
 @app.command(epilog="Example: posterity train demo --method npe --train train.nc --valid valid.nc --output npe/")
@@ -151,7 +152,7 @@ def reference(experiment: ExperimentName, *, twin: Twin, output: Output, device:
     """Draw the reference posterior that methods are held against, in independent runs."""
     from .tasks.reference import reference as task
 
-    task(config.load(experiment), twin, output, device)
+    task(load(experiment), twin, output, device)
 
 
 @app.command(epilog="Example: posterity evaluate demo --twin twin.nc --posterior posterior.nc --output metrics.nc")
@@ -166,7 +167,7 @@ def evaluate(
     """Score draws against the truth, the observations and the reference."""
     from .tasks.evaluate import evaluate as task
 
-    settings = config.load(experiment)
+    settings = load(experiment)
     task(twin, posterior, output, settings.window * settings.cycles, reference)
 
 
@@ -182,7 +183,7 @@ def aggregate(
     """Join the scores of all methods, and write their table."""
     from .tasks.aggregate import aggregate as task
 
-    settings = config.load(experiment)
+    settings = load(experiment)
     task(metrics, output, table, settings.window, settings.cycles, settings.burn_in, classifier or [])
 
 
@@ -203,7 +204,7 @@ def plot(
     """Draw a figure, as SVG and PNG."""
     from .tasks.plot import plot as task
 
-    settings = config.load(experiment)
+    settings = load(experiment)
     labels = {name: method.label or name for name, method in settings.methods.items()}
     shown = settings.figures
     task(
@@ -235,7 +236,7 @@ def literature(
     """Set analysis errors beside those that are published."""
     from .tasks.literature import literature as task
 
-    task([config.load(experiment) for experiment in experiments], metrics, output)
+    task([load(experiment) for experiment in experiments], metrics, output)
 
 
 @app.command(
@@ -252,7 +253,7 @@ def scaling(
     """Set scores and costs of all variants of an experiment against their size."""
     from .tasks.scaling import scaling as task
 
-    task([settings for _, settings in config.every(experiment)], results, output, table, figure)
+    task([settings for _, settings in every(experiment)], results, output, table, figure)
 
 
 @app.command(epilog="Example: posterity check demo")
@@ -260,14 +261,14 @@ def check(experiment: ExperimentName) -> None:
     """Check an experiment file, and that all it names can be constructed."""
     from .tasks.common import build_method, build_problem
 
-    for source, settings in config.every(experiment):
+    for source, settings in every(experiment):
         problem = build_problem(settings)
         for name in settings.methods:
             build_method(settings, name, problem)
         _describe(source, settings, problem)
 
 
-def _describe(source: str, settings: config.Experiment, problem: "Problem") -> None:
+def _describe(source: str, settings: Experiment, problem: "Problem") -> None:
     """Prints what an experiment means."""
     splits = {name: getattr(settings.splits, name) for name in ("train", "valid", "test")}
     typer.echo(f"{source}: {settings.title}")
@@ -291,8 +292,8 @@ def list_names(
 ) -> None:
     """List what the catalogue holds, or the experiments in config/experiments."""
     if what == "experiments":
-        for path in sorted(reading.EXPERIMENTS.glob("*.yaml")):
-            for _, experiment in config.every(path):
+        for path in sorted(files.EXPERIMENTS.glob("*.yaml")):
+            for _, experiment in every(path):
                 typer.echo(f"{experiment.name:<32} {experiment.title}")
         return
     groups = {_plural(group): group for group in catalog.CATALOG}
@@ -307,9 +308,9 @@ def _plural(group: str) -> str:
     return group[:-1] + "ies" if group.endswith("y") and group[-2] not in "aeiou" else group + "s"
 
 
-def _with(experiment: str, method: str) -> config.Experiment:
+def _with(experiment: str, method: str) -> Experiment:
     """Loads an experiment that must have a method."""
-    settings = config.load(experiment)
+    settings = load(experiment)
     if method not in settings.methods:
         raise ConfigError(f"--method: '{settings.name}' has no method '{method}'{nearest(method, settings.methods)}")
     return settings

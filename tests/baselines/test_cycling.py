@@ -6,16 +6,7 @@ import pytest
 import torch
 
 from posterity.baselines import ETKF, Climatology, Cycled, FourDVar, Prior, ThreeDVar, VariationalInference, cycled
-from posterity.problems import (
-    Ensemble,
-    Identity,
-    Observation,
-    Posterior,
-    Problem,
-    RandomMask,
-    Uniform,
-    exact_posterior,
-)
+from posterity.problems import Ensemble, Identity, Observation, Posterior, Problem, RandomMask, Uniform, exact_posterior
 from posterity.systems import LinearAdvection, Lorenz96
 
 

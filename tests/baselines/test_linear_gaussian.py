@@ -8,17 +8,9 @@ import pytest
 import torch
 
 from posterity.baselines import EnsembleFourDVar, FourDVar, Prior, RejectionABC, VariationalInference
-from posterity.baselines.families import Full, LowRank, MeanField
-from posterity.baselines.optimizers import Adam, NaturalGradient
-from posterity.problems import (
-    Control,
-    GaussianPosterior,
-    Identity,
-    Observation,
-    Problem,
-    RandomMask,
-    ensemble,
-)
+from posterity.baselines.variational.families import Full, LowRank, MeanField
+from posterity.baselines.variational.optimizers import Adam, NaturalGradient
+from posterity.problems import Control, GaussianPosterior, Identity, Observation, Problem, RandomMask, ensemble
 from posterity.problems.minimize import Minimum, levenberg_marquardt
 from posterity.systems import LinearAdvection
 
@@ -74,7 +66,7 @@ def test_natural_gradients_find_the_optimum_from_afar(linear, family, monkeypatc
         identity = torch.eye(control.size).expand(control.cases, -1, -1)
         return Minimum(u, nothing, identity, nothing, nothing, nothing)
 
-    monkeypatch.setattr("posterity.baselines.families.minimize", prior)
+    monkeypatch.setattr("posterity.baselines.variational.families.minimize", prior)
     control = Control(linear.problem, linear.window)
     q = NaturalGradient(iterations=25).fit(control, family).q
     check_mean(linear, q.mean, 0.05)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from posterity.baselines import EnsembleFourDVar, FourDVar, Prior, RejectionABC, VariationalInference
-from posterity.baselines.families import Full, MeanField
-from posterity.baselines.optimizers import Adam, NaturalGradient
+from posterity.baselines.variational.families import Full, MeanField
+from posterity.baselines.variational.optimizers import Adam, NaturalGradient
 from posterity.problems import Control
 from posterity.problems.minimize import levenberg_marquardt, minimize
 

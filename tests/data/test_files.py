@@ -1,4 +1,4 @@
-"""Files: streamed, in pieces that suit the scores, and whole or not there."""
+"""Files: streamed, in chunks that suit the scores, and whole or not there."""
 
 import weakref
 
@@ -35,8 +35,8 @@ def test_pieces_hold_all_samples_and_chunks_whole_pieces(shape, disk, memory) ->
     chunk = tuple(files._chunk(state).values())
     assert chunk == memory
     assert np.prod(chunk) <= files.CHUNK
-    for size, whole, piece in zip(chunk, shape, disk, strict=True):
-        assert size == whole or size % piece == 0
+    for size, whole, stored in zip(chunk, shape, disk, strict=True):
+        assert size == whole or size % stored == 0
 
 
 def test_lazy_datasets_stream(tmp_path, monkeypatch) -> None:
@@ -55,7 +55,7 @@ def test_lazy_datasets_stream(tmp_path, monkeypatch) -> None:
     lazy["state"] = (DIMS, zeros.map_blocks(make, meta=zeros._meta))
     data.write(lazy, tmp_path / "posterior.nc", "posterior")
     assert len(most) == 40
-    # Two threads, each with a piece at work and perhaps one that waits to be written.
+    # Two threads, each with a chunk at work and perhaps one that waits to be written.
     assert max(most) <= 8
     assert (data.read(tmp_path / "posterior.nc", "posterior")["state"] == 1).all()
 

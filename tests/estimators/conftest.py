@@ -7,23 +7,7 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from posterity.estimators import Estimator, States
-from posterity.problems import GridMask, Identity, Mask, Observation, Problem, Twin, Window, exact_posterior
-from posterity.systems import LinearAdvection
-
-EVERY_OTHER = (GridMask(2),)
-
-
-@pytest.fixture(scope="session")
-def make_problem(device: torch.device) -> Callable[..., Problem]:
-    """A ring of some sites, of which every other one is seen; 4 states, and 2 of a forecast."""
-
-    def problem(
-        size: int = 8, masks: tuple[Mask, ...] = EVERY_OTHER, std=(0.5, 0.5), background_std=(1.0, 1.0)
-    ) -> Problem:
-        observation = Observation(Identity((1, size)), std=std, masks=masks)
-        return Problem(LinearAdvection(size=size), observation, window=4, forecast=2, background_std=background_std)
-
-    return problem
+from posterity.problems import Problem, Twin, Window, exact_posterior
 
 
 @pytest.fixture(scope="session")

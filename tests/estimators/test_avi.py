@@ -7,19 +7,10 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from posterity.estimators import AmortizedVariational, Delta, DiagonalGaussian, FullGaussian
-from posterity.nn import MLP, Convolution, CouplingSpline, Flow
-from posterity.problems import (
-    Control,
-    Identity,
-    Normal,
-    Observation,
-    Problem,
-    Quadratic,
-    RandomMask,
-    Twin,
-    Window,
-)
+from posterity.estimators import AmortizedVariational
+from posterity.flows import CouplingSpline, Delta, DiagonalGaussian, Flow, FullGaussian
+from posterity.nn import MLP, Convolution
+from posterity.problems import Control, Identity, Normal, Observation, Problem, Quadratic, RandomMask, Twin, Window
 from posterity.systems import Lorenz63, Lorenz96
 
 SMALL = Convolution(width=32, blocks=1, kernel=3)

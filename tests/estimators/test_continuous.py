@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
+from posterity.diffusion.ode import integrate, probe, transport
+from posterity.diffusion.samplers import Ancestral
+from posterity.diffusion.schedules import Cosine, VarianceExploding
 from posterity.estimators import ContinuousFlow, FlowMatching, NeuralScore
-from posterity.estimators.continuous import integrate, probe, transport
-from posterity.estimators.diffusion import Cosine, VarianceExploding
-from posterity.estimators.samplers import Ancestral
+from posterity.flows.flow import log_normal
 from posterity.nn import MLP
-from posterity.nn.flow import log_normal
 from posterity.problems import Problem, RandomMask, Uniform, exact_posterior
 
 METHODS = pytest.mark.parametrize("method", [NeuralScore, FlowMatching], ids=["nse", "fmpe"])
@@ -120,9 +120,9 @@ def test_a_network_of_zeros_is_the_prior(masked, method) -> None:
 
 @METHODS
 def test_draws_have_the_density_that_is_computed_of_them(masked, method, monkeypatch) -> None:
-    """Drawn from noise to data in pieces, evaluated from data to noise: the same but for errors of the integration."""
+    """Drawn from noise to data in chunks, evaluated from data to noise: the same but for errors of the integration."""
     cut = [slice(0, 3), slice(3, 4)]
-    monkeypatch.setattr("posterity.estimators.estimator.pieces", lambda *_: cut)
+    monkeypatch.setattr("posterity.estimators.estimator.chunks", lambda *_: cut)
     estimator, window = ready(method, masked, steps=16), masked.sample((3,)).window
     z, log_q = estimator.draw(window, 4)
     assert z.shape == (4, 3, *estimator.shape)

@@ -8,16 +8,9 @@ import torch
 from torch import Tensor
 
 from posterity.estimators import ControlTarget, NeuralPosterior, StateTarget, Target
-from posterity.nn import MLP, AutoregressiveSpline, Convolution, CouplingSpline, Flow, MaskedAutoregressive, MultiScale
-from posterity.problems import (
-    GaussianStations,
-    Observation,
-    Problem,
-    RandomMask,
-    Twin,
-    Uniform,
-    exact_posterior,
-)
+from posterity.flows import AutoregressiveSpline, CouplingSpline, Flow, MaskedAutoregressive, MultiScale
+from posterity.nn import MLP, Convolution
+from posterity.problems import GaussianStations, Observation, Problem, RandomMask, Twin, Uniform, exact_posterior
 from posterity.systems import Lorenz96
 
 FLOWS = [

@@ -8,25 +8,16 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, Normal
 
 from posterity.estimators import StateTarget, Target
-from posterity.estimators.contrast import Balanced, Contrast, Contrastive
 from posterity.estimators.nre import NeuralRatio
 from posterity.estimators.ratio import Ratio, RatioPotential
-from posterity.estimators.walks import TemperedWalk, Walk, WeightedNoise
+from posterity.estimators.ratio_losses import BNRELoss, NREContrastiveLoss, RatioLoss
+from posterity.estimators.ratio_samplers import PriorImportance, RatioSampler, TemperedSMC
 from posterity.nn import MLP, Convolution, Network
-from posterity.problems import (
-    Ensemble,
-    Observation,
-    Problem,
-    Quadratic,
-    RandomMask,
-    Twin,
-    Uniform,
-    Window,
-)
+from posterity.problems import Ensemble, Observation, Problem, Quadratic, RandomMask, Twin, Uniform, Window
 from posterity.systems import Lorenz96
 
 SMALL = {"network": MLP((8,)), "context": 2}
-CONTRASTS = {"balanced": Balanced(10.0), "contrastive": Contrastive(3), "odds": Contrastive(2, gamma=4.0)}
+CONTRASTS = {"balanced": BNRELoss(10.0), "contrastive": NREContrastiveLoss(3), "odds": NREContrastiveLoss(2, gamma=4.0)}
 
 
 class Trained(NamedTuple):
@@ -44,8 +35,10 @@ def trained(make_problem, exact_control, fit) -> Trained:
     problem = make_problem()
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        walk = TemperedWalk(particles=150, leapfrog=8)
-        estimator = NeuralRatio(problem, network=MLP((96, 96)), contrast=Contrastive(2), walk=walk, bridges=3)
+        ratio_sampler = TemperedSMC(particles=150, leapfrog=8)
+        estimator = NeuralRatio(
+            problem, network=MLP((96, 96)), ratio_loss=NREContrastiveLoss(2), ratio_sampler=ratio_sampler, bridges=3
+        )
         fit(estimator, 400, batch=128, learning_rate=4e-3)
         twin = problem.sample((32,))
         posterior = estimator.sample(twin.window, 150)
@@ -126,13 +119,13 @@ def test_potentials_have_the_gradient_of_their_cost():
 
 
 @pytest.mark.parametrize(
-    ("walk", "worth"),
-    [(TemperedWalk(particles=200, leapfrog=8), 200.0), (WeightedNoise(4000), 100.0)],
+    ("ratio_sampler", "worth"),
+    [(TemperedSMC(particles=200, leapfrog=8), 200.0), (PriorImportance(4000), 100.0)],
     ids=["hmc", "importance"],
 )
-def test_walks_draw_from_a_known_ratio(walk, worth):
+def test_walks_draw_from_a_known_ratio(ratio_sampler, worth):
     context = 0.5 * torch.randn(40, 1, 3)
-    z, info = walk.draw(known(context), 200)
+    z, info = ratio_sampler.draw(known(context), 200)
     assert z.shape == (200, 40, 3)
     white = (z - 0.8 * context.squeeze(1)) / 0.2**0.5
     count = white.mean(dim=0).numel()
@@ -147,15 +140,15 @@ def test_walks_draw_from_a_known_ratio(walk, worth):
     assert abs(float(error.mean())) < 4 * float(error.std()) / 40**0.5 + 0.5 * float(error.var())
 
 
-@pytest.mark.parametrize("contrast", CONTRASTS.values(), ids=CONTRASTS)
-def test_the_loss_is_least_at_the_ratio(contrast: Contrast):
+@pytest.mark.parametrize("ratio_loss", CONTRASTS.values(), ids=CONTRASTS)
+def test_the_loss_is_least_at_the_ratio(ratio_loss: RatioLoss):
     """Of two Gaussians that overlap: any factor, any power and any tilt of the ratio costs more."""
     p, q = Normal(0.5, 0.6), Normal(0.0, 1.0)
-    inside, outside = p.sample((100_000,)), q.sample((contrast.candidates, 100_000))
+    inside, outside = p.sample((100_000,)), q.sample((ratio_loss.candidates, 100_000))
 
     def loss(factor: Tensor, power: Tensor, tilt: Tensor) -> Tensor:
         log_r = [power * (p.log_prob(z) - q.log_prob(z)) + factor + tilt * z for z in (inside, outside)]
-        return contrast.loss(*log_r)
+        return ratio_loss.loss(*log_r)
 
     at = torch.tensor([0.0, 1.0, 0.0], requires_grad=True)
     (gradient,) = torch.autograd.grad(loss(*at), at)
@@ -169,15 +162,15 @@ def test_the_loss_is_least_at_the_ratio(contrast: Contrast):
 
 def test_balance_costs_nothing_where_there_is_balance():
     inside, outside = torch.randn(50), torch.randn(3, 50)
-    free = Balanced(0.0).loss(inside, outside)
+    free = BNRELoss(0.0).loss(inside, outside)
     excess = inside.sigmoid().mean() + outside.sigmoid().mean() - 1
-    torch.testing.assert_close(Balanced(7.0).loss(inside, outside) - free, 7 * excess.square())
-    torch.testing.assert_close(Balanced(7.0).loss(inside, -inside.unsqueeze(0)), Balanced(0.0).loss(inside, -inside))
+    torch.testing.assert_close(BNRELoss(7.0).loss(inside, outside) - free, 7 * excess.square())
+    torch.testing.assert_close(BNRELoss(7.0).loss(inside, -inside.unsqueeze(0)), BNRELoss(0.0).loss(inside, -inside))
 
 
 def test_one_candidate_of_even_odds_is_binary_cross_entropy():
     inside, outside = torch.randn(50), torch.randn(1, 50)
-    torch.testing.assert_close(Contrastive(1).loss(inside, outside), 0.5 * Balanced(0.0).loss(inside, outside))
+    torch.testing.assert_close(NREContrastiveLoss(1).loss(inside, outside), 0.5 * BNRELoss(0.0).loss(inside, outside))
 
 
 def lorenz(**options) -> Problem:
@@ -194,10 +187,14 @@ PROBLEMS = {
 }
 
 
-@pytest.mark.parametrize("walk", [TemperedWalk(8, moves=1, final=1, leapfrog=1), WeightedNoise(25)], ids=["hmc", "is"])
+@pytest.mark.parametrize(
+    "ratio_sampler", [TemperedSMC(8, moves=1, final=1, leapfrog=1), PriorImportance(25)], ids=["hmc", "is"]
+)
 @pytest.mark.parametrize(("problem", "target"), PROBLEMS.values(), ids=PROBLEMS)
-def test_every_target_is_learned_and_drawn(gradients, problem: Problem, target: Target | None, walk: Walk):
-    estimator = NeuralRatio(problem, target, walk=walk, bridges=2, **SMALL)
+def test_every_target_is_learned_and_drawn(
+    gradients, problem: Problem, target: Target | None, ratio_sampler: RatioSampler
+):
+    estimator = NeuralRatio(problem, target, ratio_sampler=ratio_sampler, bridges=2, **SMALL)
     twin = problem.sample((6,))
     assert twin.window.y.isnan().any()
     estimator.standardize(twin)
@@ -239,12 +236,12 @@ def test_weights_survive_a_file(make_problem):
         (lambda problem: NeuralRatio(problem, context=0), "context: at least one"),
         (lambda problem: NeuralRatio(problem, bridges=0), "bridges: at least one"),
         (lambda problem: NeuralRatio(problem, residuals=-1), "residuals: must not be negative"),
-        (lambda _: Balanced(-1.0), "balance: must not be negative"),
-        (lambda _: Balanced(candidates=0), "candidates: at least one"),
-        (lambda _: Contrastive(gamma=0.0), "gamma: must be positive"),
-        (lambda _: TemperedWalk(particles=3), "particles: at least 4"),
-        (lambda _: TemperedWalk(ess=1.0), "ess: must be a fraction"),
-        (lambda _: WeightedNoise(24), "draws: at least 25"),
+        (lambda _: BNRELoss(-1.0), "balance: must not be negative"),
+        (lambda _: BNRELoss(candidates=0), "candidates: at least one"),
+        (lambda _: NREContrastiveLoss(gamma=0.0), "gamma: must be positive"),
+        (lambda _: TemperedSMC(particles=3), "particles: at least 4"),
+        (lambda _: TemperedSMC(ess=1.0), "ess: must be a fraction"),
+        (lambda _: PriorImportance(24), "draws: at least 25"),
     ],
 )
 def test_options_that_go_nowhere_are_refused(make_problem, make, message):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from posterity.estimators import Batches, Estimator, OutOfTimeError, States, Training, TrainingError
 from posterity.estimators import training as engine
-from posterity.estimators.decay import constant, cosine, linear
+from posterity.estimators.lr_schedules import constant, cosine, linear
 from posterity.problems import Ensemble, Problem, Twin, Window
 
 SETTINGS: dict[str, Any] = {"epochs": 6, "learning_rate": 0.01, "patience": 6}
@@ -65,7 +65,7 @@ def problem(make_problem) -> Problem:
 
 @pytest.fixture
 def batches(problem, draw_states):
-    """A training set in batches of 8, read in pieces if there is little memory."""
+    """A training set in batches of 8, read in chunks if there is little memory."""
     states = draw_states(problem, 80)
 
     def made(memory: int | None = None, **options: Any) -> Batches:
@@ -186,7 +186,7 @@ def test_a_deadline_stops_it_and_a_budget_ends_it(problem, batches, valid, monke
 
 def test_the_learning_rate_rises_then_falls(problem, batches) -> None:
     """Ten steps an epoch: five rise, the last is nearly at the end of the decay."""
-    training = regression(problem, warmup=0.5, epochs=1, decay=linear, final=0.2)
+    training = regression(problem, warmup=0.5, epochs=1, lr_schedule=linear, final=0.2)
     rates = []
     training.optimizer.register_step_pre_hook(lambda *_: rates.append(training.optimizer.param_groups[0]["lr"]))
     list(training.run(batches(), [problem.sample((4,))]))
@@ -240,7 +240,7 @@ def test_the_learning_rate_falls_with_the_time_that_is_spent(problem, batches, v
     monkeypatch.setattr(engine, "LOOK", 1)
     clock = iter(float(6 * (n // 2)) for n in range(10_000))
     monkeypatch.setattr(engine, "perf_counter", lambda: next(clock))
-    training = regression(problem, minutes=1, warmup=0.0, decay=linear, epochs=50)
+    training = regression(problem, minutes=1, warmup=0.0, lr_schedule=linear, epochs=50)
     rates = []
     training.optimizer.register_step_pre_hook(lambda *_: rates.append(training.optimizer.param_groups[0]["lr"]))
     list(training.run(batches(), valid))

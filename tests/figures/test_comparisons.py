@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from posterity.errors import PosterityError
 from posterity.figures.accuracy_cost import accuracy_cost, pareto
 from posterity.figures.cycle import cycle, running_mean
-from posterity.figures.labels import put_labels
-from posterity.figures.panels import judged, stretch
+from posterity.figures.drawing.labels import put_labels
+from posterity.figures.drawing.panels import judged, stretch
 from posterity.figures.ranks import ranks
 
 

@@ -5,8 +5,8 @@ import pytest
 import xarray as xr
 
 from posterity.errors import PosterityError
-from posterity.figures import style
 from posterity.figures.coverage import coverage
+from posterity.figures.drawing import style
 from posterity.figures.optimisation import optimisation
 from posterity.figures.scores import scores
 from posterity.figures.table import table, with_error

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from posterity.errors import PosterityError
 from posterity.figures.corner import corner
 from posterity.figures.covariance import covariance
-from posterity.figures.density import density, equal, extent, scale, ticks
+from posterity.figures.drawing.density import density, equal, extent, scale, ticks
 from posterity.figures.parameters import parameters
 from posterity.figures.reference import reference
 

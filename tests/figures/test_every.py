@@ -14,8 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from posterity import catalog
-from posterity.figures import style
+from posterity.experiment import catalog
+from posterity.figures.drawing import style
 from posterity.metrics import summarize
 
 FIGURES = sorted(catalog.CATALOG["figure"])

@@ -7,8 +7,8 @@ from matplotlib.collections import QuadMesh
 from posterity.errors import PosterityError
 from posterity.figures.covariance import covariance
 from posterity.figures.data import data
+from posterity.figures.drawing.panels import edges
 from posterity.figures.hovmoller import hovmoller
-from posterity.figures.panels import edges
 
 
 def meshes(figure):

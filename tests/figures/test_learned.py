@@ -8,8 +8,8 @@ import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from posterity.errors import PosterityError
-from posterity.figures import style
 from posterity.figures.corner import corner
+from posterity.figures.drawing import style
 from posterity.figures.expected_coverage import expected_coverage
 from posterity.figures.roc import roc
 from posterity.figures.scaling import scaling

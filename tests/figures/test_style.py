@@ -4,7 +4,7 @@ import pytest
 import xarray as xr
 from matplotlib.colors import Normalize, to_rgb
 
-from posterity.figures import style
+from posterity.figures.drawing import style
 
 
 def test_methods_can_be_told_apart():

@@ -5,13 +5,7 @@ import pytest
 import xarray as xr
 from scipy.stats import norm
 
-from posterity.metrics import (
-    calibrated_log_likelihood,
-    coverage,
-    expected_log_likelihood,
-    pit,
-    rank_histogram,
-)
+from posterity.metrics import calibrated_log_likelihood, coverage, expected_log_likelihood, pit, rank_histogram
 
 
 def points(draws: list[float], truths: list[float]) -> tuple[xr.DataArray, xr.DataArray]:

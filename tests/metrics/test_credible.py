@@ -7,14 +7,7 @@ import pytest
 import xarray as xr
 from scipy.stats import chi2, norm
 
-from posterity.metrics import (
-    expected_coverage,
-    hpd_rank,
-    log_score,
-    predictive_coverage,
-    tarp_rank,
-    uniformity,
-)
+from posterity.metrics import expected_coverage, hpd_rank, log_score, predictive_coverage, tarp_rank, uniformity
 
 CASES, SAMPLES, ENTRIES = 2000, 60, 4
 

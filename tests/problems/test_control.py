@@ -104,7 +104,7 @@ def test_pieces_change_nothing(members, monkeypatch):
     together = whole.cost_and_gradient(u)
     monkeypatch.setitem(CACHE, "cpu", 1)
     monkeypatch.setitem(CACHE, "cuda", 1)
-    assert len(list(cut.pieces(6))) == 6
+    assert len(list(cut.chunks(6))) == 6
     apart = cut.cost_and_gradient(u)
     assert apart[0].shape == (*members, 3)
     assert apart[1].shape == u.shape

@@ -5,15 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from posterity.problems import (
-    GaussianStations,
-    Observation,
-    Pointwise,
-    Problem,
-    Quadratic,
-    RandomMask,
-    exact_posterior,
-)
+from posterity.problems import GaussianStations, Observation, Pointwise, Problem, Quadratic, RandomMask, exact_posterior
 from posterity.systems import LinearAdvection, Lorenz96, rollout
 
 PROBLEM = Problem(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from posterity.systems import LinearAdvection, Lorenz63, Lorenz96, jacobian, rollout
-from posterity.systems.system import rk4
+from posterity.systems.integrators import rk4
 
 SMALL = [
     Lorenz63(spinup=1.0),

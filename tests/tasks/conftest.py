@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from posterity import config
-from posterity.config import Experiment
+from posterity.experiment import Experiment, load
 
 STUDY = {
     "title": "A ring of 6 sites",
@@ -55,6 +54,6 @@ def experiment(study: Callable[..., Path]) -> Callable[..., Experiment]:
     """The experiment, with some of its keys replaced."""
 
     def loaded(name: str = "study", **changes: object) -> Experiment:
-        return config.load(study(name, **changes))
+        return load(study(name, **changes))
 
     return loaded

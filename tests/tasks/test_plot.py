@@ -13,9 +13,9 @@ import xarray as xr
 from matplotlib import image
 from matplotlib.figure import Figure
 
-from posterity import catalog
 from posterity.data import write
 from posterity.errors import ConfigError, DataError, PosterityError
+from posterity.experiment import catalog
 from posterity.metrics import RATES, evaluate
 from posterity.tasks.aggregate import aggregate
 from posterity.tasks.plot import plot

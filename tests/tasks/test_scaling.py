@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import yaml
 
-from posterity import config
 from posterity.data import read
 from posterity.errors import ConfigError, DataError
+from posterity.experiment import Experiment, every
 from posterity.metrics import summarize
 from posterity.tasks.aggregate import aggregate
 from posterity.tasks.assimilate import assimilate
@@ -49,18 +49,18 @@ SIZES = {
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[config.Experiment], Path]:
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Experiment], Path]:
     """The variants of a study that has been run to its scores, and the folder of results."""
     folder = tmp_path_factory.mktemp("sizes")
     path = folder / "sizes.yaml"
     path.write_text(yaml.safe_dump(SIZES, sort_keys=False))
-    experiments = [experiment for _, experiment in config.every(path)]
+    experiments = [experiment for _, experiment in every(path)]
     for experiment in experiments:
         run(experiment, folder / "results" / experiment.name)
     return experiments, folder / "results"
 
 
-def run(experiment: config.Experiment, folder: Path) -> None:
+def run(experiment: Experiment, folder: Path) -> None:
     """Runs an experiment to its scores."""
     shards = {split: folder / f"{split}.nc" for split in ("train", "valid", "test")}
     for split, shard in shards.items():

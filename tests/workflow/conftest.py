@@ -59,7 +59,7 @@ class Study:
         return {rule: int(count) for rule, count in table if rule not in ("total", "all")}
 
     def edit(self, path: str, old: str = "", new: str = "") -> None:
-        """Replaces a piece of a file, which must be there; without one, adds a line of code to a module."""
+        """Replaces a chunk of a file, which must be there; without one, adds a line of code to a module."""
         file = self.folder / path
         text = file.read_text()
         assert old in text

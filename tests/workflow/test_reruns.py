@@ -13,7 +13,11 @@ def test_nothing_is_left_to_do(study):
 
 
 def test_comments_and_docstrings_redo_nothing(study):
-    study.edit("src/posterity/baselines/fourdvar.py", '"""4DVAR: the mode', '# A remark.\n"""4DVAR: again, the mode')
+    study.edit(
+        "src/posterity/baselines/variational/fourdvar.py",
+        '"""4DVAR: the mode',
+        '# A remark.\n"""4DVAR: again, the mode',
+    )
     assert study.planned() == {}
 
 
@@ -23,12 +27,12 @@ def test_a_figure_module_redraws_that_figure_only(study):
 
 
 def test_the_style_of_figures_redraws_figures_only(study):
-    study.edit("src/posterity/figures/style.py")
+    study.edit("src/posterity/figures/drawing/style.py")
     assert study.planned() == {"plot": FIGURES}
 
 
 def test_a_baseline_redoes_itself_and_what_follows(study):
-    study.edit("src/posterity/baselines/fourdvar.py")
+    study.edit("src/posterity/baselines/variational/fourdvar.py")
     assert study.planned() == {"assimilate": 2, "evaluate": 2, "aggregate": 1, "plot": FIGURES}
 
 
@@ -38,7 +42,7 @@ def test_an_estimator_retrains_itself_and_what_follows(study):
 
 
 def test_the_reference_redoes_itself_and_the_scores(study):
-    study.edit("src/posterity/baselines/smc.py")
+    study.edit("src/posterity/baselines/montecarlo/smc.py")
     assert study.planned() == {"reference": 2, "evaluate": 6, "aggregate": 1, "plot": FIGURES}
 
 

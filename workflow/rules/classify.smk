@@ -1,8 +1,3 @@
-def classifier_code(wildcards):
-    """What the classifiers are made of."""
-    return of(wildcards).classifier_code()
-
-
 rule classify:
     input:
         weights="results/{experiment}/models/{method}/weights.safetensors",
@@ -16,12 +11,11 @@ rule classify:
     benchmark:
         "results/{experiment}/benchmarks/classify/{method}.tsv"
     wildcard_constraints:
-        method="|".join(TRAINED) or "$",
+        experiment=owning("classifiers", Experiment.trained),
     params:
         file=file_of,
         folder=subpath(input.weights, parent=True),
-        depends=lambda wildcards: of(wildcards).classified_on(wildcards.method),
-        code=code("classify", problem_code, method_code, classifier_code),
+        depends=depends_on("classify"),
     message:
         "classify: {wildcards.method} of {wildcards.experiment}"
     shell:

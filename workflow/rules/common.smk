@@ -1,9 +1,10 @@
 # What the rules share. Nothing here imports torch: every cluster job parses it again.
 import sys
 
-from posterity import catalog, sources
-from posterity.config import every
 from posterity.errors import PosterityError
+from posterity.experiment import Experiment, catalog, every
+from posterity.experiment.dependencies import dependencies
+from posterity.experiment.signature import signature
 from snakemake.exceptions import WorkflowError
 
 # The interpreter that runs the workflow also runs its jobs, on any node, without activating anything.
@@ -31,16 +32,6 @@ COMPARED = {
     if len(study) > 1
 }
 
-TRAINED = {
-    method for experiment in EXPERIMENTS.values() for method in experiment.trained()
-}
-SAMPLED = {
-    method for experiment in EXPERIMENTS.values() for method in experiment.sampled()
-}
-ASSIMILATED = {
-    method for experiment in EXPERIMENTS.values() for method in experiment.methods
-} - SAMPLED
-
 
 wildcard_constraints:
     experiment="|".join(EXPERIMENTS),
@@ -49,14 +40,39 @@ wildcard_constraints:
     figure="|".join(catalog.names("figure")),
 
 
+def owning(folder, methods):
+    """A constraint of `experiment`: those that have some methods, each with its own only, in a folder of results."""
+    owned = {name: methods(experiment) for name, experiment in EXPERIMENTS.items()}
+    return (
+        "|".join(
+            f"{name}(?=/{folder}/(?:{'|'.join(own)})[/.])"
+            for name, own in owned.items()
+            if own
+        )
+        or "$"
+    )
+
+
+def experiment_of(wildcards):
+    """The experiment."""
+    return EXPERIMENTS[wildcards.experiment]
+
+
 def file_of(wildcards):
     """The experiment's file."""
     return FILES[wildcards.experiment]
 
 
-def of(wildcards):
-    """The experiment."""
-    return EXPERIMENTS[wildcards.experiment]
+def depends_on(stage):
+    """A params function: what a stage depends on beside its input files. A change of it redoes the stage."""
+
+    def depends(wildcards):
+        made = wildcards.get(
+            "split", wildcards.get("figure", wildcards.get("method", ""))
+        )
+        return dependencies(stage, experiment_of(wildcards), made).key
+
+    return depends
 
 
 def shards(experiment, split):
@@ -78,48 +94,37 @@ def simulations(split):
     return files
 
 
-def code(task, *parts):
-    """A params function: the digest of the code that a task reaches, and of what the experiment makes it construct."""
-
-    def reached(wildcards):
-        targets = [f"posterity.tasks.{task}"]
-        for part in parts:
-            targets += part(wildcards)
-        return sources.digest(targets)
-
-    return reached
-
-
-def problem_code(wildcards):
-    """What the problem is made of."""
-    return of(wildcards).problem_code()
-
-
-def method_code(wildcards):
-    """What the method is made of."""
-    return of(wildcards).method_code(wildcards.method)
-
-
 def weights_of(wildcards):
     """The folder of the weights that a method draws with: its own, or those of the method that it refines."""
-    return f"results/{wildcards.experiment}/models/{of(wildcards).weights(wildcards.method)}"
+    return f"results/{wildcards.experiment}/models/{experiment_of(wildcards).weights(wildcards.method)}"
 
 
-def truth_code(wildcards):
-    """What test cases come from, if it is not the system that inference assumes."""
-    return of(wildcards).truth_code() if wildcards.split == "test" else []
+def weights_file(name):
+    """An input function: a file in the folder of the weights that a method draws with."""
+
+    def file(wildcards):
+        return f"{weights_of(wildcards)}/{name}"
+
+    return file
 
 
-def reference_code(wildcards):
-    """What the reference is made of."""
-    return of(wildcards).reference_code()
+def draws(wildcards):
+    """The number of draws per case."""
+    return experiment_of(wildcards).draws(wildcards.method)
+
+
+def shard_of(wildcards):
+    """Where the cases of a shard begin and how many they are: adding shards leaves those there are alone."""
+    sizes = getattr(experiment_of(wildcards).splits, wildcards.split).shards()
+    shard = int(wildcards.shard)
+    return [sum(sizes[:shard]), sizes[shard]]
 
 
 def reference_of(shard):
     """An input function: the reference of a test shard, if the experiment has one."""
 
     def file(wildcards):
-        if of(wildcards).reference is None:
+        if experiment_of(wildcards).reference is None:
             return []
         return (
             f"results/{wildcards.experiment}/references/{shard.format(**wildcards)}.nc"
@@ -128,9 +133,32 @@ def reference_of(shard):
     return file
 
 
-def figure_code(wildcards):
-    """What draws the figure."""
-    return [catalog.target("figure", wildcards.figure)]
+def option(flag, name):
+    """A params function: the flag with the input files of a name, or nothing if there are none."""
+
+    def given(wildcards, input):
+        return f"{flag} {input[name]}" if input.get(name) else ""
+
+    return given
+
+
+def metrics_of_all(wildcards):
+    """The metrics of all methods, in the order of the experiment."""
+    return expand(
+        "results/{experiment}/metrics/{method}/{shard}.nc",
+        experiment=wildcards.experiment,
+        method=experiment_of(wildcards).methods,
+        shard=shards(wildcards.experiment, "test"),
+    )
+
+
+def classifiers_of_all(wildcards):
+    """The classifiers of the methods that are trained, if the experiment has them."""
+    return expand(
+        "results/{experiment}/classifiers/{method}.nc",
+        experiment=wildcards.experiment,
+        method=experiment_of(wildcards).classified(),
+    )
 
 
 def figures_of(experiment):
@@ -141,3 +169,70 @@ def figures_of(experiment):
         figure=EXPERIMENTS[experiment].figures_drawn(),
         suffix=("svg", "png"),
     )
+
+
+def figure_inputs(wildcards):
+    """The names of what a figure is given."""
+    target = catalog.target("figure", wildcards.figure)
+    return {parameter.name for parameter in signature(target)}
+
+
+def reference_shown(wildcards):
+    """The reference of the first test shard, if there is one and the figure shows it, or what takes its place."""
+    experiment, wanted = experiment_of(wildcards), figure_inputs(wildcards)
+    if "standard" in wanted and experiment.reference is None:
+        return f"results/{wildcards.experiment}/posteriors/{experiment.figures.standard}/0.nc"
+    return reference_of("0")(wildcards) if wanted & {"reference", "standard"} else []
+
+
+def draws_shown(wildcards):
+    """The draws of methods in the first test shard, for figures that show draws; of a group the first's."""
+    shown = "posteriors" in figure_inputs(wildcards)
+    return expand(
+        "results/{experiment}/posteriors/{method}/0.nc",
+        experiment=wildcards.experiment,
+        method=experiment_of(wildcards).shown() if shown else [],
+    )
+
+
+def histories_shown(wildcards):
+    """The histories of all trainings, for figures that show them."""
+    shown = "histories" in figure_inputs(wildcards)
+    return expand(
+        "results/{experiment}/models/{method}/history.jsonl",
+        experiment=wildcards.experiment,
+        method=experiment_of(wildcards).trained() if shown else [],
+    )
+
+
+def variants_file(wildcards):
+    """The file whose variants are set beside each other."""
+    return FILES[COMPARED[wildcards.study][0].name].rpartition("/")[0]
+
+
+def metrics_of_variants(wildcards):
+    """The metrics of all variants."""
+    return [
+        f"results/{experiment.name}/metrics.nc"
+        for experiment in COMPARED[wildcards.study]
+    ]
+
+
+def trainings_of_variants(wildcards):
+    """What the trainings of all variants wrote of themselves."""
+    return [
+        f"results/{experiment.name}/models/{method}/estimator.json"
+        for experiment in COMPARED[wildcards.study]
+        for method in experiment.trained()
+    ]
+
+
+def variants_depend_on(wildcards):
+    """What the comparison of variants depends on."""
+    return [
+        dependencies("scaling", experiment).key
+        for experiment in COMPARED[wildcards.study]
+    ]
+
+
+PUBLISHED = [name for name, experiment in EXPERIMENTS.items() if experiment.published()]

@@ -11,34 +11,13 @@ rule evaluate:
         "results/{experiment}/benchmarks/evaluate/{method}/{shard}.tsv"
     params:
         file=file_of,
-        reference=lambda wildcards, input: (
-            f"--reference {input.reference}" if input.reference else ""
-        ),
-        code=code("evaluate"),
+        reference=option("--reference", "reference"),
+        depends=depends_on("evaluate"),
     message:
         "evaluate: {wildcards.method}, test shard {wildcards.shard} of {wildcards.experiment}"
     shell:
         "{POSTERITY} evaluate {params.file} --twin {input.twin} --posterior {input.posterior}"
         " {params.reference} --output {output} > {log} 2>&1"
-
-
-def metrics_of_all(wildcards):
-    """The metrics of all methods, in the order of the experiment."""
-    return expand(
-        "results/{experiment}/metrics/{method}/{shard}.nc",
-        experiment=wildcards.experiment,
-        method=of(wildcards).methods,
-        shard=shards(wildcards.experiment, "test"),
-    )
-
-
-def classifiers_of_all(wildcards):
-    """The classifiers of the methods that are trained, if the experiment has them."""
-    return expand(
-        "results/{experiment}/classifiers/{method}.nc",
-        experiment=wildcards.experiment,
-        method=of(wildcards).classified(),
-    )
 
 
 rule aggregate:
@@ -59,11 +38,8 @@ rule aggregate:
         "results/{experiment}/benchmarks/aggregate.tsv"
     params:
         file=file_of,
-        classifiers=lambda wildcards, input: (
-            f"--classifier {input.classifiers}" if input.classifiers else ""
-        ),
-        depends=lambda wildcards: of(wildcards).slice("window", "cycles", "burn_in"),
-        code=code("aggregate"),
+        classifiers=option("--classifier", "classifiers"),
+        depends=depends_on("aggregate"),
     message:
         "aggregate: all methods of {wildcards.experiment}"
     shell:

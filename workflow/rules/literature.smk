@@ -1,7 +1,5 @@
 # Asked for by name: `snakemake literature --config experiments=lorenz96_cycling,lorenz63_cycling`, or `make literature`.
 
-PUBLISHED = [name for name, experiment in EXPERIMENTS.items() if experiment.published()]
-
 
 rule literature:
     input:
@@ -14,8 +12,9 @@ rule literature:
         "results/benchmarks/literature.tsv"
     params:
         files=[FILES[name] for name in PUBLISHED],
-        published=[EXPERIMENTS[name].published() for name in PUBLISHED],
-        code=code("literature"),
+        depends=[
+            dependencies("literature", EXPERIMENTS[name]).key for name in PUBLISHED
+        ],
     message:
         "literature: analysis errors beside those that are published"
     shell:

@@ -1,15 +1,10 @@
 # Two ways to the same file: a trained estimator samples, a baseline assimilates. And what both are held against.
 
 
-def draws(wildcards):
-    """The number of draws per case."""
-    return of(wildcards).draws(wildcards.method)
-
-
 rule sample:
     input:
-        weights=lambda wildcards: f"{weights_of(wildcards)}/weights.safetensors",
-        description=lambda wildcards: f"{weights_of(wildcards)}/estimator.json",
+        weights=weights_file("weights.safetensors"),
+        description=weights_file("estimator.json"),
         twin="results/{experiment}/simulations/test/{shard}.nc",
     output:
         "results/{experiment}/posteriors/{method}/{shard}.nc",
@@ -18,13 +13,12 @@ rule sample:
     benchmark:
         "results/{experiment}/benchmarks/sample/{method}/{shard}.tsv"
     wildcard_constraints:
-        method="|".join(SAMPLED) or "$",
+        experiment=owning("posteriors", Experiment.sampled),
     params:
         file=file_of,
         folder=weights_of,
         samples=draws,
-        depends=lambda wildcards: of(wildcards).drawn_on(wildcards.method),
-        code=code("sample", problem_code, method_code),
+        depends=depends_on("sample"),
     message:
         "sample: {wildcards.method}, test shard {wildcards.shard} of {wildcards.experiment}"
     shell:
@@ -42,12 +36,11 @@ rule assimilate:
     benchmark:
         "results/{experiment}/benchmarks/assimilate/{method}/{shard}.tsv"
     wildcard_constraints:
-        method="|".join(ASSIMILATED) or "$",
+        experiment=owning("posteriors", Experiment.assimilated),
     params:
         file=file_of,
         samples=draws,
-        depends=lambda wildcards: of(wildcards).drawn_on(wildcards.method),
-        code=code("assimilate", problem_code, method_code),
+        depends=depends_on("assimilate"),
     message:
         "assimilate: {wildcards.method}, test shard {wildcards.shard} of {wildcards.experiment}"
     shell:
@@ -66,8 +59,7 @@ rule reference:
         "results/{experiment}/benchmarks/reference/{shard}.tsv"
     params:
         file=file_of,
-        depends=lambda wildcards: of(wildcards).referenced_on(),
-        code=code("reference", problem_code, reference_code),
+        depends=depends_on("reference"),
     message:
         "reference: test shard {wildcards.shard} of {wildcards.experiment}"
     shell:

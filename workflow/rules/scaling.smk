@@ -1,35 +1,8 @@
 # The variants of an experiment file beside each other.
-def trainings_of(wildcards):
-    """What the trainings of all variants wrote of themselves."""
-    return [
-        f"results/{experiment.name}/models/{method}/estimator.json"
-        for experiment in COMPARED[wildcards.study]
-        for method in experiment.trained()
-    ]
-
-
-def compared_on(wildcards):
-    """What of the configurations shows in the comparison."""
-    return [
-        {
-            "groups": experiment.groups(),
-            "published": {
-                name: method.published_log_score
-                for name, method in experiment.methods.items()
-            },
-            **experiment.slice("window", "cycles", "burn_in"),
-        }
-        for experiment in COMPARED[wildcards.study]
-    ]
-
-
 rule scaling:
     input:
-        metrics=lambda wildcards: [
-            f"results/{experiment.name}/metrics.nc"
-            for experiment in COMPARED[wildcards.study]
-        ],
-        trainings=trainings_of,
+        metrics=metrics_of_variants,
+        trainings=trainings_of_variants,
     output:
         dataset="results/{study}/scaling.nc",
         table=report(
@@ -52,11 +25,8 @@ rule scaling:
     wildcard_constraints:
         study="|".join(COMPARED) or "$",
     params:
-        file=lambda wildcards: FILES[COMPARED[wildcards.study][0].name].rpartition(
-            "/"
-        )[0],
-        depends=compared_on,
-        code=code("scaling"),
+        file=variants_file,
+        depends=variants_depend_on,
     message:
         "scaling: all variants of {wildcards.study}"
     shell:

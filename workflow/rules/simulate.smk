@@ -1,10 +1,3 @@
-def shard_of(wildcards):
-    """Where the cases of a shard begin and how many they are: adding shards leaves those there are alone."""
-    sizes = getattr(of(wildcards).splits, wildcards.split).shards()
-    shard = int(wildcards.shard)
-    return [sum(sizes[:shard]), sizes[shard]]
-
-
 rule simulate:
     output:
         "results/{experiment}/simulations/{split}/{shard}.nc",
@@ -15,8 +8,7 @@ rule simulate:
     params:
         file=file_of,
         cases=shard_of,
-        depends=lambda wildcards: of(wildcards).simulated_on(wildcards.split),
-        code=code("simulate", problem_code, truth_code),
+        depends=depends_on("simulate"),
     message:
         "simulate: shard {wildcards.shard} of the {wildcards.split} split of {wildcards.experiment}"
     shell:

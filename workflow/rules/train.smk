@@ -11,12 +11,11 @@ rule train:
     benchmark:
         "results/{experiment}/benchmarks/train/{method}.tsv"
     wildcard_constraints:
-        method="|".join(TRAINED) or "$",
+        experiment=owning("models", Experiment.trained),
     params:
         file=file_of,
         folder=subpath(output.weights, parent=True),
-        depends=lambda wildcards: of(wildcards).trained_on(wildcards.method),
-        code=code("train", problem_code, method_code),
+        depends=depends_on("train"),
     message:
         "train: {wildcards.method} of {wildcards.experiment}"
     shell:

@@ -1,23 +1,24 @@
 """Per-case posteriors: methods that see one window at a time, many windows in one batch."""
 
-from .abc import RejectionABC
-from .climatology import Climatology
 from .cycling import Cycled, cycled
-from .enkf import StochasticEnKF
-from .enks import EnKS
-from .ensemble_fourdvar import EnsembleFourDVar
-from .etkf import ETKF
-from .fourdvar import FourDVar
-from .hmc import HamiltonianMonteCarlo
-from .ienks import IEnKS
-from .importance import ImportanceSampling
-from .lagged import LaggedFourDVar
-from .letkf import LETKF
-from .particle import ParticleFilter, ParticleSmoother
-from .prior import Prior
-from .smc import SequentialMonteCarlo
-from .threedvar import ThreeDVar
-from .vi import VariationalInference
+from .montecarlo.abc import RejectionABC
+from .montecarlo.climatology import Climatology
+from .montecarlo.hmc import HamiltonianMonteCarlo
+from .montecarlo.importance import ImportanceSampling
+from .montecarlo.prior import Prior
+from .montecarlo.prior_importance import PriorImportanceSampling
+from .montecarlo.smc import SequentialMonteCarlo
+from .sequential.enkf import StochasticEnKF
+from .sequential.enks import EnKS
+from .sequential.etkf import ETKF
+from .sequential.ienks import IEnKS
+from .sequential.lagged import LaggedFourDVar
+from .sequential.letkf import LETKF
+from .sequential.particle import ParticleFilter, ParticleSmoother
+from .sequential.threedvar import ThreeDVar
+from .variational.ensemble_fourdvar import EnsembleFourDVar
+from .variational.fourdvar import FourDVar
+from .variational.vi import VariationalInference
 
 __all__ = [
     "ETKF",
@@ -34,6 +35,7 @@ __all__ = [
     "ParticleFilter",
     "ParticleSmoother",
     "Prior",
+    "PriorImportanceSampling",
     "RejectionABC",
     "SequentialMonteCarlo",
     "StochasticEnKF",

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from ..problems import Ensemble, Posterior, Problem, Window
-from ..problems.draws import joined
-from .climatology import Climatology, moments
-from .sequential import Sequential
+from ..problems.ensemble import joined
+from ..tensors import append_dims
+from .montecarlo.climatology import Climatology, moments
+from .sequential.record import Sequential
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Cycled(Posterior):
         inflation: The factor :math:`\lambda` of the standard deviations of the background.
         floor: The least standard deviation :math:`\epsilon`, in units of the state.
         draws: The number of climatological states from which a missing first background is estimated.
-    """  # noqa: D415
+    """
 
     problem: Problem
     method: Posterior
@@ -65,18 +66,18 @@ class Cycled(Posterior):
         for start in range(0, self.problem.length, length):
             stop = start + length
             # What is lost is run blind and thrown away, so that it cannot spoil the batch.
-            y = torch.where(event(lost, window.y), torch.nan, window.y)[:, start:stop]
+            y = torch.where(append_dims(lost, window.y.ndim - 1), torch.nan, window.y)[:, start:stop]
             part = Window(y, window.std[:, start:stop], background, std, window.start + start)
             drawn = self.method.sample(part, samples)
             if drawn.steps != range(length + 1):
                 raise ValueError(f"method: {type(self.method).__name__} does not return all states of a window")
-            x = torch.where(event(lost, drawn.x[0]), torch.nan, drawn.x)
+            x = torch.where(append_dims(lost, drawn.x[0].ndim - 1), torch.nan, drawn.x)
             states.append(x[:, :, :length])
             infos.append(drawn.info)
             background, std = x[:, :, length].mean(dim=0), self.inflation * x[:, :, length].std(dim=0)
             lost = ~(background + std).flatten(1).isfinite().all(dim=1)
-            background = torch.where(event(lost, background), first[0], background)
-            std = torch.where(event(lost, std), first[1], std).clamp(min=self.floor)
+            background = torch.where(append_dims(lost, background.ndim - 1), first[0], background)
+            std = torch.where(append_dims(lost, std.ndim - 1), first[1], std).clamp(min=self.floor)
         return Ensemble(torch.cat(states, dim=2), drawn.theta, range(self.problem.length), joined(infos))
 
     def _first(self, window: Window) -> tuple[Tensor, Tensor]:
@@ -104,8 +105,3 @@ def cycled(problem: Problem, kind: type[Posterior], build: Callable[[Problem], P
     if problem.cycles == 1 or issubclass(kind, Sequential | Climatology):
         return build(problem)
     return Cycled(problem, build(problem.cycle()))
-
-
-def event(flag: Tensor, value: Tensor) -> Tensor:
-    """Appends dimensions to a flag of each case, so that it broadcasts against values of each."""
-    return flag.reshape(-1, *([1] * (value.ndim - 1)))

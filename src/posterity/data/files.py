@@ -16,7 +16,7 @@ from dask.system import CPU_COUNT
 from ..errors import DataError
 from .schema import check
 
-#: Numbers in a piece of a variable on disk, and in one that is read at once: 4 and 16 MiB in single precision.
+#: Numbers in a chunk of a variable on disk, and in one that is read at once: 4 and 16 MiB in single precision.
 PIECE, CHUNK = 2**20, 2**22
 
 #: The machine's name in those of partial files, and the seconds after which those of other machines are given up.
@@ -78,7 +78,7 @@ def _abandoned(partial: Path) -> bool:
 def write(dataset: xr.Dataset, path: Path, kind: str) -> None:
     """Checks a dataset and writes it atomically, floats in single precision, compressed.
 
-    A lazy dataset streams: its variables are computed in one pass, a few pieces at a time, and each piece of its
+    A lazy dataset streams: its variables are computed in one pass, a few chunks at a time, and each chunk of its
     sources is read once.
 
     Args:
@@ -100,7 +100,7 @@ def write(dataset: xr.Dataset, path: Path, kind: str) -> None:
 def read(path: Path, kind: str) -> xr.Dataset:
     """Opens a file lazily, and checks it.
 
-    Each variable comes in chunks that are whole pieces on disk: with all samples, and as many of the trailing
+    Each variable comes in chunks that are whole chunks on disk: with all samples, and as many of the trailing
     dimensions, then cases, as fit. Times stay the numbers that they are, whatever their units.
 
     Args:
@@ -149,7 +149,7 @@ def read_many(paths: Sequence[Path], kind: str) -> xr.Dataset:
 
 
 def _encoding(dataset: xr.Dataset) -> dict[Hashable, dict]:
-    """Single precision, fast compression, and pieces as :func:`_piece` cuts them."""
+    """Single precision, fast compression, and chunks as :func:`_piece` cuts them."""
     encoding = {}
     for name, variable in dataset.variables.items():
         settings: dict = {}
@@ -167,7 +167,7 @@ def _encoding(dataset: xr.Dataset) -> dict[Hashable, dict]:
 
 
 def _piece(variable: xr.Variable | xr.DataArray, room: int) -> Mapping[Hashable, int]:
-    """The shape of pieces of at most ``room`` numbers.
+    """The shape of chunks of at most ``room`` numbers.
 
     Samples come first, since scores reduce over them and keep the rest; then whole trailing dimensions, so that
     the leading one, ``case``, is the first to be cut.
@@ -181,6 +181,6 @@ def _piece(variable: xr.Variable | xr.DataArray, room: int) -> Mapping[Hashable,
 
 
 def _chunk(variable: xr.DataArray) -> Mapping[Hashable, int]:
-    """The shape of what is read at once, made of whole pieces on disk: none is then read twice."""
+    """The shape of what is read at once, made of whole chunks on disk: none is then read twice."""
     disk, memory = _piece(variable, PIECE), _piece(variable, CHUNK)
     return {name: size if size == variable.sizes[name] else size - size % disk[name] for name, size in memory.items()}

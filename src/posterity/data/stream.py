@@ -59,7 +59,7 @@ class Shards:
             number = bisect_right(self.ends, first)
             start = self.ends[number - 1] if number else 0
             stop = min(last, self.ends[number])
-            piece = self.parts[number].isel(case=slice(first - start, stop - start))
-            found.append(convert(load(piece, self.paths[number]), str(self.paths[number])))
+            chunk = self.parts[number].isel(case=slice(first - start, stop - start))
+            found.append(convert(load(chunk, self.paths[number]), str(self.paths[number])))
             first = stop
         return tuple(torch.cat(values) if len(values) > 1 else values[0] for values in zip(*found, strict=True))

@@ -3,20 +3,15 @@
 from .avi import AmortizedVariational
 from .batches import Batches, States
 from .classifier import Classifier, ObservationView, Pairs, StateView, View
-from .composed import ComposedScore
 from .continuous import ContinuousFlow
-from .diffusion import Denoiser, Schedule, denoising_loss
-from .dpe import DirectPosterior
-from .estimator import DensityEstimator, Estimator, pieces
+from .estimator import DensityEstimator, Estimator, network_chunks
 from .features import Features, Standardizer
 from .fmpe import FlowMatching
-from .gaussians import Delta, DiagonalGaussian, FullGaussian
-from .guidance import DPSGuidance, Guidance, Likelihood, MomentMatching, SDAGuidance
+from .guided_score import GuidedScore
 from .npe import NeuralPosterior
 from .nre import NeuralRatio
 from .nse import NeuralScore
 from .refinement import Refined, Refinement
-from .samplers import Sampler
 from .target import ControlTarget, StateTarget, Target
 from .training import OutOfTimeError, Training, TrainingError
 
@@ -24,22 +19,13 @@ __all__ = [
     "AmortizedVariational",
     "Batches",
     "Classifier",
-    "ComposedScore",
     "ContinuousFlow",
     "ControlTarget",
-    "DPSGuidance",
-    "Delta",
-    "Denoiser",
     "DensityEstimator",
-    "DiagonalGaussian",
-    "DirectPosterior",
     "Estimator",
     "Features",
     "FlowMatching",
-    "FullGaussian",
-    "Guidance",
-    "Likelihood",
-    "MomentMatching",
+    "GuidedScore",
     "NeuralPosterior",
     "NeuralRatio",
     "NeuralScore",
@@ -48,9 +34,6 @@ __all__ = [
     "Pairs",
     "Refined",
     "Refinement",
-    "SDAGuidance",
-    "Sampler",
-    "Schedule",
     "Standardizer",
     "StateTarget",
     "StateView",
@@ -59,6 +42,5 @@ __all__ = [
     "Training",
     "TrainingError",
     "View",
-    "denoising_loss",
-    "pieces",
+    "network_chunks",
 ]

@@ -3,12 +3,13 @@
 import torch
 from torch import Tensor
 
-from ..nn import Flow, Network
+from ..flows import Flow
+from ..flows.gaussians import FullGaussian
+from ..nn import Network
 from ..problems import Control, Ensemble, Problem, Twin, Window, ensemble
 from .estimator import DensityEstimator, draw_flow
-from .frame import Frame
-from .gaussians import FullGaussian
 from .target import ControlTarget
+from .whitening import LaplaceWhitening
 
 
 class AmortizedVariational(DensityEstimator):
@@ -45,7 +46,7 @@ class AmortizedVariational(DensityEstimator):
           https://github.com/ArFiloche/VI-4DVAR
         | Learning 4DVAR inversion directly from observations (Filoche et al., 2022), https://arxiv.org/abs/2211.09741
         | Semi-Amortized Variational Autoencoders (Kim et al., 2018), https://arxiv.org/abs/1802.02550
-    """  # noqa: D415
+    """
 
     #: The number of draws without a finite cost that the loss has met.
     diverged: Tensor
@@ -91,8 +92,8 @@ class AmortizedVariational(DensityEstimator):
 
     def _loss(self, control: Control) -> Tensor:
         """The loss over the windows of a control."""
-        context, frame, start = self._recognise(control)
-        u, log_q = self._draw(context, frame, self.draws)
+        context, whitening, start = self._recognise(control)
+        u, log_q = self._draw(context, whitening, self.draws)
         cost = adjoint_cost(control, u)
         self.diverged += (~cost.isfinite()).sum()
         # A point has no density: its cost alone is minimised.
@@ -105,14 +106,14 @@ class AmortizedVariational(DensityEstimator):
 
     def log_prob(self, z: Tensor, window: Window) -> Tensor:
         """The log-density of one value for each case, with shape ``(case,)``."""
-        context, frame, _ = self._recognise(Control(self.problem, window))
-        w = frame.locate(z.flatten(1)).view_as(z)
-        return self.flow.log_prob(w, context) - frame.volume()
+        context, whitening, _ = self._recognise(Control(self.problem, window))
+        w = whitening.forward(z.flatten(1)).view_as(z)
+        return self.flow.log_prob(w, context) - whitening.log_det()
 
     def draw(self, window: Window, samples: int) -> tuple[Tensor, Tensor]:
         """Draws from the density, some at once."""
-        context, frame, _ = self._recognise(Control(self.problem, window))
-        u, log_q = self._draw(context, frame, samples)
+        context, whitening, _ = self._recognise(Control(self.problem, window))
+        u, log_q = self._draw(context, whitening, samples)
         return u.unflatten(-1, self.shape), log_q
 
     @torch.no_grad()
@@ -123,30 +124,30 @@ class AmortizedVariational(DensityEstimator):
         estimate; both are infinite if the model diverges from a draw. A point has no bound.
         """
         control = Control(self.problem, window)
-        context, frame, _ = self._recognise(control)
-        u, log_q = self._draw(context, frame, samples)
-        cost = torch.cat([control.cost(u[piece]) for piece in control.pieces(samples)])
+        context, whitening, _ = self._recognise(control)
+        u, log_q = self._draw(context, whitening, samples)
+        cost = torch.cat([control.cost(u[chunk]) for chunk in control.chunks(samples)])
         info = {"cost": cost.mean(dim=0)}
         if log_q.isnan().all():
             return ensemble(control, u, info)
         info["elbo"] = -(cost + log_q).mean(dim=0) - control.log_normalizer()
         return ensemble(control, u, info, log_q)
 
-    def _recognise(self, control: Control) -> tuple[Tensor, Frame, Tensor | None]:
+    def _recognise(self, control: Control) -> tuple[Tensor, LaplaceWhitening, Tensor | None]:
         """What is given to the flow, the coordinates in which it lives, and the start of the iterations if any."""
         features = self.features(control.window)
         if self.start is None:
-            return self.network(features), Frame.prior(control), None
+            return self.network(features), LaplaceWhitening.prior(control), None
         start = self.start(features).flatten(1)
-        frame = Frame.mode(control, start, self.iterations)
-        seen = (frame.origin, frame.variance().log())
+        whitening = LaplaceWhitening.mode(control, start, self.iterations)
+        seen = (whitening.origin, whitening.variance().log())
         context = self.network(torch.cat((features, *(value.unflatten(-1, self.shape) for value in seen)), dim=1))
-        return context, frame, start
+        return context, whitening, start
 
-    def _draw(self, context: Tensor, frame: Frame, samples: int) -> tuple[Tensor, Tensor]:
+    def _draw(self, context: Tensor, whitening: LaplaceWhitening, samples: int) -> tuple[Tensor, Tensor]:
         """Draws of the control, with shape ``(samples, case, n)``, with their log-densities."""
         w, log_q = draw_flow(self.flow, context, samples, self.shape)
-        return frame.place(w.flatten(2)), log_q - frame.volume()
+        return whitening.inverse(w.flatten(2)), log_q - whitening.log_det()
 
 
 def adjoint_cost(control: Control, u: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class States(NamedTuple):
 
 
 class Batches:
-    """Shuffled batches of a training set, read in pieces.
+    """Shuffled batches of a training set, read in chunks.
 
     What fits into memory is read once, and shuffled as a whole. Of more, blocks of neighbouring cases are read in
     random order, some at a time, and shuffled together; the next ones are read meanwhile. The order depends on the
@@ -149,6 +149,6 @@ class Batches:
 
 
 def derive(seed: int, *keys: object) -> int:
-    """A seed that belongs to one piece of work alone."""
+    """A seed that belongs to one chunk of work alone."""
     text = " ".join(map(str, (seed, *keys)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")

@@ -139,7 +139,7 @@ class Classifier(nn.Module):
         | Revisiting Classifier Two-Sample Tests (Lopez-Paz & Oquab, 2017), https://arxiv.org/abs/1610.06545
         | L-C2ST: Local Diagnostics for Posterior Approximations in Simulation-Based Inference (Linhart, Gramfort &
           Rodrigues, 2023), https://arxiv.org/abs/2306.03580
-    """  # noqa: D415
+    """
 
     def __init__(self, problem: Problem, view: View, network: Network | None = None) -> None:
         super().__init__()
@@ -219,7 +219,7 @@ def fit(classifier: Classifier, pairs: Pairs, epochs: int, batch: int, learning_
 
 @torch.no_grad()
 def logits(classifier: Classifier, pairs: Pairs, batch: int) -> tuple[Tensor, Tensor]:
-    """The logits of truths and draws, each with shape ``(case,)``, in pieces of some windows."""
+    """The logits of truths and draws, each with shape ``(case,)``, in chunks of some windows."""
     classifier.eval()
     parts = [classifier(pairs.take(chosen)) for chosen in torch.arange(len(pairs.truth)).split(batch)]
     truth, draw = (torch.cat(side) for side in zip(*parts, strict=True))
@@ -227,6 +227,6 @@ def logits(classifier: Classifier, pairs: Pairs, batch: int) -> tuple[Tensor, Te
 
 
 def _loss(classifier: Classifier, pairs: Pairs, batch: int) -> float:
-    """The loss over pairs, in pieces of some windows."""
+    """The loss over pairs, in chunks of some windows."""
     truth, draw = logits(classifier, pairs, batch)
     return float(0.5 * (nn.functional.softplus(-truth) + nn.functional.softplus(draw)).mean())

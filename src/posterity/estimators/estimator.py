@@ -3,11 +3,13 @@
 import abc
 from collections.abc import Iterator, Mapping
 from math import prod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ..nn import MLP, ConditionalFlow, Convolution, Network
+from ..flows import ConditionalFlow
+from ..nn import MLP, Convolution, Network
 from ..problems import Ensemble, Posterior, Problem, Twin, Window, chunks
 from .features import Features, Standardizer
 from .target import ControlTarget, StateTarget, Target
@@ -24,6 +26,8 @@ class Estimator(Posterior, nn.Module):
         times: The number of frequencies at which it sees when the window starts; 0 for none.
         observed: Whether it sees observations, or the background and the time only.
     """
+
+    trained: ClassVar[bool] = True
 
     def __init__(self, problem: Problem, target: Target | None = None, times: int = 6, observed: bool = True) -> None:
         super().__init__()
@@ -124,7 +128,7 @@ class DensityEstimator(Estimator):
         return self.decode(window, z, {}, log_q)
 
 
-def pieces(samples: int, cases: int, shape: tuple[int, ...], device: torch.device) -> list[slice]:
+def network_chunks(samples: int, cases: int, shape: tuple[int, ...], device: torch.device) -> list[slice]:
     """Slices of the draws, each of which a network can take at once: its activations are much larger than a draw."""
     return list(chunks(samples, 256 * cases * prod(shape), device))
 
@@ -146,8 +150,8 @@ def contexts(context: Tensor, samples: int, shape: tuple[int, ...], work: int = 
     Yields:
         Contexts of shape ``(draws * case, *context_shape)``; see :func:`repeat`.
     """
-    for piece in pieces(samples, len(context) * work, shape, context.device):
-        yield repeat(context, piece.stop - piece.start)
+    for chunk in network_chunks(samples, len(context) * work, shape, context.device):
+        yield repeat(context, chunk.stop - chunk.start)
 
 
 def draw_flow(flow: ConditionalFlow, context: Tensor, samples: int, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:

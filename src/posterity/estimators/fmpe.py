@@ -5,10 +5,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..diffusion import Residual, integrate, stratified
 from ..nn import Network
 from ..problems import Problem, Twin
-from .continuous import ContinuousFlow, integrate
-from .diffusion import Residual, like, stratified
+from ..tensors import append_dims
+from .continuous import ContinuousFlow
 from .target import Target
 
 
@@ -41,7 +42,7 @@ class FlowMatching(ContinuousFlow):
         | Flow Matching for Scalable Simulation-Based Inference (Wildberger et al., 2023),
           https://arxiv.org/abs/2305.17161
         | Flow Matching for Generative Modeling (Lipman et al., 2023), https://arxiv.org/abs/2210.02747
-    """  # noqa: D415
+    """
 
     def __init__(
         self,
@@ -64,13 +65,13 @@ class FlowMatching(ContinuousFlow):
         """The error of the velocity, averaged over paths, times and entries."""
         z = self.encode(twin)
         t = stratified(len(z)).to(z) ** (1 / (1 + self.exponent))
-        noise, late = torch.randn_like(z), like(t, z)
+        noise, late = torch.randn_like(z), append_dims(t, z.ndim - 1)
         found = self.velocity((1 - late) * noise + late * z, t, self.features(twin.window))
         return (found - (z - noise)).square().mean()
 
     def velocity(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """The velocity, with shape ``(rows, *shape)``."""
-        scale, late = like(torch.hypot(t, 1 - t), x), like(t, x)
+        scale, late = (append_dims(value, x.ndim - 1) for value in (torch.hypot(t, 1 - t), t))
         residual = self.residual(x / scale, torch.atan2(1 - t, t), context)
         return (2 * late - 1) / scale**2 * x + residual / scale
 

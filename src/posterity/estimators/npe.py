@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from ..nn import CouplingSpline, Flow, Network
+from ..flows import CouplingSpline, Flow
+from ..nn import Network
 from ..problems import Problem, Twin, Window
 from .estimator import DensityEstimator, draw_flow
 from .target import Target
@@ -35,7 +36,7 @@ class NeuralPosterior(DensityEstimator):
           https://arxiv.org/abs/1905.07488
         | Normalizing Flows for Probabilistic Modeling and Inference (Papamakarios et al., 2019),
           https://arxiv.org/abs/1912.02762
-    """  # noqa: D415
+    """
 
     def __init__(
         self,

@@ -5,11 +5,11 @@ from torch import Tensor
 
 from ..nn import Network
 from ..problems import Ensemble, Problem, Twin, Window
-from .contrast import Contrast, Contrastive
 from .estimator import Estimator, repeat
 from .ratio import Ratio, RatioPotential
+from .ratio_losses import NREContrastiveLoss, RatioLoss
+from .ratio_samplers import RatioSampler, TemperedSMC
 from .target import Target
-from .walks import TemperedWalk, Walk
 
 
 class NeuralRatio(Estimator):
@@ -34,8 +34,8 @@ class NeuralRatio(Estimator):
         network: The plan of two networks, one that embeds a window, and one of the residuals; see
             :class:`~posterity.estimators.ratio.Ratio`. None for convolutional ones over fields, and perceptrons for
             vectors.
-        contrast: The loss of each classifier; None for the contrastive one.
-        walk: How draws are made; None for tempered Hamiltonian walks.
+        ratio_loss: The loss of each classifier; None for the contrastive one.
+        ratio_sampler: How draws are made; None for tempered Hamiltonian walks.
         context: The number of channels of the embedding, for each site of the grid. Vectors are given as many numbers
             as there are entries in a state, times this.
         bridges: The number :math:`K` of ratios; one for a classifier of posterior against standard normal, and nothing
@@ -50,7 +50,7 @@ class NeuralRatio(Estimator):
         | Towards Reliable Simulation-Based Inference with Balanced Neural Ratio Estimation (Delaunoy et al., 2022),
           https://arxiv.org/abs/2208.13624
         | Contrastive Neural Ratio Estimation (Miller et al., 2022), https://arxiv.org/abs/2210.06170
-    """  # noqa: D415
+    """
 
     angles: Tensor
 
@@ -59,8 +59,8 @@ class NeuralRatio(Estimator):
         problem: Problem,
         target: Target | None = None,
         network: Network | None = None,
-        contrast: Contrast | None = None,
-        walk: Walk | None = None,
+        ratio_loss: RatioLoss | None = None,
+        ratio_sampler: RatioSampler | None = None,
         context: int = 8,
         bridges: int = 4,
         residuals: int | None = None,
@@ -73,8 +73,8 @@ class NeuralRatio(Estimator):
             raise ValueError(f"bridges: at least one is needed, not {bridges}")
         if residuals is not None and residuals < 0:
             raise ValueError(f"residuals: must not be negative, not {residuals}")
-        self.contrast = contrast or Contrastive()
-        self.walk = walk or TemperedWalk()
+        self.ratio_loss = ratio_loss or NREContrastiveLoss()
+        self.ratio_sampler = ratio_sampler or TemperedSMC()
         channels, *grid = self.features.shape
         size, plan = self.context_size(context), network or self.default_network(blocks=2)
         self.embedding = plan.build(channels, size, grid)
@@ -88,17 +88,17 @@ class NeuralRatio(Estimator):
     def loss(self, twin: Twin) -> Tensor:
         """The sum of the losses of all classifiers."""
         z, context = self.encode(twin), self.embedding(self.features(twin.window))
-        noise = torch.randn(self.contrast.candidates, *z.shape).to(z)
+        noise = torch.randn(self.ratio_loss.candidates, *z.shape).to(z)
         angle = self.angles[:-1].reshape(-1, *([1] * z.ndim))
         # The same noise at all levels: neighbours differ by little else than what is to be told.
         points = torch.cat((angle.cos() * z + angle.sin() * noise[0], noise))
         ratios = self.ratio(points.flatten(0, 1), repeat(context, len(points))).unflatten(0, points.shape[:2])
         last = len(angle) - 1
-        losses = [self.contrast.loss(ratios[k, :, k], ratios[k + 1 : k + 2, :, k]) for k in range(last)]
-        return torch.stack([*losses, self.contrast.loss(ratios[last, :, last], ratios[last + 1 :, :, last])]).sum()
+        losses = [self.ratio_loss.loss(ratios[k, :, k], ratios[k + 1 : k + 2, :, k]) for k in range(last)]
+        return torch.stack([*losses, self.ratio_loss.loss(ratios[last, :, last], ratios[last + 1 :, :, last])]).sum()
 
     @torch.no_grad()
     def sample(self, window: Window, samples: int) -> Ensemble:
         """Walks to the posterior of each case."""
-        z, info = self.walk.draw(self.potential(window), samples)
+        z, info = self.ratio_sampler.draw(self.potential(window), samples)
         return self.decode(window, z.unflatten(-1, self.shape), info)

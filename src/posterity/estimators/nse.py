@@ -4,11 +4,10 @@ from functools import partial
 
 from torch import Tensor
 
+from ..diffusion import Denoiser, Heun, Residual, Sampler, Schedule, VarianceExploding, denoising_loss
 from ..nn import Network
 from ..problems import Problem, Twin
 from .continuous import ContinuousFlow
-from .diffusion import Denoiser, Residual, Schedule, VarianceExploding, denoising_loss
-from .samplers import Heun, Sampler
 from .target import Target
 
 
@@ -44,7 +43,7 @@ class NeuralScore(ContinuousFlow):
         | Sequential Neural Score Estimation (Sharrock et al., 2024), https://arxiv.org/abs/2210.04872
         | Elucidating the Design Space of Diffusion-Based Generative Models (Karras et al., 2022),
           https://arxiv.org/abs/2206.00364
-    """  # noqa: D415
+    """
 
     def __init__(
         self,

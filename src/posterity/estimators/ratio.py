@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nn import Network
-from .estimator import pieces, repeat
+from .estimator import network_chunks, repeat
 
 
 class Ratio(nn.Module):
@@ -27,7 +27,7 @@ class Ratio(nn.Module):
         context: The number of channels of :math:`c`, which is of the same grid.
         ratios: The number of ratios, which share the network.
         residuals: The number of residuals of each ratio, at each site.
-    """  # noqa: D415
+    """
 
     def __init__(self, network: Network, shape: Sequence[int], context: int, ratios: int, residuals: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Ratio(nn.Module):
 class RatioPotential:
     r"""Minus the logarithm of :math:`N(z; 0, I) \, r(z, c)` for the context of each case.
 
-    All ratios are multiplied. Satisfies :class:`~posterity.samplers.Potential`.
+    All ratios are multiplied. Satisfies :class:`~posterity.mcmc.Potential`.
 
     Args:
         ratio: The ratios.
@@ -61,11 +61,11 @@ class RatioPotential:
 
     def log_ratio(self, z: Tensor) -> Tensor:
         """The ratio at points of shape ``(draws, case, size)``, with shape ``(draws, case)``."""
-        return torch.cat([self._at(z[piece]) for piece in self._pieces(z)])
+        return torch.cat([self._at(z[chunk]) for chunk in self._pieces(z)])
 
     def cost_and_gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """The cost and its gradient; see :class:`~posterity.samplers.Potential`."""
-        parts = [self._adjoint(u[piece]) for piece in self._pieces(u)]
+        """The cost and its gradient; see :class:`~posterity.mcmc.Potential`."""
+        parts = [self._adjoint(u[chunk]) for chunk in self._pieces(u)]
         cost, gradient = (torch.cat(part) for part in zip(*parts, strict=True))
         return cost, gradient
 
@@ -92,4 +92,4 @@ class RatioPotential:
 
     def _pieces(self, z: Tensor) -> list[slice]:
         """Cuts draws so that the network's activations fit the memory."""
-        return pieces(len(z), len(self.context), self.ratio.shape, z.device)
+        return network_chunks(len(z), len(self.context), self.ratio.shape, z.device)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..mcmc import FIRST_STEP, Chains, Particles, convergence, evaluate, preconditioner
+from ..mcmc.weights import FEWEST, check_draws, resample
 from ..problems import Control, Ensemble, Posterior, Window, ensemble, refill
 from ..problems.resampling import take
-from ..samplers import FIRST_STEP, Chains, Particles, convergence, evaluate, preconditioner
-from ..samplers.weights import FEWEST, check_draws, resample
 from .estimator import DensityEstimator
 from .target import ControlTarget
 
@@ -81,7 +81,7 @@ class Importance(Refinement):
           https://jmlr.org/papers/v25/19-556.html
         | Neural Importance Sampling for Rapid and Reliable Gravitational-Wave Inference (Dax et al., 2023),
           https://arxiv.org/abs/2210.05686
-    """  # noqa: D415
+    """
 
     draws: int | None = None
 
@@ -96,7 +96,7 @@ class Importance(Refinement):
         """Resamples weighted draws of the estimator."""
         z, log_q = estimator.draw(control.window, self.draws or max(4 * samples, FEWEST))
         u = z.flatten(2)
-        log_p = torch.cat([control.log_prob(u[piece]) for piece in control.pieces(len(u))])
+        log_p = torch.cat([control.log_prob(u[chunk]) for chunk in control.chunks(len(u))])
         drawn = resample(log_p.double() - log_q, samples)
         info = {"k_hat": drawn.k_hat, "ess": drawn.ess, "log_evidence": drawn.log_mean}
         return take(u, drawn.chosen), {name: value.to(u) for name, value in info.items()}
@@ -106,7 +106,7 @@ class Importance(Refinement):
 class Hamiltonian(Refinement):
     r"""Hamiltonian chains that start from draws of the estimator.
 
-    They are preconditioned with the covariance of draws, and move as :class:`~posterity.samplers.Chains` do. They need
+    They are preconditioned with the covariance of draws, and move as :class:`~posterity.mcmc.Chains` do. They need
     not find the posterior, but only forget in what the estimator is wrong: a short warm-up is enough. Chains seldom
     cross between modes that are far apart, which then keep the weights that the estimator gives them:
     ``info["rhat"]`` is then far from 1.

@@ -14,8 +14,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ..problems import Problem, Twin
 from .batches import Batches, States, derive
-from .decay import cosine
 from .estimator import Estimator
+from .lr_schedules import cosine
 
 #: Steps between looks at the loss: on a GPU each look waits for all that is under way.
 LOOK = 20
@@ -54,7 +54,7 @@ class Training:
         clip: Largest norm of the gradient of all weights.
         patience: Epochs without a better validation loss before it stops.
         warmup: Share of the steps over which the learning rate grows to its value.
-        decay: The factor of the learning rate, by the share of the training that is done.
+        lr_schedule: The factor of the learning rate, by the share of the training that is done.
         final: Share of the learning rate that is left at the end.
         ema: Decay of the exponential moving average of the weights, which grows towards this value in the first
             steps; 0 for no average.
@@ -76,7 +76,7 @@ class Training:
     clip: float = 1.0
     patience: int = 20
     warmup: float = 0.01
-    decay: Callable[[float], float] = cosine
+    lr_schedule: Callable[[float], float] = cosine
     final: float = 0.0
     ema: float = 0.999
     bfloat16: bool = False
@@ -110,7 +110,7 @@ class Training:
     @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
-        return self.epoch >= self.epochs or self.epoch - self.best_epoch >= self.patience or self._spent()
+        return self.epoch >= self.epochs or self.epoch - self.best_epoch >= self.patience or self._out_of_time()
 
     def run(
         self, train: Batches, valid: list[Twin], save: Callable[[], None] = lambda: None, deadline: float = inf
@@ -141,16 +141,16 @@ class Training:
             self.estimator.train()
             first, begun, self._clock = self.step, self.seconds, perf_counter()
             for states in train.epoch(self.epoch, done=self.step):
-                self._take(loss, states, self._share(steps))
+                self._step(loss, states, self._shard(steps))
                 if self.step % LOOK:
                     continue
-                self._look()
+                self._validate()
                 save()
-                if self._agree(perf_counter() > deadline):
+                if self._all_reduce_flag(perf_counter() > deadline):
                     raise OutOfTimeError(f"epoch {self.epoch + 1}, step {self.step}")
-                if self._spent():
+                if self._out_of_time():
                     break
-            self._look()
+            self._validate()
             yield self._finish(valid, (self.step - first) * train.batch, begun)
             save()
 
@@ -163,7 +163,7 @@ class Training:
         # One graph for each of the two sizes of batches: graphs for any size are slower, and those of some flows fail.
         return torch.compile(loss, dynamic=False) if self.compile else loss  # type: ignore[return-value]
 
-    def _take(self, loss: nn.Module, states: States, share: float) -> None:
+    def _step(self, loss: nn.Module, states: States, share: float) -> None:
         """One step of the optimiser, when some share of the training is done."""
         self._seed("step", self.epoch, self.step, self.rank)
         for group in self.optimizer.param_groups:
@@ -175,12 +175,12 @@ class Training:
         value.backward()
         nn.utils.clip_grad_norm_(self._current, self.clip, foreach=True)
         self.optimizer.step()
-        self._move()
+        self._update()
         self._pending.append(value.detach())
         self.step += 1
         self.total += 1
 
-    def _look(self) -> None:
+    def _validate(self) -> None:
         """Notes the losses of the last steps and the time, and stops if a loss is not finite."""
         if not self._pending:
             return
@@ -259,7 +259,7 @@ class Training:
             kept.copy_(current)
         return self.average
 
-    def _move(self) -> None:
+    def _update(self) -> None:
         """Moves the average; in the first steps by more, or it would remember the weights of the start."""
         if self._averaged:
             decay = min(self.ema, (1 + self.total) / (10 + self.total))
@@ -268,7 +268,7 @@ class Training:
     def _rate(self, share: float) -> float:
         """The learning rate, when some share of the training is done."""
         rising = min(1.0, (share + 1e-8) / self.warmup) if self.warmup else 1.0
-        return self.learning_rate * rising * (self.final + (1 - self.final) * self.decay(share))
+        return self.learning_rate * rising * (self.final + (1 - self.final) * self.lr_schedule(share))
 
     def _seed(self, *keys: object) -> None:
         """Seeds everything that is drawn from here on."""
@@ -278,12 +278,12 @@ class Training:
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
-    def _share(self, steps: int) -> float:
+    def _shard(self, steps: int) -> float:
         """The share of the training that is done: of the epochs, with so many steps each, or of the time."""
         epochs = (self.epoch + self.step / steps) / self.epochs
         return epochs if self.minutes is None else min(1.0, max(epochs, self.seconds / (60 * self.minutes)))
 
-    def _spent(self) -> bool:
+    def _out_of_time(self) -> bool:
         """Whether the time is up."""
         return self.minutes is not None and self.seconds >= 60 * self.minutes
 
@@ -293,7 +293,7 @@ class Training:
             distributed.all_reduce(values)
         return values / self.workers
 
-    def _agree(self, value: bool) -> bool:
+    def _all_reduce_flag(self, value: bool) -> bool:
         """Whether any of the processes says so."""
         return bool(self._mean(torch.tensor(float(value))) > 0)
 

@@ -8,9 +8,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import style
-from .labels import put_labels
-from .panels import judged, methods_of, need
+from .drawing import style
+from .drawing.labels import put_labels
+from .drawing.panels import judged, methods_of, need
 
 #: Height of the panels and of what stands below, and the width left of each, in inches.
 PANEL, FOOT, LEFT = 2.6, 0.42, 0.64

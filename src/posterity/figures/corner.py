@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 
 from ..errors import PosterityError
-from . import style
-from .density import bare, draw_density, draw_reference, draw_truth, equal, extent, handles, scale, ticks
-from .panels import chosen_rows, row_names, rows
+from .drawing import style
+from .drawing.density import bare, draw_density, draw_reference, draw_truth, equal, extent, handles, scale, ticks
+from .drawing.panels import chosen_rows, row_names, rows
 from .reference import marginals
 
 #: The most coordinates, parameters among them, of so many methods or of more.

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from ..errors import PosterityError
-from . import style
-from .panels import moments, name_row, row_label, row_ticks, rows, time_place
+from .drawing import style
+from .drawing.panels import moments, name_row, row_label, row_ticks, rows, time_place
 
 #: Methods beside each other; more are wrapped.
 ACROSS = 8

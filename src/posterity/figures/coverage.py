@@ -7,8 +7,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import style
-from .panels import methods_of, moments, need
+from .drawing import style
+from .drawing.panels import methods_of, moments, need
 
 #: Rank histograms beside each other; more are wrapped.
 ACROSS = 5

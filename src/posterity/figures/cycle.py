@@ -5,8 +5,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import style
-from .panels import judged, methods_of, need
+from .drawing import style
+from .drawing.panels import judged, methods_of, need
 
 #: Of the record, the part over which running means are taken.
 RUNNING = 40

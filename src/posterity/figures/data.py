@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from . import style
-from .panels import field, row_label, row_ticks, rows, stretch, window_line
+from .drawing import style
+from .drawing.panels import field, row_label, row_ticks, rows, stretch, window_line
 
 
 @style.styled

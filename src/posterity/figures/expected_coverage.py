@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import PosterityError
-from . import style
-from .panels import judged, methods_of
+from .drawing import style
+from .drawing.panels import judged, methods_of
 
 #: The ranks of the truth that give curves, and what their regions are called.
 RANKS: Mapping[str, str] = {"hpd_rank": "regions of highest density", "tarp_rank": "balls about random points (TARP)"}

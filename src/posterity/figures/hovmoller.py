@@ -9,8 +9,8 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
 from ..errors import PosterityError
-from . import style
-from .panels import field, methods_of, name_row, row_label, row_ticks, rows, stretch, time_place, window_line
+from .drawing import style
+from .drawing.panels import field, methods_of, name_row, row_label, row_ticks, rows, stretch, time_place, window_line
 
 
 class Column(NamedTuple):

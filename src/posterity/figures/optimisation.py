@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from ..errors import PosterityError
-from . import style
-from .panels import methods_of
+from .drawing import style
+from .drawing.panels import methods_of
 
 #: Panels beside each other; more are wrapped.
 ACROSS = 4

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..errors import PosterityError
-from . import style
-from .density import bare, draw_density, draw_reference, draw_truth, extent, handles
-from .panels import methods_of, name_row, need
+from .drawing import style
+from .drawing.density import bare, draw_density, draw_reference, draw_truth, extent, handles
+from .drawing.panels import methods_of, name_row, need
 
 #: The most cases whose estimates are drawn; more could not be told apart.
 CASES = 100

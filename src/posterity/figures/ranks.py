@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ..errors import PosterityError
-from . import style
-from .panels import judged, methods_of, need
+from .drawing import style
+from .drawing.panels import judged, methods_of, need
 
 #: Panels beside each other; more are wrapped.
 ACROSS = 6

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import PosterityError
-from . import style
-from .density import bare, draw_density, draw_reference, draw_truth, extent, handles, hatch
-from .panels import chosen_rows, name_row, row_names, rows, time_place
+from .drawing import style
+from .drawing.density import bare, draw_density, draw_reference, draw_truth, extent, handles, hatch
+from .drawing.panels import chosen_rows, name_row, row_names, rows, time_place
 
 #: The most entries of the state that are drawn, at each of three moments.
 ENTRIES = 3

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import PosterityError
-from . import style
-from .panels import methods_of, need
+from .drawing import style
+from .drawing.panels import methods_of, need
 
 #: What each space is called.
 SPACES: Mapping[str, str] = {"state": "states", "observation": "observations of them"}

@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from ..errors import PosterityError
-from . import style
-from .panels import methods_of
+from .drawing import style
+from .drawing.panels import methods_of
 
 #: Panels beside each other where there is one window length, the height of a row, and columns of the legend.
 ACROSS, HEIGHT, ENTRIES = 3, 1.4, 5

@@ -4,8 +4,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from . import style
-from .panels import methods_of, need, stretch, window_line
+from .drawing import style
+from .drawing.panels import methods_of, need, stretch, window_line
 
 
 @style.styled

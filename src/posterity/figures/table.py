@@ -10,8 +10,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import style
-from .panels import methods_of, need
+from .drawing import style
+from .drawing.panels import methods_of, need
 
 #: The moment of the scores that are given at one moment only, and that of windows that follow each other.
 MOMENTS = ("window end", "analysis")

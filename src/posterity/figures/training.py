@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..errors import PosterityError
-from . import style
+from .drawing import style
 
 #: Groups beside each other, and the height of each, in inches.
 ACROSS, HEIGHT = 2, 1.3

@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ..errors import PosterityError
-from . import style
-from .panels import chosen_rows, name_row, row_names, rows, stretch, window_line
+from .drawing import style
+from .drawing.panels import chosen_rows, name_row, row_names, rows, stretch, window_line
 
 #: Draws that are shown one by one.
 SHOWN = 12

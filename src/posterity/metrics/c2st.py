@@ -58,7 +58,7 @@ def c2st(draws: np.ndarray, reference: np.ndarray, seed: int = 0) -> tuple[float
     References:
         | Revisiting Classifier Two-Sample Tests (Lopez-Paz & Oquab, 2017), https://arxiv.org/abs/1610.06545
         | Inference for the Generalization Error (Nadeau & Bengio, 2003), https://doi.org/10.1023/A:1024068626366
-    """  # noqa: D415
+    """
     if not (np.isfinite(draws).all() and np.isfinite(reference).all()):
         return np.nan, np.nan
     rng = np.random.default_rng(seed)

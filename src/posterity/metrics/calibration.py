@@ -35,7 +35,7 @@ def pit(state: xr.DataArray, truth: xr.DataArray) -> tuple[xr.DataArray, xr.Data
     References:
         | Predictive model assessment for count data (Czado, Gneiting & Held, 2009),
           https://doi.org/10.1111/j.1541-0420.2009.01191.x
-    """  # noqa: D415
+    """
     cells = state.sizes["sample"] + 1
     known = state.notnull().all("sample") & truth.notnull()
     below = (state < truth).sum("sample")
@@ -80,7 +80,7 @@ def coverage(low: xr.DataArray, high: xr.DataArray) -> xr.DataArray:
 
     Returns:
         The coverage over channels and grid, with dimensions ``(case, time, level)``.
-    """  # noqa: D415
+    """
     level = levels()
     inside = _distribution(low, high, (1 + level) / 2) - _distribution(low, high, (1 - level) / 2)
     return over_entries(inside)
@@ -118,7 +118,7 @@ def calibrated_log_likelihood(observation: xr.DataArray, std: xr.DataArray) -> x
 
     Returns:
         The expectation, with dimension ``(case,)``, in nats; zero where nothing is observed.
-    """  # noqa: D415
+    """
     observed = std.where(observation.notnull()).astype(np.float64)
     entropy: xr.DataArray = 0.5 * (1 + np.log(2 * np.pi)) + xr.ufuncs.log(observed)
     return -entropy.sum([name for name in OBSERVED if name in observation.dims])

@@ -32,7 +32,7 @@ def hpd_rank(log_q: xr.DataArray, truth_log_q: xr.DataArray) -> xr.DataArray:
     References:
         | A Trust Crisis In Simulation-Based Inference? Your Posterior Approximations Can Be Unfaithful
           (Hermans et al., 2022), https://arxiv.org/abs/2110.06581
-    """  # noqa: D415
+    """
     known = log_q.notnull().all("sample") & truth_log_q.notnull()
     above, at_least = (log_q > truth_log_q).sum("sample"), (log_q >= truth_log_q).sum("sample")
     tie = xr.DataArray(uniform(log_q["case"], 1, "hpd")[:, 0], dims="case")
@@ -62,7 +62,7 @@ def tarp_rank(state: xr.DataArray, truth: xr.DataArray) -> xr.DataArray:
     References:
         | Sampling-Based Accuracy Testing of Posterior Estimators for General Inference (Lemos et al., 2023),
           https://arxiv.org/abs/2302.03026
-    """  # noqa: D415
+    """
     entries = [name for name in ENTRIES if name in state.dims]
     numbers = xr.DataArray(uniform(state["case"], 2, "tarp"), dims=("case", "number"))
     if state.chunks is not None:
@@ -111,7 +111,7 @@ def predictive_coverage(predictive_pit: xr.DataArray) -> xr.DataArray:
     References:
         | Posterior predictive assessment of model fitness via realized discrepancies (Gelman, Meng & Stern, 1996),
           https://www3.stat.sinica.edu.tw/statistica/j6n4/j6n41/j6n41.htm
-    """  # noqa: D415
+    """
     inside = (abs(predictive_pit - 0.5) <= levels() / 2).where(predictive_pit.notnull())
     return inside.mean([name for name in OBSERVED if name in predictive_pit.dims])
 

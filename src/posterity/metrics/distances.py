@@ -109,7 +109,7 @@ def kernel_distances(vector: xr.DataArray, reference: xr.DataArray) -> tuple[xr.
     References:
         | Energy statistics (Székely & Rizzo, 2013), https://doi.org/10.1016/j.jspi.2013.03.018
         | A Kernel Two-Sample Test (Gretton et al., 2012), https://jmlr.org/papers/v13/gretton12a.html
-    """  # noqa: D415
+    """
     return _by_case(_kernel_distances, vector, reference)
 
 

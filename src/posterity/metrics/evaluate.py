@@ -101,7 +101,7 @@ def evaluate(
 
 
 def _whole_samples(draws: xr.DataArray) -> xr.DataArray:
-    """Draws in pieces that hold all samples."""
+    """Draws in chunks that hold all samples."""
     return draws if draws.chunks is None else draws.chunk(sample=-1)
 
 

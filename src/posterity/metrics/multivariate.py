@@ -13,7 +13,7 @@ from .scores import ENTRIES, whole
 #: The most pairs of entries that the variogram score compares: all of 64 entries.
 PAIRS = 2016
 
-#: Numbers in the largest array of a piece: one mebibyte, which the cache of a processor holds.
+#: Numbers in the largest array of a chunk: one mebibyte, which the cache of a processor holds.
 PIECE = 2**17
 
 Array = NDArray[np.float64]
@@ -38,7 +38,7 @@ def energy_score(state: xr.DataArray, truth: xr.DataArray) -> xr.DataArray:
     References:
         | Strictly Proper Scoring Rules, Prediction, and Estimation (Gneiting & Raftery, 2007),
           https://doi.org/10.1198/016214506000001437
-    """  # noqa: D415
+    """
     return _apply(_energy_score, state, truth)
 
 
@@ -61,7 +61,7 @@ def variogram_score(state: xr.DataArray, truth: xr.DataArray) -> xr.DataArray:
     References:
         | Variogram-Based Proper Scoring Rules for Probabilistic Forecasts of Multivariate Quantities
           (Scheuerer & Hamill, 2015), https://doi.org/10.1175/MWR-D-14-00269.1
-    """  # noqa: D415
+    """
     return _apply(_variogram_score, state, truth)
 
 
@@ -105,8 +105,8 @@ def _variogram_score(draws: Array, truth: Array) -> float:
     x = np.ascontiguousarray(draws.T)
     true = np.abs(truth[first] - truth[second]) ** 0.5
     rows = max(1, PIECE // len(draws))
-    pieces = [slice(start, start + rows) for start in range(0, len(first), rows)]
-    means = [np.sqrt(np.abs(x[first[piece]] - x[second[piece]])).mean(axis=1) for piece in pieces]
+    chunks = [slice(start, start + rows) for start in range(0, len(first), rows)]
+    means = [np.sqrt(np.abs(x[first[chunk]] - x[second[chunk]])).mean(axis=1) for chunk in chunks]
     return float(((true - np.concatenate(means)) ** 2).mean())
 
 

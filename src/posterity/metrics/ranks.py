@@ -34,7 +34,7 @@ def entry_rank(low: xr.DataArray, high: xr.DataArray) -> xr.DataArray:
     draws = uniform(low["case"], 2)
     chosen = np.arange(np.prod(sizes)) == (draws[:, :1] * np.prod(sizes)).astype(int)
     mask = xr.DataArray(chosen.reshape(-1, *sizes), dims=("case", *entries))
-    # Not by an index for each case, which would cut lazy arrays into as many pieces.
+    # Not by an index for each case, which would cut lazy arrays into as many chunks.
     ends = [
         xr.where(mask, end, 0).sum(entries, skipna=False).transpose(*end.dims, missing_dims="ignore")
         for end in (low, high)

@@ -30,7 +30,7 @@ def auc(positive: Array, negative: Array) -> tuple[float, float]:
         | Comparing the Areas under Two or More Correlated Receiver Operating Characteristic Curves (DeLong, DeLong &
           Clarke-Pearson, 1988), https://doi.org/10.2307/2531595
         | Nonparametric Analysis of Clustered ROC Curve Data (Obuchowski, 1997), https://doi.org/10.2307/2533958
-    """  # noqa: D415
+    """
     # Takes a second to import, which jobs without classifiers can do without.
     from scipy.stats import rankdata
 

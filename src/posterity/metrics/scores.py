@@ -26,7 +26,7 @@ def over_entries(field: xr.DataArray) -> xr.DataArray:
 
 
 def whole(draws: xr.DataArray) -> xr.DataArray:
-    """Lazy draws in pieces along case and time alone, for what needs all samples and entries at once."""
+    """Lazy draws in chunks along case and time alone, for what needs all samples and entries at once."""
     if draws.chunks is None:
         return draws
     return draws.chunk({name: -1 for name in draws.dims if name not in ("case", "time")})
@@ -93,7 +93,7 @@ def crps(state: xr.DataArray, truth: xr.DataArray) -> xr.DataArray:
     References:
         | Estimation of the continuous ranked probability score with limited information and applications to
           ensemble weather forecasts (Zamo & Naveau, 2018), https://doi.org/10.1007/s11004-017-9709-7
-    """  # noqa: D415
+    """
     return over_entries(
         xr.apply_ufunc(
             _crps,

@@ -113,7 +113,7 @@ def cycle_average(metrics: xr.Dataset, window: int, burn_in: int = 0) -> xr.Data
     References:
         | DAPPER: Data Assimilation with Python: a Package for Experimental Research (Raanes, Chen & Grudzien, 2024),
           https://doi.org/10.21105/joss.05150
-    """  # noqa: D415
+    """
     ends = np.arange(burn_in + 1, metrics.sizes["time"] // window + 1) * window - 1
     return metrics.isel(time=ends).mean("time", skipna=False, keep_attrs=True)
 
@@ -169,7 +169,7 @@ def spread_skill(rmse: xr.DataArray, spread: xr.DataArray, samples: xr.DataArray
     References:
         | Why should ensemble spread match the RMSE of the ensemble mean? (Fortin et al., 2014),
           https://doi.org/10.1175/JHM-D-14-0008.1
-    """  # noqa: D415
+    """
     known = rmse.notnull() & spread.notnull()
     expected = ((samples + 1) / samples * spread**2).where(known)
     actual = (rmse**2).where(known)

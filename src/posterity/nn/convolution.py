@@ -23,7 +23,7 @@ class Convolution(Network):
 
     References:
         Deep Residual Learning for Image Recognition (He et al., 2015), https://arxiv.org/abs/1512.03385
-    """  # noqa: D415
+    """
 
     def __init__(self, width: int = 64, blocks: int = 4, kernel: int = 5) -> None:
         if width < 1 or blocks < 1:
@@ -34,10 +34,10 @@ class Convolution(Network):
     def build(self, inputs: int, outputs: int, grid: Sequence[int], condition: int = 0) -> nn.Module:
         """Makes the module, for grids of one or two dimensions."""
         check_grid("convolution", grid, self.kernel)
-        return ResidualConvolution(self, len(grid), inputs, outputs, condition)
+        return ConvolutionModule(self, len(grid), inputs, outputs, condition)
 
 
-class ResidualConvolution(nn.Module):
+class ConvolutionModule(nn.Module):
     """The module of :class:`Convolution`.
 
     Args:

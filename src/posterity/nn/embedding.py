@@ -22,7 +22,7 @@ class SineEncoding(nn.Module):
 
     References:
         Attention Is All You Need (Vaswani et al., 2017), https://arxiv.org/abs/1706.03762
-    """  # noqa: D415
+    """
 
     frequencies: Tensor
 

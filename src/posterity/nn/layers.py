@@ -78,7 +78,7 @@ class Block(nn.Module):
         | FiLM: Visual Reasoning with a General Conditioning Layer (Perez et al., 2017),
           https://arxiv.org/abs/1709.07871
         | Scalable Diffusion Models with Transformers (Peebles & Xie, 2022), https://arxiv.org/abs/2212.09748
-    """  # noqa: D415
+    """
 
     def __init__(self, dims: int, channels: int, kernel: int, condition: int) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class Attention(nn.Module):
     References:
         | Attention Is All You Need (Vaswani et al., 2017), https://arxiv.org/abs/1706.03762
         | Self-Attention with Relative Position Representations (Shaw et al., 2018), https://arxiv.org/abs/1803.02155
-    """  # noqa: D415
+    """
 
     offset: Tensor
 

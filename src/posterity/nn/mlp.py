@@ -22,7 +22,7 @@ class MLP(Network):
     Args:
         hidden: The widths of the hidden layers.
         layer_norm: Whether to normalise what each hidden layer but the first sees.
-    """  # noqa: D415
+    """
 
     def __init__(self, hidden: Sequence[int] = (256, 256), layer_norm: bool = False) -> None:
         self.hidden = check_hidden(hidden)

@@ -63,10 +63,10 @@ class UNet(Network):
         check_grid("unet", grid, 1)
         grids = self.grids(grid)
         check_grid("unet", grids[-1], self.kernel)
-        return Levels(self, grids, inputs, outputs, condition)
+        return UNetModule(self, grids, inputs, outputs, condition)
 
 
-class Levels(nn.Module):
+class UNetModule(nn.Module):
     """The module of :class:`UNet`.
 
     Args:

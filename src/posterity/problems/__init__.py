@@ -2,15 +2,15 @@
 
 from .chunks import chunks
 from .control import Control, Linearization
-from .draws import ensemble, refill
+from .ensemble import ensemble, refill
 from .gaussian import GaussianPosterior, check_linear, exact_posterior
 from .masks import GridMask, Mask, RandomMask, TimeMask
 from .observation import Observation
 from .operators import Composed, GaussianStations, Identity, Operator, Pointwise, Quadratic
-from .parameters import LogNormal, Normal, ParameterPrior, Uniform
 from .posterior import Posterior
+from .priors import LogNormal, Normal, ParameterPrior, Uniform
 from .problem import Ensemble, Joint, Problem, Twin, Window
-from .trajectory import TrajectoryControl
+from .state_control import StateControl
 
 __all__ = [
     "Composed",
@@ -33,8 +33,8 @@ __all__ = [
     "Problem",
     "Quadratic",
     "RandomMask",
+    "StateControl",
     "TimeMask",
-    "TrajectoryControl",
     "Twin",
     "Uniform",
     "Window",

@@ -1,12 +1,12 @@
-"""Cutting large batches into pieces that fit the memory of the device, and the cache of a processor."""
+"""Cutting large batches into chunks that fit the memory of the device, and the cache of a processor."""
 
 from collections.abc import Iterator
 
 import torch
 
-#: Entries of the largest intermediate tensor that a piece may hold: four mebibytes in single precision. Measured
-#: with Lorenz-96 on a processor: smaller pieces pay for the dispatch of every operation, larger ones leave the cache
-#: (ensemble 4DVAR is half slower again at twice as much). A GPU wants pieces as large as it can hold.
+#: Entries of the largest intermediate tensor that a chunk may hold: four mebibytes in single precision. Measured
+#: with Lorenz-96 on a processor: smaller chunks pay for the dispatch of every operation, larger ones leave the cache
+#: (ensemble 4DVAR is half slower again at twice as much). A GPU wants chunks as large as it can hold.
 CACHE = {"cpu": 2**20, "cuda": 2**28}
 
 

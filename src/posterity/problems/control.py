@@ -44,7 +44,7 @@ class Control:
     Args:
         problem: The problem, of one cycle.
         window: The windows, with one batch dimension ``case``.
-    """  # noqa: D415
+    """
 
     def __init__(self, problem: Problem, window: Window) -> None:
         if window.background.isnan().any():
@@ -76,8 +76,8 @@ class Control:
         self.model_steps[index] += part.model_steps
         self.gradients[index] += part.gradients
 
-    def pieces(self, members: int) -> Iterator[slice]:
-        """Cuts members into pieces whose trajectories fit the memory."""
+    def chunks(self, members: int) -> Iterator[slice]:
+        """Cuts members into chunks whose trajectories fit the memory."""
         return chunks(members, self.cases * self.problem.steps * self.entries, self.window.y.device)
 
     def prior(self, samples: int) -> Tensor:
@@ -188,11 +188,11 @@ class Control:
     def cost_and_gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """The cost and its gradient, with shapes ``(*batch, case)`` and ``(*batch, case, size)``.
 
-        Where the model diverged the cost is infinite, and the gradient NaN. Members are taken a piece at a time, since
+        Where the model diverged the cost is infinite, and the gradient NaN. Members are taken a chunk at a time, since
         the adjoint keeps all that the model computes.
         """
         members = u.detach().reshape(-1, *u.shape[-2:])
-        parts = [self._adjoint(members[piece]) for piece in self.pieces(len(members))]
+        parts = [self._adjoint(members[chunk]) for chunk in self.chunks(len(members))]
         cost, gradient = (torch.cat(part) for part in zip(*parts, strict=True))
         return cost.reshape(u.shape[:-1]), gradient.reshape(u.shape)
 

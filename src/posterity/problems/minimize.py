@@ -179,8 +179,8 @@ def _linearize(control: Control, u: Tensor, states: int, cases: Tensor | None = 
     """Linearises some cases (all if omitted), as many at a time as fit a chunk."""
     cases = torch.arange(control.cases) if cases is None else cases
     parts = []
-    for piece in chunks(len(cases), states * control.size**2, u.device):
-        part = control.select(cases[piece])
-        parts.append(part.linearize(u[piece], states))
-        control.absorb(part, cases[piece])
+    for chunk in chunks(len(cases), states * control.size**2, u.device):
+        part = control.select(cases[chunk])
+        parts.append(part.linearize(u[chunk], states))
+        control.absorb(part, cases[chunk])
     return Linearization(*(torch.cat(fields) for fields in zip(*parts, strict=True)))

@@ -99,7 +99,7 @@ class GaussianStations(Operator):
         width: The standard deviation :math:`w`, in sites; the weight at the station itself is 1.
         wrap: Whether neighbourhoods continue across the periodic edge (or are cut there).
         seed: Where the stations stand.
-    """  # noqa: D415
+    """
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """The interface of a method: draws from a posterior, given windows."""
 
 import abc
+from typing import ClassVar
 
 from .problem import Ensemble, Window
 
@@ -10,6 +11,9 @@ class Posterior(abc.ABC):
 
     The constructor takes the problem, then the method's options; ``sample`` has none.
     """
+
+    #: Whether it must be trained before it can draw.
+    trained: ClassVar[bool] = False
 
     @abc.abstractmethod
     def sample(self, window: Window, samples: int) -> Ensemble:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..systems import System, parameter_names, rollout
 from .observation import Observation, check_interval, uniform
-from .parameters import ParameterPrior
+from .priors import ParameterPrior
 
 Joint = Literal["background", "climatology"]
 

@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .system import System, expand
+from ..tensors import append_dims
+from .system import System
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class LinearAdvection(System):
         damping: The damping rate :math:`a`.
         diffusion: The diffusivity :math:`\nu`.
         dt: Time between states.
-    """  # noqa: D415
+    """
 
     channels: ClassVar[tuple[str, ...]] = ("x",)
 
@@ -54,7 +55,7 @@ class LinearAdvection(System):
     def step(self, x: Tensor) -> Tensor:
         """Advances states of shape ``(*batch, 1, size)`` by ``dt``, exactly."""
         k = torch.arange(self.size // 2 + 1, dtype=x.dtype, device=x.device) * (2 * pi / self.size)
-        speed, damping, diffusion = (expand(p, 2) for p in (self.speed, self.damping, self.diffusion))
+        speed, damping, diffusion = (append_dims(p, 2) for p in (self.speed, self.damping, self.diffusion))
         symbol = torch.complex(-damping - diffusion * (2 - 2 * k.cos()), -speed * k.sin())
         return torch.fft.irfft(torch.fft.rfft(x) * torch.exp(self.dt * symbol), n=self.size)
 

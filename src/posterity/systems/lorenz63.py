@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .system import System, check_clock, rk4
+from .integrators import rk4
+from .system import System, check_clock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class Lorenz63(System):
     References:
         | Deterministic Nonperiodic Flow (Lorenz, 1963),
           https://doi.org/10.1175/1520-0469(1963)020%3C0130:DNF%3E2.0.CO;2
-    """  # noqa: D415
+    """
 
     channels: ClassVar[tuple[str, ...]] = ("x", "y", "z")
 

@@ -7,7 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .system import System, check_clock, expand, rk4
+from ..tensors import append_dims
+from .integrators import rk4
+from .system import System, check_clock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,7 @@ class Lorenz96(System):
 
     References:
         | Predictability: a problem partly solved (Lorenz, 1996), https://doi.org/10.1017/CBO9780511617652.004
-    """  # noqa: D415 — the sentence ends with the equation
+    """
 
     channels: ClassVar[tuple[str, ...]] = ("x",)
 
@@ -62,7 +64,7 @@ class Lorenz96(System):
         # One padded copy and four views cost half of three rolls.
         ring = torch.cat((x[..., -2:], x, x[..., :1]), dim=-1)
         ahead, behind, two_behind = ring[..., 3:], ring[..., 1:-2], ring[..., :-3]
-        return torch.addcmul(expand(self.forcing, 2) - x, ahead - two_behind, behind)
+        return torch.addcmul(append_dims(self.forcing, 2) - x, ahead - two_behind, behind)
 
     def step(self, x: Tensor) -> Tensor:
         """Advances states of shape ``(*batch, 1, size)`` by ``dt``."""

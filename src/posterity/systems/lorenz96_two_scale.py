@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .system import System, check_clock, expand, rk4
+from ..tensors import append_dims
+from .integrators import rk4
+from .system import System, check_clock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,7 @@ class TwoScaleLorenz96(System):
         | Predictability: a problem partly solved (Lorenz, 1996), https://doi.org/10.1017/CBO9780511617652.004
         | Effects of stochastic parametrizations in the Lorenz '96 system (Wilks, 2005),
           https://doi.org/10.1256/qj.04.03
-    """  # noqa: D415
+    """
 
     size: int = 16
     fast: int = 10
@@ -77,7 +79,9 @@ class TwoScaleLorenz96(System):
 
     def tendency(self, state: Tensor) -> Tensor:
         """The right-hand sides, with the shape of ``state``."""
-        forcing, coupling, rate, ratio = (expand(p, 2) for p in (self.forcing, self.coupling, self.rate, self.ratio))
+        forcing, coupling, rate, ratio = (
+            append_dims(p, 2) for p in (self.forcing, self.coupling, self.rate, self.ratio)
+        )
         slow, fast = state[..., :1, :], state[..., 1:, :]
         exchange = coupling * rate / ratio
         ring = torch.cat((slow[..., -2:], slow, slow[..., :1]), dim=-1)

@@ -67,31 +67,6 @@ def check_clock(dt: float, substeps: int, spinup: float) -> None:
         raise ValueError(f"spinup: the time must not be negative, not {spinup}")
 
 
-def expand(parameter: float | Tensor, ndim: int) -> float | Tensor:
-    """Appends ``ndim`` event dimensions to a batched parameter, so that it broadcasts against states."""
-    if isinstance(parameter, Tensor):
-        return parameter.reshape(*parameter.shape, *([1] * ndim))
-    return parameter
-
-
-def rk4(f: Callable[[Tensor], Tensor], x: Tensor, dt: float) -> Tensor:
-    r"""One step of the classical fourth-order Runge–Kutta scheme for :math:`\dot x = f(x)`.
-
-    Args:
-        f: The tendency.
-        x: States, with shape ``(*)``.
-        dt: The step, in model time units.
-
-    Returns:
-        The states one ``dt`` later, with shape ``(*)``.
-    """
-    k1 = f(x)
-    k2 = f(torch.add(x, k1, alpha=dt / 2))
-    k3 = f(torch.add(x, k2, alpha=dt / 2))
-    k4 = f(torch.add(x, k3, alpha=dt))
-    return torch.add(x, torch.add(k1 + k4, k2 + k3, alpha=2), alpha=dt / 6)
-
-
 def rollout(system: System, x0: Tensor, steps: int, error: Tensor | None = None) -> Tensor:
     r"""The trajectory :math:`x_{t+1} = M(x_t) + \eta_t`.
 

@@ -3,12 +3,11 @@
 from functools import partial
 from pathlib import Path
 
-from .. import catalog
 from ..baselines.cycling import cycled
-from ..config import Experiment
 from ..errors import ConfigError
+from ..experiment import Experiment, catalog
 from .common import build_method, build_problem, on_device
-from .posterior import draw
+from .draw import draw
 
 
 def assimilate(
@@ -33,4 +32,4 @@ def assimilate(
         problem = build_problem(experiment)
         kind = catalog.resolve("method", experiment.methods[method].kind)
         built = cycled(problem, kind, partial(build_method, experiment, method))
-        draw(experiment, method, built, problem, twin, output, samples, chosen)
+        draw("assimilate", experiment, method, built, problem, twin, output, samples, chosen)

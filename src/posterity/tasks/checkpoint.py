@@ -27,7 +27,7 @@ class Checkpoint:
 
     Args:
         output: The folder that the training will write.
-        parts: Texts that it depends on.
+        depends: What it depends on, as text.
         files: Files that it depends on.
         writes: Whether this process saves; others only read.
 
@@ -35,10 +35,8 @@ class Checkpoint:
         DataError: If there is no such file.
     """
 
-    def __init__(self, output: Path, parts: Iterable[str], files: Iterable[Path], writes: bool = True) -> None:
-        key = hashlib.sha256()
-        for part in parts:
-            key.update(part.encode())
+    def __init__(self, output: Path, depends: str, files: Iterable[Path], writes: bool = True) -> None:
+        key = hashlib.sha256(depends.encode())
         for file in files:
             if not file.is_file():
                 raise DataError(f"{file}: there is no such file; simulate it first")

@@ -8,18 +8,18 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ..config import Experiment
 from ..data import write
 from ..data.stream import Shards
 from ..errors import ConfigError, DataError, PosterityError
-from ..estimators import Classifier, Estimator, ObservationView, Pairs, StateView, TrainingError, View, pieces
+from ..estimators import Classifier, Estimator, ObservationView, Pairs, StateView, TrainingError, View, network_chunks
 from ..estimators.classifier import fit, logits
+from ..experiment import Experiment
+from ..experiment.sections import ClassifierConfig
 from ..metrics import RATES, auc, true_positive_rate
-from ..parts import ClassifierConfig
 from ..problems import Problem, Twin
 from .cases import read_states, read_twins
 from .common import build, build_problem, log, on_device, provenance, seed_everything
-from .posterior import cost
+from .draw import cost
 from .sample import load_estimator
 
 #: What classifiers see of a state.
@@ -73,7 +73,7 @@ def classify(
             raise PosterityError(f"classifier: {error}") from error
         extra = cost(perf_counter() - start, chosen)
     dataset = xr.concat(list(found.values()), dim=xr.Variable("space", np.array(list(found), dtype=object)))
-    dataset.attrs = provenance(experiment, seed, experiment.classified_on(method), method, **extra)
+    dataset.attrs = provenance("classify", experiment, method, seed, method, **extra)
     write(dataset, output, "classifier")
     for space, one in found.items():
         log.info("%s: AUC %.3f ± %.3f by the %s", output, float(one["auc"]), float(one["auc_std"]), space)
@@ -82,8 +82,8 @@ def classify(
 def _pairs(estimator: Estimator, twin: Twin, method: str) -> Pairs:
     """The true state at the end of each window, with one draw of it; in random order, without draws that failed."""
     end, draws = estimator.problem.window - 1, []
-    for piece in pieces(len(twin.x), 1, estimator.shape, twin.x.device):
-        drawn = estimator.sample(twin.window.select(piece), 1)
+    for chunk in network_chunks(len(twin.x), 1, estimator.shape, twin.x.device):
+        drawn = estimator.sample(twin.window.select(chunk), 1)
         draws.append(drawn.x[0, :, end - drawn.steps.start])
     draw = torch.cat(draws)
     good = draw.flatten(1).isfinite().all(dim=1).nonzero().squeeze(1)

@@ -1,13 +1,12 @@
 """What the tasks share: from names to objects, seeds, devices, and where a file comes from."""
 
 import hashlib
-import inspect
 import json
 import logging
 import os
 import resource
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -15,10 +14,11 @@ from typing import Any
 
 import torch
 
-from .. import __version__, catalog
-from ..components import Component
-from ..config import Experiment
+from .. import __version__
 from ..errors import ConfigError
+from ..experiment import Experiment, catalog
+from ..experiment.component import Component
+from ..experiment.dependencies import dependencies
 from ..problems import Composed, Observation, Posterior, Problem
 
 log = logging.getLogger("posterity")
@@ -38,10 +38,9 @@ def build(group: str, component: Component, *first: Any) -> Any:
     Raises:
         ConfigError: If the constructor refuses a value.
     """
-    options = {}
-    for name, value in component.options.items():
-        nested = name in catalog.CATALOG
-        options[name] = build(name, Component.model_validate(value)) if nested else value
+    options = {
+        name: build(name, value) if isinstance(value, Component) else value for name, value in component.options.items()
+    }
     try:
         return catalog.resolve(group, component.kind)(*first, **options)
     except (TypeError, ValueError) as error:
@@ -90,24 +89,16 @@ def build_method(experiment: Experiment, name: str, problem: Problem) -> Posteri
     """Constructs a method of an experiment, by its name there."""
     method = experiment.methods[name]
     try:
-        built = build("method", Component(kind=method.kind, options=method.options), problem)
+        built: Posterior = build("method", method, problem)
     except ConfigError as error:
         raise ConfigError(f"methods.{name}: {error}") from error
-    if trained(method.kind) and name not in experiment.sampled():
+    if built.trained and name not in experiment.sampled():
         raise ConfigError(
             f"methods.{name}: {method.kind} is an estimator: say how to train it, at least 'training: {{}}'"
         )
-    if not trained(method.kind) and method.training is not None:
+    if not built.trained and method.training is not None:
         raise ConfigError(f"methods.{name}: {method.kind} is not trained: remove 'training'")
     return built
-
-
-def trained(kind: str) -> bool:
-    """Whether a kind of method is trained."""
-    from ..estimators import Estimator
-
-    target = catalog.resolve("method", kind)
-    return inspect.isclass(target) and issubclass(target, Estimator)
 
 
 @contextmanager
@@ -130,7 +121,7 @@ def on_device(device: str) -> Iterator[torch.device]:
 
 
 def seed_everything(experiment: Experiment, *keys: object) -> int:
-    """Seeds torch with a number that belongs to one piece of work alone, and returns it."""
+    """Seeds torch with a number that belongs to one chunk of work alone, and returns it."""
     text = json.dumps([experiment.seed, *map(str, keys)])
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
     torch.manual_seed(seed)
@@ -138,26 +129,29 @@ def seed_everything(experiment: Experiment, *keys: object) -> int:
 
 
 def provenance(
-    experiment: Experiment, seed: int, configuration: Mapping[str, Any], method: str = "", **extra: str | float
+    stage: str, experiment: Experiment, name: str, seed: int, method: str = "", **extra: str | float
 ) -> dict[str, Any]:
-    """The attributes that say where a file comes from.
+    """The attributes that say where a file comes from, and what it depends on.
 
     Args:
+        stage: The stage that makes it.
         experiment: The experiment.
+        name: What the stage makes: the split of ``simulate``, else the method; see :func:`dependencies`.
         seed: The seed of the task.
-        configuration: The part of the configuration that the file depends on.
         method: The method's name, if one made the file.
         extra: Further attributes.
 
     Returns:
         The attributes.
     """
+    depends = dependencies(stage, experiment, name)
     return {
         "experiment": experiment.name,
         "method": method,
         "seed": seed,
         "joint": experiment.prior.joint,
-        "configuration": json.dumps(configuration),
+        "configuration": json.dumps(depends.configuration),
+        "code": json.dumps(depends.modules),
         "version": __version__,
         "commit": commit(),
         **extra,

@@ -19,7 +19,7 @@ GAP, RHAT = 0.3, 1.05
 def evaluate(twin: Path, posterior: Path, output: Path, window: int, reference: Path | None = None) -> None:
     """Scores a posterior and writes a ``metrics`` file, with the provenance and the cost of the posterior.
 
-    Everything streams: each piece of the posterior is read once, and few are in memory at a time.
+    Everything streams: each chunk of the posterior is read once, and few are in memory at a time.
 
     Args:
         twin: A ``twin`` file; without a ``state``, the scores against the truth are left out.

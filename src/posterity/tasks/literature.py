@@ -5,9 +5,9 @@ from pathlib import Path
 
 import xarray as xr
 
-from ..config import Experiment
 from ..data import atomic, read
 from ..errors import ConfigError
+from ..experiment import Experiment
 from ..metrics import summarize
 
 HEAD = """\

@@ -11,10 +11,10 @@ from typing import Any
 import xarray as xr
 from matplotlib.figure import Figure
 
-from .. import catalog
 from ..data import atomic, load, read
 from ..errors import DataError, PosterityError
-from ..figures import style
+from ..experiment import catalog
+from ..figures.drawing import style
 from ..metrics import summarize
 
 #: Suffix and metadata of each file; without a date and the version of what drew it, equal data give equal bytes.

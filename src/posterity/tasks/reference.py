@@ -7,15 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..components import Component
-from ..config import Experiment
 from ..data import write
 from ..data.tensors import ensemble_dataset
 from ..errors import ConfigError
-from ..problems import Ensemble
-from ..problems.draws import joined
-from .common import build, build_problem, log, on_device, provenance, seed_everything, trained
-from .posterior import cost, log_likelihood, timed, windows
+from ..experiment import Experiment
+from ..problems import Ensemble, Posterior
+from ..problems.ensemble import joined
+from .common import build, build_problem, log, on_device, provenance, seed_everything
+from .draw import cost, log_likelihood, timed, windows
 
 
 def reference(experiment: Experiment, twin: Path, output: Path, device: str = "auto") -> None:
@@ -34,11 +33,13 @@ def reference(experiment: Experiment, twin: Path, output: Path, device: str = "a
     settings = experiment.reference
     if settings is None:
         raise ConfigError(f"'{experiment.name}' has no reference: say which method makes it, under 'reference'")
-    if trained(settings.kind):
-        raise ConfigError(f"reference: '{settings.kind}' must be trained, and a reference is not: try 'smc' or 'hmc'")
     with on_device(device) as chosen:
         problem = build_problem(experiment)
-        method = build("method", Component(kind=settings.kind, options=settings.options), problem)
+        method: Posterior = build("method", settings, problem)
+        if method.trained:
+            raise ConfigError(
+                f"reference: '{settings.kind}' must be trained, and a reference is not: try 'smc' or 'hmc'"
+            )
         window, cases, _ = windows(twin, problem, chosen)
         runs = []
         for run in range(settings.runs):
@@ -51,7 +52,7 @@ def reference(experiment: Experiment, twin: Path, output: Path, device: str = "a
         extra = cost(seconds, chosen)
     numbers = np.repeat(np.arange(settings.runs), settings.samples)
     result = result.assign(run=("sample", numbers, {"long_name": "number of the run"}))
-    result.attrs = provenance(experiment, seed, experiment.referenced_on(), settings.kind, **extra)
+    result.attrs = provenance("reference", experiment, "", seed, settings.kind, **extra)
     write(result, output, "posterior")
     if settings.runs > 1:
         worst, median = ensemble.info["gap"].max(), ensemble.info["gap_median"].median()
@@ -84,7 +85,7 @@ def gaps(runs: Sequence[Ensemble]) -> tuple[Tensor, Tensor]:
 
     Returns:
         The largest and the median gap over the entries of states and parameters, with shape ``(case,)``.
-    """  # noqa: D415
+    """
     draws = torch.stack([torch.cat((run.x.flatten(2), run.theta), dim=-1) for run in runs])
     means = draws.mean(dim=1)
     gap = (means.amax(dim=0) - means.amin(dim=0)) / draws.flatten(0, 1).std(dim=0)

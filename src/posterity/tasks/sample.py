@@ -10,15 +10,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..components import Component
-from ..config import Experiment
 from ..errors import ConfigError, DataError
-from ..estimators import DensityEstimator, Estimator, pieces
+from ..estimators import DensityEstimator, Estimator, network_chunks
 from ..estimators.refinement import Refined
+from ..experiment import Experiment
+from ..experiment.component import Component
+from ..experiment.dependencies import dependencies
 from ..problems import Posterior, Problem, Twin
+from .artifacts import WEIGHTS, description
 from .common import build, build_method, build_problem, on_device
-from .posterior import draw
-from .trainings import WEIGHTS, description
+from .draw import draw
 
 
 def sample(
@@ -53,7 +54,7 @@ def sample(
         if (refinement := experiment.methods[method].refinement) is not None:
             posterior = _refined(posterior, refinement, method)
         density = partial(_density, posterior) if isinstance(posterior, DensityEstimator) else None
-        draw(experiment, method, posterior, problem, twin, output, samples, chosen, density)
+        draw("sample", experiment, method, posterior, problem, twin, output, samples, chosen, density)
 
 
 @torch.no_grad()
@@ -62,8 +63,8 @@ def _density(estimator: DensityEstimator, truth: Twin) -> Tensor:
     z = estimator.encode(truth)
     return torch.cat(
         [
-            estimator.log_prob(z[piece], truth.window.select(piece))
-            for piece in pieces(len(z), 1, estimator.shape, z.device)
+            estimator.log_prob(z[chunk], truth.window.select(chunk))
+            for chunk in network_chunks(len(z), 1, estimator.shape, z.device)
         ]
     )
 
@@ -84,7 +85,9 @@ def load_estimator(
         ConfigError: If it was trained for another problem.
         DataError: If the weights are missing or damaged.
     """
-    if description(weights, ["configuration"])["configuration"] != json.dumps(experiment.trained_on(method)):
+    if description(weights, ["configuration"])["configuration"] != json.dumps(
+        dependencies("train", experiment, method).configuration
+    ):
         raise ConfigError(f"{weights}: was trained for another problem or with other options; train '{method}' again")
     estimator = cast(Estimator, build_method(experiment, method, problem))
     try:

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from ..config import Experiment
 from ..data import atomic, read, write
 from ..errors import ConfigError
+from ..experiment import Experiment
 from ..figures.scaling import scaling as draw
 from ..metrics import summarize
+from .artifacts import description
 from .plot import save
-from .trainings import description
 
 #: What is told of each training: its description and units.
 VARIABLES: Mapping[str, tuple[str, str]] = {

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from ..config import Experiment
 from ..data import write
 from ..data.tensors import twin_dataset
 from ..errors import ConfigError
+from ..experiment import Experiment
 from .common import build_problem, on_device, provenance, seed_everything
 
 Split = Literal["train", "valid", "test"]
@@ -38,5 +38,5 @@ def simulate(experiment: Experiment, split: Split, shard: int, output: Path, dev
         seed = seed_everything(experiment, "simulate", split, shard)
         twin = problem.sample((shards[shard],))
     dataset = twin_dataset(twin, problem, first_case=sum(shards[:shard]), observations=split != "train")
-    dataset.attrs = provenance(experiment, seed, experiment.simulated_on(split), split=split, shard=shard)
+    dataset.attrs = provenance("simulate", experiment, split, seed, split=split, shard=shard)
     write(dataset, output, "states" if split == "train" else "twin")

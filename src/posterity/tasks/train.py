@@ -15,21 +15,21 @@ import torch
 from rich.progress import track
 from safetensors.torch import save_file
 
-from .. import catalog, sources
-from ..config import Experiment
 from ..data import atomic
 from ..data.stream import Shards
 from ..errors import ConfigError, PosterityError
 from ..estimators import Estimator
 from ..estimators.batches import MEMORY, Batches
 from ..estimators.training import OutOfTimeError, Training, TrainingError
-from ..parts import TrainingConfig
+from ..experiment import Experiment, catalog
+from ..experiment.dependencies import dependencies
+from ..experiment.sections import TrainingConfig
 from ..problems import Problem, Twin
+from .artifacts import DESCRIPTION, HISTORY, WEIGHTS
 from .cases import read_states, read_twins
 from .checkpoint import Checkpoint
 from .common import build_method, build_problem, commit, device_name, log, on_device, peak_memory, seed_everything
-from .trainings import DESCRIPTION, HISTORY, WEIGHTS
-from .workers import shared
+from .distributed import shared
 
 #: Seconds before the end of a job in which a training saves its state and stops.
 MARGIN = 120.0
@@ -65,15 +65,14 @@ def train(
     settings = experiment.methods[method].training
     if settings is None:
         raise ConfigError(f"--method: '{method}' is not trained: use `posterity assimilate`")
-    configuration = json.dumps(experiment.trained_on(method))
-    code = sources.digest([__name__, *experiment.problem_code(), *experiment.method_code(method)])
+    depends = dependencies("train", experiment, method)
     with on_device(device) as chosen, shared(chosen) as rank:
         if settings.compile and chosen.type == "cpu" and not which(os.environ.get("CXX", "g++")):
             raise ConfigError(
                 f"methods.{method}.training.compile: on a CPU it takes a C++ compiler, g++ or the one that CXX names; "
                 "install one, or leave the key out"
             )
-        checkpoint = Checkpoint(output, [configuration, code], [*train, *valid], writes=rank == 0)
+        checkpoint = Checkpoint(output, depends.key, [*train, *valid], writes=rank == 0)
         problem = build_problem(experiment)
         seed = seed_everything(experiment, "train", method)
         estimator = cast(Estimator, build_method(experiment, method, problem)).to(chosen)
@@ -95,7 +94,8 @@ def train(
             ) from error
         summary = {
             "method": method,
-            "configuration": configuration,
+            "configuration": json.dumps(depends.configuration),
+            "code": json.dumps(depends.modules),
             "seed": seed,
             "commit": commit(),
             "best_epoch": training.best_epoch,
@@ -121,7 +121,7 @@ def train(
 def _settings(settings: TrainingConfig) -> dict[str, Any]:
     """The engine's settings; the batch belongs to the data."""
     chosen = settings.model_dump(exclude={"batch"})
-    return {**chosen, "decay": catalog.resolve("decay", settings.decay)}
+    return {**chosen, "lr_schedule": catalog.resolve("lr_schedule", settings.lr_schedule)}
 
 
 def _batches(paths: Sequence[Path], problem: Problem, batch: int, training: Training, device: torch.device) -> Batches:

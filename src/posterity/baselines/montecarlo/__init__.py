@@ -1,0 +1,1 @@
+"""Monte Carlo methods: rejection, importance weights, tempered particles and Hamiltonian chains."""

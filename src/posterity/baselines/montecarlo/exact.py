@@ -1,0 +1,32 @@
+"""The exact posterior of linear-Gaussian problems."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ...problems import Ensemble, Posterior, Problem, Window, check_linear, exact_posterior
+
+
+@dataclass(frozen=True)
+class Exact(Posterior):
+    r"""Draws from the exact posterior :math:`p(x_{0:T+F} | y, x_b)` of a linear system observed linearly.
+
+    See :func:`~posterity.problems.gaussian.exact_posterior`. Under the weak constraint it is the Kalman smoother's.
+
+    Args:
+        problem: The problem.
+    """
+
+    problem: Problem
+
+    def __post_init__(self) -> None:
+        """Refuses what is not linear."""
+        check_linear(self.problem)
+
+    @torch.no_grad()
+    def sample(self, window: Window, samples: int) -> Ensemble:
+        """Draws from the posterior of each case."""
+        x = exact_posterior(self.problem, window).sample(samples)
+        theta = x.new_zeros(*x.shape[:2], 0)
+        failed = torch.zeros(x.shape[1])
+        return Ensemble(x.unflatten(-1, self.problem.shape), theta, range(self.problem.steps), {"failed": failed})

@@ -1,0 +1,96 @@
+"""Hamiltonian Monte Carlo: long chains from particles that have reached the posterior."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ...mcmc import Chains, Particles, convergence
+from ...problems import Control, Ensemble, Posterior, Problem, Window, ensemble
+from .smc import SequentialMonteCarlo
+
+
+@dataclass(frozen=True)
+class HamiltonianMonteCarlo(Posterior):
+    r"""Hamiltonian Monte Carlo over the control, with chains that start from sequential Monte Carlo.
+
+    The chains of a case start from different particles of :class:`SequentialMonteCarlo`, are preconditioned with the
+    covariance of all of them, and move as :class:`~posterity.mcmc.Chains` do. Exact for any posterior as the
+    number of iterations grows: the target is :math:`p(x_{0:T+F}, \theta | y, x_b)` itself. Chains seldom cross
+    between modes that are far apart. Where there are any, ``info["rhat"]`` tells, and their weights are those of the
+    particles that the chains started from.
+
+    Args:
+        problem: The problem.
+        chains: The number of chains per case.
+        warmup: The number of iterations that adapt the step, and are not kept.
+        iterations: The number of iterations behind them.
+        thinning: Every how many iterations a draw is kept.
+        length: The length of a trajectory, in standard deviations of the posterior.
+        leapfrog: The most leapfrog steps of a trajectory, each of which takes one gradient.
+        acceptance: The mean probability of acceptance to which steps are adapted.
+        particles: As for :class:`SequentialMonteCarlo`, as are ``ess`` and ``moves``.
+        ess: See there.
+        moves: See there.
+
+    References:
+        | MCMC using Hamiltonian dynamics (Neal, 2011), https://arxiv.org/abs/1206.1901
+        | A tutorial on adaptive MCMC (Andrieu & Thoms, 2008), https://doi.org/10.1007/s11222-008-9110-y
+    """
+
+    problem: Problem
+    chains: int = 16
+    warmup: int = 100
+    iterations: int = 500
+    thinning: int = 2
+    length: float = 2.0
+    leapfrog: int = 64
+    acceptance: float = 0.8
+    particles: int = 512
+    ess: float = 0.8
+    moves: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuses options that go nowhere, here and in the particles that chains start from."""
+        if not 2 <= self.chains <= self.particles:
+            raise ValueError(f"chains: must be from 2 to the number of particles, not {self.chains}")
+        self._start()
+        self._chains()
+
+    @torch.no_grad()
+    def sample(self, window: Window, samples: int) -> Ensemble:
+        """Draws evenly from the iterations of all chains."""
+        kept = self.iterations // self.thinning * self.chains
+        if samples > kept:
+            raise ValueError(
+                f"samples: {samples} asked of the {kept} that the chains keep; raise chains or iterations, "
+                "lower thinning, or ask for fewer"
+            )
+        control = Control(self.problem, window)
+        start = self._start().temper(control)
+        chosen = torch.randperm(self.particles)[: self.chains]
+        particles = Particles(*(field[chosen] for field in start.particles))
+        draws = self._chains().run(control, particles, start.scale, start.step)
+        info = {
+            **convergence(draws.u)._asdict(),
+            "acceptance": draws.acceptance,
+            "step": draws.step,
+            "temperatures": start.info["temperatures"],
+            "log_evidence": start.info["log_evidence"],
+        }
+        return ensemble(control, draws.spread(samples), info)
+
+    def _chains(self) -> Chains:
+        """How the chains move."""
+        return Chains(self.warmup, self.iterations, self.thinning, self.length, self.leapfrog, self.acceptance)
+
+    def _start(self) -> SequentialMonteCarlo:
+        """What the chains start from."""
+        return SequentialMonteCarlo(
+            self.problem,
+            self.particles,
+            self.ess,
+            self.moves,
+            length=self.length,
+            leapfrog=self.leapfrog,
+            acceptance=self.acceptance,
+        )

@@ -1,0 +1,24 @@
+"""The prior: what every method has to beat."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ...problems import Control, Ensemble, Posterior, Problem, Window, ensemble
+
+
+@dataclass(frozen=True)
+class Prior(Posterior):
+    r"""Draws of the background, :math:`x_0 \sim N(x_b, B)`, blind to the observations.
+
+    Args:
+        problem: The problem.
+    """
+
+    problem: Problem
+
+    @torch.no_grad()
+    def sample(self, window: Window, samples: int) -> Ensemble:
+        """Draws from the prior of each case."""
+        control = Control(self.problem, window)
+        return ensemble(control, control.prior(samples), {})

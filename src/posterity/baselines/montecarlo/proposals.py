@@ -1,0 +1,68 @@
+"""Approximations of posteriors, as proposals of importance sampling."""
+
+import abc
+from dataclasses import dataclass, field
+
+from ...problems import Control, Problem, Window
+from ...problems.minimize import check_options, minimize
+from ..variational.families import Density, Family, Full, Gaussian
+from ..variational.optimizers import NaturalGradient, Optimizer
+
+
+class Proposal(abc.ABC):
+    r"""A way to find a density :math:`q(u)` near the posterior, such as a Gaussian :math:`N(\mu, \Lambda^{-1})`."""
+
+    def control(self, problem: Problem, window: Window) -> Control:
+        """The coordinates of the density: the control, unless a proposal wants others."""
+        return Control(problem, window)
+
+    @abc.abstractmethod
+    def fit(self, control: Control) -> Density:
+        """Fits a density to each case."""
+
+
+@dataclass(frozen=True)
+class Laplace(Proposal):
+    r"""The Laplace approximation of 4DVAR, :math:`N(\hat u, (I + G^T R^{-1} G)^{-1})` at the minimum of the cost.
+
+    Args:
+        iterations: The most Levenberg–Marquardt iterations on the full window.
+        increment: The number of states by which the window grows in quasi-static minimisation.
+        tolerance: The relative decrease of the cost below which a case has converged.
+        restarts: The most prior draws from which a case starts again if its minimum is implausibly high.
+    """
+
+    iterations: int = 50
+    increment: int = 3
+    tolerance: float = 1e-5
+    restarts: int = 8
+
+    def __post_init__(self) -> None:
+        """Refuses options that go nowhere."""
+        check_options(self.iterations, self.increment, self.tolerance, self.restarts)
+
+    def fit(self, control: Control) -> Density:
+        """Minimises the cost of each case."""
+        minimum = minimize(control, self.iterations, self.increment, self.tolerance, self.restarts)
+        return Gaussian.from_precision(minimum.u, minimum.hessian)
+
+
+@dataclass(frozen=True)
+class Variational(Proposal):
+    """The density of VI-4DVAR.
+
+    Args:
+        family: The densities allowed.
+        optimizer: How the bound is optimised.
+    """
+
+    family: Family = field(default_factory=Full)
+    optimizer: Optimizer = field(default_factory=NaturalGradient)
+
+    def control(self, problem: Problem, window: Window) -> Control:
+        """The coordinates of the family."""
+        return self.family.control(problem, window)
+
+    def fit(self, control: Control) -> Density:
+        """Optimises the bound of each case."""
+        return self.family.refine(control, self.optimizer.fit(control, self.family).q)[0]

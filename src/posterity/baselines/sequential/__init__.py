@@ -1,0 +1,1 @@
+"""Sequential methods: filters and smoothers, one time of the record after another."""

@@ -1,0 +1,211 @@
+"""The algebra of ensemble Kalman methods: updates in the space of the members, inflation and rotation."""
+
+import abc
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .record import Filter, Record
+
+
+class Update(NamedTuple):
+    r"""A linear update of ensembles, the same for all that goes with the members: :math:`E + L R A`.
+
+    :math:`A` are the anomalies of the ensemble :math:`E`, one row for each member. Kept in two factors, since their
+    rank may be far below the number of members.
+
+    Args:
+        left: The factor :math:`L`, with shape ``(case, members, rank)``.
+        right: The factor :math:`R`, with shape ``(case, rank, members)``.
+    """
+
+    left: Tensor
+    right: Tensor
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Updates an ensemble of shape ``(members, case, size)``."""
+        anomalies = (z - z.mean(dim=0)).movedim(0, 1)
+        left, right = self.left.to(z), self.right.to(z)
+        if left.shape[-1] > len(z):
+            left, right = left @ right, torch.eye(len(z), dtype=z.dtype, device=z.device)
+        return z + (left @ (right @ anomalies)).movedim(1, 0)
+
+
+class Spectrum(NamedTuple):
+    r"""The powers of :math:`I + S S^T`, for a matrix :math:`S` with a row for each member, as
+
+    .. math:: (I + S S^T)^p = I + F\, \mathrm{diag}\Big(\frac{(1 + \lambda)^p - 1}{\nu}\Big) F^T
+
+    with the eigenvalues :math:`\lambda` of the smaller of the matrices :math:`S S^T` and :math:`S^T S`. Its
+    eigenvectors :math:`V` make :math:`F = V, \nu = 1` of the first, and :math:`F = S V, \nu = \lambda` of the second.
+
+    Args:
+        factor: The columns :math:`F`, with shape ``(*batch, members, rank)``, in double precision.
+        eigenvalue: The eigenvalues :math:`\lambda`, with shape ``(*batch, rank)``.
+        norm: The squared norms :math:`\nu` of the columns, with the same shape.
+    """
+
+    factor: Tensor
+    eigenvalue: Tensor
+    norm: Tensor
+
+    @classmethod
+    def of(cls, s: Tensor) -> "Spectrum":
+        """Decomposes :math:`S`, with shape ``(*batch, members, observations)``."""
+        s = s.double()
+        if s.shape[-2] <= s.shape[-1]:
+            return cls.of_gram(s @ s.mT)
+        eigenvalue, vectors = torch.linalg.eigh(s.mT @ s)
+        eigenvalue = eigenvalue.clamp(min=0)
+        return cls(s @ vectors, eigenvalue, eigenvalue)
+
+    @classmethod
+    def of_gram(cls, gram: Tensor) -> "Spectrum":
+        """Decomposes :math:`S S^T` itself, with shape ``(*batch, members, members)``."""
+        eigenvalue, vectors = torch.linalg.eigh(gram)
+        return cls(vectors, eigenvalue.clamp(min=0), torch.ones_like(eigenvalue))
+
+    def where(self, condition: Tensor, other: "Spectrum") -> "Spectrum":
+        """This decomposition where a condition of shape ``(*batch,)`` holds, another of the same shape elsewhere."""
+        vector = condition.unsqueeze(-1)
+        return Spectrum(
+            torch.where(vector.unsqueeze(-1), self.factor, other.factor),
+            torch.where(vector, self.eigenvalue, other.eigenvalue),
+            torch.where(vector, self.norm, other.norm),
+        )
+
+    def coefficient(self, p: float) -> Tensor:
+        r"""The coefficients :math:`((1 + \lambda)^p - 1) / \nu`, with shape ``(*batch, rank)``."""
+        growth = torch.expm1(p * self.eigenvalue.log1p())
+        # The limit of a vanishing eigenvalue, where the columns vanish as well.
+        return torch.where(self.norm > 0, growth / self.norm, p)
+
+    def power(self, p: float, b: Tensor) -> Tensor:
+        r"""The product :math:`(I + S S^T)^p\, b`, with ``b`` of shape ``(*batch, members, columns)``."""
+        return b + self.factor @ (self.coefficient(p).unsqueeze(-1) * (self.factor.mT @ b))
+
+    def update(self, weight: Tensor) -> Update:
+        r"""The square-root update :math:`\bar x + (w + (I + S S^T)^{-1/2}) A`.
+
+        Args:
+            weight: The weights :math:`w` of the mean, with shape ``(case, members, 1)``.
+        """
+        root = self.factor * self.coefficient(-0.5).unsqueeze(-2)
+        left = torch.cat((torch.ones_like(weight), root), dim=-1)
+        return Update(left, torch.cat((weight, self.factor), dim=-1).mT)
+
+
+def whitened_anomalies(innovation: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Splits innovations into their mean and what the Kalman gain is made of.
+
+    Args:
+        innovation: The whitened innovations of each member, with shape ``(members, case, observations)``.
+
+    Returns:
+        The observed anomalies :math:`S = Y R^{-1/2} / \sqrt{N - 1}` of the ``N`` members, with shape
+        ``(case, members, observations)``, and the mean innovations, with shape ``(case, observations, 1)``; in double
+        precision.
+    """
+    d = innovation.movedim(0, 1).double()
+    mean = d.mean(dim=1, keepdim=True)
+    return (mean - d) / (d.shape[1] - 1) ** 0.5, mean.mT
+
+
+def square_root(innovation: Tensor) -> Update:
+    r"""The update of the ensemble transform Kalman filter, with the symmetric square root:
+
+    .. math::
+        E = \bar x + \Big(\frac{(I + S S^T)^{-1} S\, \bar d}{\sqrt{N - 1}} + (I + S S^T)^{-1/2}\Big) A .
+
+    Args:
+        innovation: The whitened innovations of each member, with shape ``(members, case, observations)``.
+
+    Returns:
+        The update.
+    """
+    s, mean = whitened_anomalies(innovation)
+    spectrum = Spectrum.of(s)
+    return spectrum.update(spectrum.power(-1, s @ mean) / (len(innovation) - 1) ** 0.5)
+
+
+def rotation(members: int) -> Tensor:
+    """Draws an orthogonal matrix that keeps the mean: uniform among those that map the vector of ones to itself.
+
+    Args:
+        members: The number of members.
+
+    Returns:
+        The matrix, with shape ``(members, members)``.
+    """
+    q, r = torch.linalg.qr(torch.randn(members - 1, members - 1))
+    q = q * r.diagonal().sign()  # else the draw depends on how the factorisation chooses signs
+    # The reflection that swaps the first axis with the direction of ones.
+    v = torch.full((members, 1), -(members**-0.5))
+    v[0] += 1
+    reflection = torch.eye(members) - 2 * v @ v.mT / v.square().sum()
+    return reflection @ torch.block_diag(torch.ones(1, 1), q) @ reflection
+
+
+def inflate_and_rotate(z: Tensor, inflation: float = 1.0, rotate: bool = False) -> Tensor:
+    """Rotates, at random, and inflates the anomalies of an ensemble.
+
+    Args:
+        z: The ensemble, with shape ``(members, case, …)``.
+        inflation: The factor of the anomalies.
+        rotate: Whether to rotate them, those of all cases by the same matrix.
+
+    Returns:
+        The ensemble, with the same mean.
+    """
+    if inflation == 1 and not rotate:
+        return z
+    mean = z.mean(dim=0)
+    anomalies = z - mean
+    if rotate:
+        anomalies = torch.tensordot(rotation(len(z)), anomalies, dims=1)
+    return mean + inflation * anomalies
+
+
+def check_inflation(inflation: float) -> None:
+    """Refuses an inflation that is none."""
+    if inflation <= 0:
+        raise ValueError(f"inflation: the factor of the anomalies must be positive, not {inflation}")
+
+
+@dataclass(frozen=True)
+class EnsembleKalman(Filter):
+    """An ensemble Kalman filter: an update, then inflation and rotation of what it gives.
+
+    Args:
+        problem: The problem.
+        members: The number of members :math:`N`.
+        inflation: The factor by which the anomalies of each analysis are multiplied.
+        rotation: Whether they are rotated at random, which keeps mean and covariance but not the tails that
+            deterministic updates grow in nonlinear models. One rotation serves all cases.
+    """
+
+    inflation: float = 1.0
+    rotation: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses an inflation that is none."""
+        super().__post_init__()
+        check_inflation(self.inflation)
+
+    @abc.abstractmethod
+    def update(self, z: Tensor, innovation: Tensor) -> Tensor:
+        """Assimilates the observations of one time.
+
+        Args:
+            z: The forecast ensemble, with shape ``(members, case, size)``.
+            innovation: The whitened innovations of each member, with shape ``(members, case, observations)``.
+
+        Returns:
+            The analysis ensemble.
+        """
+
+    def analyse(self, z: Tensor, innovation: Tensor, record: Record, t: int) -> Tensor:
+        """Updates, rotates and inflates."""
+        return inflate_and_rotate(self.update(z, innovation), self.inflation, self.rotation)

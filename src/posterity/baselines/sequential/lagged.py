@@ -1,0 +1,190 @@
+"""4DVAR in sliding windows, with a background covariance that never changes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...systems import jacobian
+from ..montecarlo.climatology import moments
+from ..variational.fourdvar import gaussian_draws
+from .record import Record, Sequential
+from .threedvar import check_static, first_guess, whitened_slope
+
+
+class Model(NamedTuple):
+    """The cost of a sliding window and its Gauss–Newton model.
+
+    Args:
+        cost: The cost, with shape ``(case,)``; infinite where the model diverged.
+        gradient: Its gradient, with shape ``(case, rank)``.
+        hessian: Its Gauss–Newton Hessian, with shape ``(case, rank, rank)``.
+        path: The trajectory, with shape ``(case, times, size)``.
+        tangent: What the control does to it, with shape ``(case, times, size, rank)``.
+    """
+
+    cost: Tensor
+    gradient: Tensor
+    hessian: Tensor
+    path: Tensor
+    tangent: Tensor
+
+
+@dataclass(frozen=True)
+class LaggedFourDVar(Sequential):
+    r"""4DVAR in windows that slide over the record: the state :math:`L` windows before the end of the newest one is
+
+    .. math::
+        x = x^f + (s B_{clim})^{1/2} \hat w, \qquad
+        \hat w = \arg\min_w \tfrac12 \|w\|^2 + \tfrac12 \sum_t \|H(x_t(w)) - y_t\|^2_{R_t^{-1}} ,
+
+    with the sum over the newest window of the problem alone: each observation is assimilated once, and what earlier
+    ones said is in :math:`x^f`, the state at that time of the trajectory found before. Its covariance is taken to be
+    the climatological one, times :math:`s`, however much was observed. Strong constraint.
+
+    Members are draws of the Laplace approximation, carried along the trajectory by its tangents: at each time, their
+    mean is the trajectory. States of the newest window target :math:`p(x_t | y_{0:T}, x_b)` with :math:`T` its end,
+    with a prior that forgets how well the past was known.
+
+    Args:
+        problem: The problem.
+        members: The number of draws around each analysis.
+        lag: The number of windows :math:`L` from the estimated state to the end of the newest one.
+        scale: The factor :math:`s` of the climatological covariance.
+        draws: The number of climatological states that it is estimated from.
+        iterations: The most Levenberg–Marquardt iterations.
+        tolerance: The length of a step, in standard deviations of the prior, below which a case has converged.
+
+    References:
+        | Joint state and parameter estimation with an iterative ensemble Kalman smoother (Bocquet & Sakov, 2013),
+          https://doi.org/10.5194/npg-20-803-2013
+    """
+
+    lag: int = 1
+    scale: float = 1.0
+    draws: int = 1000
+    iterations: int = 10
+    tolerance: float = 1e-3
+
+    def __post_init__(self) -> None:
+        """Refuses windows that look nowhere, and model errors."""
+        super().__post_init__()
+        check_static(self.scale, self.draws)
+        if self.lag < 1:
+            raise ValueError(f"lag: at least one window is needed, not {self.lag}; see 3DVAR for none")
+        if self.iterations < 1:
+            raise ValueError(f"iterations: at least one is needed, not {self.iterations}")
+        if self.tolerance <= 0:
+            raise ValueError(f"tolerance: must be positive, not {self.tolerance}")
+        if self.problem.weak:
+            raise ValueError("model_error: sliding windows know the strong constraint alone; use another method")
+
+    @property
+    def steps(self) -> range:
+        """All times."""
+        return range(self.problem.steps)
+
+    def run(self, record: Record) -> Iterator[Tensor]:
+        """Minimises window by window; behind the record there is the forecast of the draws."""
+        record.info["iterations"] = torch.zeros(record.cases)
+        mean, root = moments(self.problem, self.draws)
+        factor = self.scale**0.5 * root.mT
+        z, first, window = first_guess(record, mean), 0, self.problem.window
+        for start in range(0, self.problem.length, window):
+            last = start + window - 1
+            best, u = self.minimise(record, z, factor, first, range(start, last + 1))
+            draws = gaussian_draws(torch.zeros_like(u), best.hessian, self.members)
+            for i in range(start - first, last + 1 - first):
+                yield members(best, draws, i)
+            following = max(0, last + window * (1 - self.lag))
+            (z,) = record.replace_failed(best.path[:, min(following, last) - first].unsqueeze(0))
+            first = following
+        z = members(best, draws, -1)
+        for _ in range(self.problem.forecast):
+            (z,) = record.replace_failed(record.forecast(z))
+            yield z
+        record.info["iterations"] /= self.problem.cycles
+
+    def minimise(self, record: Record, z: Tensor, factor: Tensor, first: int, times: range) -> tuple[Model, Tensor]:
+        """Minimises the cost of one window by Levenberg–Marquardt.
+
+        Args:
+            record: The record.
+            z: The background of the first state, with shape ``(1, case, size)``.
+            factor: The root of its covariance, with shape ``(size, rank)``.
+            first: The time of the first state.
+            times: The times whose observations are assimilated.
+
+        Returns:
+            The model at the minimum, and the control there, with shape ``(case, rank)``.
+        """
+        u = torch.zeros(record.cases, factor.shape[1])
+        best = linearize(record, z, factor, u, first, times)
+        damping = torch.zeros_like(best.cost)
+        eye = torch.eye(factor.shape[1], dtype=torch.double)
+        active = best.cost.isfinite()
+        for _ in range(self.iterations):
+            record.info["iterations"] += active
+            root = torch.linalg.cholesky_ex(best.hessian + damping.double().reshape(-1, 1, 1) * eye).L
+            step = -torch.cholesky_solve(best.gradient.double().unsqueeze(-1), root).squeeze(-1).to(u)
+            trial = torch.where(active.unsqueeze(-1), u + step, u)
+            there = linearize(record, z, factor, trial, first, times)
+            better = active & (there.cost <= best.cost)
+            damping = torch.where(better, damping / 10, 10 * damping.clamp(min=0.1))
+            u = torch.where(better.unsqueeze(-1), trial, u)
+            moved = better.nonzero().squeeze(-1)
+            best = Model(*(old.index_copy(0, moved, new[moved]) for old, new in zip(best, there, strict=True)))
+            active = active & (step.square().sum(dim=-1) > self.tolerance**2)
+            if not active.any():
+                break
+        return best, u
+
+
+def members(model: Model, draws: Tensor, time: int) -> Tensor:
+    """The states at one time that draws of the control stand for, with shape ``(members, case, size)``.
+
+    Args:
+        model: The model at the minimum.
+        draws: Draws of the control around it, with shape ``(members, case, rank)``.
+        time: The number of the time on the trajectory.
+    """
+    return model.path[:, time] + torch.einsum("cnk,mck->mcn", model.tangent[:, time], draws)
+
+
+def linearize(record: Record, z: Tensor, factor: Tensor, u: Tensor, first: int, times: range) -> Model:
+    """The cost of a sliding window and its Gauss–Newton model, from the tangents of all steps in one batch.
+
+    Args:
+        record: The record.
+        z: The background of the first state, with shape ``(1, case, size)``.
+        factor: The root of its covariance, with shape ``(size, rank)``.
+        u: The control, with shape ``(case, rank)``.
+        first: The time of the first state.
+        times: The times whose observations are assimilated.
+
+    Returns:
+        The model.
+    """
+    path = [z + u @ factor.mT]
+    for _ in range(times[-1] - first):
+        path.append(record.forecast(path[-1]))
+    states = torch.cat(path)
+    tangent = [factor.expand(record.cases, *factor.shape)]
+    if len(path) > 1:
+        for step in jacobian(record.forecast, states[:-1], 1)[1]:
+            tangent.append(step @ tangent[-1])
+    slope, misfit = u.new_zeros(record.cases, 0, u.shape[1]), u.new_zeros(record.cases, 0)
+    for t in filter(record.has_observations, times):
+        slope = torch.cat((slope, whitened_slope(record, t, states[t - first]) @ tangent[t - first]), dim=1)
+        misfit = torch.cat((misfit, record.innovation(path[t - first], t)[0]), dim=1)
+    cost = 0.5 * (u.square().sum(dim=-1) + misfit.square().sum(dim=-1))
+    exact = slope.double()
+    return Model(
+        cost.nan_to_num(nan=torch.inf),
+        u - (slope.mT @ misfit.unsqueeze(-1)).squeeze(-1),
+        torch.eye(factor.shape[1], dtype=exact.dtype) + exact.mT @ exact,
+        states.movedim(0, 1),
+        torch.stack(tangent, dim=1),
+    )

@@ -1,0 +1,309 @@
+"""Particle filter and smoother: weighted draws of the model, resampled."""
+
+import abc
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import log, pi, prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...problems import Ensemble, Window, chunks
+from ...problems.resampling import effective_size, normalise, systematic, take
+from .record import Record, Sequential
+
+
+class Generation(NamedTuple):
+    """The particles of one time, as the next forecast starts from them.
+
+    Args:
+        z: The particles, with shape ``(members, case, size)``.
+        weight: Their weights, with shape ``(members, case)``.
+        parent: The particles of the time before that they come from, with the same shape.
+    """
+
+    z: Tensor
+    weight: Tensor
+    parent: Tensor
+
+
+@dataclass(frozen=True)
+class Bootstrap(Sequential):
+    """What bootstrap filter and smoother share: the pass forward, and draws of equal weight.
+
+    Args:
+        problem: The problem.
+        members: The number of particles of each case.
+        ess: The fraction of the particles; if their effective number is not above it, they are resampled.
+        jitter: The factor of the bandwidth of the kernel from which copies are drawn; see the subclasses.
+    """
+
+    members: int = 1000
+    ess: float = 0.5
+    jitter: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses fractions and factors that are none."""
+        super().__post_init__()
+        if not 0 < self.ess <= 1:
+            raise ValueError(f"ess: must be a fraction of the particles above 0 and up to 1, not {self.ess}")
+        if self.jitter is not None and self.jitter < 0:
+            raise ValueError(f"jitter: must not be negative, not {self.jitter}")
+
+    @property
+    def mixing(self) -> bool:
+        """Whether model errors move copies apart in all that is unknown."""
+        return not self.problem.parameters and bool((self.problem.error_std() > 0).all())
+
+    @property
+    def kept(self) -> int:
+        """The number of times whose particles are in memory at once."""
+        return 1
+
+    @abc.abstractmethod
+    def draws(self, record: Record, samples: int) -> Iterator[Tensor]:
+        """Runs through the record, as :meth:`run` does, for a number of draws of equal weight."""
+
+    def run(self, record: Record) -> Iterator[Tensor]:
+        """Draws as many as there are particles."""
+        return self.draws(record, self.members)
+
+    @torch.no_grad()
+    def sample(self, window: Window, samples: int) -> Ensemble:
+        """Draws from the weighted particles, with as many cases at a time as fit the memory."""
+        cases, parameters = window.y.shape[0], len(self.problem.parameters)
+        x = torch.empty(samples, cases, len(self.steps), *self.problem.shape)
+        theta = torch.empty(samples, cases, parameters)
+        parts = []
+        size = self.members * (prod(self.problem.shape) + parameters) * self.kept
+        for chunk in chunks(cases, size, window.y.device):
+            record = Record(self.problem, window.select(chunk))
+            for i, z in enumerate(self.draws(record, samples)):
+                x[:, chunk, i], theta[:, chunk] = record.split(z)
+            dead = torch.arange(cases)[chunk][~record.alive]
+            x[:, dead], theta[:, dead] = torch.nan, torch.nan
+            parts.append(record.info)
+        return Ensemble(x, theta, self.steps, {name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+    def generations(self, record: Record) -> Iterator[Generation]:
+        """Forecasts, weights and resamples, from the start of the record to the end of the forecast."""
+        occasions = record.seen.sum(dim=1).clamp(min=1)
+        record.info |= {"ess": torch.zeros(record.cases), "log_evidence": torch.zeros(record.cases)}
+        z = record.prior(self.members)
+        weight = torch.full((self.members, record.cases, 1), 1 / self.members)
+        # What is healed must be floating-point numbers; these are exact up to 2^24 particles.
+        own = torch.arange(self.members, dtype=z.dtype).reshape(-1, 1, 1).expand_as(weight)
+        for t in range(self.problem.steps):
+            if t > 0:
+                z = record.forecast(z)
+            if record.has_observations(t):
+                z, innovation, weight, parent = record.compare(z, t, weight, own)
+                z, weight, index = self.analyse(record, t, z, weight.squeeze(-1), innovation, occasions)
+                parent, weight = parent.gather(0, index.unsqueeze(-1)), weight.unsqueeze(-1)
+            else:
+                z, weight, parent = record.replace_failed(z, weight, own)
+            yield Generation(z, weight.squeeze(-1), parent.squeeze(-1).long())
+
+    def analyse(
+        self, record: Record, t: int, z: Tensor, weight: Tensor, innovation: Tensor, occasions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights the particles by the likelihood, and resamples those of the cases that need it.
+
+        Args:
+            record: The record.
+            t: The time.
+            z: The particles, with shape ``(members, case, size)``.
+            weight: Their weights, with shape ``(members, case)``.
+            innovation: Their whitened innovations, with shape ``(members, case, observations)``.
+            occasions: How often a case is observed, with shape ``(case,)``.
+
+        Returns:
+            The particles, their weights, and the numbers that they had.
+        """
+        before = weight.log()
+        log_weight = before - 0.5 * innovation.square().sum(dim=-1)
+        precision = record.precision[:, t].flatten(1)
+        constant = torch.where(precision > 0, precision.log() - 0.5 * log(2 * pi), 0).sum(dim=-1)
+        evidence = torch.logsumexp(log_weight, dim=0) - torch.logsumexp(before, dim=0) + constant
+        effective = effective_size(log_weight)
+        record.info["log_evidence"] += torch.where(record.seen[:, t], evidence, 0)
+        record.info["ess"] += torch.where(record.seen[:, t], effective / occasions, 0)
+
+        weight = normalise(log_weight)
+        own = torch.arange(self.members).unsqueeze(-1).expand_as(weight)
+        due = effective <= self.ess * self.members
+        if not due.any():
+            return z, weight, own
+        index = torch.where(due, systematic(weight, self.members), own)
+        z = self.spread(take(z, index), z, weight, index)
+        return z, torch.where(due, 1 / self.members, weight), index
+
+    def spread(self, drawn: Tensor, z: Tensor, weight: Tensor, index: Tensor) -> Tensor:
+        r"""Moves copies apart, each by a draw of :math:`N(0, h^2 P)` with the covariance of the weighted particles.
+
+        Args:
+            drawn: The particles drawn, with shape ``(members, case, size)``.
+            z: The particles that they were drawn from, with the same shape.
+            weight: The weights of these, with shape ``(members, case)``.
+            index: The numbers that were drawn, ascending, with the same shape.
+
+        Returns:
+            The particles drawn; those drawn once are left alone.
+        """
+        factor = self.jitter if self.jitter is not None else float(not self.mixing)
+        if factor == 0:
+            return drawn
+        # One particle that weighs all has no covariance: that of all particles takes its place.
+        lonely = weight.square().sum(dim=0) > 0.999
+        weight = torch.where(lonely, 1 / self.members, weight).unsqueeze(-1)
+        anomalies = weight.sqrt() * (z - (weight * z).sum(dim=0)) / (1 - weight.square().sum(dim=0)).sqrt()
+        # A triangular root, which exists whatever the rank.
+        root = torch.linalg.qr(anomalies.movedim(0, 1), mode="r").R
+        bandwidth = factor * self.members ** (-1 / (z.shape[-1] + 4))
+        kernel = torch.einsum("mck,ckn->mcn", torch.randn(*z.shape[:2], root.shape[1]), bandwidth * root)
+        same = index[1:] == index[:-1]
+        edge = torch.zeros_like(same[:1])
+        copies = torch.cat((edge, same)) | torch.cat((same, edge))
+        return torch.where(copies.unsqueeze(-1), drawn + kernel, drawn)
+
+
+@dataclass(frozen=True)
+class ParticleFilter(Bootstrap):
+    r"""The bootstrap particle filter: draws of the model, weighted by the likelihood,
+
+    .. math:: w_t^i \propto w_{t-1}^i\, p(y_t | x_t^i), \qquad x_t^i \sim p(x_t | x_{t-1}^i, \theta^i) ,
+
+    and resampled systematically when their effective number :math:`1 / \sum_i (w_t^i)^2` is low. Without jitter,
+    exact for any problem as the number of particles grows, which it must exponentially with the number of
+    observations at a time. Targets :math:`p(x_t, \theta | y_{0:t}, x_b)`.
+
+    Copies that no model error moves apart stay copies for ever. So under the strong constraint and with unknown
+    parameters, each copy is moved by a draw of the Gaussian kernel with the covariance of the particles and the
+    bandwidth :math:`h = c\, N^{-1/(n + 4)}` (Scott's rule). This inflates the spread, less the more particles there
+    are.
+
+    Draws of one time are one resampling of the particles: in several cycles they do not continue those of the time
+    before. ``info["ess"]`` is the mean effective number, ``info["log_evidence"]`` estimates :math:`\log p(y | x_b)`.
+
+    Args:
+        problem: The problem.
+        members: The number of particles :math:`N` of each case.
+        ess: The fraction of the particles; if their effective number is not above it, they are resampled.
+        jitter: The factor :math:`c`; 0 for no jitter; None for 1 where model errors do not move all that is unknown,
+            else 0.
+
+    References:
+        | Novel approach to nonlinear/non-Gaussian Bayesian state estimation (Gordon, Salmond & Smith, 1993),
+          https://doi.org/10.1049/ip-f-2.1993.0015
+        | Improving regularised particle filters (Musso, Oudjane & Le Gland, 2001),
+          https://doi.org/10.1007/978-1-4757-3437-9_12
+    """
+
+    def draws(self, record: Record, samples: int) -> Iterator[Tensor]:
+        """Draws from the particles at each time; until the next observations, the same ones."""
+        for t, (z, weight, _) in enumerate(self.generations(record)):
+            if t == 0 or record.has_observations(t):
+                index = systematic(weight, samples)
+            if t in self.steps:
+                yield take(z, index)
+
+
+@dataclass(frozen=True)
+class ParticleSmoother(Bootstrap):
+    r"""The bootstrap particle smoother: the filter forward, then trajectories drawn backward.
+
+    Where model errors move all that is unknown, backward simulation draws from the filter's particles
+
+    .. math:: \tilde x_t \sim \sum_i w_t^i\, N(\tilde x_{t+1}; M(x_t^i), Q)\, \delta_{x_t^i} ,
+
+    at a cost of draws times particles. Exact for any problem as the number of particles grows. Targets
+    :math:`p(x_{0:T+F} | y_{0:T}, x_b)`, of all observations of the record.
+
+    Else (strong constraint, errors of some entries alone, unknown parameters) trajectories are traced back through
+    their ancestors. That has the same target, but early states are those few particles of which all others descend, so
+    that their spread is far too small: ``info["distinct"]`` counts the different initial states among the draws. With
+    jitter, trajectories jump where copies were moved apart, and no state is given the observations behind the jump
+    as the strong constraint has it. Trust the end of the window, and look at the count before trusting its start.
+
+    Args:
+        problem: The problem.
+        members: The number of particles :math:`N` of each case.
+        ess: The fraction of the particles; if their effective number is not above it, they are resampled.
+        jitter: The factor of the bandwidth of the kernel that moves copies apart, as for the filter.
+
+    References:
+        | Monte Carlo smoothing for nonlinear time series (Godsill, Doucet & West, 2004),
+          https://doi.org/10.1198/016214504000000151
+    """
+
+    @property
+    def steps(self) -> range:
+        """All times."""
+        return range(self.problem.steps)
+
+    @property
+    def kept(self) -> int:
+        """All of them are."""
+        return self.problem.steps
+
+    def draws(self, record: Record, samples: int) -> Iterator[Tensor]:
+        """Draws trajectories from the filter's history, and gives them in order of time."""
+        history = list(self.generations(record))
+        index = systematic(history[-1].weight, samples)
+        path = list(self.simulate(record, history, index) if self.mixing else trace(history, index))
+        first = path[-1].sort(dim=0).values
+        record.info["distinct"] = 1 + (first[1:] != first[:-1]).any(dim=-1).sum(dim=0).to(first)
+        return reversed(path)
+
+    def simulate(self, record: Record, history: Sequence[Generation], index: Tensor) -> Iterator[Tensor]:
+        """Simulates backward.
+
+        Args:
+            record: The record.
+            history: The particles of all times.
+            index: The numbers of the particles of the last time to start from, with shape ``(samples, case)``.
+
+        Yields:
+            The states of each time, the last one first, with shape ``(samples, case, size)``.
+        """
+        here = take(history[-1].z, index)
+        yield here
+        for z, weight, _ in reversed(history[:-1]):
+            ahead = record.forecast(z, torch.zeros_like(z))
+            index = ancestors(here / record.error_std, ahead / record.error_std, weight)
+            here = take(z, index)
+            yield here
+
+
+def ancestors(here: Tensor, ahead: Tensor, weight: Tensor) -> Tensor:
+    r"""Draws :math:`i` with probability :math:`\propto w^i \exp(-\frac12 \|\tilde x - m^i\|^2)`.
+
+    Args:
+        here: The whitened states :math:`\tilde x`, with shape ``(samples, case, n)``.
+        ahead: The whitened forecasts :math:`m^i` of the particles, with shape ``(members, case, n)``.
+        weight: Their weights, with shape ``(members, case)``.
+
+    Returns:
+        The numbers drawn, with shape ``(samples, case)``.
+    """
+    # A product of matrices in place of all differences; its cancellation needs what is centred, and double precision.
+    centre = ahead.nanmean(dim=0)
+    b = (ahead - centre).movedim(0, 1).double()
+    bias = weight.double().log().mT - 0.5 * b.square().sum(dim=-1)
+    parts = []
+    for chunk in chunks(len(here), bias.numel(), here.device):
+        a = (here[chunk] - centre).movedim(0, 1).double()
+        logits = (a @ b.mT + bias.unsqueeze(1)).nan_to_num(nan=-torch.inf)
+        cumulative = torch.softmax(logits, dim=-1).nan_to_num().cumsum(dim=-1)
+        position = torch.rand_like(logits[..., :1]) * cumulative[..., -1:]
+        index = torch.searchsorted(cumulative, position, right=True).clamp(max=logits.shape[-1] - 1)
+        parts.append(index.squeeze(-1).mT)
+    return torch.cat(parts)
+
+
+def trace(history: Sequence[Generation], index: Tensor) -> Iterator[Tensor]:
+    """Traces particles back through their ancestors; see :meth:`ParticleSmoother.simulate` for shapes."""
+    for z, _, parent in reversed(history):
+        yield take(z, index)
+        index = parent.gather(0, index)

@@ -1,0 +1,270 @@
+"""Sequential methods: one time of the record after another, all cases and members as one batch."""
+
+import abc
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from ...problems import Ensemble, Posterior, Problem, Window, refill
+
+
+def is_valid(*ensembles: Tensor) -> Tensor:
+    """Tells which members have not failed: whose entries are finite, and below the fourth root of the largest number.
+
+    Args:
+        ensembles: What belongs to the members, each with shape ``(members, case, …)``.
+
+    Returns:
+        Booleans, with shape ``(members, case)``.
+    """
+    sound = [(e.flatten(2).abs() < torch.finfo(e.dtype).max ** 0.25).all(dim=-1) for e in ensembles]
+    return torch.stack(sound).all(dim=0)
+
+
+class Record:
+    r"""The record of a batch of cases as a sequential method meets it, with a count of the work.
+
+    Ensembles are tensors ``z`` of shape ``(members, case, size)``: the entries of the state, then the whitened unknown
+    parameters :math:`v` with :math:`\theta = f(v)`, which do not move. A member that becomes too large for its
+    products to be finite has failed, and gives its place to a good one of its case. A case all of whose members failed
+    is dead: it sees nothing any more, and is returned as NaN.
+
+    Args:
+        problem: The problem.
+        window: The records, with one batch dimension ``case``.
+
+    Attributes:
+        precision: Reciprocal standard deviations :math:`R^{-1/2}`, with shape ``(case, length, *obs_shape)``, zero
+            where nothing is observed.
+        seen: Whether a case has any observation at a time, with shape ``(case, length)``.
+        alive: Whether a case has a member that has not failed, with shape ``(case,)``.
+        info: Diagnostics of each case, with shape ``(case,)``: a method may add its own.
+    """
+
+    def __init__(self, problem: Problem, window: Window) -> None:
+        self.problem = problem
+        self.window = window
+        self.cases = window.y.shape[0]
+        self.states = prod(problem.shape)
+        observed = ~window.y.isnan()
+        self.y = torch.where(observed, window.y, 0)
+        self.precision = torch.where(observed, window.std, torch.inf).reciprocal()
+        self.seen = observed.flatten(2).any(dim=-1)
+        self.error_std = problem.error_std().flatten() if problem.weak else torch.empty(0)
+        self.info = {name: torch.zeros(self.cases) for name in ("model_steps", "gradients", "failed")}
+        self.alive = torch.ones(self.cases, dtype=torch.bool)
+        self._occasions = self.seen.any(dim=0).tolist()
+
+    def has_observations(self, t: int) -> bool:
+        """Whether any case has an observation at time ``t``; there are none behind the record."""
+        return t < len(self._occasions) and self._occasions[t]
+
+    def prior(self, members: int) -> Tensor:
+        """Draws from the prior: around the background if there is one, else from the system's own ensemble.
+
+        Args:
+            members: The number of members of each case.
+
+        Returns:
+            The ensemble at time 0, with shape ``(members, case, size)``.
+        """
+        batch = (members, self.cases)
+        v = torch.randn(*batch, len(self.problem.parameters))
+        if self.window.background.isnan().any():
+            system = self.problem.system_at(self.problem.decode_parameters(v))
+            x = self.problem.climatology(system, self.window.start.expand(batch))
+        else:
+            noise = torch.randn(*batch, *self.problem.shape)
+            x = torch.addcmul(self.window.background, self.window.background_std, noise)
+        return torch.cat((x.flatten(2), v), dim=-1)
+
+    def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The states, with shape ``(members, case, *shape)``, and the parameters, ``(members, case, parameters)``."""
+        return z[..., : self.states].unflatten(-1, self.problem.shape), self.parameters(z)
+
+    def parameters(self, z: Tensor) -> Tensor:
+        """The unknown parameters of an ensemble, with shape ``(members, case, parameters)``."""
+        return self.problem.decode_parameters(z[..., self.states :])
+
+    def error(self, members: int, steps: int) -> Tensor:
+        r"""Draws model errors :math:`\eta \sim N(0, Q)`, with shape ``(members, case, steps, states)``.
+
+        Under the strong constraint there are none, and the last dimension is empty.
+        """
+        return self.error_std * torch.randn(members, self.cases, steps, len(self.error_std))
+
+    def forecast(self, z: Tensor, error: Tensor | None = None) -> Tensor:
+        r"""Advances an ensemble by one step, :math:`x' = M(x; \theta) + \eta`.
+
+        Args:
+            z: The ensemble, with shape ``(members, case, size)``.
+            error: The model errors, with shape ``(members, case, states)``; drawn if omitted.
+
+        Returns:
+            The ensemble one step later; members that diverged are not yet replaced.
+        """
+        x, theta = self.split(z)
+        moved = self.problem.system_at(theta).step(x).flatten(2)
+        if self.problem.weak:
+            moved = moved + (self.error(len(z), 1).squeeze(2) if error is None else error)
+        self.info["model_steps"] += len(z)
+        return torch.cat((moved, z[..., self.states :]), dim=-1)
+
+    def innovation(self, z: Tensor, t: int) -> Tensor:
+        r"""The whitened innovations :math:`d = R_t^{-1/2} (y_t - H(x))` of each member.
+
+        Args:
+            z: The ensemble at time ``t``.
+            t: The time, within the record.
+
+        Returns:
+            The innovations, with shape ``(members, case, observations)``; zero where nothing is observed.
+        """
+        hx = self.problem.observation.operator(self.split(z)[0])
+        # A product with a zero precision would keep the NaN of a member that diverged.
+        return torch.where(self.precision[:, t] > 0, (self.y[:, t] - hx) * self.precision[:, t], 0).flatten(2)
+
+    def replace_failed(self, *ensembles: Tensor) -> tuple[Tensor, ...]:
+        """Gives the place of each failed member to a good one of its case, and counts it.
+
+        Args:
+            ensembles: What belongs to the members, each with shape ``(members, case, …)``.
+
+        Returns:
+            The same with the failed members replaced; of dead cases, all is as it was.
+        """
+        good = is_valid(*ensembles) & self.alive
+        if good.all():
+            return ensembles
+        self.info["failed"] += torch.where(self.alive, (~good).sum(dim=0), 0)
+        self.alive = self.alive & good.any(dim=0)
+        return tuple(refill(good, values) for values in ensembles)
+
+    def zero_dead(self, innovation: Tensor) -> Tensor:
+        """Sets the innovations of dead cases to zero, so that they cannot spoil the batch."""
+        return torch.where(self.alive.unsqueeze(-1), innovation, 0)
+
+    def compare(self, z: Tensor, t: int, *past: Tensor) -> tuple[Tensor, ...]:
+        """Heals an ensemble, and compares it with the observations of time ``t``.
+
+        Args:
+            z: The ensemble at time ``t``.
+            t: The time, within the record.
+            past: What else belongs to the members, each with shape ``(members, case, …)``.
+
+        Returns:
+            The ensemble; its innovations, those of dead cases zero; and the past.
+        """
+        z, innovation, *past_replaced = self.replace_failed(z, self.innovation(z, t), *past)
+        return z, self.zero_dead(innovation), *past_replaced
+
+
+@dataclass(frozen=True)
+class Sequential(Posterior):
+    r"""A method that runs once through the record, with an ensemble of each case.
+
+    Subclasses say what they do with it in :meth:`run`, and how far behind they look in :attr:`reach`. A method with a
+    single window (``cycles=1``) returns only the times at which its draws target the posterior of the problem,
+    :math:`p(x_t | y_{0:T}, x_b)`: for a filter the last assimilated state and the forecast. With several cycles, all
+    times of the record are returned, each with the draws given the observations up to then (or as far behind as a
+    smoother looks), and the parameters are those of the last time.
+
+    Args:
+        problem: The problem.
+        members: The number of members of each case's ensemble; at least as many as draws that are asked for.
+    """
+
+    problem: Problem
+    members: int = 100
+
+    def __post_init__(self) -> None:
+        """Refuses ensembles without a spread."""
+        if self.members < 2:
+            raise ValueError(f"members: an ensemble needs at least 2, not {self.members}")
+
+    @property
+    def reach(self) -> int:
+        """The number of past states that an observation moves; none, of a filter."""
+        return 0
+
+    @property
+    def steps(self) -> range:
+        """The times that are returned: with several cycles all, else those that all observations reach."""
+        problem = self.problem
+        return range(0 if problem.cycles > 1 else max(0, problem.length - 1 - self.reach), problem.steps)
+
+    @abc.abstractmethod
+    def run(self, record: Record) -> Iterator[Tensor]:
+        """Runs through the record.
+
+        Args:
+            record: The record of a batch of cases.
+
+        Yields:
+            The ensembles at each of the times ``steps``, in order, with shape ``(members, case, size)``; their members
+            weigh the same, and failed ones have been replaced.
+        """
+
+    @torch.no_grad()
+    def sample(self, window: Window, samples: int) -> Ensemble:
+        """Draws members without replacement, the same ones at all times."""
+        if samples > self.members:
+            raise ValueError(
+                f"samples: {samples} asked of an ensemble of {self.members} members; raise members, or ask for fewer"
+            )
+        record = Record(self.problem, window)
+        chosen = torch.randperm(self.members)[:samples]
+        # Of all the members of all times, only the draws are kept.
+        x = torch.empty(samples, record.cases, len(self.steps), *self.problem.shape)
+        theta = torch.empty(samples, record.cases, len(self.problem.parameters))
+        for i, z in enumerate(self.run(record)):
+            x[:, :, i], theta = record.split(z[chosen])
+        dead = ~record.alive
+        x[:, dead], theta[:, dead] = torch.nan, torch.nan
+        return Ensemble(x, theta, self.steps, record.info)
+
+
+@dataclass(frozen=True)
+class Filter(Sequential):
+    r"""A filter: forecast and analysis in turn, :math:`p(x_t | y_{0:t-1}) \to p(x_t | y_{0:t})`.
+
+    Subclasses are one method, :meth:`analyse`.
+
+    Args:
+        problem: The problem.
+        members: The number of members of each case's ensemble.
+    """
+
+    @abc.abstractmethod
+    def analyse(self, z: Tensor, innovation: Tensor, record: Record, t: int) -> Tensor:
+        """Assimilates the observations of one time.
+
+        Args:
+            z: The forecast ensemble, with shape ``(members, case, size)``, states then whitened parameters.
+            innovation: The whitened innovations of each member, with shape ``(members, case, observations)``, zero
+                where nothing is observed.
+            record: The record, which knows precisions and what each case has seen.
+            t: The time.
+
+        Returns:
+            The analysis ensemble. Cases without any observation at this time keep their ensemble, whatever is
+            returned for them.
+        """
+
+    def run(self, record: Record) -> Iterator[Tensor]:
+        """Alternates between forecast and analysis; behind the record there is the forecast alone."""
+        z = record.prior(self.members)
+        for t in range(self.problem.steps):
+            if t > 0:
+                z = record.forecast(z)
+            if record.has_observations(t):
+                z, innovation = record.compare(z, t)
+                analysis = self.analyse(z, innovation, record, t)
+                z = torch.where(record.seen[:, t].unsqueeze(-1), analysis, z)
+            else:
+                (z,) = record.replace_failed(z)
+            if t in self.steps:
+                yield z

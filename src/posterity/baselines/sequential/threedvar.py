@@ -1,0 +1,131 @@
+"""3DVAR: the Kalman analysis with a background covariance that never changes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...systems import jacobian
+from ..montecarlo.climatology import moments
+from ..variational.fourdvar import gaussian_draws
+from .record import Record, Sequential
+
+
+@dataclass(frozen=True)
+class ThreeDVar(Sequential):
+    r"""Cycled 3DVAR: one run of the model, corrected at each time of observation with a static covariance,
+
+    .. math::
+        x^a = x^f + K (y - H(x^f)), \qquad K = B H^T (H B H^T + R)^{-1}, \qquad B = s\, B_{clim} ,
+
+    with the climatological covariance :math:`B_{clim}`, of states and whitened unknown parameters together, and
+    :math:`H` linearised at the forecast. Stands for :math:`N(x^a, (I - K H) B)` at times of observation. It is the
+    Kalman filter if that has this forecast covariance, and otherwise neither mean nor spread is the posterior's.
+
+    Members are draws from the analysis covariance around the analysis, which the model carries to the next
+    observations (with errors of their own under the weak constraint). Nothing flows back from them: the next forecast
+    starts from the analysis itself.
+
+    Args:
+        problem: The problem.
+        members: The number of draws around each analysis.
+        scale: The factor :math:`s` of the climatological covariance.
+        draws: The number of climatological states that it is estimated from.
+
+    References:
+        | Analysis methods for numerical weather prediction (Lorenc, 1986), https://doi.org/10.1002/qj.49711247414
+    """
+
+    scale: float = 1.0
+    draws: int = 1000
+
+    def __post_init__(self) -> None:
+        """Refuses covariances that are none."""
+        super().__post_init__()
+        check_static(self.scale, self.draws)
+
+    def run(self, record: Record) -> Iterator[Tensor]:
+        """Carries the analysis and the draws around it together: the analysis comes first."""
+        mean, root = moments(self.problem, self.draws)
+        factor = self.scale**0.5 * root.mT
+        z = torch.cat((first_guess(record, mean), record.prior(self.members)))
+        for t in range(self.problem.steps):
+            if t > 0:
+                error = record.error(len(z), 1).squeeze(2)
+                # Ends with no columns under the strong constraint.
+                error[0] = 0
+                z = record.forecast(z, error)
+            if record.has_observations(t):
+                z, innovation = record.compare(z, t)
+                analysis = self.analyse(record, t, z[:1], innovation[0], factor)
+                z = torch.where(record.seen[:, t].unsqueeze(-1), analysis, z)
+            else:
+                (z,) = record.replace_failed(z)
+            if t in self.steps:
+                yield z[1:]
+
+    def analyse(self, record: Record, t: int, z: Tensor, innovation: Tensor, factor: Tensor) -> Tensor:
+        r"""The analysis, and draws around it.
+
+        With :math:`B = L L^T` and :math:`G = R^{-1/2} H L`, the gain is :math:`K = L (I + G^T G)^{-1} G^T R^{-1/2}`.
+
+        Args:
+            record: The record.
+            t: The time.
+            z: The forecast, with shape ``(1, case, size)``.
+            innovation: Its whitened innovations, with shape ``(case, observations)``.
+            factor: The root :math:`L`, with shape ``(size, rank)``.
+
+        Returns:
+            The analysis and the draws, with shape ``(1 + members, case, size)``.
+        """
+        g = whitened_slope(record, t, z[0]).double() @ factor.double()
+        hessian = torch.eye(g.shape[-1], dtype=g.dtype, device=g.device) + g.mT @ g
+        w = torch.cholesky_solve(g.mT @ innovation.double().unsqueeze(-1), torch.linalg.cholesky_ex(hessian).L)
+        w = w.squeeze(-1).to(z)
+        draws = gaussian_draws(w, hessian, self.members)
+        return z + torch.cat((w.unsqueeze(0), draws)) @ factor.mT
+
+
+def whitened_slope(record: Record, t: int, z: Tensor) -> Tensor:
+    r"""The tangent :math:`R_t^{-1/2} \partial H / \partial z` of what is observed.
+
+    Args:
+        record: The record.
+        t: The time, within the record.
+        z: Where to linearise, with shape ``(case, size)``.
+
+    Returns:
+        The matrices, with shape ``(case, observations, size)``; zero where nothing is observed.
+    """
+    observation = record.problem.observation
+    x = z[:, : record.states].unflatten(-1, record.problem.shape)
+    _, slope = jacobian(observation.operator, x, len(record.problem.shape), len(observation.shape))
+    precision = record.precision[:, t].flatten(1).unsqueeze(-1)
+    slope = torch.where(precision > 0, slope * precision, 0)
+    return torch.nn.functional.pad(slope, (0, z.shape[-1] - record.states))
+
+
+def first_guess(record: Record, mean: Tensor) -> Tensor:
+    """The background with the median parameters, or the climatological mean if there is no background.
+
+    Args:
+        record: The record.
+        mean: The climatological mean, with shape ``(size,)``.
+
+    Returns:
+        The guess, with shape ``(1, case, size)``.
+    """
+    background = record.window.background.flatten(1)
+    if background.isnan().any():
+        return mean.expand(1, record.cases, -1)
+    return torch.nn.functional.pad(background, (0, len(mean) - record.states)).unsqueeze(0)
+
+
+def check_static(scale: float, draws: int) -> None:
+    """Refuses a static covariance that is none."""
+    if scale <= 0:
+        raise ValueError(f"scale: the factor of the climatological covariance must be positive, not {scale}")
+    if draws < 2:
+        raise ValueError(f"draws: a covariance needs at least 2, not {draws}")

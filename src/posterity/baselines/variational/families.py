@@ -1,0 +1,205 @@
+"""Families of variational posteriors: Gaussians, told apart by the precision matrices they allow."""
+
+import abc
+from dataclasses import dataclass
+from math import log, pi
+
+import torch
+from torch import Tensor
+
+from ...problems import Control, Problem, Window
+from ...problems.minimize import Minimum, minimize
+
+
+class Density(abc.ABC):
+    r"""A density over the control for each case, as the image of white noise, :math:`u = T(\varepsilon)`."""
+
+    @abc.abstractmethod
+    def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Draws from white noise.
+
+        Args:
+            noise: White noise, with shape ``(samples, case, n)``.
+
+        Returns:
+            The draws :math:`T(\varepsilon)`, with the shape of the noise, and :math:`\log |\det \partial T|`, which
+            broadcasts against ``(samples, case)``; both in double precision.
+        """
+
+
+@dataclass(frozen=True)
+class Gaussian(Density):
+    r"""A Gaussian :math:`N(\mu, \Lambda^{-1})` for each case, in double precision.
+
+    Posteriors of chaotic systems are conditioned as badly as single precision can hold; the matrices are small
+    beside the trajectories, so their precision costs little.
+
+    Args:
+        mean: The means :math:`\mu`, with shape ``(case, n)``.
+        factor: The lower Cholesky factors :math:`C` of the precisions :math:`\Lambda = C C^T`, ``(case, n, n)``.
+    """
+
+    mean: Tensor
+    factor: Tensor
+
+    @classmethod
+    def from_precision(cls, mean: Tensor, precision: Tensor) -> "Gaussian":
+        """Factorises precisions, with shape ``(case, n, n)``; the factors of indefinite ones are NaN."""
+        factor, broken = torch.linalg.cholesky_ex(precision.double())
+        return cls(mean.double(), torch.where((broken == 0)[:, None, None], factor, torch.nan))
+
+    def transport(self, noise: Tensor) -> Tensor:
+        r"""The deviations :math:`C^{-T} \varepsilon` of white noise, with shape ``(samples, case, n)``."""
+        columns = noise.double().movedim(0, -1)
+        return torch.linalg.solve_triangular(self.factor.mT, columns, upper=True).movedim(-1, 0)
+
+    def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Draws :math:`\mu + C^{-T} \varepsilon`, with :math:`-\log\det C`."""
+        return self.mean + self.transport(noise), -self.factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+
+    def entropy(self) -> Tensor:
+        r"""The entropy :math:`\frac n2 \log 2 \pi e - \log\det C`, with shape ``(case,)``."""
+        return white_entropy(self.mean.shape[-1]) - self.factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+
+    def where(self, better: Tensor, other: "Gaussian") -> "Gaussian":
+        """This Gaussian where ``better``, with shape ``(case,)``, the other elsewhere."""
+        return Gaussian(
+            torch.where(better[:, None], self.mean, other.mean),
+            torch.where(better[:, None, None], self.factor, other.factor),
+        )
+
+
+def white_entropy(n: int) -> float:
+    r"""The entropy :math:`\frac n2 \log 2 \pi e` of white noise with ``n`` entries."""
+    return 0.5 * n * (1 + log(2 * pi))
+
+
+class Family(abc.ABC):
+    r"""Gaussians :math:`q(u) = N(\mu, \Lambda^{-1})` whose precision has a structure, and what is made of them."""
+
+    def control(self, problem: Problem, window: Window) -> Control:
+        """The coordinates in which the family has its structure: the control, unless a family wants others."""
+        return Control(problem, window)
+
+    def mode(self, control: Control) -> Minimum:
+        """The 4DVAR minimum in these coordinates, around which a fit may start."""
+        return minimize(control)
+
+    @abc.abstractmethod
+    def project(self, matrix: Tensor, control: Control) -> Tensor:
+        r"""The nearest precisions of the family.
+
+        Nearest is what maximises the bound if ``matrix`` is the expected Hessian :math:`P`: it minimises
+        :math:`\mathrm{KL}(N(0, \Lambda^{-1}) \,\|\, N(0, P^{-1}))`, so :math:`\mathrm{tr}\, P \Lambda^{-1} + \log\det
+        \Lambda`.
+
+        Args:
+            matrix: Positive definite matrices, with shape ``(case, n, n)``.
+            control: The control, which knows what its entries are.
+
+        Returns:
+            The precisions, with the same shape.
+        """
+
+    def precision(self, log_scale: Tensor, weights: Tensor, control: Control) -> Tensor:
+        r"""The precisions that free parameters stand for, for optimisers that need some.
+
+        Args:
+            log_scale: :math:`\log s`, with shape ``(case, n)``.
+            weights: The rest :math:`W`, with shape ``(case, n, n)``.
+            control: The control.
+
+        Returns:
+            :math:`U U^T`, whose upper factor :math:`U` has the diagonal :math:`1 / s`, and those entries of :math:`W`
+            that :meth:`project` keeps.
+        """
+        upper = torch.diag_embed(torch.exp(-log_scale)) + self.project(weights, control).triu(1)
+        return upper @ upper.mT
+
+    def refine(self, control: Control, q: Gaussian) -> tuple[Density, Tensor]:
+        """What is made of the fitted Gaussians: by default they are what is wanted.
+
+        Args:
+            control: The control.
+            q: The Gaussians.
+
+        Returns:
+            The densities, and minus the bound at each iteration that it took, with shape ``(case, iteration)``.
+        """
+        return q, q.mean[:, :0]
+
+
+@dataclass(frozen=True)
+class MeanField(Family):
+    """Independent coordinates: a diagonal precision."""
+
+    def project(self, matrix: Tensor, control: Control) -> Tensor:
+        """Keeps the diagonal."""
+        return torch.diag_embed(matrix.diagonal(dim1=-2, dim2=-1))
+
+
+@dataclass(frozen=True)
+class Full(Family):
+    """Any precision."""
+
+    def project(self, matrix: Tensor, control: Control) -> Tensor:
+        """Keeps everything."""
+        return matrix
+
+
+@dataclass(frozen=True)
+class LowRank(Family):
+    r"""A diagonal and a few directions in which the data say more: :math:`\Lambda = D + V V^T`.
+
+    It is the precision that is so, because in the whitened control the posterior's is :math:`I + G^T R^{-1} G`,
+    the prior's and a term whose rank is that of the data; the covariance then is a diagonal less a few directions.
+    Rank 0 is the mean field, and from rank :math:`n` on any precision can be had.
+
+    The nearest of them to a matrix is what factor analysis fits to a covariance by maximum likelihood. The iteration
+    alternates the best :math:`V` given :math:`D`, by the eigenvectors of :math:`D^{-1/2} P D^{-1/2}`, with the step
+    of expectation maximisation for :math:`D` given that :math:`V`, which is :math:`D = \mathrm{diag}(P - V V^T)`; the
+    divergence never rises.
+
+    Args:
+        rank: The number of directions.
+        iterations: The number of alternations of a projection.
+
+    References:
+        | Maximum likelihood estimation of factor analysis using the ECME algorithm (Liu & Rubin, 1998),
+          Statistica Sinica 8, 729–747
+        | Some contributions to maximum likelihood factor analysis (Jöreskog, 1967),
+          https://doi.org/10.1007/BF02289658
+    """
+
+    rank: int = 4
+    iterations: int = 10
+
+    def __post_init__(self) -> None:
+        """Refuses negative ranks, and projections that do nothing."""
+        if self.rank < 0:
+            raise ValueError(f"rank: must not be negative, not {self.rank}")
+        if self.iterations < 1:
+            raise ValueError(f"iterations: at least one is needed, not {self.iterations}")
+
+    def project(self, matrix: Tensor, control: Control) -> Tensor:
+        """The fit of factor analysis."""
+        n = matrix.shape[-1]
+        if self.rank >= n:
+            return matrix
+        variances = matrix.diagonal(dim1=-2, dim2=-1)
+        # Jöreskog's start: what no other coordinate explains, less what the directions will take.
+        diagonal = (1 - self.rank / (2 * n)) / torch.linalg.inv_ex(matrix)[0].diagonal(dim1=-2, dim2=-1)
+        for _ in range(self.iterations):
+            root = diagonal.sqrt()
+            scaled = matrix / root.unsqueeze(-1) / root.unsqueeze(-2)
+            # The driver refuses NaN: a case without a finite matrix gets finite numbers, and NaN through its diagonal.
+            values, vectors = torch.linalg.eigh(scaled.nan_to_num(0.0, 0.0, 0.0))
+            values, vectors = values[..., n - self.rank :], vectors[..., n - self.rank :]
+            directions = root.unsqueeze(-1) * vectors * (values - 1).clamp(min=0).sqrt().unsqueeze(-2)
+            diagonal = variances - directions.square().sum(dim=-1)
+        return torch.diag_embed(diagonal) + directions @ directions.mT
+
+    def precision(self, log_scale: Tensor, weights: Tensor, control: Control) -> Tensor:
+        """A diagonal, and the first ``rank`` columns of the weights."""
+        directions = weights[..., : self.rank]
+        return torch.diag_embed(torch.exp(-2 * log_scale)) + directions @ directions.mT

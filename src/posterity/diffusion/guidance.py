@@ -1,0 +1,238 @@
+"""Guidance: from the denoiser of a prior to that of the posterior, with the likelihood put in while sampling."""
+
+import abc
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..tensors import append_dims
+from .denoisers import Denoise
+from .schedules import Schedule
+
+#: How far a curvature may fall short of that of the identity: where nothing but the identity acts, it is rounded.
+ROUNDING = 1e-4
+
+
+class Likelihood(NamedTuple):
+    r"""Observations :math:`y = H(z) + \varepsilon`, :math:`\varepsilon \sim N(0, R)`, one vector for each row.
+
+    Args:
+        operator: The operator :math:`H`, from ``(rows, *shape)`` to ``(rows, observations)``.
+        y: The observations, with shape ``(rows, observations)``; any number where missing.
+        precision: :math:`R^{-1/2}`, with the same shape; zero where missing.
+    """
+
+    operator: Callable[[Tensor], Tensor]
+    y: Tensor
+    precision: Tensor
+
+    def residual(self, z: Tensor) -> Tensor:
+        r"""What the observations have beyond :math:`z`, whitened: :math:`R^{-1/2} (y - H(z))`."""
+        return (self.y - self.operator(z)) * self.precision
+
+
+class Guidance(abc.ABC):
+    r"""An approximation of :math:`p(y | x_t)`, the likelihood of noisy :math:`x_t = \alpha_t z + \sigma_t \epsilon`.
+
+    With Tweedie's formula it turns the denoiser of the prior into that of the posterior,
+
+    .. math::
+        E[z | x_t, y] = E[z | x_t] + \frac{\sigma_t^2}{\alpha_t} \nabla_{x_t} \log p(y | x_t), \qquad
+        \nabla_{x_t} \log p(y | x_t) \approx
+            \Big(\frac{\partial \hat r}{\partial x_t}\Big)^{\!T} w , \quad \hat r = R^{-1/2} H(\hat x), \quad
+        \hat x = E[z | x_t] .
+
+    Kinds differ in the weights :math:`w` alone.
+    """
+
+    #: Whether to take :math:`\partial \hat x / \partial x_t = 1 / \alpha_t`, as if there were no prior.
+    detach = False
+
+    @abc.abstractmethod
+    def weights(
+        self, residual: Tensor, precision: Tensor, noise: Tensor, covariance: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        r"""The weights :math:`w`, with shape ``(rows, observations)``.
+
+        Args:
+            residual: :math:`R^{-1/2} (y - H(\hat x))`, with shape ``(rows, observations)``; zero where missing.
+            precision: :math:`R^{-1/2}`, with the same shape; zero where missing.
+            noise: The variance of the noise in units of the clean state, :math:`\sigma_t^2 / \alpha_t^2`, with a shape
+                that broadcasts.
+            covariance: The product of :math:`R^{-1/2} A V A^T R^{-1/2}` with vectors of the same shape, where
+                :math:`V = (\sigma_t^2 / \alpha_t)\, \partial \hat x / \partial x_t` is the covariance of the clean
+                state and :math:`A = \partial H / \partial \hat x`; one sweep back through the denoiser.
+        """
+
+    def guide(self, denoise: Denoise, schedule: Schedule, likelihood: Likelihood) -> Denoise:
+        """The denoiser of the posterior.
+
+        Args:
+            denoise: The denoiser of the prior, differentiable unless the guidance does without its Jacobian.
+            schedule: The schedule of the noise.
+            likelihood: The observations, one vector for each row that is denoised.
+        """
+
+        def posterior(x: Tensor, t: Tensor) -> Tensor:
+            alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+            noise = (sigma / alpha).square().reshape(-1, 1)
+            gain = append_dims(sigma.square() / alpha, x.ndim - 1)
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                mean = denoise(x, t)
+                source = x
+                if self.detach:
+                    source = mean = mean.detach().requires_grad_()
+                    gain = gain / append_dims(alpha, x.ndim - 1)
+                residual = likelihood.residual(mean)
+            covariance = _covariance(residual, mean, source, gain)
+            weights = self.weights(residual.detach(), likelihood.precision, noise, covariance)
+            (pulled,) = torch.autograd.grad(residual, source, -weights)
+            return mean.detach() + gain * pulled
+
+        return posterior
+
+
+def _covariance(residual: Tensor, mean: Tensor, source: Tensor, gain: Tensor) -> Callable[[Tensor], Tensor]:
+    r"""The product with :math:`R^{-1/2} A V A^T R^{-1/2}`, from vector-Jacobian products alone."""
+
+    def product(v: Tensor) -> Tensor:
+        (pulled,) = torch.autograd.grad(residual, source, v, retain_graph=True)
+        with torch.enable_grad():
+            # A product with the Jacobian itself is the derivative of that with its transpose, which is linear.
+            probe = torch.zeros_like(residual).requires_grad_()
+            (back,) = torch.autograd.grad(residual, mean, probe, retain_graph=True, create_graph=True)
+        return torch.autograd.grad(back, probe, gain * pulled)[0]
+
+    return product
+
+
+class SDAGuidance(Guidance):
+    r"""The likelihood at the mean, widened by what the mean leaves open,
+
+    .. math::
+        p(y | x_t) \approx N\big(y;\; H(\hat x),\; R + \gamma\, (\sigma_t / \alpha_t)^2\, I\big) .
+
+    :math:`\gamma` stands for the share of the noise that a denoiser leaves in what is observed, in units of the
+    observations' own standard deviation. In truth it depends on the noise: for a state of variance :math:`s^2` that is
+    seen directly it is :math:`s^2 / (s^2 + \sigma_t^2 / \alpha_t^2)`, which goes to one at little noise.
+
+    Args:
+        gamma: The share :math:`\gamma \geq 0`.
+        detach: Whether to do without the network's Jacobian: cheaper, and blind to what is not observed.
+
+    References:
+        | Score-based Data Assimilation (Rozet & Louppe, 2023), https://arxiv.org/abs/2306.10574
+    """
+
+    def __init__(self, gamma: float = 1e-2, detach: bool = False) -> None:
+        if gamma < 0:
+            raise ValueError(f"gamma: must not be negative, not {gamma}")
+        self.gamma, self.detach = gamma, detach
+
+    def weights(
+        self, residual: Tensor, precision: Tensor, noise: Tensor, covariance: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Each residual over its own variance."""
+        return residual / (1 + self.gamma * noise * precision.square())
+
+
+class DPSGuidance(Guidance):
+    r"""A pull of constant strength towards the observations, whatever the noise,
+
+    .. math::
+        \nabla_{x_t} \log p(y | x_t) \approx -\zeta\, \frac{\nabla_{x_t} \|r\|^2}{\|r\|}, \qquad
+        r = R^{-1/2} (y - H(\hat x)) .
+
+    No likelihood has this gradient: it is exact in no case, and spreads are what :math:`\zeta` makes of them.
+
+    Args:
+        zeta: The strength :math:`\zeta > 0`.
+
+    References:
+        | Diffusion Posterior Sampling for General Noisy Inverse Problems (Chung et al., 2023),
+        | https://arxiv.org/abs/2209.14687
+    """
+
+    def __init__(self, zeta: float = 1.0) -> None:
+        if zeta <= 0:
+            raise ValueError(f"zeta: must be positive, not {zeta}")
+        self.zeta = zeta
+
+    def weights(
+        self, residual: Tensor, precision: Tensor, noise: Tensor, covariance: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """The residuals over half their norm; zero if nothing is observed."""
+        norm = residual.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(residual.dtype).tiny)
+        return 2 * self.zeta * residual / norm
+
+
+class MomentMatching(Guidance):
+    r"""The likelihood of a Gaussian with the mean and the covariance that the clean state has given the noisy one,
+
+    .. math::
+        p(y | x_t) \approx N\big(y;\; H(\hat x),\; R + A V A^T\big), \qquad
+        V = \frac{\sigma_t^2}{\alpha_t} \frac{\partial \hat x}{\partial x_t}, \quad
+        A = \frac{\partial H}{\partial \hat x} .
+
+    Exact if the prior is Gaussian and :math:`H` linear. The system is solved by conjugate gradients, each of whose
+    iterations is one sweep back through the denoiser; each row stops when it has converged.
+
+    Args:
+        iterations: The largest number of iterations.
+        tolerance: The norm of the residual of the system at which a row has converged, relative to the first one.
+
+    References:
+        | Learning Diffusion Priors from Observations by Expectation Maximization (Rozet et al., 2024),
+        | https://arxiv.org/abs/2405.13712
+    """
+
+    def __init__(self, iterations: int = 16, tolerance: float = 1e-3) -> None:
+        if iterations < 1:
+            raise ValueError(f"iterations: at least one is needed, not {iterations}")
+        if tolerance < 0:
+            raise ValueError(f"tolerance: must not be negative, not {tolerance}")
+        self.iterations, self.tolerance = iterations, tolerance
+
+    def weights(
+        self, residual: Tensor, precision: Tensor, noise: Tensor, covariance: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        r"""Solves :math:`(I + R^{-1/2} A V A^T R^{-1/2})\, w = r`."""
+        return conjugate_gradients(lambda v: v + covariance(v), residual, self.iterations, self.tolerance)
+
+
+def conjugate_gradients(
+    matrix: Callable[[Tensor], Tensor], b: Tensor, iterations: int, tolerance: float = 0.0
+) -> Tensor:
+    r"""Solves :math:`S x = b` for symmetric :math:`S \geq I`, all rows at once, each until it has converged.
+
+    A matrix that comes from a network may be neither. A row stops where it meets a direction of which :math:`S` makes
+    less than the identity does: it has no reason to go there.
+
+    Args:
+        matrix: The product with :math:`S`, on vectors of shape ``(rows, n)``.
+        b: The right-hand sides, with shape ``(rows, n)``.
+        iterations: The largest number of iterations.
+        tolerance: The norm of the residual at which a row has converged, relative to that of its right-hand side.
+
+    Returns:
+        The solutions, with shape ``(rows, n)``.
+    """
+    x, residual, direction = torch.zeros_like(b), b, b
+    square = b.square().sum(dim=-1, keepdim=True)
+    target = tolerance**2 * square
+    active = square > target
+    for _ in range(iterations):
+        if not active.any():
+            break
+        product = matrix(direction)
+        curvature = (direction * product).sum(dim=-1, keepdim=True)
+        active = active & (curvature >= (1 - ROUNDING) * direction.square().sum(dim=-1, keepdim=True))
+        step = torch.where(active, square / curvature, 0)
+        x, residual = x + step * direction, residual - step * product
+        last, square = square, residual.square().sum(dim=-1, keepdim=True)
+        active = active & (square > target)
+        direction = residual + torch.where(active, square / last, 0) * direction
+    return x

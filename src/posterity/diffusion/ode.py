@@ -1,0 +1,79 @@
+"""Probability-flow ordinary differential equations: from noise to data, with the log-density on the way."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+#: The velocity of rows ``(rows, *shape)`` at a time, a scalar.
+Velocity = Callable[[Tensor, Tensor], Tensor]
+
+
+def integrate(velocity: Velocity, x: Tensor, times: Tensor) -> Tensor:
+    r"""Integrates :math:`\dot x = v(x, t)` over given times by the classical Runge–Kutta scheme.
+
+    Args:
+        velocity: The velocity :math:`v`.
+        x: Where it starts, with shape ``(rows, *shape)``.
+        times: The times, with shape ``(steps + 1,)``, in either direction.
+
+    Returns:
+        Where it ends, with the shape of ``x``.
+    """
+    for t, s in pairwise(times):
+        half, middle = (s - t) / 2, (s + t) / 2
+        k1 = velocity(x, t)
+        k2 = velocity(x + half * k1, middle)
+        k3 = velocity(x + half * k2, middle)
+        k4 = velocity(x + 2 * half * k3, s)
+        x = x + half / 3 * (k1 + 2 * k2 + 2 * k3 + k4)
+    return x
+
+
+def transport(velocity: Velocity, x: Tensor, times: Tensor, probes: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Integrates :math:`\dot x = v(x, t)`, and the divergence on its way.
+
+    Args:
+        velocity: The velocity :math:`v`.
+        x: Where it starts, with shape ``(rows, *shape)``.
+        times: The times, with shape ``(steps + 1,)``, in either direction.
+        probes: See :func:`probe`.
+
+    Returns:
+        Where it ends, with the shape of ``x``, and :math:`\int \nabla \cdot v \, dt`, by which the log-density has
+        fallen, with shape ``(rows,)``.
+    """
+    size = x[0].numel()
+
+    def both(state: Tensor, t: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = state[:, :size].detach().requires_grad_()
+            found = velocity(x.view(-1, *shape), t).flatten(1)
+            (product,) = torch.autograd.grad(found, x, probes, is_grads_batched=True)
+        divergence = (probes * product).sum(dim=(0, 2))
+        return torch.cat((found.detach(), divergence.unsqueeze(-1)), dim=-1)
+
+    shape = x.shape[1:]
+    end = integrate(both, torch.cat((x.flatten(1), x.new_zeros(len(x), 1)), dim=-1), times)
+    return end[:, :size].view_as(x), end[:, size]
+
+
+def probe(x: Tensor, number: int) -> Tensor:
+    r"""Vectors :math:`e_k` with :math:`\sum_k E[e_k^T J e_k] = \mathrm{tr}\, J`, with shape ``(number, rows, size)``.
+
+    The unit vectors if there are no more than ``number`` of them: the trace is then exact. Otherwise random signs,
+    Hutchinson's estimate.
+
+    Args:
+        x: Rows of what the Jacobians are of, with shape ``(rows, *shape)``.
+        number: The most vectors.
+
+    References:
+        | FFJORD: Free-Form Continuous Dynamics for Scalable Reversible Generative Models (Grathwohl et al., 2019),
+          https://arxiv.org/abs/1810.01367
+    """
+    rows, size = x.flatten(1).shape
+    if size <= number:
+        return torch.eye(size).to(x).unsqueeze(1).expand(size, rows, size)
+    return (2.0 * torch.randint(2, (number, rows, size)) - 1).to(x) / number**0.5

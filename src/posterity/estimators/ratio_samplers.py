@@ -1,0 +1,98 @@
+"""Ways to draw from a density that is known as a ratio to the standard normal."""
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..mcmc import Tempering
+from ..mcmc.weights import check_draws, resample
+from ..problems.resampling import take
+from .ratio import RatioPotential
+
+
+class RatioSampler(abc.ABC):
+    r"""A way to draw from :math:`q(z) \propto N(z; 0, I) \, r(z)`."""
+
+    @abc.abstractmethod
+    def draw(self, potential: RatioPotential, samples: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+        r"""Draws for each case.
+
+        Args:
+            potential: The ratio.
+            samples: The number of draws per case.
+
+        Returns:
+            The draws, with shape ``(samples, case, size)``, and diagnostics of each case. Among these is the estimate
+            ``log_normalizer`` of :math:`\log \int N(z; 0, I) \, r(z) \, dz`, which is zero of a perfect ratio.
+        """
+
+
+@dataclass(frozen=True)
+class TemperedSMC(RatioSampler):
+    r"""Hamiltonian walks of particles from the standard normal, through :math:`N(z; 0, I) \, r(z)^\beta` to the ratio.
+
+    See :class:`~posterity.mcmc.Tempering`.
+
+    Args:
+        particles: The number of particles per case, or that of the samples if it is larger.
+        ess: The fraction of the particles to which the effective number falls between temperatures.
+        moves: The number of transitions at each temperature.
+        final: The number of further transitions at :math:`\beta = 1`.
+        length: The length of a trajectory, in standard deviations of the posterior.
+        leapfrog: The most leapfrog steps of a trajectory, each of which takes one gradient.
+        acceptance: The mean probability of acceptance to which steps are adapted.
+    """
+
+    particles: int = 256
+    ess: float = 0.5
+    moves: int = 2
+    final: int = 8
+    length: float = 2.0
+    leapfrog: int = 32
+    acceptance: float = 0.8
+
+    def __post_init__(self) -> None:
+        """Refuses options that go nowhere."""
+        if self.particles < 4:
+            raise ValueError(f"particles: at least 4 are needed for a covariance, not {self.particles}")
+        self._tempering()
+
+    def draw(self, potential: RatioPotential, samples: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Draws from the particles, none twice."""
+        particles = max(self.particles, samples)
+        tempered = self._tempering().run(potential, potential.noise(particles))
+        info = dict(tempered.info)
+        info["log_normalizer"] = info.pop("log_evidence")
+        return tempered.particles.u[torch.randperm(particles)[:samples]], info
+
+    def _tempering(self) -> Tempering:
+        """How particles are carried."""
+        return Tempering(self.ess, self.moves, self.final, self.length, self.leapfrog, self.acceptance)
+
+
+@dataclass(frozen=True)
+class PriorImportance(RatioSampler):
+    r"""Draws of the standard normal, resampled by their Pareto-smoothed weights :math:`w_i = r(z_i)`.
+
+    Fast, and enough while the ratio is that of a posterior not much narrower than the prior: the number of draws that
+    are needed grows exponentially with what the observations tell. ``info["k_hat"]`` and ``info["ess"]`` say so.
+
+    Args:
+        draws: The number of draws of the standard normal per case.
+    """
+
+    draws: int = 4096
+
+    def __post_init__(self) -> None:
+        """Refuses too few draws for a tail."""
+        check_draws(self.draws)
+
+    def draw(self, potential: RatioPotential, samples: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Resamples weighted draws."""
+        z = potential.noise(self.draws)
+        drawn = resample(potential.log_ratio(z), samples)
+        info = {"k_hat": drawn.k_hat, "ess": drawn.ess, "log_normalizer": drawn.log_mean}
+        return take(z, drawn.chosen), {name: value.to(z) for name, value in info.items()}

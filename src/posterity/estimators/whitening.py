@@ -1,0 +1,70 @@
+"""Coordinates in which a posterior is nearly white."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..problems import Control
+from ..problems.minimize import levenberg_marquardt
+
+
+class LaplaceWhitening(NamedTuple):
+    r"""Coordinates :math:`w` around an estimate of the control, :math:`u = \hat u + P^{-1/2} w`.
+
+    The symmetric root turns with the problem: under translations it stays the same. The precision is kept as
+    :math:`P = I + Q (\Lambda - I) Q^T`, with as many directions as differ from those of the prior.
+
+    Args:
+        origin: The estimate :math:`\hat u`, with shape ``(case, n)``.
+        values: The eigenvalues :math:`\Lambda`, with shape ``(case, rank)``.
+        vectors: The eigenvectors :math:`Q`, with shape ``(case, n, rank)``.
+    """
+
+    origin: Tensor
+    values: Tensor
+    vectors: Tensor
+
+    @classmethod
+    def prior(cls, control: Control) -> "LaplaceWhitening":
+        """The coordinates of the prior: the control itself."""
+        origin = torch.zeros(control.cases, control.size).to(control.window.background)
+        return cls(origin, origin[:, :0], origin.unsqueeze(-1)[..., :0])
+
+    @classmethod
+    @torch.no_grad()
+    def mode(cls, control: Control, start: Tensor, iterations: int) -> "LaplaceWhitening":
+        """The coordinates of the Laplace approximation where Levenberg–Marquardt iterations lead.
+
+        Args:
+            control: The control.
+            start: Where they start, with shape ``(case, n)``.
+            iterations: Their number on the full window; see :func:`levenberg_marquardt` for those before.
+        """
+        minimum = levenberg_marquardt(control, start.detach(), iterations)
+        sound = minimum.hessian.isfinite().flatten(1).all(dim=-1)
+        # Where the model diverged from everywhere, the prior's coordinates keep the batch going.
+        precision = torch.where(sound[:, None, None], minimum.hessian, torch.eye(control.size).to(minimum.hessian))
+        values, vectors = torch.linalg.eigh(precision)
+        return cls(minimum.u, *(value.to(minimum.u) for value in (values.clamp(min=1), vectors)))
+
+    def forward(self, u: Tensor) -> Tensor:
+        """The coordinates of controls, both with shape ``(*batch, case, n)``."""
+        return self._power(0.5, u - self.origin)
+
+    def inverse(self, w: Tensor) -> Tensor:
+        """The controls of coordinates, both with shape ``(*batch, case, n)``."""
+        return self.origin + self._power(-0.5, w)
+
+    def log_det(self) -> Tensor:
+        r"""The logarithm :math:`-\frac12 \log \det P` of the volume that :meth:`inverse` makes of one, ``(case,)``."""
+        return -0.5 * self.values.log().sum(dim=-1)
+
+    def variance(self) -> Tensor:
+        """The variances of controls whose coordinates are white, with shape ``(case, n)``."""
+        return 1 + (self.vectors.square() * (1 / self.values - 1).unsqueeze(-2)).sum(dim=-1)
+
+    def _power(self, p: float, x: Tensor) -> Tensor:
+        """The product of a power of the precision with vectors."""
+        inside = (self.vectors.mT @ x.unsqueeze(-1)) * (self.values**p - 1).unsqueeze(-1)
+        return x + (self.vectors @ inside).squeeze(-1)

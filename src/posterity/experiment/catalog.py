@@ -1,0 +1,188 @@
+"""Names and what they stand for: the only such table. Nothing is imported until it is asked for."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from ..errors import ConfigError, nearest
+
+#: Groups of components, each a table from kind to ``module:Class``. A constructor's parameter that is named like a
+#: group (``family``, ``optimizer``, ``proposal``) takes a component of that group.
+CATALOG: Mapping[str, Mapping[str, str]] = {
+    "system": {
+        "linear": "posterity.systems.linear:LinearAdvection",
+        "lorenz63": "posterity.systems.lorenz63:Lorenz63",
+        "lorenz96": "posterity.systems.lorenz96:Lorenz96",
+        "lorenz96-two-scale": "posterity.systems.lorenz96_two_scale:TwoScaleLorenz96",
+    },
+    "operator": {
+        "identity": "posterity.problems.operators:Identity",
+        "pointwise": "posterity.problems.operators:Pointwise",
+        "quadratic": "posterity.problems.operators:Quadratic",
+        "stations": "posterity.problems.operators:GaussianStations",
+    },
+    "mask": {
+        "grid": "posterity.problems.masks:GridMask",
+        "random": "posterity.problems.masks:RandomMask",
+        "times": "posterity.problems.masks:TimeMask",
+    },
+    "prior": {
+        "log-normal": "posterity.problems.priors:LogNormal",
+        "normal": "posterity.problems.priors:Normal",
+        "uniform": "posterity.problems.priors:Uniform",
+    },
+    "method": {
+        "3dvar": "posterity.baselines.sequential.threedvar:ThreeDVar",
+        "4dvar": "posterity.baselines.variational.fourdvar:FourDVar",
+        "abc": "posterity.baselines.montecarlo.abc:RejectionABC",
+        "amortised-vi": "posterity.estimators.avi:AmortizedVariational",
+        "climatology": "posterity.baselines.montecarlo.climatology:Climatology",
+        "guided-score": "posterity.estimators.guided_score:GuidedScore",
+        "prior-importance": "posterity.baselines.montecarlo.prior_importance:PriorImportanceSampling",
+        "enkf": "posterity.baselines.sequential.enkf:StochasticEnKF",
+        "enks": "posterity.baselines.sequential.enks:EnKS",
+        "ensemble-4dvar": "posterity.baselines.variational.ensemble_fourdvar:EnsembleFourDVar",
+        "exact": "posterity.baselines.montecarlo.exact:Exact",
+        "etkf": "posterity.baselines.sequential.etkf:ETKF",
+        "fmpe": "posterity.estimators.fmpe:FlowMatching",
+        "hmc": "posterity.baselines.montecarlo.hmc:HamiltonianMonteCarlo",
+        "ienks": "posterity.baselines.sequential.ienks:IEnKS",
+        "importance": "posterity.baselines.montecarlo.importance:ImportanceSampling",
+        "lagged-4dvar": "posterity.baselines.sequential.lagged:LaggedFourDVar",
+        "letkf": "posterity.baselines.sequential.letkf:LETKF",
+        "npe": "posterity.estimators.npe:NeuralPosterior",
+        "nre": "posterity.estimators.nre:NeuralRatio",
+        "nse": "posterity.estimators.nse:NeuralScore",
+        "particle-filter": "posterity.baselines.sequential.particle:ParticleFilter",
+        "particle-smoother": "posterity.baselines.sequential.particle:ParticleSmoother",
+        "prior": "posterity.baselines.montecarlo.prior:Prior",
+        "smc": "posterity.baselines.montecarlo.smc:SequentialMonteCarlo",
+        "vi": "posterity.baselines.variational.vi:VariationalInference",
+    },
+    "family": {
+        "block-tridiagonal": "posterity.baselines.variational.markov:BlockTridiagonal",
+        "flow": "posterity.baselines.variational.flow:FlowFamily",
+        "full": "posterity.baselines.variational.families:Full",
+        "low-rank": "posterity.baselines.variational.families:LowRank",
+        "mean-field": "posterity.baselines.variational.families:MeanField",
+        "mean-field-trajectory": "posterity.baselines.variational.markov:TrajectoryMeanField",
+    },
+    "figure": {
+        "accuracy_cost": "posterity.figures.accuracy_cost:accuracy_cost",
+        "corner": "posterity.figures.corner:corner",
+        "covariance": "posterity.figures.covariance:covariance",
+        "coverage": "posterity.figures.coverage:coverage",
+        "cycle": "posterity.figures.cycle:cycle",
+        "data": "posterity.figures.data:data",
+        "expected_coverage": "posterity.figures.expected_coverage:expected_coverage",
+        "hovmoller": "posterity.figures.hovmoller:hovmoller",
+        "optimisation": "posterity.figures.optimisation:optimisation",
+        "parameters": "posterity.figures.parameters:parameters",
+        "ranks": "posterity.figures.ranks:ranks",
+        "reference": "posterity.figures.reference:reference",
+        "roc": "posterity.figures.roc:roc",
+        "scores": "posterity.figures.scores:scores",
+        "table": "posterity.figures.table:table",
+        "training": "posterity.figures.training:training",
+        "trajectories": "posterity.figures.trajectories:trajectories",
+    },
+    "flow": {
+        "coupling-spline": "posterity.flows.vector:CouplingSpline",
+        "delta": "posterity.flows.gaussians:Delta",
+        "diagonal-gaussian": "posterity.flows.gaussians:DiagonalGaussian",
+        "full-gaussian": "posterity.flows.gaussians:FullGaussian",
+        "maf": "posterity.flows.vector:MaskedAutoregressive",
+        "multiscale": "posterity.flows.multiscale:MultiScale",
+        "nsf": "posterity.flows.vector:AutoregressiveSpline",
+    },
+    "guidance": {
+        "dps": "posterity.diffusion.guidance:DPSGuidance",
+        "moment-matching": "posterity.diffusion.guidance:MomentMatching",
+        "sda": "posterity.diffusion.guidance:SDAGuidance",
+    },
+    "network": {
+        "convolution": "posterity.nn.convolution:Convolution",
+        "mlp": "posterity.nn.mlp:MLP",
+        "unet": "posterity.nn.unet:UNet",
+    },
+    "ratio_loss": {
+        "balanced": "posterity.estimators.ratio_losses:BNRELoss",
+        "contrastive": "posterity.estimators.ratio_losses:NREContrastiveLoss",
+    },
+    "ratio_sampler": {
+        "hmc": "posterity.estimators.ratio_samplers:TemperedSMC",
+        "importance": "posterity.estimators.ratio_samplers:PriorImportance",
+    },
+    "refinement": {
+        "hmc": "posterity.estimators.refinement:Hamiltonian",
+        "importance": "posterity.estimators.refinement:Importance",
+    },
+    "target": {
+        "control": "posterity.estimators.target:ControlTarget",
+        "state": "posterity.estimators.target:StateTarget",
+    },
+    "sampler": {
+        "ancestral": "posterity.diffusion.samplers:Ancestral",
+        "heun": "posterity.diffusion.samplers:Heun",
+        "predictor-corrector": "posterity.diffusion.samplers:PredictorCorrector",
+    },
+    "schedule": {
+        "cosine": "posterity.diffusion.schedules:Cosine",
+        "linear": "posterity.diffusion.schedules:LinearBeta",
+        "variance-exploding": "posterity.diffusion.schedules:VarianceExploding",
+    },
+    "lr_schedule": {
+        "constant": "posterity.estimators.lr_schedules:constant",
+        "cosine": "posterity.estimators.lr_schedules:cosine",
+        "linear": "posterity.estimators.lr_schedules:linear",
+    },
+    "optimizer": {
+        "adam": "posterity.baselines.variational.optimizers:Adam",
+        "natural-gradient": "posterity.baselines.variational.optimizers:NaturalGradient",
+    },
+    "proposal": {
+        "laplace": "posterity.baselines.montecarlo.proposals:Laplace",
+        "variational": "posterity.baselines.montecarlo.proposals:Variational",
+    },
+}
+
+#: Entry points through which other packages add to a group.
+ENTRY_POINTS = {"system": "posterity.systems", "method": "posterity.methods"}
+
+
+def names(group: str) -> dict[str, str]:
+    """The kinds of a group, with the ``module:Class`` that each stands for: our own, and new ones of other packages."""
+    found = dict[str, str]()
+    if group in ENTRY_POINTS:
+        found |= {point.name: point.value for point in entry_points(group=ENTRY_POINTS[group])}
+    found |= CATALOG[group]
+    return dict(sorted(found.items()))
+
+
+def target(group: str, kind: str) -> str:
+    """What a kind stands for.
+
+    Args:
+        group: The group.
+        kind: A name of the group, or ``module:Class`` itself.
+
+    Returns:
+        The ``module:Class``.
+
+    Raises:
+        ConfigError: If the group has no such kind.
+    """
+    if ":" in kind:
+        return kind
+    # To ask what other packages bring takes milliseconds, and workflows ask a thousand times.
+    known = CATALOG[group] if kind in CATALOG[group] else names(group)
+    if kind not in known:
+        raise ConfigError(f"unknown {group} '{kind}'{nearest(kind, known)}")
+    return known[kind]
+
+
+def resolve(group: str, kind: str) -> Any:
+    """Imports the class (or the function, of a figure) that a kind stands for."""
+    module, _, name = target(group, kind).partition(":")
+    return getattr(import_module(module), name)

@@ -1,0 +1,240 @@
+"""Experiment files: their models, defaults and checks. Imports no torch: every cluster job parses them again."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, field_validator, model_validator
+
+from ..errors import ConfigError, nearest
+from . import catalog
+from .component import Component, Model, check, line
+from .files import locate, tree, variants
+from .sections import (
+    ClassifierConfig,
+    FiguresConfig,
+    MethodConfig,
+    ObservationConfig,
+    PriorConfig,
+    ReferenceConfig,
+    SplitsConfig,
+    several,
+)
+from .signature import signature
+
+
+class Experiment(Model):
+    """An experiment: a problem, the methods that solve it, and what is made of their answers."""
+
+    name: str = Field(default="", description="Its name: the file's, and that of its folder in `results/`.")
+    extends: str | None = Field(
+        default=None, description="The name of another file beside it: what is not said here is as there; null removes."
+    )
+    title: str = Field(description="One line for the report.")
+    seed: int = Field(default=0, ge=0, description="Seed from which every task derives its own.")
+    system: Component = Field(description="What moves.")
+    observation: ObservationConfig = Field(description="What is seen of it.")
+    prior: PriorConfig = Field(description="The prior over the first state.")
+    window: PositiveInt = Field(description="The number of assimilated states.")
+    forecast: int = Field(default=0, ge=0, description="The number of states behind the window.")
+    model_error: NonNegativeFloat | tuple[NonNegativeFloat, ...] | None = Field(
+        default=None,
+        description="Standard deviations of the model's error in one step, in units of the state: one number, or one "
+        "for each channel, or for each entry; null: the model is perfect (strong constraint).",
+    )
+    parameters: dict[str, Component] = Field(
+        default={}, description="Unknown parameters: options of the system, by their priors (`posterity list priors`)."
+    )
+    cycles: PositiveInt = Field(default=1, description="Windows that follow each other in the record of a case.")
+    burn_in: int = Field(default=0, ge=0, description="First cycles that averages over a record leave out.")
+    start: int | tuple[int, int] = Field(
+        default=0,
+        description="Steps since the start of the system's ensemble at which windows start: a number, or an interval "
+        "from which each case draws.",
+    )
+    truth: Component | None = Field(
+        default=None, description="What test cases come from, if not the system; its first channels are the states."
+    )
+    splits: SplitsConfig = Field(description="How many cases there are, and in what shards.")
+    samples: PositiveInt = Field(default=1000, description="Draws per case.")
+    methods: dict[str, MethodConfig] = Field(description="The methods, by names of your own.")
+    reference: ReferenceConfig | None = Field(
+        default=None, description="The reference posterior that methods are held against; null: there is none."
+    )
+    classifier: ClassifierConfig | None = Field(
+        default=None,
+        description="How networks are trained to tell the truth from the draws of the methods that are trained; `{}` "
+        "takes the defaults; null: there are none.",
+    )
+    figures: FiguresConfig = Field(default=FiguresConfig(), description="What figures show.")
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _several(cls, methods: Any) -> Any:
+        return several(methods)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Experiment":
+        if self.prior.joint == "background" and self.prior.std is None:
+            raise ValueError("prior.std: the background joint needs one; only the climatology joint goes without")
+        if not 0 <= self.starts()[0] <= self.starts()[1]:
+            raise ValueError(f"start: needs 0 <= first <= last, not {list(self.starts())}")
+        if not self.methods:
+            raise ValueError("methods: name at least one")
+        check("system", self.system, "system", skip=0)
+        for group, components in (("operator", self.observation.operator), ("mask", self.observation.mask)):
+            for index, component in enumerate(components):
+                check(group, component, f"observation.{group}.{index}", skip=int(group == "operator"))
+        if self.truth is not None:
+            check("system", self.truth, "truth", skip=0)
+        for name, prior in self.parameters.items():
+            check("prior", prior, f"parameters.{name}", skip=0)
+        if self.reference is not None:
+            check("method", self.reference, "reference", skip=1)
+        if self.classifier is not None and self.classifier.network is not None:
+            check("network", self.classifier.network, "classifier.network", skip=0)
+        if (standard := self.figures.standard) is not None and standard not in self.methods:
+            raise ValueError(f"figures.standard: there is no method '{standard}'{nearest(standard, self.methods)}")
+        self._check_cycles()
+        for name, method in self.methods.items():
+            self._check_refined(name, method)
+            check("method", method, f"methods.{name}", skip=1)
+            if not name.replace("-", "").replace("_", "").isalnum():
+                raise ValueError(f"methods.{name}: names are made of letters, digits, '-' and '_'")
+        return self
+
+    def _check_cycles(self) -> None:
+        """Refuses what records of several windows do not have."""
+        if self.burn_in >= self.cycles > 1 or (self.cycles == 1 and self.burn_in):
+            raise ValueError(f"burn_in: leaves nothing of {self.cycles} cycles; make it smaller")
+        if self.cycles == 1:
+            return
+        if self.forecast:
+            raise ValueError("forecast: not supported with cycles > 1 (the next window follows); set it to 0")
+        if self.reference is not None:
+            raise ValueError("reference: is the posterior of one window; remove it, or 'cycles'")
+        if trained := self.trained():
+            raise ValueError(f"methods.{trained[0]}: estimators see one window; remove it, or 'cycles'")
+
+    def _check_refined(self, name: str, method: MethodConfig) -> None:
+        """Refuses the refinement of what is not there, or is not trained."""
+        if method.refines is None or method.refinement is None:
+            return
+        if method.refines not in self.trained():
+            raise ValueError(
+                f"methods.{name}.refines: there is no trained method '{method.refines}'"
+                f"{nearest(method.refines, self.trained())}"
+            )
+        check("refinement", method.refinement, f"methods.{name}.refinement", skip=0)
+
+    def trained(self) -> list[str]:
+        """The names of the methods that are trained."""
+        return [name for name, method in self.methods.items() if method.training is not None]
+
+    def classified(self) -> list[str]:
+        """The names of the methods whose draws are held against the truth by classifiers."""
+        return [] if self.classifier is None else self.trained()
+
+    def sampled(self) -> list[str]:
+        """The names of the methods that draw with a trained estimator: those that are trained, or refine one."""
+        return [name for name, method in self.methods.items() if method.training or method.refines]
+
+    def assimilated(self) -> list[str]:
+        """The names of the methods that need no training."""
+        return [name for name in self.methods if name not in self.sampled()]
+
+    def weights(self, name: str) -> str:
+        """The name of the trained method whose weights a method draws with."""
+        return self.methods[name].refines or name
+
+    def starts(self) -> tuple[int, int]:
+        """The first and the last step at which windows may start."""
+        return (self.start, self.start) if isinstance(self.start, int) else self.start
+
+    def published(self) -> dict[str, float]:
+        """The published errors of methods, by their names."""
+        return {name: method.published for name, method in self.methods.items() if method.published is not None}
+
+    def draws(self, method: str) -> int:
+        """The number of draws per case of a method."""
+        return self.methods[method].samples or self.samples
+
+    def groups(self) -> dict[str, str]:
+        """The name under which figures show each method with the others of its group."""
+        return {name: method.group or method.label or name for name, method in self.methods.items()}
+
+    def shown(self) -> list[str]:
+        """The names of the methods that figures show: the first of each group."""
+        first: dict[str, str] = {}
+        for name, group in self.groups().items():
+            first.setdefault(group, name)
+        return list(first.values())
+
+    def figures_drawn(self) -> list[str]:
+        """The figures of the catalogue that show something of this experiment, told by what they must be given."""
+        there = {
+            "reference": self.reference is not None,
+            "standard": self.reference is not None or self.figures.standard is not None,
+            "parameters": self.parameters,
+            "cycles": self.cycles > 1,
+            "histories": self.trained(),
+            "classifiers": self.classifier is not None,
+        }
+        return [
+            name
+            for name, target in catalog.names("figure").items()
+            if all(there.get(wanted.name, True) for wanted in signature(target) if wanted.required)
+        ]
+
+    def slice(self, *keys: str) -> dict[str, Any]:
+        """Some of the configuration as plain values, by dotted keys."""
+        tree = self.model_dump(mode="json")
+        found = {}
+        for key in keys:
+            value: Any = tree
+            for part in key.split("."):
+                value = value[part]
+            found[key] = value
+        return found
+
+
+def load(experiment: str | Path) -> Experiment:
+    """Reads an experiment file, and those that it extends.
+
+    Args:
+        experiment: A path, or the name of a file in ``config/experiments``; of a file with variants, followed by a
+            slash and the name of one.
+
+    Returns:
+        The experiment.
+
+    Raises:
+        ConfigError: If a file is missing, is not YAML, or has keys or values that make no sense; the message names
+            the file, the key and the remedy.
+    """
+    path, variant = locate(experiment)
+    content = tree(path, variant)
+    if not all(name.replace("-", "").replace("_", "").isalnum() for name in (path.stem, variant or "none")):
+        raise ConfigError(f"{path}: rename it: names of experiments are made of letters, digits, '-' and '_'")
+    if "name" in content:
+        raise ConfigError(f"{path}: name: an experiment is named by its file; remove the key")
+    where = f"{path}/{variant}" if variant else str(path)
+    try:
+        return Experiment.model_validate({**content, "name": f"{path.stem}/{variant}" if variant else path.stem})
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{where}: {line(problem)}" for problem in error.errors())) from None
+
+
+def every(experiment: str | Path) -> Iterator[tuple[str, Experiment]]:
+    """The experiments that a file stands for: itself, or each of its variants.
+
+    Args:
+        experiment: A path, or the name of a file in ``config/experiments``; one of its variants alone may be named.
+
+    Yields:
+        What each is loaded by, and the experiment.
+    """
+    path, variant = locate(experiment)
+    names = [variant] if variant else variants(path)
+    for source in [f"{path}/{name}" for name in names] or [str(path)]:
+        yield source, load(source)

@@ -1,0 +1,118 @@
+"""Where experiment files are, and what stands in them: YAML, with files that extend others. Imports no torch."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import ConfigError, nearest
+
+#: Where experiment files named without a path are looked for.
+EXPERIMENTS = Path("config/experiments")
+
+#: How names of experiment files end.
+SUFFIXES = (".yaml", ".yml")
+
+
+def locate(experiment: str | Path) -> tuple[Path, str | None]:
+    """The file of an experiment given by path or by name, and the variant if one is named behind a slash.
+
+    Raises:
+        ConfigError: If there is no such file.
+    """
+    path = Path(experiment)
+    for candidate, variant in ((path, None), (path.parent, path.name)):
+        file = candidate if candidate.suffix in SUFFIXES else EXPERIMENTS / f"{candidate}.yaml"
+        if file.is_file():
+            return file, variant
+    file = path if path.suffix in SUFFIXES else EXPERIMENTS / f"{experiment}.yaml"
+    raise ConfigError(f"there is no experiment '{experiment}' ({file} does not exist){_alternatives(file)}")
+
+
+def variants(path: Path) -> list[str]:
+    """The names of the variants of a file."""
+    return list(_whole(path).get("variants") or {})
+
+
+def _alternatives(path: Path) -> str:
+    """A hint at the experiments beside a missing one."""
+    return nearest(path.stem, [file.stem for file in path.parent.glob("*.yaml")])
+
+
+def tree(path: Path, variant: str | None = None) -> dict[str, Any]:
+    """The tree of a file, merged into that of the file it extends, and of one of its variants.
+
+    Args:
+        path: The file.
+        variant: The variant; None for a file without variants.
+
+    Returns:
+        The tree.
+
+    Raises:
+        ConfigError: If a file is missing, cannot be read, is not a mapping in YAML, or extends itself; if there is no
+            such variant, or none is named.
+    """
+    content = _whole(path)
+    known = content.pop("variants", None) or {}
+    if not isinstance(known, dict) or not all(isinstance(change, dict) for change in known.values()):
+        raise ConfigError(f"{path}: variants: must be a mapping from names to what each changes")
+    if variant is None:
+        if known:
+            raise ConfigError(f"{path}: has variants: name one, such as {path.stem}/{next(iter(known))}")
+        return content
+    if variant not in known:
+        raise ConfigError(f"{path}: variants: there is no '{variant}'{nearest(variant, known)}")
+    return _merge(content, known[variant])
+
+
+def _whole(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The tree of a file, variants and all, merged into that of the file it extends; ``below`` are those that do."""
+    if path in below:
+        raise ConfigError(f"{path}: extends itself, by way of {', '.join(map(str, below))}")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must be a mapping of keys such as 'system' and 'methods'")
+    if content.get("extends") is None:
+        return content
+    parent = path.parent / f"{str(content['extends']).removesuffix('.yaml')}.yaml"
+    if not parent.is_file():
+        raise ConfigError(f"{path}: extends: there is no file {parent}{_alternatives(parent)}")
+    return _merge(_whole(parent, (*below, path)), content)
+
+
+def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """Merges mappings, key by key; a component of another kind replaces the whole; null removes a method."""
+    merged = dict(base)
+    for key, value in change.items():
+        old = merged.get(key)
+        if isinstance(old, str) and isinstance(value, dict):
+            old = {"kind": old}
+        if isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind"):
+            merged[key] = _merge(old, value)
+        elif value is None and isinstance(old, dict):
+            del merged[key]
+        else:
+            merged[key] = value
+    return merged
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that is written twice is an error, and 1e-3 is a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 takes an exponent without a decimal point for text.
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))

@@ -1,0 +1,76 @@
+"""Modules as text: where their source stands, and what a name in them stands for. Nothing is imported to find out."""
+
+import ast
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..errors import ConfigError
+
+
+@cache
+def source_file(module: str) -> Path:
+    """The source file of a module, found without importing its parents.
+
+    Raises:
+        ConfigError: If there is no such module.
+    """
+    root, *rest = module.split(".")
+    try:
+        spec = find_spec(root)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        raise ConfigError(f"there is no module '{module}'; is the package '{root}' installed?")
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    candidates = [folder.joinpath(*rest) for folder in folders] if rest else [Path(spec.origin or root)]
+    for path in candidates:
+        for candidate in (path, path.with_suffix(".py"), path / "__init__.py"):
+            if candidate.is_file():
+                return candidate
+    raise ConfigError(f"there is no module '{module}' in {', '.join(map(str, folders)) or spec.origin}")
+
+
+def syntax_tree(module: str) -> ast.Module:
+    """The syntax tree of a module's source; a new one at each call, to be changed at will."""
+    path = source_file(module)
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def imported_from(module: str, node: ast.ImportFrom) -> str:
+    """The module that a ``from`` statement of another module names."""
+    if not node.level:
+        return node.module or ""
+    package = module if source_file(module).name == "__init__.py" else module.rpartition(".")[0]
+    parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+    return ".".join([*parents, node.module] if node.module else parents)
+
+
+def origin(module: str, name: str) -> tuple[str, str] | None:
+    """Where a module imports a name from, and what it is called there; None if it does not."""
+    return _names(module).get(name)
+
+
+@cache
+def _names(module: str) -> dict[str, tuple[str, str]]:
+    """The names that the top level of a module imports, with the module that each comes from and its name there."""
+    return {
+        alias.asname or alias.name: (imported_from(module, node), alias.name)
+        for node in syntax_tree(module).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+@cache
+def defining_module(module: str, name: str) -> str:
+    """The module that defines a name which is imported from a module or package: itself, or the end of re-exports."""
+    if not name:
+        return module
+    path = source_file(module)
+    if path.name != "__init__.py":
+        return module
+    if (path.parent / f"{name}.py").is_file() or (path.parent / name / "__init__.py").is_file():
+        return f"{module}.{name}"
+    found = origin(module, name)
+    return defining_module(*found) if found else module

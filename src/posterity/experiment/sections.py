@@ -1,0 +1,229 @@
+"""The parts of an experiment file: their models, defaults and checks. Imports no torch."""
+
+from math import inf
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+from ..errors import ConfigError, nearest
+from . import catalog
+from .component import Component, Model
+
+
+def _pair(value: Any) -> Any:
+    """One number stands for an interval of no width."""
+    return (value, value) if isinstance(value, int | float) else value
+
+
+def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
+    """Standard deviations are positive, and intervals in order."""
+    low, high = interval
+    if not 0 < low <= high < inf:
+        raise ValueError(f"needs 0 < low <= high, both finite, not [{low:g}, {high:g}]")
+    return interval
+
+
+Interval = Annotated[
+    tuple[float, float],
+    BeforeValidator(_pair, json_schema_input_type=PositiveFloat | tuple[PositiveFloat, PositiveFloat]),
+    AfterValidator(_ordered),
+]
+
+
+class ObservationConfig(Model):
+    """What is seen of the states, and how well."""
+
+    operator: tuple[Component, ...] = Field(default=(), description="Operators, the first to act first; none: all.")
+    mask: tuple[Component, ...] = Field(default=(), description="Masks; an entry is observed if it passes them all.")
+    std: Interval = Field(
+        description="Interval of the standard deviations, in units of the observations; or one number."
+    )
+
+
+class PriorConfig(Model):
+    """The prior over the first state."""
+
+    joint: Literal["background", "climatology"] = Field(
+        default="background",
+        description="`background`: x_b from the climatology, x_0 around it. `climatology`: the reverse.",
+    )
+    std: Interval | None = Field(
+        description="Interval of the background's standard deviations, in units of the state; or one number; "
+        "or null (climatology joint only): no background."
+    )
+
+
+class SplitConfig(Model):
+    """A split: so many cases, in shards of so many."""
+
+    cases: PositiveInt = Field(description="The number of cases.")
+    shard: PositiveInt | None = Field(default=None, description="Cases per file and job; all in one if null.")
+
+    def shards(self) -> list[int]:
+        """The numbers of cases in each shard."""
+        size = self.shard or self.cases
+        full, rest = divmod(self.cases, size)
+        return [size] * full + [rest] * bool(rest)
+
+
+class SplitsConfig(Model):
+    """The three splits."""
+
+    train: SplitConfig = Field(default=SplitConfig(cases=8192), description="Draws to train estimators on.")
+    valid: SplitConfig = Field(default=SplitConfig(cases=1024), description="Draws to choose their weights by.")
+    test: SplitConfig = Field(description="Draws to judge methods by.")
+
+
+class TrainingConfig(Model):
+    """How an estimator is trained."""
+
+    epochs: PositiveInt = Field(default=100, description="Passes over the training set.")
+    batch: PositiveInt = Field(default=256, description="Cases per step, of all processes together.")
+    learning_rate: PositiveFloat = Field(default=1e-3, description="AdamW's learning rate.")
+    warmup: float = Field(default=0.01, ge=0, lt=1, description="Share of the steps over which it grows to its value.")
+    lr_schedule: str = Field(default="cosine", description="How it falls: `posterity list lr_schedules`.")
+    final: float = Field(default=0.0, ge=0, le=1, description="Share of it that is left at the end.")
+    weight_decay: float = Field(default=1e-4, ge=0, description="AdamW's weight decay.")
+    clip: PositiveFloat = Field(default=1.0, description="Largest norm of the gradient of all weights.")
+    ema: float = Field(default=0.999, ge=0, lt=1, description="Decay of the moving average of the weights; 0: none.")
+    patience: PositiveInt = Field(default=20, description="Epochs without a better validation loss before it stops.")
+    minutes: PositiveFloat | None = Field(
+        default=None, description="Time after which it ends with the best weights so far; null: no such limit."
+    )
+    bfloat16: bool = Field(default=False, description="Whether networks compute in bfloat16, on a GPU.")
+    compile: bool = Field(
+        default=False, description="Whether the loss is compiled: takes minutes, and on a CPU a C++ compiler."
+    )
+
+    @field_validator("lr_schedule")
+    @classmethod
+    def _known_schedule(cls, name: str) -> str:
+        try:
+            catalog.target("lr_schedule", name)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return name
+
+
+class MethodConfig(Component):
+    """A method under a name of its own."""
+
+    kind: str = Field(description="A name of the catalogue (`posterity list methods`), or `package.module:Class`.")
+    refines: str | None = Field(
+        default=None,
+        description="Another method, an estimator, whose draws it refines; it takes kind, options and weights of that.",
+    )
+    refinement: Component | None = Field(
+        default=None, description="How it refines them: `posterity list refinements`; goes with `refines`."
+    )
+    label: str | None = Field(default=None, description="How figures name it; its name if null.")
+    samples: PositiveInt | None = Field(default=None, description="Draws per case; the experiment's if null.")
+    published: PositiveFloat | None = Field(
+        default=None, description="The analysis RMSE that is published for it in this setting, for comparison."
+    )
+    published_log_score: float | None = Field(
+        default=None, description="Minus the log-density of the truth that is published for it, in nat, likewise."
+    )
+    training: TrainingConfig | None = Field(
+        default=None, description="How it is trained: for estimators, and for them only; `{}` takes the defaults."
+    )
+    seeds: PositiveInt = Field(
+        default=1,
+        description="How often it is trained, from different seeds: of 5, the methods are NAME-1 to NAME-5, one group "
+        "under the name of all.",
+    )
+    group: str | None = Field(
+        default=None,
+        description="The name under which figures of trainings and of variants show it with others; its own if null. "
+        "Other figures show the first method of each group.",
+    )
+
+    @model_validator(mode="after")
+    def _refines_wholly(self) -> "MethodConfig":
+        if (self.refines is None) != (self.refinement is None):
+            raise ValueError("refinement: goes with 'refines', the method whose draws are refined: give both or none")
+        if self.refines is not None and self.training is not None:
+            raise ValueError("training: a method that refines another is not trained: remove it")
+        if self.seeds > 1 and self.training is None:
+            raise ValueError("seeds: only what is trained can be trained several times: remove it")
+        return self
+
+
+class ReferenceConfig(Component):
+    """The reference posterior that methods are held against."""
+
+    kind: str = Field(description="A method of the catalogue that needs no training: `smc`, `hmc`, `exact`, …")
+    samples: PositiveInt = Field(default=512, description="Draws per case and run.")
+    runs: PositiveInt = Field(default=2, description="Independent runs; the gap between them says how good they are.")
+
+
+class ClassifierConfig(Model):
+    """How networks are trained to tell the truth from the draws of estimators, which is the test of these."""
+
+    cases: PositiveInt = Field(
+        default=8192, description="Windows to train on, from the training split; all of that if it has fewer."
+    )
+    epochs: PositiveInt = Field(default=50, description="The most passes over them.")
+    batch: PositiveInt = Field(default=256, description="Windows per step.")
+    learning_rate: PositiveFloat = Field(default=1e-3, description="AdamW's learning rate; it falls by cosine.")
+    network: Component | None = Field(
+        default=None,
+        description="The network (`posterity list networks`); null: a convolutional one over fields, and a perceptron "
+        "for vectors.",
+    )
+
+
+class FiguresConfig(Model):
+    """What figures show."""
+
+    case: int = Field(default=0, ge=0, description="The case of the first test shard that is drawn.")
+    sites: tuple[int, ...] | None = Field(
+        default=None, description="The sites whose trajectories are drawn; three at equal distances if null."
+    )
+    standard: str | None = Field(
+        default=None,
+        description="The method whose draws take the place of a reference in figures, where there is none; its name.",
+    )
+
+
+def several(methods: Any) -> Any:
+    """Methods as an experiment file has them, with those that are trained several times under a name for each time.
+
+    A method that refines another takes over what that one is made of.
+    """
+    if not isinstance(methods, dict):
+        return methods
+    found: dict[str, Any] = {}
+    for name, method in methods.items():
+        seeds = method.get("seeds") if isinstance(method, dict) else None
+        if isinstance(seeds, int) and seeds > 1 and method.get("training") is not None:
+            alike = {key: value for key, value in method.items() if key != "seeds"}
+            label = method.get("label") or name
+            for n in range(1, seeds + 1):
+                found[f"{name}-{n}"] = {**alike, "group": label, "label": f"{label} ({n})"}
+        else:
+            found[name] = method
+    return {name: _refined(name, method, found) for name, method in found.items()}
+
+
+def _refined(name: str, method: Any, methods: dict[str, Any]) -> Any:
+    """A method that refines another, with what that one is made of."""
+    if not isinstance(method, dict) or method.get("refines") is None:
+        return method
+    base = methods.get(str(method["refines"]))
+    if not isinstance(base, dict):
+        raise ValueError(
+            f"{name}.refines: there is no method '{method['refines']}'{nearest(method['refines'], methods)}"
+        )
+    for key in ("kind", "options"):
+        if key in method and method[key] != base.get(key):
+            raise ValueError(f"{name}.{key}: is that of '{method['refines']}', which it refines: remove it")
+    return {**method, **{key: base[key] for key in ("kind", "options") if key in base}}

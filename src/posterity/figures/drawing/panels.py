@@ -1,0 +1,212 @@
+"""What several figures draw: fields over time and site, the end of the window, chosen rows and times."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import Colormap, Normalize
+
+from ...errors import PosterityError
+from .style import MISSING, WINDOW_END
+
+#: The most times that figures over time show.
+MOST = 120
+
+
+def rows(variable: xr.DataArray, figure: str) -> xr.DataArray:
+    """Stacks channels and sites into a last dimension ``row``.
+
+    Args:
+        variable: A state, an observation or a field like them, with no grid or a grid of one dimension.
+        figure: The figure's name, for messages.
+
+    Returns:
+        The variable, with dimensions ``(…, row)``.
+
+    Raises:
+        PosterityError: If the grid has two dimensions.
+    """
+    names = {str(name) for name in variable.dims}
+    if names & {"y", "obs_y"}:
+        raise PosterityError(
+            f"figure '{figure}': draws states without a grid or on a grid of one dimension, and '{variable.name}' has "
+            f"dimensions {', '.join(map(str, variable.dims))}; leave this figure out of the experiment"
+        )
+    event = [name for name in ("channel", "obs_channel", "x", "obs_x") if name in names]
+    return variable.stack(row=event, create_index=False)
+
+
+def row_names(variable: xr.DataArray) -> list[str]:
+    """The name of each row of :func:`rows`, of a variable before it is stacked."""
+    channels = [str(name) for name in variable["channel"].values]
+    if "x" not in variable.dims:
+        return channels
+    sites = [f"site {site}" for site in variable["x"].values]
+    return sites if len(channels) == 1 else [f"{channel}, {site}" for channel in channels for site in sites]
+
+
+def chosen_rows(state: xr.DataArray, sites: Sequence[int] | None, figure: str) -> list[int]:
+    """The rows that figures of a few entries draw.
+
+    Args:
+        state: A state, before it is stacked by :func:`rows`.
+        sites: Places along the grid, of every channel; three at equal distances if omitted.
+        figure: The figure's name, for messages.
+
+    Returns:
+        The places along ``row``; all channels if there is no grid.
+
+    Raises:
+        PosterityError: If there is no such site.
+    """
+    channels = state.sizes["channel"]
+    if "x" not in state.dims:
+        return list(range(channels))
+    size = state.sizes["x"]
+    sites = [size * k // 3 for k in range(3)] if sites is None else sites
+    for site in sites:
+        if not 0 <= site < size:
+            raise PosterityError(
+                f"figure '{figure}': there is no site {site}: the grid has sites 0 to {size - 1}; "
+                "change 'figures.sites' in the experiment"
+            )
+    return [channel * size + site for channel in range(channels) for site in dict.fromkeys(sites)]
+
+
+def row_label(variable: xr.DataArray) -> str:
+    """The label of an axis along :func:`rows`, of a variable before it is stacked."""
+    channels = variable.sizes["channel"]
+    if "x" not in variable.dims:
+        return "channel"
+    return "site" if channels == 1 else f"site, {channels} channels stacked"
+
+
+def row_ticks(axes: Axes, variable: xr.DataArray) -> None:
+    """Puts ticks on the vertical axis of a field: a few sites, or all channels by name if there is no grid."""
+    if "x" in variable.dims:
+        axes.locator_params(axis="y", nbins=3, integer=True)
+    else:
+        axes.set_yticks(range(variable.sizes["channel"]), [str(name) for name in variable["channel"].values])
+
+
+def name_row(axes: Axes, name: str) -> None:
+    """Names a row of panels, to the left of its first one; upright, so that low rows have room for long names."""
+    axes.set_ylabel(name, rotation=0, ha="right", va="center")
+
+
+def field(axes: Axes, time: np.ndarray, values: np.ndarray, cmap: Colormap, norm: Normalize) -> QuadMesh:
+    """Draws a field over time (across) and row (upwards); hatched where there is no value.
+
+    Args:
+        axes: Where to draw.
+        time: The times, with shape ``(time,)``.
+        values: The field, with shape ``(time, row)``.
+        cmap: The colour map.
+        norm: The colour scale.
+
+    Returns:
+        The mesh, for a colour bar.
+    """
+    axes.set_facecolor(MISSING)
+    axes.patch.set_hatch("//////")
+    mesh = axes.pcolormesh(
+        edges(time), edges(np.arange(values.shape[1])), np.ma.masked_invalid(values.T), cmap=cmap, norm=norm
+    )
+    # Hundreds of thousands of vector cells would make files that no viewer opens.
+    mesh.set_rasterized(True)
+    axes.spines[:].set_visible(True)
+    return mesh
+
+
+def edges(centres: np.ndarray) -> np.ndarray:
+    """The borders of the cells around given centres, one more than these."""
+    centres = np.asarray(centres, dtype=float)
+    if len(centres) == 1:
+        return centres[0] + np.array([-0.5, 0.5])
+    middle = 0.5 * (centres[1:] + centres[:-1])
+    return np.concatenate(([2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]))
+
+
+def window_line(axes: Axes, time: np.ndarray, window: int, cells: bool = False) -> None:
+    """Marks the end of the window, if there is a forecast behind it.
+
+    Args:
+        axes: Where to draw.
+        time: All times.
+        window: The number of assimilated states.
+        cells: Whether times are drawn as cells: the line then stands on the border of the last assimilated one.
+    """
+    if window < len(time):
+        position = edges(time)[window] if cells else time[window - 1]
+        if cells:
+            axes.axvline(position, color="white", linewidth=1.4)
+        axes.axvline(position, color=WINDOW_END, linestyle=(0, (4, 2)), linewidth=0.9)
+
+
+def moments(times: int, window: int) -> Mapping[str, int]:
+    """The moments at which posteriors are judged, with their index in time.
+
+    Args:
+        times: The number of times.
+        window: The number of assimilated states.
+
+    Returns:
+        ``start``, ``window end`` and, if there is a forecast, ``forecast end``.
+    """
+    found = {"start": 0, "window end": window - 1}
+    return found | {"forecast end": times - 1} if times > window else found
+
+
+def stretch(times: int, window: int) -> slice:
+    """The times that figures over time show: all, or those about the window's end if they would be too many to see.
+
+    Args:
+        times: The number of times.
+        window: The number of assimilated states.
+
+    Returns:
+        The places of :data:`MOST` times at most; the window's end and some of the forecast are among them.
+    """
+    start = max(0, min(times - MOST, window - MOST // 2))
+    return slice(start, min(times, start + MOST))
+
+
+def judged(window: int, cycles: int, burn_in: int) -> slice:
+    """The times at which methods are compared by one number: the window's end, or a cycling record but for its start.
+
+    Args:
+        window: The number of assimilated states.
+        cycles: The number of windows that they are made of.
+        burn_in: The number of windows that are left out of averages over several.
+    """
+    return slice(burn_in * (window // cycles) if cycles > 1 else window - 1, window)
+
+
+def time_place(dataset: xr.Dataset, time: float) -> int | None:
+    """The place of a time in a dataset; None if it does not cover it."""
+    found = np.flatnonzero(np.isclose(dataset["time"].values, time))
+    return int(found[0]) if len(found) else None
+
+
+def methods_of(metrics: xr.Dataset) -> list[str]:
+    """The names of the methods of an aggregated dataset, in order."""
+    return [str(name) for name in metrics["method"].values]
+
+
+def need(dataset: xr.Dataset, names: tuple[str, ...], figure: str, remedy: str) -> None:
+    """Refuses a dataset without the variables that a figure draws.
+
+    Args:
+        dataset: The dataset.
+        names: The variables.
+        figure: The figure's name.
+        remedy: What to do about it.
+
+    Raises:
+        PosterityError: If one is missing.
+    """
+    missing = [name for name in names if name not in dataset]
+    if missing:
+        raise PosterityError(f"figure '{figure}': there is no {', '.join(repr(n) for n in missing)} to draw; {remedy}")

@@ -1,0 +1,148 @@
+"""Monotone maps of the entries of vectors, each steered by other entries and by a context.
+
+Entries are first here, ``(entry, case)``, and so are the numbers of each map: operations on whole rows of cases are
+fast, and splines take their numbers as rows.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import log
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .spline import RANGE, affine_spline, soft_clip
+
+
+class Masked(nn.Linear):
+    """A linear layer some of whose weights are zero.
+
+    Args:
+        mask: Which of them are not, with shape ``(outputs, inputs)``.
+    """
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__(mask.shape[1], mask.shape[0])
+        self.register_buffer("mask", mask.to(self.weight), persistent=False)
+
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Maps vectors of shape ``(inputs, case)``; a bias of shape ``(outputs, case)`` replaces its own."""
+        return torch.addmm(self.bias.unsqueeze(-1) if bias is None else bias, self.weight * self.mask, x)
+
+
+class Conditioner(nn.Module):
+    r"""A masked perceptron that gives each entry numbers which depend on the entries of lower rank, and on a context.
+
+    A hidden unit has the rank of some entry, and sees the entries below it and the hidden units up to it; so do the
+    numbers of an entry.
+
+    Args:
+        ranks: The rank of each entry that it sees.
+        steered: The rank of each entry that it gives numbers to.
+        numbers: How many numbers.
+        context: The size of the context; 0 for none.
+        hidden: The widths of its layers.
+
+    References:
+        MADE: Masked Autoencoder for Distribution Estimation (Germain et al., 2015), https://arxiv.org/abs/1502.03509
+    """
+
+    def __init__(self, ranks: Tensor, steered: Tensor, numbers: int, context: int, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.numbers = numbers
+        # Spread evenly over the ranks that there are, from the lowest, so that none is left out that could be seen.
+        levels = steered.unique()
+        units = [levels[torch.arange(width) * len(levels) // width] for width in hidden]
+        masks = [ranks < units[0].unsqueeze(-1)]
+        masks += [seen <= unit.unsqueeze(-1) for seen, unit in pairwise((*units, steered.repeat(numbers)))]
+        self.first, *others = map(Masked, masks)
+        self.others = nn.ModuleList(others)
+        self.given = nn.Linear(context, hidden[0], bias=False) if context else None
+
+    def steer(self, context: Tensor) -> Tensor:
+        """What the context adds to the first layer, once for all entries: ``(hidden, case)``.
+
+        Args:
+            context: The contexts, with shape ``(size, case)``.
+        """
+        bias = self.first.bias.unsqueeze(-1)
+        return bias if self.given is None else torch.addmm(bias, self.given.weight, context)
+
+    def forward(self, z: Tensor, steer: Tensor) -> Tensor:
+        """The numbers of the entries.
+
+        Args:
+            z: The entries that it sees, with shape ``(entries, case)``.
+            steer: What :meth:`steer` gives.
+
+        Returns:
+            Their numbers, with shape ``(numbers, steered entries, case)``.
+        """
+        x = self.first(z, steer)
+        for layer in self.others:
+            x = layer(functional.silu(x))
+        return x.unflatten(0, (self.numbers, -1))
+
+
+class MonotoneMaps(nn.Module):
+    r"""Maps the entries of a vector, each by an affine map and a spline that the entries of lower rank give,
+
+    .. math:: z_i \mapsto S_i\left( e^{s_i} z_i + m_i \right), \qquad (s_i, m_i, S_i) = f_i(z_{<i}, c) .
+
+    Entries of negative rank are left alone. With a rank of its own for each entry it is autoregressive; with two, one
+    of them negative, it is a coupling.
+
+    Args:
+        ranks: The rank of each entry: -1, or some of 0, 1, ….
+        context: The size of the context :math:`c`; 0 for none.
+        hidden: The widths of the layers of :math:`f`.
+        bins: The number of bins of each spline; 0 for affine maps only.
+    """
+
+    moved: Tensor
+
+    def __init__(self, ranks: Tensor, context: int, hidden: Sequence[int], bins: int) -> None:
+        super().__init__()
+        moved = (ranks >= 0).nonzero().squeeze(-1)
+        self.all, self.passes = len(moved) == len(ranks), len(ranks[moved].unique())
+        self.register_buffer("moved", moved, persistent=False)
+        self.sizes = (1, 1, 3 * bins - 1) if bins else (1, 1)
+        self.conditioner = Conditioner(ranks, ranks[moved], sum(self.sizes), context, hidden)
+
+    def reset(self) -> None:
+        """Makes it the identity."""
+        for parameter in self.conditioner.others[-1].parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps vectors of shape ``(entries, case)``, given contexts of shape ``(size, case)``.
+
+        Returns:
+            The image, and the logarithm of the Jacobian's determinant, with shape ``(case,)``.
+        """
+        moved, log_slope = affine_spline(self._take(z), *self._numbers(z, self.conditioner.steer(context)))
+        return self._put(z, moved), log_slope.sum(dim=0)
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Undoes it, rank by rank; the log-determinant is that of the map itself, not of its inverse."""
+        steer, image = self.conditioner.steer(context), self._take(z)
+        for _ in range(self.passes):
+            moved, log_slope = affine_spline(image, *self._numbers(z, steer), inverse=True)
+            z = self._put(z, moved)
+        return z, log_slope.sum(dim=0)
+
+    def _numbers(self, z: Tensor, steer: Tensor) -> list[Tensor]:
+        """Log-scales and shifts of the moved entries, and what splines take, all in the precision of the entries."""
+        log_scale, shift, *bend = self.conditioner(z, steer).to(z).split(self.sizes)
+        return [soft_clip(log_scale.squeeze(0), log(RANGE)), shift.squeeze(0), *bend]
+
+    def _take(self, z: Tensor) -> Tensor:
+        """The entries that are moved."""
+        return z if self.all else z[self.moved]
+
+    def _put(self, z: Tensor, moved: Tensor) -> Tensor:
+        """The vectors with other values of the entries that are moved."""
+        return moved if self.all else z.index_copy(0, self.moved, moved)

@@ -1,0 +1,174 @@
+"""Hamiltonian Monte Carlo transitions of tempered posteriors, for all cases and particles at once."""
+
+from math import log2
+from typing import NamedTuple, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from ..problems.resampling import take
+
+
+class Potential(Protocol):
+    r"""Minus the logarithm of a density for each case, which is standard normal but for a misfit :math:`J_o`,
+
+    .. math:: p(u) \propto e^{-J(u)}, \qquad J(u) = \tfrac12 \|u\|^2 + J_o(u) .
+
+    :class:`~posterity.problems.Control` is one, and so is minus the logarithm of a ratio that was learned.
+    """
+
+    def cost_and_gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        r"""The cost :math:`J(u)` and its gradient, as many points at a time as fit the memory.
+
+        Args:
+            u: The points, with shape ``(particle, case, size)``.
+
+        Returns:
+            The cost, with shape ``(particle, case)``, infinite where there is no density; and the gradient, with shape
+            ``(particle, case, size)``, NaN there.
+        """
+
+    def select(self, index: Tensor) -> Self:
+        """The potential of some of the cases, with its own count of work."""
+
+    def absorb(self, part: Self, index: Tensor) -> None:
+        """Adds the work that a selection has done to the count of the cases that it was selected from."""
+
+
+class Particles(NamedTuple):
+    r"""Points, and what the observations say there.
+
+    Args:
+        u: The points, with shape ``(particle, case, size)``.
+        misfit: The misfit :math:`J_o(u)`, with shape ``(particle, case)``; infinite where the model diverged.
+        gradient: Its gradient, with shape ``(particle, case, size)``; NaN where the model diverged.
+    """
+
+    u: Tensor
+    misfit: Tensor
+    gradient: Tensor
+
+    def select(self, cases: Tensor) -> "Particles":
+        """The particles of some of the cases."""
+        return Particles(*(field[:, cases] for field in self))
+
+    def insert(self, part: "Particles", cases: Tensor) -> "Particles":
+        """The particles with those of some of the cases replaced."""
+        return Particles(*(whole.index_copy(1, cases, new) for whole, new in zip(self, part, strict=True)))
+
+    def take(self, index: Tensor) -> "Particles":
+        """The particles of the given numbers, with shape ``(draws, case)``."""
+        return Particles(*(take(field, index) for field in self))
+
+    def where(self, accept: Tensor, other: "Particles") -> "Particles":
+        """These particles where accepted, with shape ``(particle, case)``, the others elsewhere."""
+        return Particles(
+            torch.where(accept.unsqueeze(-1), self.u, other.u),
+            torch.where(accept, self.misfit, other.misfit),
+            torch.where(accept.unsqueeze(-1), self.gradient, other.gradient),
+        )
+
+
+def evaluate(potential: Potential, u: Tensor) -> Particles:
+    """Evaluates the misfit and its gradient at points, with shape ``(particle, case, size)``."""
+    cost, gradient = potential.cost_and_gradient(u)
+    misfit = cost - 0.5 * u.square().sum(dim=-1)
+    return Particles(u, misfit.nan_to_num(nan=torch.inf, posinf=torch.inf), gradient - u)
+
+
+def transition(
+    potential: Potential, particles: Particles, beta: Tensor, scale: Tensor, step: Tensor, leapfrog: int
+) -> tuple[Particles, Tensor]:
+    r"""One Hamiltonian transition of each particle, which leaves the tempered posterior of its case invariant,
+
+    .. math:: p_\beta(u) \propto \exp(-U(u)), \qquad U(u) = \tfrac12 \|u\|^2 + \beta J_o(u) .
+
+    Momenta :math:`p \sim N(0, I)` belong to the coordinates :math:`L^{-1} u`, in which the posterior is about white if
+    :math:`L L^T` is about its covariance. Leapfrog steps :math:`h` then alternate
+
+    .. math:: p \leftarrow p - \tfrac h2 L^T \nabla U(u), \quad u \leftarrow u + h L p, \quad
+        p \leftarrow p - \tfrac h2 L^T \nabla U(u) ,
+
+    and the end is accepted with probability :math:`\min(1, \exp(-\Delta(U + \frac12 \|p\|^2)))`. Each particle's step
+    is that of its case times a draw from :math:`U(\frac12, \frac32)`, because trajectories of one length may come
+    back to where they started. A trajectory that diverges is rejected.
+
+    Args:
+        potential: The potential.
+        particles: Where to start.
+        beta: The inverse temperatures :math:`\beta`, with shape ``(case,)``.
+        scale: The factors :math:`L`, with shape ``(case, size, size)``.
+        step: The mean steps :math:`h`, with shape ``(case,)``.
+        leapfrog: The number of steps of a trajectory.
+
+    Returns:
+        The particles after the transition, and the mean probability of acceptance, with shape ``(case,)``.
+
+    References:
+        | MCMC using Hamiltonian dynamics (Neal, 2011), https://arxiv.org/abs/1206.1901
+    """
+
+    def force(at: Particles) -> Tensor:
+        """The whitened force."""
+        return -torch.einsum("cij,sci->scj", scale, at.u + beta.unsqueeze(-1) * at.gradient)
+
+    def energy(at: Particles, momentum: Tensor) -> Tensor:
+        """The Hamiltonian."""
+        return 0.5 * (at.u.square() + momentum.square()).sum(dim=-1) + beta * at.misfit
+
+    momentum = torch.randn_like(particles.u)
+    h = (step * (0.5 + torch.rand_like(particles.misfit))).unsqueeze(-1)
+    before = energy(particles, momentum)
+    trial, push = particles, force(particles)
+    for _ in range(leapfrog):
+        momentum = momentum + 0.5 * h * push
+        trial = evaluate(potential, trial.u + h * torch.einsum("cij,scj->sci", scale, momentum))
+        push = force(trial)
+        momentum = momentum + 0.5 * h * push
+    # A difference of infinities is that of a trajectory that diverged.
+    probability = (before - energy(trial, momentum)).nan_to_num(nan=-torch.inf).clamp(max=0).exp()
+    accept = torch.rand_like(probability) < probability
+    return trial.where(accept, particles), probability.mean(dim=0)
+
+
+def move(
+    potential: Potential, particles: Particles, beta: Tensor, scale: Tensor, step: Tensor, length: float, leapfrog: int
+) -> tuple[Particles, Tensor]:
+    r"""One transition of each particle, by trajectories that are long enough in every case.
+
+    A case takes as many leapfrog steps as make about a given length, :math:`2^k \geq l / h`. So a case whose posterior
+    is so curved that it needs small steps forgets where it started as soon as the others, at its own expense alone.
+
+    Args:
+        potential: The potential.
+        particles: As for :func:`transition`, as are ``beta``, ``scale`` and ``step``.
+        beta: See there.
+        scale: See there.
+        step: See there.
+        length: The length :math:`l`, in standard deviations of the posterior.
+        leapfrog: The most leapfrog steps of a trajectory.
+
+    Returns:
+        The particles after the transition, and the mean probability of acceptance, with shape ``(case,)``.
+    """
+    counts = torch.exp2((length / step).log2().ceil().clamp(0, log2(leapfrog)))
+    # A case of which every particle diverged stays where it is.
+    counts = torch.where(particles.misfit.isfinite().any(dim=0), counts, 1).round().int()
+    rate = torch.zeros_like(step)
+    for count in counts.unique().tolist():
+        cases = (counts == count).nonzero().squeeze(-1)
+        part = potential.select(cases)
+        moved, rate[cases] = transition(part, particles.select(cases), beta[cases], scale[cases], step[cases], count)
+        particles = particles.insert(moved, cases)
+        potential.absorb(part, cases)
+    return particles, rate
+
+
+def check_trajectories(length: float, leapfrog: int, acceptance: float) -> None:
+    """Refuses trajectories that go nowhere."""
+    if leapfrog < 1:
+        raise ValueError(f"leapfrog: at least one is needed, not {leapfrog}")
+    if length <= 0:
+        raise ValueError(f"length: must be positive, not {length}")
+    if not 0 < acceptance < 1:
+        raise ValueError(f"acceptance: must be between 0 and 1, not {acceptance}")

@@ -1,0 +1,157 @@
+"""Tempering: particles carried from the standard normal to a posterior through a sequence of temperatures."""
+
+from dataclasses import dataclass
+from math import log
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..problems.resampling import effective_size, normalise, systematic
+from .hamiltonian import Particles, Potential, check_trajectories, evaluate, move
+from .preconditioning import preconditioner
+
+#: The leapfrog step that adaptation starts from, in standard deviations of the posterior.
+FIRST_STEP = 0.25
+
+
+class Tempered(NamedTuple):
+    """Particles that have reached the posterior.
+
+    Args:
+        particles: The particles, of equal weight.
+        scale: Factors of their covariances, with shape ``(case, size, size)``.
+        step: The leapfrog steps adapted to them, with shape ``(case,)``.
+        info: What each case went through.
+    """
+
+    particles: Particles
+    scale: Tensor
+    step: Tensor
+    info: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Tempering:
+    r"""Carries particles from the standard normal to the posterior, by way of
+
+    .. math::
+        p_\beta(u) \propto \exp\big({-\tfrac12} \|u\|^2 - \beta J_o(u)\big), \qquad 0 = \beta_0 < … < \beta_K = 1 .
+
+    At each temperature, particles are weighted by :math:`\exp(-(\beta_k - \beta_{k-1}) J_o(u))`, resampled, and moved
+    by Hamiltonian transitions that leave :math:`p_{\beta_k}` invariant, preconditioned with the covariance of the
+    case's own particles. Each case has temperatures of its own, chosen so that the effective number of particles falls
+    to a fraction of them, and leapfrog steps of its own, adapted to the acceptance, as many as make trajectories long;
+    cases that have reached :math:`\beta = 1` wait for the others.
+
+    Args:
+        ess: The fraction of the particles to which the effective number falls between temperatures.
+        moves: The number of transitions at each temperature.
+        final: The number of further transitions at :math:`\beta = 1`.
+        length: The length of a trajectory, in standard deviations of the posterior.
+        leapfrog: The most leapfrog steps of a trajectory, each of which takes one gradient.
+        acceptance: The mean probability of acceptance to which steps are adapted.
+    """
+
+    ess: float
+    moves: int
+    final: int
+    length: float
+    leapfrog: int
+    acceptance: float
+
+    def __post_init__(self) -> None:
+        """Refuses options that go nowhere."""
+        if not 0 < self.ess < 1:
+            raise ValueError(f"ess: must be a fraction of the particles between 0 and 1, not {self.ess}")
+        if self.moves < 1 or self.leapfrog < 1:
+            raise ValueError(f"moves and leapfrog: at least one is needed, not {self.moves} and {self.leapfrog}")
+        if self.final < 0:
+            raise ValueError(f"final: must not be negative, not {self.final}")
+        check_trajectories(self.length, self.leapfrog, self.acceptance)
+
+    @torch.no_grad()
+    def run(self, potential: Potential, u: Tensor) -> Tempered:
+        r"""Carries particles of each case from the standard normal to the posterior.
+
+        Args:
+            potential: The potential.
+            u: Draws from the standard normal, with shape ``(particle, case, size)``.
+
+        Returns:
+            The particles at :math:`\beta = 1`. The product of the mean weights estimates their normaliser:
+            ``info["log_evidence"]`` is :math:`\log E_{N(0, I)}[e^{-J_o(u)}]`.
+        """
+        number, cases = u.shape[:2]
+        particles = evaluate(potential, u)
+        beta = torch.zeros(cases, dtype=torch.float64)
+        step = torch.full((cases,), FIRST_STEP)
+        log_evidence, temperatures, accepted = (torch.zeros(cases) for _ in range(3))
+        lowest = torch.full((cases,), float(number))
+        while len(warm := (beta < 1).nonzero().squeeze(-1)):
+            part, some = potential.select(warm), particles.select(warm)
+            misfit = some.misfit.double()
+            colder = next_temperature(misfit, beta[warm], self.ess)
+            log_weights = -(colder - beta[warm]) * misfit
+            beta[warm] = colder
+            temperatures[warm] += 1
+            log_evidence[warm] += (torch.logsumexp(log_weights, dim=0) - log(number)).to(log_evidence)
+            lowest[warm] = torch.minimum(lowest[warm], effective_size(log_weights).to(lowest))
+
+            weights = normalise(log_weights)
+            scale = preconditioner(some.u, weights)
+            some = some.take(systematic(weights, number))
+            some, step[warm], rate = self._move(part, some, colder, scale, step[warm], self.moves)
+            accepted[warm] += rate
+            particles = particles.insert(some, warm)
+            potential.absorb(part, warm)
+
+        scale = preconditioner(particles.u, torch.full_like(particles.misfit, 1 / number))
+        particles, step, rate = self._move(potential, particles, beta, scale, step, self.final)
+        info = {
+            "temperatures": temperatures,
+            "acceptance": (accepted + rate) / (self.moves * temperatures + self.final),
+            "ess": lowest,
+            "log_evidence": log_evidence,
+            "step": step,
+        }
+        return Tempered(particles, scale, step, info)
+
+    def _move(
+        self, potential: Potential, particles: Particles, beta: Tensor, scale: Tensor, step: Tensor, moves: int
+    ) -> tuple[Particles, Tensor, Tensor]:
+        """Moves particles, adapting the steps on the way; returns the sum of the probabilities of acceptance too."""
+        beta, total = beta.to(particles.u), torch.zeros_like(step)
+        for _ in range(moves):
+            particles, rate = move(potential, particles, beta, scale, step, self.length, self.leapfrog)
+            step = step * (rate - self.acceptance).exp()
+            total = total + rate
+        return particles, step, total
+
+
+def next_temperature(misfit: Tensor, beta: Tensor, fraction: float) -> Tensor:
+    r"""The next inverse temperature of each case: the one at which the effective number of particles has fallen.
+
+    Particles from which the model diverged do not count. A case that has no others goes to 1 at once.
+
+    Args:
+        misfit: The observation cost :math:`J_o`, with shape ``(particle, case)``.
+        beta: The inverse temperatures of now, with shape ``(case,)``, below 1.
+        fraction: The fraction of the particles to which their effective number falls, by bisection.
+
+    Returns:
+        The next inverse temperatures, with shape ``(case,)``; 1 where weights allow it.
+    """
+    wanted = fraction * misfit.isfinite().sum(dim=0)
+
+    def enough(colder: Tensor) -> Tensor:
+        """Whether a temperature leaves enough particles."""
+        return ~(effective_size(-(colder - beta) * misfit) < wanted)
+
+    low, high = beta, torch.ones_like(beta)
+    done = enough(high)
+    for _ in range(52):
+        middle = (low + high) / 2
+        good = enough(middle)
+        low, high = torch.where(good, middle, low), torch.where(good, high, middle)
+    return torch.where(done, 1.0, high)

@@ -1,0 +1,78 @@
+"""From draws of the control to an ensemble."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from .control import Control
+from .problem import Ensemble
+from .resampling import take
+
+#: Diagnostics that count work or failures, and add up over runs or windows.
+COUNTS = ("seconds", "model_steps", "gradients", "failed")
+
+
+def ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor], log_q: Tensor | None = None) -> Ensemble:
+    """Decodes draws of the control, and gives the place of each failed one to another of its case.
+
+    A draw has failed if it is not finite or its trajectory diverges. The count per case is ``info["failed"]``; a
+    case all of whose draws failed stays NaN.
+
+    Args:
+        control: The control.
+        u: The draws, with shape ``(samples, case, size)``.
+        info: Diagnostics of each case, to which the failures and the work done are added.
+        log_q: The log-density of each draw, with shape ``(samples, case)``; None if it has none.
+
+    Returns:
+        The ensemble.
+    """
+    parts = [control.decode(u[chunk]) for chunk in control.chunks(len(u))]
+    x, theta = (torch.cat(part) for part in zip(*parts, strict=True))
+    # The sum over a trajectory is finite only if every entry is, and takes one pass.
+    finite = x.flatten(2).sum(dim=-1).isfinite()
+    if not finite.all():
+        x, theta = refill(finite, x), refill(finite, theta)
+        log_q = None if log_q is None else refill(finite, log_q)
+    info = {
+        **info,
+        "failed": (~finite).sum(dim=0),
+        "model_steps": control.model_steps,
+        "gradients": control.gradients,
+    }
+    return Ensemble(x, theta, range(control.problem.steps), info, log_q)
+
+
+def refill(good: Tensor, values: Tensor) -> Tensor:
+    """Gives the place of each failed member to a good one of its case.
+
+    Args:
+        good: Which members have not failed, with shape ``(members, case)``.
+        values: What belongs to the members, with shape ``(members, case, …)``.
+
+    Returns:
+        The same with the failed members replaced; a case without a good one is left as it is.
+    """
+    # Sorting by failure puts each case's good members first; a failed one takes the place of one of them.
+    order = torch.sort(~good, dim=0, stable=True).indices
+    member = torch.arange(len(good), device=good.device).unsqueeze(-1)
+    donor = order.gather(0, member % good.sum(dim=0).clamp(min=1))
+    return take(values, torch.where(good | ~good.any(dim=0), member, donor))
+
+
+def joined(infos: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The diagnostics of several runs or windows together: sums of counts, else means; curves are left out.
+
+    Args:
+        infos: The diagnostics of each, by the same names, with shape ``(case,)``.
+
+    Returns:
+        The diagnostics of each case, with shape ``(case,)``.
+    """
+    found = {}
+    for name, value in infos[0].items():
+        if value.ndim == 1:
+            total = torch.stack([info[name] for info in infos]).to(torch.get_default_dtype()).sum(dim=0)
+            found[name] = total if name in COUNTS else total / len(infos)
+    return found

@@ -1,0 +1,181 @@
+"""3DVAR and 4DVAR with static covariances against textbook formulas and the exact posterior."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from posterity.baselines import LaggedFourDVar, ThreeDVar
+from posterity.baselines.sequential.record import Record
+from posterity.baselines.sequential.threedvar import first_guess
+from posterity.problems import Identity, Normal, Observation, Problem, Quadratic, RandomMask, Window, exact_posterior
+from posterity.systems import LinearAdvection, Lorenz96
+
+MEMBERS = 4000
+
+
+def linear(**options):
+    return Problem(
+        LinearAdvection(size=4), Observation(Identity((1, 4)), std=(0.5, 1.0), masks=(RandomMask(0.7),)), **options
+    )
+
+
+@pytest.fixture
+def white(monkeypatch):
+    """Climatologies of mean zero and unit variance, without the noise of an estimate."""
+
+    def moments(problem, draws):
+        size = problem.system.shape[-1] + len(problem.parameters)
+        return torch.zeros(size), torch.eye(size)
+
+    monkeypatch.setattr("posterity.baselines.sequential.threedvar.moments", moments)
+    monkeypatch.setattr("posterity.baselines.sequential.lagged.moments", moments)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brittle(LinearAdvection):
+    """Breaks where the first site is large."""
+
+    def step(self, x):
+        moved = super().step(x)
+        return torch.where(x[..., :1].abs() > 20, torch.nan, moved)
+
+
+def check_draws(x, mean, covariance):
+    """Draws of shape ``(samples, case, n)`` against a Gaussian of each case; the level 6e-5 is shared out."""
+    n = len(x)
+    bound = float(torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(1 - 3e-5 / covariance.numel())))
+    variance = covariance.diagonal(dim1=-2, dim2=-1)
+    assert float(((x.mean(dim=0) - mean) / (variance / n).sqrt()).abs().max()) < bound
+    centred = x - mean
+    found = torch.einsum("sci,scj->cij", centred, centred) / n
+    error = ((covariance.square() + variance.unsqueeze(-1) * variance.unsqueeze(-2)) / n).sqrt()
+    assert float(((found - covariance) / error).abs().max()) < bound
+
+
+@pytest.mark.parametrize("operator", [Identity, Quadratic])
+def test_the_analysis_is_the_textbook_one(operator):
+    """K = B Hᵀ (H B Hᵀ + R)⁻¹, with H linearised at the forecast, and draws from (I - K H) B around it."""
+    problem = Problem(
+        LinearAdvection(size=4), Observation(operator((1, 4)), std=(0.5, 1.0), masks=(RandomMask(0.7),)), window=1
+    )
+    window = problem.sample((3,)).window
+    record, method, root = Record(problem, window), ThreeDVar(problem, members=MEMBERS), torch.randn(4, 4)
+    z = first_guess(record, torch.zeros(4))
+    analysis = method.analyse(record, 0, z, record.innovation(z, 0)[0], root)
+    b, mean, covariance = root @ root.mT, [], []
+    for case in range(3):
+        there = ~window.y[case].flatten().isnan()
+        x = window.background[case].flatten()
+        slope = torch.diag(2 * x if operator is Quadratic else torch.ones(4))[there]
+        r = torch.diag(window.std[case].flatten()[there].square())
+        gain = b @ slope.mT @ torch.linalg.inv(slope @ b @ slope.mT + r)
+        mean.append(x + gain @ (window.y[case].flatten()[there] - problem.observation.operator(x)[there]))
+        covariance.append((torch.eye(4) - gain @ slope) @ b)
+    torch.testing.assert_close(analysis[0], torch.stack(mean))
+    check_draws(analysis[1:], torch.stack(mean), torch.stack(covariance))
+
+
+@pytest.mark.usefixtures("white")
+def test_one_time_is_exact_if_the_covariance_is():
+    """3DVAR of one time, and 4DVAR of one window, whose backgrounds have the covariance that they assume."""
+    problem = linear(window=1, forecast=2, background_std=(0.7, 0.7))
+    window = problem.sample((4,)).window
+    exact = exact_posterior(problem, window)
+    drawn = ThreeDVar(problem, MEMBERS, scale=0.49).sample(window, MEMBERS)
+    for t in drawn.steps:
+        check_draws(drawn.x[:, :, t].flatten(2), exact.mean[:, t], exact.covariance[:, t])
+
+
+@pytest.mark.usefixtures("white")
+def test_cycles_of_3dvar_are_the_textbook_ones():
+    problem = linear(window=1, cycles=5, background_std=(0.7, 0.7))
+    window = problem.sample((3,)).window
+    drawn = ThreeDVar(problem, MEMBERS, scale=0.3).sample(window, MEMBERS)
+    weight = torch.where(window.y.isnan(), 0, window.std**-2).flatten(2)
+    x = window.background.flatten(1)
+    for t in range(5):
+        if t > 0:
+            x = x @ problem.system.transition().mT
+        covariance = torch.diag_embed(1 / (1 / 0.3 + weight[:, t]))
+        innovation = window.y[:, t].flatten(1).nan_to_num() - x
+        x = x + (covariance @ (weight[:, t] * innovation).unsqueeze(-1)).squeeze(-1)
+        seen = (weight[:, t] > 0).any(dim=-1)
+        check_draws(drawn.x[:, seen, t].flatten(2), x[seen], covariance[seen])
+
+
+@pytest.mark.usefixtures("white")
+@pytest.mark.parametrize("lag", [1, 2])
+def test_sliding_windows_are_smoothers_with_a_static_prior(lag):
+    """Each window is the exact posterior of a problem that starts from the trajectory found before."""
+    problem = linear(window=3, cycles=3, background_std=(0.6, 0.6))
+    window = problem.sample((3,)).window
+    drawn = LaggedFourDVar(problem, MEMBERS, lag=lag, scale=0.36).sample(window, MEMBERS)
+    first, background = 0, window.background
+    for start in (0, 3, 6):
+        last = start + 2
+        part = replace(problem, cycles=1, window=last - first + 1)
+        y = window.y[:, first : last + 1].clone()
+        y[:, : start - first] = torch.nan
+        exact = exact_posterior(
+            part, Window(y, window.std[:, first : last + 1], background, window.background_std, window.start)
+        )
+        for t in range(start, last + 1):
+            check_draws(drawn.x[:, :, t].flatten(2), exact.mean[:, t - first], exact.covariance[:, t - first])
+        following = max(0, last + 3 - 3 * lag)
+        background, first = exact.mean[:, following - first].unflatten(-1, (1, 4)), following
+
+
+def test_unknown_parameters_are_drawn_to_what_is_seen():
+    """The forcing of Lorenz-96 has a large effect on the climatology, through which a static gain sees it."""
+    problem = Problem(
+        Lorenz96(size=8, dt=0.05, spinup=5.0),
+        Observation(Identity((1, 8)), std=(0.5, 0.5)),
+        window=2,
+        cycles=40,
+        joint="climatology",
+        parameters={"forcing": Normal(8.0, 1.0)},
+    )
+    twin = problem.sample((6,))
+    for method in (ThreeDVar(problem, 20, scale=0.05), LaggedFourDVar(problem, 20, scale=0.05)):
+        drawn = method.sample(twin.window, 20)
+        assert float((drawn.x.mean(dim=0) - twin.x)[:, 40:].square().mean().sqrt()) < 0.5
+        error = drawn.theta.mean(dim=0) - twin.theta
+        assert float(error.square().mean()) < float((twin.theta - 8).square().mean())
+
+
+@pytest.mark.usefixtures("white")
+@pytest.mark.parametrize("kind", [ThreeDVar, LaggedFourDVar])
+def test_a_lost_case_spoils_no_other(kind):
+    problem = replace(linear(window=2, cycles=3), system=Brittle(size=4))
+    window = problem.sample((3,)).window
+    background = window.background.clone()
+    background[1, 0, 0] = 1e3
+    lost = window._replace(background=background, y=window.y.index_fill(0, torch.tensor([1]), torch.nan))
+    drawn = kind(problem, members=20).sample(lost, 20)
+    assert drawn.x[:, [0, 2]].isfinite().all()
+    assert drawn.x[:, 1].isnan().all()
+
+
+@pytest.mark.usefixtures("white")
+@pytest.mark.parametrize("kind", [ThreeDVar, LaggedFourDVar])
+def test_without_a_background_the_climatological_mean_is_the_first_guess(kind):
+    problem = linear(window=1, joint="climatology", background_std=None)
+    window = problem.sample((2,)).window
+    blind = window._replace(y=torch.full_like(window.y, torch.nan))
+    drawn = kind(problem, members=MEMBERS).sample(blind, MEMBERS)
+    check_draws(drawn.x[:, :, 0].flatten(2), torch.zeros(2, 4), torch.eye(4).expand(2, 4, 4))
+
+
+@pytest.mark.parametrize("options", [{"scale": 0.0}, {"draws": 1}, {"lag": 0}, {"iterations": 0}, {"tolerance": 0.0}])
+def test_options_that_go_nowhere(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        LaggedFourDVar(linear(window=2), **options)
+    if {"scale", "draws"} & set(options):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            ThreeDVar(linear(window=2), **options)
+
+
+def test_sliding_windows_refuse_model_errors():
+    with pytest.raises(ValueError, match="model_error"):
+        LaggedFourDVar(linear(window=2, model_error=0.1))

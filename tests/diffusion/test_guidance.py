@@ -1,0 +1,243 @@
+"""Guidance against Gaussian priors observed linearly, whose posteriors are known at every level of noise."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from posterity.diffusion.denoisers import Denoise
+from posterity.diffusion.guidance import DPSGuidance, Likelihood, MomentMatching, SDAGuidance, conjugate_gradients
+from posterity.diffusion.samplers import Ancestral, Heun, PredictorCorrector
+from posterity.diffusion.schedules import Cosine, VarianceExploding
+from posterity.problems import RandomMask, exact_posterior
+from posterity.tensors import append_dims
+
+EXACT = MomentMatching(iterations=50, tolerance=1e-12)
+GUIDANCES = [EXACT, SDAGuidance(), SDAGuidance(gamma=1.0, detach=True), DPSGuidance()]
+SCHEDULES = [Cosine(), VarianceExploding()]
+TIMES = [0.02, 0.3, 0.7, 1.0]
+
+
+class Gaussian(NamedTuple):
+    """A Gaussian prior of each row, and its denoiser."""
+
+    mean: Tensor
+    covariance: Tensor
+
+    def denoiser(self, schedule: Cosine | VarianceExploding) -> Denoise:
+        r"""The exact denoiser :math:`m + \alpha P (\alpha^2 P + \sigma^2 I)^{-1} (x_t - \alpha m)`."""
+
+        values, vectors = torch.linalg.eigh(self.covariance)
+
+        def denoise(x: Tensor, t: Tensor) -> Tensor:
+            parts = (schedule.alpha(t), schedule.sigma(t))
+            alpha, sigma = (append_dims(part.expand(len(x)), values.ndim - 1) for part in parts)
+            gain = alpha * values / (alpha**2 * values + sigma**2)
+            away = vectors.mT @ (x.flatten(1) - alpha * self.mean).unsqueeze(-1)
+            return (self.mean + (vectors @ (gain.unsqueeze(-1) * away)).squeeze(-1)).view_as(x)
+
+        return denoise
+
+    def given(self, matrix: Tensor, likelihood: Likelihood) -> "Gaussian":
+        """The posterior by Kalman's formula: no precision of the prior, which may be singular, is asked for."""
+        slope = likelihood.precision.unsqueeze(-1) * matrix
+        innovation = slope @ self.covariance @ slope.mT + torch.eye(len(matrix))
+        gain = torch.linalg.solve(innovation, slope @ self.covariance).mT
+        residual = (likelihood.y - self.mean @ matrix.mT) * likelihood.precision
+        return Gaussian(
+            self.mean + (gain @ residual.unsqueeze(-1)).squeeze(-1), self.covariance - gain @ slope @ self.covariance
+        )
+
+
+@pytest.fixture
+def linear() -> tuple[Gaussian, Tensor, Likelihood]:
+    """Ten rows of five correlated entries, seen through three numbers each, a third of which is missing."""
+    root = torch.randn(10, 5, 5)
+    prior = Gaussian(torch.randn(10, 5), root @ root.mT / 5)
+    matrix = torch.randn(3, 5)
+    there = torch.arange(30).view(10, 3) % 3 > 0
+    y = torch.where(there, 2 * torch.randn(10, 3), 0)
+    precision = torch.where(there, 0.5 + 3 * torch.rand(10, 3), 0)
+    return prior, matrix, Likelihood(lambda z: z @ matrix.mT, y, precision)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("t", TIMES)
+def test_moment_matching_is_exact_for_gaussian_priors(linear, schedule, t) -> None:
+    prior, matrix, likelihood = linear
+    t = torch.tensor(t)
+    x = schedule.scale(t) * torch.randn(10, 5)
+    found = EXACT.guide(prior.denoiser(schedule), schedule, likelihood)(x, t)
+    torch.testing.assert_close(found, prior.given(matrix, likelihood).denoiser(schedule)(x, t))
+
+
+def test_rows_may_be_at_different_times_and_do_not_see_each_other(linear) -> None:
+    prior, _, likelihood = linear
+    x, t = torch.randn(10, 5), torch.linspace(0.1, 1, 10)
+    for guidance in GUIDANCES:
+        together = guidance.guide(prior.denoiser(Cosine()), Cosine(), likelihood)(x, t)
+        for row in range(10):
+            one = slice(row, row + 1)
+            alone = likelihood._replace(y=likelihood.y[one], precision=likelihood.precision[one])
+            single = Gaussian(prior.mean[one], prior.covariance[one])
+            found = guidance.guide(single.denoiser(Cosine()), Cosine(), alone)(x[one], t[row])
+            torch.testing.assert_close(found, together[one])
+
+
+@pytest.mark.parametrize("guidance", GUIDANCES)
+@pytest.mark.parametrize("t", TIMES)
+def test_without_observations_the_denoiser_is_that_of_the_prior(linear, guidance, t) -> None:
+    prior, _, likelihood = linear
+    nothing = likelihood._replace(precision=torch.zeros_like(likelihood.precision))
+    x, t, denoise = torch.randn(10, 5), torch.tensor(t), prior.denoiser(Cosine())
+    assert torch.equal(guidance.guide(denoise, Cosine(), nothing)(x, t), denoise(x, t))
+
+
+def test_moment_matching_linearises_an_operator_that_is_not_linear(linear) -> None:
+    """Against dense Jacobians, at one level of noise."""
+    prior, matrix, likelihood = linear
+    t, x, schedule = torch.tensor(0.5), torch.randn(10, 5), Cosine()
+    squared = likelihood._replace(operator=lambda z: (z @ matrix.mT).square())
+    found = EXACT.guide(prior.denoiser(schedule), schedule, squared)(x, t)
+
+    mean = prior.denoiser(schedule)(x, t)
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    noisy = alpha**2 * prior.covariance + sigma**2 * torch.eye(5)
+    covariance = sigma**2 * prior.covariance @ torch.linalg.inv(noisy)
+    slope = 2 * (mean @ matrix.mT).unsqueeze(-1) * matrix * likelihood.precision.unsqueeze(-1)
+    residual = (likelihood.y - (mean @ matrix.mT).square()) * likelihood.precision
+    weights = torch.linalg.solve(slope @ covariance @ slope.mT + torch.eye(3), residual.unsqueeze(-1))
+    torch.testing.assert_close(found, mean + (covariance @ slope.mT @ weights).squeeze(-1))
+
+
+@pytest.mark.parametrize("t", TIMES)
+def test_sda_is_exact_where_gamma_is_the_share_of_the_noise(t) -> None:
+    r"""For a prior :math:`N(0, s^2 I)` seen directly the share is :math:`s^2 / (s^2 + \sigma^2 / \alpha^2)`."""
+    schedule, t, variance = Cosine(), torch.tensor(t), 0.7
+    prior = Gaussian(torch.zeros(6, 4), variance * torch.eye(4).expand(6, 4, 4))
+    likelihood = Likelihood(lambda z: z, torch.randn(6, 4), 0.5 + torch.rand(6, 4))
+    exact = prior.given(torch.eye(4), likelihood).denoiser(schedule)
+    x = torch.randn(6, 4)
+    share = float(variance / (variance + (schedule.sigma(t) / schedule.alpha(t)) ** 2))
+    found = SDAGuidance(gamma=share).guide(prior.denoiser(schedule), schedule, likelihood)(x, t)
+    torch.testing.assert_close(found, exact(x, t))
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_sda_is_exact_for_flat_priors_where_gamma_is_one(detach) -> None:
+    """A prior so wide that the mean is the noisy state: the Jacobian is what detaching takes it for."""
+    schedule, t = Cosine(), torch.tensor(0.4)
+    prior = Gaussian(torch.zeros(6, 4), 1e10 * torch.eye(4).expand(6, 4, 4))
+    likelihood = Likelihood(lambda z: z, torch.randn(6, 4), 0.5 + torch.rand(6, 4))
+    x = torch.randn(6, 4)
+    found = SDAGuidance(1.0, detach).guide(prior.denoiser(schedule), schedule, likelihood)(x, t)
+    exact = prior.given(torch.eye(4), likelihood).denoiser(schedule)(x, t)
+    torch.testing.assert_close(found, exact, rtol=1e-6, atol=1e-6)
+
+
+@pytest.fixture
+def trajectories(make_problem) -> Callable[[int], tuple[Gaussian, Likelihood, Gaussian]]:
+    """Windows of a problem as a prior of whole trajectories given the background, and their exact posterior."""
+
+    def build(length: int) -> tuple[Gaussian, Likelihood, Gaussian]:
+        problem = replace(make_problem(6, masks=(RandomMask(0.5),), std=(0.3, 0.6)), window=length)
+        window = problem.sample((3,)).window
+
+        def gaussian(y: Tensor) -> Gaussian:
+            found = exact_posterior(problem, window._replace(y=y))
+            root = found.factor[:, :length].flatten(1, 2)
+            return Gaussian(found.mean[:, :length].flatten(1), root @ root.mT)
+
+        there = ~window.y.isnan()
+        parts = (torch.where(there, window.y, 0), torch.where(there, 1 / window.std, 0))
+        likelihood = Likelihood(lambda z: z, *(part.flatten(1) for part in parts))
+        nothing = torch.full_like(window.y, torch.nan)
+        return gaussian(nothing), likelihood, gaussian(window.y)
+
+    return build
+
+
+@pytest.mark.parametrize("sampler", [Heun(8), Ancestral(8), Ancestral(8, eta=0.0), PredictorCorrector(8)])
+@pytest.mark.parametrize("length", [1, 4])
+def test_samplers_cannot_tell_moment_matching_from_the_posterior(trajectories, sampler, length) -> None:
+    """The same noise gives the same draws: what is left of an error is the sampler's own."""
+    prior, likelihood, posterior = trajectories(length)
+    schedule, noise, draws = Cosine(), torch.randn_like(prior.mean), []
+    for denoise in (EXACT.guide(prior.denoiser(schedule), schedule, likelihood), posterior.denoiser(schedule)):
+        torch.manual_seed(3)
+        draws.append(sampler(denoise, schedule, noise))
+    torch.testing.assert_close(*draws, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("length", [1, 4])
+def test_moment_matching_draws_the_exact_posterior(trajectories, length) -> None:
+    """Mean and covariance of whole trajectories, in Monte Carlo errors, with missing observations."""
+    prior, likelihood, posterior = trajectories(length)
+    samples, schedule = 500, Cosine()
+    rows = Gaussian(*(part.repeat(samples, *([1] * (part.ndim - 1))) for part in prior))
+    seen = likelihood._replace(y=likelihood.y.repeat(samples, 1), precision=likelihood.precision.repeat(samples, 1))
+    guided = MomentMatching().guide(rows.denoiser(schedule), schedule, seen)
+    draws = Heun(24)(guided, schedule, torch.randn_like(rows.mean)).view(samples, *prior.mean.shape)
+    variance = posterior.covariance.diagonal(dim1=-2, dim2=-1)
+    z = (draws.mean(dim=0) - posterior.mean) / (variance / samples).sqrt()
+    assert float(z.abs().max()) < 4.5
+    away = draws - draws.mean(dim=0)
+    found = torch.einsum("sci,scj->cij", away, away) / (samples - 1)
+    product = variance.unsqueeze(-1) * variance.unsqueeze(-2)
+    error = (found - posterior.covariance) / ((product + posterior.covariance.square()) / samples).sqrt()
+    assert float(error.abs().max()) < 4.5
+    assert float(prior.covariance.diagonal(dim1=-2, dim2=-1).mean() / variance.mean()) > 1.5
+
+
+def test_dps_draws_fit_better_than_the_prior_and_worse_without_strength(trajectories) -> None:
+    prior, likelihood, _ = trajectories(4)
+    schedule, noise = Cosine(), torch.randn_like(prior.mean)
+    denoise = prior.denoiser(schedule)
+    weak, strong = (DPSGuidance(zeta).guide(denoise, schedule, likelihood) for zeta in (0.1, 1.0))
+    draws = [Heun(16)(used, schedule, noise) for used in (denoise, weak, strong)]
+    none, some, more = (likelihood.residual(z).square().sum(dim=-1) for z in draws)
+    assert (some < none).all()
+    assert (more < some).all()
+
+
+def test_conjugate_gradients_stop_row_by_row() -> None:
+    """The rows need one, three and no iterations; a product more would be seen in the count."""
+    root, b = torch.randn(3, 3), torch.randn(3, 3)
+    matrices = torch.stack((2 * torch.eye(3), torch.eye(3) + root @ root.mT, torch.eye(3)))
+    b[2] = 0
+    used: list[Tensor] = []
+
+    def product(v: Tensor) -> Tensor:
+        used.append(v)
+        return (matrices @ v.unsqueeze(-1)).squeeze(-1)
+
+    found = conjugate_gradients(product, b, iterations=10, tolerance=1e-10)
+    torch.testing.assert_close(found, torch.linalg.solve(matrices, b))
+    assert len(used) == 3
+    alone = conjugate_gradients(lambda v: 2 * v, b[:1], iterations=10, tolerance=1e-10)
+    torch.testing.assert_close(alone, b[:1] / 2)
+
+
+def test_covariances_that_are_none_do_not_spoil_a_solution() -> None:
+    """Networks may have Jacobians with negative eigenvalues: directions in which they have are left alone."""
+    b = torch.randn(4, 3)
+    assert torch.equal(conjugate_gradients(lambda v: -2 * v, b, iterations=20), torch.zeros(4, 3))
+    skew = torch.randn(3, 3)
+    assert conjugate_gradients(lambda v: v @ skew, b, iterations=20).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (SDAGuidance, {"gamma": -1.0}, "gamma: must not be negative, not -1.0"),
+        (DPSGuidance, {"zeta": 0.0}, "zeta: must be positive, not 0.0"),
+        (MomentMatching, {"iterations": 0}, "iterations: at least one is needed, not 0"),
+        (MomentMatching, {"tolerance": -0.1}, "tolerance: must not be negative, not -0.1"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(kind, options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        kind(**options)

@@ -1,0 +1,75 @@
+"""Hamiltonian transitions: what they leave invariant, and what they cost."""
+
+import torch
+
+from posterity.mcmc import Particles, evaluate, move, transition
+from posterity.problems import Control
+
+
+def test_transitions_leave_a_tempered_posterior_invariant(linear):
+    """Exact draws stay exact, whatever the preconditioner, though a third of the moves are rejected."""
+    zero = torch.zeros(32, 16)
+    beta = torch.linspace(0.1, 1, 32)
+    model = linear.linearize(zero)
+    identity = torch.eye(16)
+    precision = identity + beta[:, None, None] * (model.hessian - identity)
+    mean = -torch.linalg.solve(precision, beta.unsqueeze(-1) * model.gradient)
+    upper = torch.linalg.cholesky(precision).mT
+    noise = torch.randn(400, 32, 16)
+    u = mean + torch.linalg.solve_triangular(upper, noise.movedim(0, -1), upper=True).movedim(-1, 0)
+    scale = torch.eye(16).expand(32, -1, -1) + 0.1 * torch.randn(32, 16, 16).tril()
+    step = torch.full((32,), 0.5)
+    moved, rate = transition(linear, evaluate(linear, u), beta, scale, step, 3)
+    assert 0.2 < float(rate.mean()) < 0.8
+    torch.testing.assert_close(evaluate(linear, moved.u).misfit, moved.misfit)
+    torch.testing.assert_close(evaluate(linear, moved.u).gradient, moved.gradient)
+    same = (moved.u == u).all(dim=-1).double().mean(dim=0)
+    assert (((1 - same) - rate).abs() < 5 * (0.25 / 400) ** 0.5).all()
+    white = torch.einsum("cij,scj->sci", upper, moved.u - mean)
+    assert abs(float(400 * white.mean(dim=0).square().sum()) - 512) < 4 * 1024**0.5
+    assert abs(float(white.square().sum()) - white.numel()) < 4 * (2 * white.numel()) ** 0.5
+    # The start of a transition tells nothing of its energy, so neither does the end.
+    assert abs(float(torch.einsum("sci,scj->ij", white, white).tril(-1).sum())) < 4 * (120 * 400 * 32) ** 0.5
+
+
+def test_small_steps_conserve_energy(square):
+    particles = evaluate(square, square.prior(8))
+    scale = torch.eye(16).expand(5, -1, -1)
+    _, rate = transition(square, particles, torch.ones(5), scale, torch.full((5,), 1e-4), 5)
+    assert (rate > 0.99).all()
+
+
+def test_cases_take_steps_of_their_own_number(square):
+    """As many doublings as make the length, up to the most; a case of which nothing is left takes one."""
+    background = square.window.background.clone()
+    background[4] = 1e4 * (1 + torch.rand(1, 16))
+    control = Control(square.problem, square.window._replace(background=background))
+    particles = evaluate(control, 0.1 * control.prior(6))
+    before = control.gradients.clone()
+    step = torch.tensor([2.5, 0.9, 0.5, 1e-3, 1e-3])
+    scale = 1e-3 * torch.eye(16).expand(5, -1, -1)
+    moved, rate = move(control, particles, torch.ones(5), scale, step, 2.0, 16)
+    assert ((control.gradients - before) / 6).tolist() == [1, 4, 4, 16, 1]
+    assert (rate[:4] > 0.5).all()
+    assert rate[4] == 0
+    assert (moved.u[:, :4] != particles.u[:, :4]).any(dim=-1).any(dim=0).all()
+    assert (moved.u[:, 4] == particles.u[:, 4]).all()
+
+
+def test_the_misfit_is_what_the_cost_has_beside_the_prior(square):
+    u = square.prior(3)
+    particles = evaluate(square, u)
+    torch.testing.assert_close(particles.misfit, square.misfit(u))
+    cost, gradient = square.cost_and_gradient(u)
+    torch.testing.assert_close(particles.misfit + 0.5 * u.square().sum(dim=-1), cost)
+    torch.testing.assert_close(particles.gradient + u, gradient)
+
+
+def test_parts_of_particles_go_where_they_came_from():
+    particles = Particles(torch.randn(5, 3, 2), torch.randn(5, 3), torch.randn(5, 3, 2))
+    cases = torch.tensor([2, 0])
+    part = particles.select(cases)
+    again = particles.insert(Particles(*(2 * field for field in part)), cases)
+    for before, after in zip(particles, again, strict=True):
+        assert (after[:, [0, 2]] == 2 * before[:, [0, 2]]).all()
+        assert (after[:, 1] == before[:, 1]).all()

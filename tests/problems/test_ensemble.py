@@ -1,0 +1,49 @@
+"""From draws of the control to ensembles: failed draws are replaced and counted."""
+
+import torch
+
+from posterity.problems import Control, Observation, Problem, Quadratic, chunks
+from posterity.problems.ensemble import ensemble
+from posterity.systems import Lorenz96
+
+PROBLEM = Problem(Lorenz96(size=5, dt=0.1), Observation(Quadratic((1, 5))), window=3, forecast=2)
+
+
+def test_sound_draws_are_decoded_as_they_are():
+    control = Control(PROBLEM, PROBLEM.sample((3,)).window)
+    u = control.prior(6)
+    result = ensemble(control, u, {"cost": torch.ones(3)})
+    torch.testing.assert_close(result.x, Control(PROBLEM, control.window).decode(u)[0])
+    assert result.steps == range(5)
+    assert result.theta.shape == (6, 3, 0)
+    assert result.info["failed"].tolist() == [0, 0, 0]
+    assert result.info["cost"].tolist() == [1, 1, 1]
+    assert result.info["model_steps"].tolist() == [24, 24, 24]
+
+
+def test_failed_draws_give_their_place_to_others_of_their_case():
+    control = Control(PROBLEM, PROBLEM.sample((4,)).window)
+    u = control.prior(5)
+    sound = control.decode(u)[0]
+    u[1, 0] = torch.nan  # not finite itself
+    u[[0, 3, 4], 1] = 1e6  # its trajectory diverges
+    u[:, 2] = torch.inf  # no draw of this case is sound
+    numbers = torch.arange(20.0).view(5, 4)
+    result = ensemble(control, u, {}, numbers)
+    assert result.info["failed"].tolist() == [1, 3, 5, 0]
+    torch.testing.assert_close(result.x[:, 3], sound[:, 3])
+    torch.testing.assert_close(result.x[[0, 2, 3, 4], 0], sound[[0, 2, 3, 4], 0])
+    torch.testing.assert_close(result.x[[1, 2], 1], sound[[1, 2], 1])
+    assert result.x[:, 2].isnan().any(dim=0).any()
+    for case, good in ((0, [0, 2, 3, 4]), (1, [1, 2])):
+        for member in range(5):
+            (donor,) = [g for g in good if torch.allclose(result.x[member, case], sound[g, case])]
+            assert result.log_q[member, case] == numbers[donor, case]
+
+
+def test_chunks_cover_the_batch_in_order():
+    for total, size in ((10, 1), (10, 2**30), (1000, 2**15)):
+        found = list(chunks(total, size, torch.device("cpu")))
+        assert [i for chunk in found for i in range(total)[chunk]] == list(range(total))
+        assert all(chunk.stop > chunk.start for chunk in found)
+    assert len(list(chunks(10, 2**30, torch.device("cpu")))) == 10
