@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -13,9 +13,6 @@ from rich.logging import RichHandler
 from . import __version__
 from .errors import ConfigError, PosterityError, nearest
 from .experiment import Experiment, catalog, every, files, load
-
-if TYPE_CHECKING:
-    from .problems import Problem
 
 app = typer.Typer(
     name="posterity",
@@ -259,29 +256,28 @@ def scaling(
 @app.command(epilog="Example: posterity check demo")
 def check(experiment: ExperimentName) -> None:
     """Check an experiment file, and that all it names can be constructed."""
-    from .tasks.common import build_method, build_problem
+    from .tasks.check import check as task
 
     for source, settings in every(experiment):
-        problem = build_problem(settings)
-        for name in settings.methods:
-            build_method(settings, name, problem)
-        _describe(source, settings, problem)
+        for line in task(source, settings):
+            typer.echo(line)
 
 
-def _describe(source: str, settings: Experiment, problem: "Problem") -> None:
-    """Prints what an experiment means."""
-    splits = {name: getattr(settings.splits, name) for name in ("train", "valid", "test")}
-    typer.echo(f"{source}: {settings.title}")
-    typer.echo(f"  system       {settings.system.kind}, states {problem.shape}, dt {problem.system.dt:g}")
-    typer.echo(
-        f"  observation  {problem.observation.shape} at each of {problem.window} times; forecast {problem.forecast}"
-    )
-    typer.echo(f"  joint        {problem.joint}")
-    for name, split in splits.items():
-        typer.echo(f"  {name:<12} {split.cases} cases in {len(split.shards())} shards")
-    for name, method in settings.methods.items():
-        made = f"{method.kind}, refined by {method.refinement.kind}" if method.refinement else method.kind
-        typer.echo(f"  method       {name} ({made}), {settings.draws(name)} draws")
+@app.command(epilog="Example: posterity why demo assimilate --method etkf")
+def why(
+    experiment: ExperimentName,
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="simulate, train, sample, assimilate, reference, …")],
+    *,
+    method: Annotated[str, typer.Option(help="The method, of stages that have one.")] = "",
+    split: Annotated[str, typer.Option(help="The split, of simulate.")] = "",
+    figure: Annotated[str, typer.Option(help="The figure, of plot.")] = "",
+    results: Annotated[Path, typer.Option(help="The folder of the results of all experiments.")] = Path("results"),
+) -> None:
+    """Say what a stage depends on, and what changed since its results were made."""
+    from .tasks.why import why as task
+
+    for line in task(load(experiment), stage, method or split or figure, results):
+        typer.echo(line)
 
 
 @app.command("list", epilog="Example: posterity list methods")

@@ -287,3 +287,15 @@ def test_two_processes_train_one_estimator(study, experiment, shards, tmp_path) 
     described = json.loads((tmp_path / "npe" / "estimator.json").read_text())
     assert described["processes"] == 2
     assert len(losses(tmp_path / "npe")) == 2
+
+
+def test_a_second_training_of_the_same_is_refused(experiment, shards, tmp_path) -> None:
+    """Both would write one checkpoint."""
+    study, files, output = experiment(), shards(), tmp_path / "npe"
+    with (
+        data.lock(tmp_path / ".npe.unfinished"),
+        pytest.raises(DataError, match=rf"is in use by process {os.getpid()}"),
+    ):
+        train(study, "npe", files["train"], files["valid"], output)
+    train(study, "npe", files["train"], files["valid"], output)
+    assert {path.name for path in output.iterdir()} == FILES

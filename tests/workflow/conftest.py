@@ -25,7 +25,7 @@ class Study:
     @classmethod
     def new(cls, folder: Path, root: Path) -> "Study":
         """Copies a project, with the tiny experiment."""
-        for name in ("Snakefile", "workflow", "config", "profiles", "src"):
+        for name in ("Snakefile", "workflow", "config", "profiles", "envs", "src"):
             source = root / name
             if source.is_dir():
                 shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -56,7 +56,7 @@ class Study:
     def planned(self, named: str = "tiny") -> Mapping[str, int]:
         """The jobs that a run would do, by rule."""
         table = re.findall(r"^(\w+)\s+(\d+)$", self.run("--dry-run", named=named), flags=re.MULTILINE)
-        return {rule: int(count) for rule, count in table if rule not in ("total", "all")}
+        return {rule: int(count) for rule, count in table if rule not in ("total", "all", "default")}
 
     def edit(self, path: str, old: str = "", new: str = "") -> None:
         """Replaces a chunk of a file, which must be there; without one, adds a line of code to a module."""

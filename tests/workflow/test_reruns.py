@@ -13,12 +13,28 @@ def test_nothing_is_left_to_do(study):
 
 
 def test_comments_and_docstrings_redo_nothing(study):
-    study.edit(
-        "src/posterity/baselines/variational/fourdvar.py",
-        '"""4DVAR: the mode',
-        '# A remark.\n"""4DVAR: again, the mode',
-    )
+    fourdvar = "src/posterity/baselines/variational/fourdvar.py"
+    study.edit(fourdvar, '"""4DVAR: the mode', '# A remark.\n"""4DVAR: again, the mode')
     assert study.planned() == {}
+
+
+def test_what_changes_no_result_redoes_nothing(study):
+    """Nothing of this study reaches these, or what they do reaches it as a value."""
+    study.edit("src/posterity/__init__.py", '__version__ = "', '__version__ = "9.')
+    hinted = "def parameter_names(system: System) -> tuple[str, ...]:"
+    study.edit("src/posterity/systems/system.py", hinted, "def parameter_names(system):")
+    for module in ("cli", "errors", "experiment/catalog", "experiment/experiment"):
+        study.edit(f"src/posterity/{module}.py")
+    for module in ("systems/lorenz63", "diffusion/guidance", "estimators/nre"):
+        study.edit(f"src/posterity/{module}.py")
+    study.edit("envs/posterity.yaml", "channels: [", "channels: [defaults, ")
+    assert study.planned() == {}
+
+
+@pytest.mark.parametrize("module", ["nn/layers", "flows/spline"])
+def test_a_network_retrains_those_who_build_on_it(study, module):
+    study.edit(f"src/posterity/{module}.py")
+    assert study.planned() == {"train": 1, "sample": 2, "evaluate": 2, "aggregate": 1, "plot": FIGURES}
 
 
 def test_a_figure_module_redraws_that_figure_only(study):

@@ -1,6 +1,7 @@
 """Whole runs of the workflow: what they write, what a kill leaves, what a mistake says."""
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -87,6 +88,36 @@ def test_a_mistake_in_the_experiment_stops_before_any_job(study):
     assert process.returncode != 0
     assert "unknown key 'sampels'; did you mean 'samples'?" in printed
     assert "tiny.yaml" in printed
+
+
+def test_a_second_workflow_is_refused_and_a_dead_one_stands_in_no_way(study):
+    (study.results / "metrics.nc").unlink()
+    first = study.start()
+    lock = study.results / ".lock"
+    deadline = time.monotonic() + 120
+    while not lock.is_file() or not lock.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    second = study.start()
+    printed, _ = second.communicate(timeout=120)
+    assert second.returncode != 0
+    assert re.search(rf"results/tiny: is in use by process {first.pid} on .*Wait for it to end, or stop it", printed)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    study.run("--until", "aggregate")
+    assert (study.results / "metrics.nc").is_file()
+
+
+def test_methods_of_experiments_are_told_apart_by_their_own(copied):
+    """One name may be an estimator here and a baseline there."""
+    (copied.folder / "config" / "experiments" / "other.yaml").write_text(
+        "extends: tiny\ntitle: Another\n"
+        "methods: {prior: null, 4dvar: null, npe: {kind: 4dvar, training: null, options: {iterations: 3}}}\n"
+    )
+    planned = copied.planned("tiny,other")
+    assert {rule: planned[rule] for rule in ("train", "sample", "assimilate")} == {
+        "train": 1, "sample": 2, "assimilate": 4 + 2,
+    }  # fmt: skip
 
 
 def _kill_first(study, verb: str) -> None:

@@ -12,6 +12,8 @@ rule classify:
         "results/{experiment}/benchmarks/classify/{method}.tsv"
     wildcard_constraints:
         experiment=owning("classifiers", Experiment.trained),
+    conda:
+        "../../envs/posterity.yaml"
     params:
         file=file_of,
         folder=subpath(input.weights, parent=True),
@@ -19,5 +21,5 @@ rule classify:
     message:
         "classify: {wildcards.method} of {wildcards.experiment}"
     shell:
-        "{POSTERITY} classify {params.file} --method {wildcards.method} --weights {params.folder}"
+        "python -m posterity classify {params.file} --method {wildcards.method} --weights {params.folder}"
         " --train {input.train} --valid {input.valid} --output {output} > {log} 2>&1"

@@ -1,14 +1,20 @@
 # What the rules share. Nothing here imports torch: every cluster job parses it again.
 import sys
+from contextlib import ExitStack
+from pathlib import Path
 
+import posterity
 from posterity.errors import PosterityError
 from posterity.experiment import Experiment, catalog, every
 from posterity.experiment.dependencies import dependencies
 from posterity.experiment.signature import signature
 from snakemake.exceptions import WorkflowError
 
-# The interpreter that runs the workflow also runs its jobs, on any node, without activating anything.
-POSTERITY = f"{sys.executable} -m posterity"
+# The interpreter and the package that plan the workflow also run its jobs, on any node, without activating anything.
+shell.prefix(
+    f"export PATH={Path(sys.executable).parent}:$PATH"
+    f" PYTHONPATH={Path(posterity.__file__).parents[1]}:${{{{PYTHONPATH:-}}}}; "
+)
 
 named = config["experiments"]
 try:
@@ -38,6 +44,21 @@ wildcard_constraints:
     split="train|valid|test",
     shard=r"\d+",
     figure="|".join(catalog.names("figure")),
+
+
+# Kept open until the workflow ends, however it ends.
+LOCKS = ExitStack()
+
+
+def lock_results():
+    """Refuses a second workflow over the same results: both would write, and train, the same things."""
+    from posterity.data import lock
+
+    for name in EXPERIMENTS:
+        try:
+            LOCKS.enter_context(lock(Path("results", name)))
+        except PosterityError as error:
+            raise WorkflowError(f"{error} Wait for it to end, or stop it.") from None
 
 
 def owning(folder, methods):

@@ -9,6 +9,8 @@ rule evaluate:
         "results/{experiment}/logs/evaluate/{method}/{shard}.log",
     benchmark:
         "results/{experiment}/benchmarks/evaluate/{method}/{shard}.tsv"
+    conda:
+        "../../envs/posterity.yaml"
     params:
         file=file_of,
         reference=option("--reference", "reference"),
@@ -16,7 +18,7 @@ rule evaluate:
     message:
         "evaluate: {wildcards.method}, test shard {wildcards.shard} of {wildcards.experiment}"
     shell:
-        "{POSTERITY} evaluate {params.file} --twin {input.twin} --posterior {input.posterior}"
+        "python -m posterity evaluate {params.file} --twin {input.twin} --posterior {input.posterior}"
         " {params.reference} --output {output} > {log} 2>&1"
 
 
@@ -36,6 +38,8 @@ rule aggregate:
         "results/{experiment}/logs/aggregate.log",
     benchmark:
         "results/{experiment}/benchmarks/aggregate.tsv"
+    conda:
+        "../../envs/posterity.yaml"
     params:
         file=file_of,
         classifiers=option("--classifier", "classifiers"),
@@ -43,5 +47,5 @@ rule aggregate:
     message:
         "aggregate: all methods of {wildcards.experiment}"
     shell:
-        "{POSTERITY} aggregate {params.file} --metrics {input.metrics} {params.classifiers}"
+        "python -m posterity aggregate {params.file} --metrics {input.metrics} {params.classifiers}"
         " --output {output.metrics} --table {output.table} > {log} 2>&1"

@@ -10,6 +10,8 @@ rule literature:
         "results/logs/literature.log",
     benchmark:
         "results/benchmarks/literature.tsv"
+    conda:
+        "../../envs/posterity.yaml"
     params:
         files=[FILES[name] for name in PUBLISHED],
         depends=[
@@ -18,4 +20,4 @@ rule literature:
     message:
         "literature: analysis errors beside those that are published"
     shell:
-        "{POSTERITY} literature {params.files} --metrics {input} --output {output} > {log} 2>&1"
+        "python -m posterity literature {params.files} --metrics {input} --output {output} > {log} 2>&1"

@@ -17,6 +17,8 @@ rule plot:
         "results/{experiment}/logs/plot/{figure}.log",
     benchmark:
         "results/{experiment}/benchmarks/plot/{figure}.tsv"
+    conda:
+        "../../envs/posterity.yaml"
     params:
         file=file_of,
         posteriors=option("--posterior", "posteriors"),
@@ -26,5 +28,5 @@ rule plot:
     message:
         "plot: {wildcards.figure} of {wildcards.experiment}"
     shell:
-        "{POSTERITY} plot {params.file} --figure {wildcards.figure} --twin {input.twin} --metrics {input.metrics}"
+        "python -m posterity plot {params.file} --figure {wildcards.figure} --twin {input.twin} --metrics {input.metrics}"
         " {params.posteriors} {params.reference} {params.histories} --output {output.vector} > {log} 2>&1"

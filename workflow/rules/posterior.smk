@@ -14,6 +14,8 @@ rule sample:
         "results/{experiment}/benchmarks/sample/{method}/{shard}.tsv"
     wildcard_constraints:
         experiment=owning("posteriors", Experiment.sampled),
+    conda:
+        "../../envs/posterity.yaml"
     params:
         file=file_of,
         folder=weights_of,
@@ -22,7 +24,7 @@ rule sample:
     message:
         "sample: {wildcards.method}, test shard {wildcards.shard} of {wildcards.experiment}"
     shell:
-        "{POSTERITY} sample {params.file} --method {wildcards.method} --weights {params.folder} --twin {input.twin}"
+        "python -m posterity sample {params.file} --method {wildcards.method} --weights {params.folder} --twin {input.twin}"
         " --samples {params.samples} --output {output} > {log} 2>&1"
 
 
@@ -37,6 +39,8 @@ rule assimilate:
         "results/{experiment}/benchmarks/assimilate/{method}/{shard}.tsv"
     wildcard_constraints:
         experiment=owning("posteriors", Experiment.assimilated),
+    conda:
+        "../../envs/posterity.yaml"
     params:
         file=file_of,
         samples=draws,
@@ -44,7 +48,7 @@ rule assimilate:
     message:
         "assimilate: {wildcards.method}, test shard {wildcards.shard} of {wildcards.experiment}"
     shell:
-        "{POSTERITY} assimilate {params.file} --method {wildcards.method} --twin {input.twin}"
+        "python -m posterity assimilate {params.file} --method {wildcards.method} --twin {input.twin}"
         " --samples {params.samples} --output {output} > {log} 2>&1"
 
 
@@ -57,10 +61,12 @@ rule reference:
         "results/{experiment}/logs/reference/{shard}.log",
     benchmark:
         "results/{experiment}/benchmarks/reference/{shard}.tsv"
+    conda:
+        "../../envs/posterity.yaml"
     params:
         file=file_of,
         depends=depends_on("reference"),
     message:
         "reference: test shard {wildcards.shard} of {wildcards.experiment}"
     shell:
-        "{POSTERITY} reference {params.file} --twin {input.twin} --output {output} > {log} 2>&1"
+        "python -m posterity reference {params.file} --twin {input.twin} --output {output} > {log} 2>&1"

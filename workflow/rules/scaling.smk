@@ -24,11 +24,13 @@ rule scaling:
         "results/{study}/benchmarks/scaling.tsv"
     wildcard_constraints:
         study="|".join(COMPARED) or "$",
+    conda:
+        "../../envs/posterity.yaml"
     params:
         file=variants_file,
         depends=variants_depend_on,
     message:
         "scaling: all variants of {wildcards.study}"
     shell:
-        "{POSTERITY} scaling {params.file} --results results --output {output.dataset} --table {output.table}"
+        "python -m posterity scaling {params.file} --results results --output {output.dataset} --table {output.table}"
         " --figure {output.vector} > {log} 2>&1"

@@ -5,6 +5,8 @@ rule simulate:
         "results/{experiment}/logs/simulate/{split}/{shard}.log",
     benchmark:
         "results/{experiment}/benchmarks/simulate/{split}/{shard}.tsv"
+    conda:
+        "../../envs/posterity.yaml"
     params:
         file=file_of,
         cases=shard_of,
@@ -12,5 +14,5 @@ rule simulate:
     message:
         "simulate: shard {wildcards.shard} of the {wildcards.split} split of {wildcards.experiment}"
     shell:
-        "{POSTERITY} simulate {params.file} --split {wildcards.split} --shard {wildcards.shard}"
+        "python -m posterity simulate {params.file} --split {wildcards.split} --shard {wildcards.shard}"
         " --output {output} > {log} 2>&1"

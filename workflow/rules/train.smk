@@ -12,6 +12,8 @@ rule train:
         "results/{experiment}/benchmarks/train/{method}.tsv"
     wildcard_constraints:
         experiment=owning("models", Experiment.trained),
+    conda:
+        "../../envs/posterity.yaml"
     params:
         file=file_of,
         folder=subpath(output.weights, parent=True),
@@ -19,5 +21,5 @@ rule train:
     message:
         "train: {wildcards.method} of {wildcards.experiment}"
     shell:
-        "{POSTERITY} train {params.file} --method {wildcards.method} --train {input.train} --valid {input.valid}"
+        "python -m posterity train {params.file} --method {wildcards.method} --train {input.train} --valid {input.valid}"
         " --output {params.folder} > {log} 2>&1"

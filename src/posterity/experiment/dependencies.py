@@ -57,6 +57,27 @@ def dependencies(stage: str, experiment: Experiment, name: str = "") -> Dependen
     return Dependencies(configuration, reached([f"posterity.tasks.{stage}", *made_of]))
 
 
+def made_from(stage: str, experiment: Experiment, name: str = "") -> list[tuple[str, str]]:
+    """The stages whose results a stage reads, with what each makes; see :func:`dependencies`."""
+    simulated, test = [("simulate", "train"), ("simulate", "valid")], [("simulate", "test")]
+    references = [("reference", "")] if experiment.reference is not None else []
+    drawn = [("sample" if name in experiment.sampled() else "assimilate", name)]
+    origins = {
+        "train": simulated,
+        "sample": [("train", experiment.weights(name)), *test] if stage == "sample" else [],
+        "assimilate": test,
+        "reference": test,
+        "classify": [("train", name), *simulated],
+        "evaluate": [*drawn, *test, *references],
+        "aggregate": [
+            *(("evaluate", method) for method in experiment.methods),
+            *(("classify", method) for method in experiment.classified()),
+        ],
+        "plot": [("aggregate", ""), *test],
+    }
+    return origins.get(stage, [])
+
+
 #: What the problem is made of, of an experiment.
 PROBLEM = ("system", "observation", "prior", "window", "forecast", "model_error", "parameters", "cycles", "start")
 #: The lengths of a record, which scores are averaged over.

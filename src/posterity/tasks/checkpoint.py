@@ -42,7 +42,8 @@ class Checkpoint:
                 raise DataError(f"{file}: there is no such file; simulate it first")
             # The content of simulations is a function of their provenance; size and time tell a replaced file.
             key.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
-        self.path = output.with_name(f".{output.name}.unfinished") / f"{key.hexdigest()[:16]}.pt"
+        self.folder = output.with_name(f".{output.name}.unfinished")
+        self.path = self.folder / f"{key.hexdigest()[:16]}.pt"
         self.writes = writes
         # The first state is saved at once: a disk that takes none shows before hours are lost.
         self.saved = -inf
@@ -74,4 +75,4 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Removes what is kept of unfinished trainings."""
-        shutil.rmtree(self.path.parent, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from math import inf, prod
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from rich.progress import track
 from safetensors.torch import save_file
 
-from ..data import atomic
+from ..data import atomic, lock
 from ..data.stream import Shards
 from ..errors import ConfigError, PosterityError
 from ..estimators import Estimator
@@ -60,61 +61,83 @@ def train(
 
     Raises:
         ConfigError: If the method is not trained, or is to be compiled where there is no compiler.
+        DataError: If another process is training the same.
         PosterityError: If the loss stops being finite, or the job's time is up.
     """
     settings = experiment.methods[method].training
     if settings is None:
         raise ConfigError(f"--method: '{method}' is not trained: use `posterity assimilate`")
-    depends = dependencies("train", experiment, method)
     with on_device(device) as chosen, shared(chosen) as rank:
-        if settings.compile and chosen.type == "cpu" and not which(os.environ.get("CXX", "g++")):
-            raise ConfigError(
-                f"methods.{method}.training.compile: on a CPU it takes a C++ compiler, g++ or the one that CXX names; "
-                "install one, or leave the key out"
-            )
+        _check_compiler(settings, method, chosen)
+        depends = dependencies("train", experiment, method)
         checkpoint = Checkpoint(output, depends.key, [*train, *valid], writes=rank == 0)
-        problem = build_problem(experiment)
-        seed = seed_everything(experiment, "train", method)
-        estimator = cast(Estimator, build_method(experiment, method, problem)).to(chosen)
-        training = Training(estimator=estimator, problem=problem, seed=seed, **_settings(settings))
-        batches = _batches(train, problem, settings.batch, training, chosen)
-        draws = _validation(valid, problem, settings.batch, chosen)
-        checkpoint.load(training)
-        save = partial(checkpoint.save, training)
-        try:
-            for _ in _progress(training.run(batches, draws, save, _deadline()), method, training, rank == 0):
-                pass
-        except TrainingError as error:
-            raise PosterityError(f"methods.{method}.training: {error}") from error
-        except OutOfTimeError as error:
-            checkpoint.save(training, now=True)
-            raise PosterityError(
-                f"methods.{method}: the training stopped before the job's time limit, at {error}; its state is saved: "
-                "run it again to go on"
-            ) from error
-        summary = {
-            "method": method,
-            "configuration": json.dumps(depends.configuration),
-            "code": json.dumps(depends.modules),
-            "seed": seed,
-            "commit": commit(),
-            "best_epoch": training.best_epoch,
-            "best_valid_loss": training.best_loss,
-            "seconds": training.seconds,
-            "parameters": sum(parameter.numel() for parameter in estimator.parameters()),
-            "processes": training.workers,
-            "device": device_name(chosen),
-            "peak_memory_mib": peak_memory(chosen),
-        }
-        if rank:
-            return
+        # Two trainings would write one checkpoint in turns.
+        with lock(checkpoint.folder) if rank == 0 else nullcontext():
+            problem = build_problem(experiment)
+            seed = seed_everything(experiment, "train", method)
+            estimator = cast(Estimator, build_method(experiment, method, problem)).to(chosen)
+            training = Training(estimator=estimator, problem=problem, seed=seed, **_settings(settings))
+            batches = _batches(train, problem, settings.batch, training, chosen)
+            draws = _validation(valid, problem, settings.batch, chosen)
+            checkpoint.load(training)
+            _run(training, batches, draws, checkpoint, method, shown=rank == 0)
+            if rank == 0:
+                origin = {
+                    "method": method,
+                    "configuration": json.dumps(depends.configuration),
+                    "code": json.dumps(depends.modules),
+                    "device": device_name(chosen),
+                    "peak_memory_mib": peak_memory(chosen),
+                }
+                _write(training, output, origin)
+                checkpoint.remove()
+
+
+def _check_compiler(settings: TrainingConfig, method: str, device: torch.device) -> None:
+    """Raises if the loss is to be compiled on a CPU without a C++ compiler."""
+    if settings.compile and device.type == "cpu" and not which(os.environ.get("CXX", "g++")):
+        raise ConfigError(
+            f"methods.{method}.training.compile: on a CPU it takes a C++ compiler, g++ or the one that CXX names; "
+            "install one, or leave the key out"
+        )
+
+
+def _run(
+    training: Training, batches: Batches, draws: list[Twin], checkpoint: Checkpoint, method: str, shown: bool
+) -> None:
+    """Trains to the end, or to the end of the job's time, saving the state on the way."""
+    save = partial(checkpoint.save, training)
+    try:
+        for _ in _progress(training.run(batches, draws, save, _deadline()), method, training, shown):
+            pass
+    except TrainingError as error:
+        raise PosterityError(f"methods.{method}.training: {error}") from error
+    except OutOfTimeError as error:
+        checkpoint.save(training, now=True)
+        raise PosterityError(
+            f"methods.{method}: the training stopped before the job's time limit, at {error}; its state is saved: "
+            "run it again to go on"
+        ) from error
+
+
+def _write(training: Training, output: Path, origin: Mapping[str, Any]) -> None:
+    """Writes the history of the losses, the best weights and what they are, each atomically."""
+    summary = {
+        **origin,
+        "seed": training.seed,
+        "commit": commit(),
+        "best_epoch": training.best_epoch,
+        "best_valid_loss": training.best_loss,
+        "seconds": training.seconds,
+        "parameters": sum(parameter.numel() for parameter in training.estimator.parameters()),
+        "processes": training.workers,
+    }
     with atomic(output / HISTORY) as temporary:
         temporary.write_text("".join(json.dumps(record) + "\n" for record in training.history))
     with atomic(output / WEIGHTS) as temporary:
         save_file({name: value.contiguous() for name, value in training.best.items()}, temporary)
     with atomic(output / DESCRIPTION) as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n")
-    checkpoint.remove()
     log.info("%s: best validation loss %.4g at epoch %d", output, training.best_loss, training.best_epoch)
 
 
