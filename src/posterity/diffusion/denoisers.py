@@ -44,7 +44,7 @@ class Residual(nn.Module):
         Args:
             x: Noisy data :math:`\bar x`, with shape ``(rows, *shape)``.
             angle: Their angles, with shape ``(rows,)``, or one for all.
-            context: What is given, with shape ``(rows, context, *grid)``.
+            context: The contexts, with shape ``(rows, context, *grid)``.
 
         Returns:
             The estimate :math:`F`, with shape ``(rows, *shape)``.
@@ -99,7 +99,7 @@ class Denoiser(nn.Module):
         Args:
             x: Noisy data, with shape ``(rows, *shape)``.
             t: Their times, with shape ``(rows,)``, or one for all.
-            context: What is given, with shape ``(rows, context, *grid)``.
+            context: The contexts, with shape ``(rows, context, *grid)``.
 
         Returns:
             The means, with shape ``(rows, *shape)``.
@@ -123,7 +123,7 @@ def denoising_loss(denoiser: Denoiser, z: Tensor, context: Tensor) -> Tensor:
     Args:
         denoiser: The denoiser.
         z: Data, with shape ``(rows, *shape)``.
-        context: What is given, with shape ``(rows, context, *grid)``.
+        context: The contexts, with shape ``(rows, context, *grid)``.
 
     Returns:
         A scalar; 1 for a network that knows no more than that the data are standard normal.

@@ -119,7 +119,7 @@ def _states(counts: np.ndarray) -> Histogram | None:
 
 
 def _design(groups: np.ndarray, share: np.ndarray) -> float:
-    """How many times larger the variance of shares is than that of independent counts, on average over bins."""
+    """The mean design effect over bins: the variance of shares over that of independent counts."""
     count, sizes = len(groups), groups.sum(axis=1)
     largest = sizes.mean()
     if count < 3 or (share == 1).any():
