@@ -29,12 +29,12 @@ def posterior(*shape: int) -> xr.Dataset:
         ((4, 300, 5, 3, 64, 64), (1, 300, 1, 1, 54, 64), (1, 300, 1, 3, 64, 64)),
     ],
 )
-def test_pieces_hold_all_samples_and_chunks_whole_pieces(shape, disk, memory) -> None:
+def test_disk_chunks_hold_all_samples_and_memory_chunks_whole_disk_chunks(shape, disk, memory) -> None:
     state = posterior(*shape)["state"]
-    assert tuple(files._piece(state, files.PIECE).values()) == disk
-    chunk = tuple(files._chunk(state).values())
+    assert tuple(files._disk_chunk(state).values()) == disk
+    chunk = tuple(files._memory_chunk(state).values())
     assert chunk == memory
-    assert np.prod(chunk) <= files.CHUNK
+    assert np.prod(chunk) <= files.MEMORY_CHUNK
     for size, whole, stored in zip(chunk, shape, disk, strict=True):
         assert size == whole or size % stored == 0
 

@@ -122,7 +122,7 @@ def test_a_network_of_zeros_is_the_prior(masked, method) -> None:
 def test_draws_have_the_density_that_is_computed_of_them(masked, method, monkeypatch) -> None:
     """Drawn from noise to data in chunks, evaluated from data to noise: the same but for errors of the integration."""
     cut = [slice(0, 3), slice(3, 4)]
-    monkeypatch.setattr("posterity.estimators.estimator.chunks", lambda *_: cut)
+    monkeypatch.setattr("posterity.estimators.estimator.network_chunks", lambda *_: cut)
     estimator, window = ready(method, masked, steps=16), masked.sample((3,)).window
     z, log_q = estimator.draw(window, 4)
     assert z.shape == (4, 3, *estimator.shape)

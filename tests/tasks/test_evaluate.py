@@ -78,8 +78,8 @@ def test_the_file_holds_the_scores_and_the_provenance(twin, posterior, run) -> N
 
 def test_small_pieces_give_the_same(twin, posterior, run, monkeypatch) -> None:
     whole = run(twin, posterior)
-    monkeypatch.setattr("posterity.data.files.PIECE", SAMPLES * SITES)
-    monkeypatch.setattr("posterity.data.files.CHUNK", 3 * SAMPLES * SITES)
+    monkeypatch.setattr("posterity.data.files.DISK_CHUNK", SAMPLES * SITES)
+    monkeypatch.setattr("posterity.data.files.MEMORY_CHUNK", 3 * SAMPLES * SITES)
     xr.testing.assert_allclose(run(twin, posterior), whole, rtol=1e-6)
 
 

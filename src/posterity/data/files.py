@@ -16,19 +16,19 @@ from dask.system import CPU_COUNT
 from ..errors import DataError
 from .schema import check
 
-#: Numbers in a chunk of a variable on disk, and in one that is read at once: 4 and 16 MiB in single precision.
-PIECE, CHUNK = 2**20, 2**22
+#: Numbers in a chunk on disk, and in one in memory: 4 and 16 MiB in single precision.
+DISK_CHUNK, MEMORY_CHUNK = 2**20, 2**22
 
 #: The machine's name in those of partial files, and the seconds after which those of other machines are given up.
 HOST, ABANDONED = platform.node().partition(".")[0], 86400.0
 
-#: Pieces computed at once while a file is written. HDF5 reads one at a time: more threads than this only add memory.
+#: Chunks computed at once while a file is written. HDF5 reads one at a time: more threads than this only add memory.
 THREADS = min(8, CPU_COUNT)
 
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside the target, and renames it into place when the block ends well.
+    """A context that writes a file atomically: gives a temporary path, and renames it when the block ends well.
 
     A reader, or the next run after a kill, sees the whole file or none. Partial files of the target that killed
     processes have left are removed.
@@ -62,7 +62,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def _abandoned(partial: Path) -> bool:
-    """Whether the process that was writing a partial file was killed; on other machines only its age can tell."""
+    """Whether the process that wrote a partial file was killed; on other machines only the age of the file tells."""
     host, pid = partial.name.split(".")[-3:-1]
     if host != HOST:
         return time() - partial.stat().st_mtime > ABANDONED
@@ -100,8 +100,8 @@ def write(dataset: xr.Dataset, path: Path, kind: str) -> None:
 def read(path: Path, kind: str) -> xr.Dataset:
     """Opens a file lazily, and checks it.
 
-    Each variable comes in chunks that are whole chunks on disk: with all samples, and as many of the trailing
-    dimensions, then cases, as fit. Times stay the numbers that they are, whatever their units.
+    Each variable is read in chunks of whole chunks on disk, with all samples and as many of the trailing dimensions,
+    then cases, as fit. Times stay numbers, whatever their units.
 
     Args:
         path: The file.
@@ -118,7 +118,7 @@ def read(path: Path, kind: str) -> xr.Dataset:
         raise DataError(f"{path}: there is no such file")
     try:
         dataset = xr.open_dataset(path, engine="netcdf4", decode_times=False)
-        dataset = dataset.assign({name: variable.chunk(_chunk(variable)) for name, variable in dataset.items()})
+        dataset = dataset.assign({name: variable.chunk(_memory_chunk(variable)) for name, variable in dataset.items()})
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: cannot be read as NetCDF ({error}); it may be truncated: delete it and make it again"
@@ -149,7 +149,7 @@ def read_many(paths: Sequence[Path], kind: str) -> xr.Dataset:
 
 
 def _encoding(dataset: xr.Dataset) -> dict[Hashable, dict]:
-    """Single precision, fast compression, and chunks as :func:`_piece` cuts them."""
+    """Single precision, fast compression, and chunks of the shape of :func:`_disk_chunk`."""
     encoding = {}
     for name, variable in dataset.variables.items():
         settings: dict = {}
@@ -161,13 +161,24 @@ def _encoding(dataset: xr.Dataset) -> dict[Hashable, dict]:
             settings["dtype"] = "S1"
         if variable.ndim and variable.size > 1024:
             settings |= {"zlib": False, "compression": "zstd", "complevel": 1}
-            settings["chunksizes"] = tuple(_piece(variable, PIECE).values())
+            settings["chunksizes"] = tuple(_disk_chunk(variable).values())
         encoding[name] = settings
     return encoding
 
 
-def _piece(variable: xr.Variable | xr.DataArray, room: int) -> Mapping[Hashable, int]:
-    """The shape of chunks of at most ``room`` numbers.
+def _disk_chunk(variable: xr.Variable | xr.DataArray) -> Mapping[Hashable, int]:
+    """The shape of a chunk on disk."""
+    return _largest_chunk(variable, DISK_CHUNK)
+
+
+def _memory_chunk(variable: xr.DataArray) -> Mapping[Hashable, int]:
+    """The shape of a chunk in memory, made of whole chunks on disk, so that none of these is read twice."""
+    disk, memory = _disk_chunk(variable), _largest_chunk(variable, MEMORY_CHUNK)
+    return {name: size if size == variable.sizes[name] else size - size % disk[name] for name, size in memory.items()}
+
+
+def _largest_chunk(variable: xr.Variable | xr.DataArray, room: int) -> Mapping[Hashable, int]:
+    """The shape of a chunk of at most ``room`` numbers.
 
     Samples come first, since scores reduce over them and keep the rest; then whole trailing dimensions, so that
     the leading one, ``case``, is the first to be cut.
@@ -178,9 +189,3 @@ def _piece(variable: xr.Variable | xr.DataArray, room: int) -> Mapping[Hashable,
         shape[name] = min(variable.sizes[name], max(1, room))
         room //= max(1, shape[name])
     return {name: shape[name] for name in variable.dims}
-
-
-def _chunk(variable: xr.DataArray) -> Mapping[Hashable, int]:
-    """The shape of what is read at once, made of whole chunks on disk: none is then read twice."""
-    disk, memory = _piece(variable, PIECE), _piece(variable, CHUNK)
-    return {name: size if size == variable.sizes[name] else size - size % disk[name] for name, size in memory.items()}

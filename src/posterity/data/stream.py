@@ -1,4 +1,4 @@
-"""Shards as one sequence of cases, of which only what is asked for is read."""
+"""Streams of cases: shards as one sequence, read when asked for."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Diffusion: how noise is added, and the network that takes it away."""
+"""Denoisers: networks that estimate the mean of the data given noisy ones; see :mod:`posterity.diffusion`."""
 
 from collections.abc import Callable
 from math import atan, pi
@@ -14,22 +14,17 @@ from .schedules import Schedule
 #: The mean of the data given their noisy values, ``(rows, *shape)``, at a time of the schedule, a scalar.
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
-
-#: Noise below which, and data below which, a network need not tell one level from another, in radians.
+#: Distance from either end of the circle within which a network sees the same level of noise, in radians.
 LEAST_ANGLE = 1e-3
 
-#: The angle from which on noise is all there is: eight times as much as data.
+#: The largest angle that damped residuals see: noise is eight times as large as data.
 WIDEST = atan(8)
 
 
 class Residual(nn.Module):
-    r"""A network over the circle of data and noise, an estimate of what is orthogonal to where it looks,
+    r"""The residual network of denoisers and velocities, :math:`F(\bar x, \varphi, c)` in :mod:`posterity.diffusion`.
 
-    .. math:: F(\bar x, \varphi, c) \approx E[\sin\varphi\, z - \cos\varphi\, \varepsilon \mid \bar x, c] , \qquad
-        \bar x = \cos\varphi\, z + \sin\varphi\, \varepsilon .
-
-    Its inputs and outputs have unit variance if the data have, whatever the angle. Zero is exact for standard normal
-    data. Minus it is the velocity :math:`d \bar x / d\varphi` of the probability flow.
+    It sees noisy data :math:`\bar x`, an encoding of :math:`\log \tan \varphi`, and the context.
 
     Args:
         shape: The shape of the data, ``(channel, *grid)`` or ``(entries,)``.
@@ -44,12 +39,12 @@ class Residual(nn.Module):
         self.network = network.build(shape[0] + context, shape[0], shape[1:], condition=encoding)
 
     def forward(self, x: Tensor, angle: Tensor, context: Tensor) -> Tensor:
-        r"""The estimate.
+        r"""Estimates the residual.
 
         Args:
             x: Noisy data :math:`\bar x`, with shape ``(rows, *shape)``.
             angle: Their angles, with shape ``(rows,)``, or one for all.
-            context: What is given, with shape ``(rows, context, *grid)``.
+            context: The contexts, with shape ``(rows, context, *grid)``.
 
         Returns:
             The estimate :math:`F`, with shape ``(rows, *shape)``.
@@ -60,32 +55,30 @@ class Residual(nn.Module):
 
 
 class DampedResidual(Residual):
-    r"""The network of a denoiser whose Jacobian counts: it sees noisy data damped, :math:`F(\cos\varphi\, \bar x, …)`.
+    r"""A residual network with damped inputs, :math:`F(\cos\varphi\, \bar x, \varphi, c)`, for guidance by Jacobians.
 
     What noisy data say of the clean ones fades with :math:`\cos\varphi` as noise takes over. A network that has to
-    learn this errs by a little, and in the covariance of the clean data that moment matching takes from it,
-    :math:`V = (\sigma^2 / \alpha)\, \partial \hat x / \partial x_t`, its Jacobian :math:`F'` stands multiplied by
-    :math:`\sin^3\varphi / \cos\varphi`, a thousandfold where sampling starts. Damped,
+    learn this errs by a little, and in the covariance that moment matching takes from it the error is multiplied by
+    :math:`\sin^3\varphi / \cos\varphi`, a thousandfold where sampling starts. Damped, with :math:`F'` the Jacobian,
 
-    .. math:: V = \sin^2\varphi\, I + \sin^3\varphi\, F' .
+    .. math:: \mathrm{Cov}[z | x_t] \approx \sin^2\varphi\, I + \sin^3\varphi\, F' .
 
-    Behind so much noise :math:`F` is linear in what it sees, and no longer changes with the level: it is told of none
-    beyond those that it is trained at.
+    At large noise :math:`F` is linear in its input and no longer changes with the level, so the level that it sees
+    stops rising at the largest one of training.
     """
 
     def forward(self, x: Tensor, angle: Tensor, context: Tensor) -> Tensor:
-        """The estimate; see :meth:`Residual.forward`."""
+        """Estimates the residual; see :meth:`Residual.forward`."""
         return super().forward(append_dims(angle.cos(), x.ndim - 1) * x, angle.clamp(max=WIDEST), context)
 
 
 class Denoiser(nn.Module):
-    r"""A network that estimates the mean of the data given noisy ones, :math:`E[z | x_t, c]`, preconditioned by
+    r"""A preconditioned denoiser, the mean of the data given noisy ones,
 
-    .. math:: D(x_t, t, c) = \frac{\alpha}{s^2}\, x_t + \frac{\sigma}{s}\, F(x_t / s, \varphi, c), \qquad
-        s^2 = \alpha^2 + \sigma^2, \quad \tan\varphi = \sigma / \alpha .
+    .. math:: D(x_t, t, c) = \frac{\alpha}{s^2}\, x_t + \frac{\sigma}{s}\, F(x_t / s, \varphi, c)
+        \approx E[z | x_t, c] .
 
-    Of a control of which observations say nothing, nothing has to be learned: where :math:`F` is zero, this is the
-    exact denoiser of :math:`N(0, I)`.
+    With :math:`F = 0` it is the exact denoiser of :math:`N(0, I)`: an unobserved control has nothing to learn.
 
     Args:
         residual: The network :math:`F`.
@@ -101,12 +94,12 @@ class Denoiser(nn.Module):
         self.residual, self.schedule = residual, schedule
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        """The mean of the data.
+        """Estimates the mean of the data.
 
         Args:
             x: Noisy data, with shape ``(rows, *shape)``.
             t: Their times, with shape ``(rows,)``, or one for all.
-            context: What is given, with shape ``(rows, context, *grid)``.
+            context: The contexts, with shape ``(rows, context, *grid)``.
 
         Returns:
             The means, with shape ``(rows, *shape)``.
@@ -119,7 +112,7 @@ class Denoiser(nn.Module):
 
 
 def denoising_loss(denoiser: Denoiser, z: Tensor, context: Tensor) -> Tensor:
-    r"""The error of the network's output,
+    r"""The denoising loss, the squared error of the residual network,
 
     .. math:: E \frac{1}{n} \left\| F - (\sin\varphi\, z - \cos\varphi\, \varepsilon) \right\|^2, \qquad
         \log\tan\varphi \sim N(-1.2, 1.2^2) ,
@@ -130,7 +123,7 @@ def denoising_loss(denoiser: Denoiser, z: Tensor, context: Tensor) -> Tensor:
     Args:
         denoiser: The denoiser.
         z: Data, with shape ``(rows, *shape)``.
-        context: What is given, with shape ``(rows, context, *grid)``.
+        context: The contexts, with shape ``(rows, context, *grid)``.
 
     Returns:
         A scalar; 1 for a network that knows no more than that the data are standard normal.

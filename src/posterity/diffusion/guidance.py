@@ -1,4 +1,4 @@
-"""Guidance: from the denoiser of a prior to that of the posterior, with the likelihood put in while sampling."""
+"""Guidance: the posterior's denoiser from the prior's and a likelihood; see :mod:`posterity.diffusion`."""
 
 import abc
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from ..tensors import append_dims
 from .denoisers import Denoise
 from .schedules import Schedule
 
-#: How far a curvature may fall short of that of the identity: where nothing but the identity acts, it is rounded.
+#: Relative rounding error by which the curvature of ``I + …`` may fall below that of the identity.
 ROUNDING = 1e-4
 
 
@@ -29,22 +29,19 @@ class Likelihood(NamedTuple):
     precision: Tensor
 
     def residual(self, z: Tensor) -> Tensor:
-        r"""What the observations have beyond :math:`z`, whitened: :math:`R^{-1/2} (y - H(z))`."""
+        r"""The whitened residual of the observations, :math:`R^{-1/2} (y - H(z))`."""
         return (self.y - self.operator(z)) * self.precision
 
 
 class Guidance(abc.ABC):
-    r"""An approximation of :math:`p(y | x_t)`, the likelihood of noisy :math:`x_t = \alpha_t z + \sigma_t \epsilon`.
-
-    With Tweedie's formula it turns the denoiser of the prior into that of the posterior,
+    r"""Abstract guidance: an approximation of :math:`p(y | x_t)`, the likelihood of noisy data, by its gradient
 
     .. math::
-        E[z | x_t, y] = E[z | x_t] + \frac{\sigma_t^2}{\alpha_t} \nabla_{x_t} \log p(y | x_t), \qquad
         \nabla_{x_t} \log p(y | x_t) \approx
             \Big(\frac{\partial \hat r}{\partial x_t}\Big)^{\!T} w , \quad \hat r = R^{-1/2} H(\hat x), \quad
         \hat x = E[z | x_t] .
 
-    Kinds differ in the weights :math:`w` alone.
+    Subclasses define the weights :math:`w`.
     """
 
     #: Whether to take :math:`\partial \hat x / \partial x_t = 1 / \alpha_t`, as if there were no prior.
@@ -67,7 +64,7 @@ class Guidance(abc.ABC):
         """
 
     def guide(self, denoise: Denoise, schedule: Schedule, likelihood: Likelihood) -> Denoise:
-        """The denoiser of the posterior.
+        """Makes the denoiser of the posterior.
 
         Args:
             denoise: The denoiser of the prior, differentiable unless the guidance does without its Jacobian.
@@ -110,7 +107,7 @@ def _covariance(residual: Tensor, mean: Tensor, source: Tensor, gain: Tensor) ->
 
 
 class SDAGuidance(Guidance):
-    r"""The likelihood at the mean, widened by what the mean leaves open,
+    r"""Guidance of score-based data assimilation, a likelihood at the mean with an inflated variance,
 
     .. math::
         p(y | x_t) \approx N\big(y;\; H(\hat x),\; R + \gamma\, (\sigma_t / \alpha_t)^2\, I\big) .
@@ -135,12 +132,12 @@ class SDAGuidance(Guidance):
     def weights(
         self, residual: Tensor, precision: Tensor, noise: Tensor, covariance: Callable[[Tensor], Tensor]
     ) -> Tensor:
-        """Each residual over its own variance."""
+        """The residuals over their variances."""
         return residual / (1 + self.gamma * noise * precision.square())
 
 
 class DPSGuidance(Guidance):
-    r"""A pull of constant strength towards the observations, whatever the noise,
+    r"""Diffusion posterior sampling, a pull towards the observations of a strength that does not depend on the noise,
 
     .. math::
         \nabla_{x_t} \log p(y | x_t) \approx -\zeta\, \frac{\nabla_{x_t} \|r\|^2}{\|r\|}, \qquad
@@ -170,7 +167,7 @@ class DPSGuidance(Guidance):
 
 
 class MomentMatching(Guidance):
-    r"""The likelihood of a Gaussian with the mean and the covariance that the clean state has given the noisy one,
+    r"""Moment matching, the likelihood of a Gaussian with the mean and covariance of the data given noisy ones,
 
     .. math::
         p(y | x_t) \approx N\big(y;\; H(\hat x),\; R + A V A^T\big), \qquad
@@ -208,8 +205,8 @@ def conjugate_gradients(
 ) -> Tensor:
     r"""Solves :math:`S x = b` for symmetric :math:`S \geq I`, all rows at once, each until it has converged.
 
-    A matrix that comes from a network may be neither. A row stops where it meets a direction of which :math:`S` makes
-    less than the identity does: it has no reason to go there.
+    The matrix of a network may violate both. A row therefore stops at the first direction in which the curvature of
+    :math:`S` is below that of the identity.
 
     Args:
         matrix: The product with :math:`S`, on vectors of shape ``(rows, n)``.

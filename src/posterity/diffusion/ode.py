@@ -1,4 +1,4 @@
-"""Probability-flow ordinary differential equations: from noise to data, with the log-density on the way."""
+"""Ordinary differential equations with divergences, for densities by the flow; see :mod:`posterity.diffusion`."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -32,7 +32,7 @@ def integrate(velocity: Velocity, x: Tensor, times: Tensor) -> Tensor:
 
 
 def transport(velocity: Velocity, x: Tensor, times: Tensor, probes: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Integrates :math:`\dot x = v(x, t)`, and the divergence on its way.
+    r"""Integrates :math:`\dot x = v(x, t)` with the divergence along the path, by the scheme of :func:`integrate`.
 
     Args:
         velocity: The velocity :math:`v`.
@@ -41,8 +41,8 @@ def transport(velocity: Velocity, x: Tensor, times: Tensor, probes: Tensor) -> t
         probes: See :func:`probe`.
 
     Returns:
-        Where it ends, with the shape of ``x``, and :math:`\int \nabla \cdot v \, dt`, by which the log-density has
-        fallen, with shape ``(rows,)``.
+        Where it ends, with the shape of ``x``, and the fall of the log-density, :math:`\int \nabla \cdot v \, dt`,
+        with shape ``(rows,)``.
     """
     size = x[0].numel()
 
@@ -60,14 +60,17 @@ def transport(velocity: Velocity, x: Tensor, times: Tensor, probes: Tensor) -> t
 
 
 def probe(x: Tensor, number: int) -> Tensor:
-    r"""Vectors :math:`e_k` with :math:`\sum_k E[e_k^T J e_k] = \mathrm{tr}\, J`, with shape ``(number, rows, size)``.
+    r"""Probe vectors :math:`e_k` for the trace of Jacobians, :math:`\sum_k E[e_k^T J e_k] = \mathrm{tr}\, J`.
 
     The unit vectors if there are no more than ``number`` of them: the trace is then exact. Otherwise random signs,
     Hutchinson's estimate.
 
     Args:
-        x: Rows of what the Jacobians are of, with shape ``(rows, *shape)``.
+        x: Points at which the Jacobians are taken, with shape ``(rows, *shape)``.
         number: The most vectors.
+
+    Returns:
+        The vectors, with shape ``(number, rows, size)``.
 
     References:
         | FFJORD: Free-Form Continuous Dynamics for Scalable Reversible Generative Models (Grathwohl et al., 2019),

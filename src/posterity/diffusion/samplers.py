@@ -1,4 +1,4 @@
-"""Samplers: from noise to data, step by step, given a denoiser."""
+"""Samplers of reverse diffusion, given a denoiser; see :mod:`posterity.diffusion`."""
 
 import abc
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from .schedules import Schedule
 
 
 class Sampler(abc.ABC):
-    """Draws from what a denoiser is the denoiser of. It sees a function only, which guidance may have changed."""
+    """Abstract reverse-diffusion sampler. It sees a denoising function only, so guidance can wrap it."""
 
     @abc.abstractmethod
     def __call__(self, denoise: Denoise, schedule: Schedule, noise: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ class Sampler(abc.ABC):
 
 @dataclass(frozen=True)
 class Ancestral(Sampler):
-    r"""Steps that keep a part of the noise and replace the rest by a new one,
+    r"""Ancestral sampling, steps that keep a part of the noise and replace the rest by new noise,
 
     .. math:: x_s = \alpha_s \hat z + \sqrt{\sigma_s^2 - \tau^2}\, \hat\varepsilon + \tau \varepsilon', \qquad
         \tau = \eta\, \sigma_s \sqrt{1 - \left(\frac{\sigma_s\, \alpha_t}{\alpha_s\, \sigma_t}\right)^2} ,
@@ -49,7 +49,7 @@ class Ancestral(Sampler):
     eta: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuses no steps, and more new noise than there is."""
+        """Checks the options."""
         check_steps(self.steps)
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta: must lie between 0 and 1, not {self.eta:g}")
@@ -65,11 +65,9 @@ class Ancestral(Sampler):
 
 @dataclass(frozen=True)
 class Heun(Sampler):
-    r"""Heun's second-order method for the probability flow on the circle,
+    r"""Heun's second-order method for the probability flow, over the angle :math:`\varphi`.
 
-    .. math:: \frac{d \bar x}{d\varphi} = \frac{\cos\varphi\, \bar x - D}{\sin\varphi} ,
-
-    which leaves standard normal data as they are: exact for a prior of which nothing is observed.
+    Exact for standard normal data, whose velocity is zero: an unobserved control is drawn from its prior.
 
     Args:
         steps: The number of steps, each two evaluations of the denoiser.
@@ -82,7 +80,7 @@ class Heun(Sampler):
     steps: int = 32
 
     def __post_init__(self) -> None:
-        """Refuses no steps."""
+        """Checks the number of steps."""
         check_steps(self.steps)
 
     def __call__(self, denoise: Denoise, schedule: Schedule, noise: Tensor) -> Tensor:
@@ -103,7 +101,7 @@ class Heun(Sampler):
 
 @dataclass(frozen=True)
 class PredictorCorrector(Sampler):
-    r"""Deterministic steps, each followed by corrections with Langevin dynamics at the level reached,
+    r"""Predictor–corrector sampling, deterministic steps with Langevin corrections at each level that is reached,
 
     .. math:: x \leftarrow x - \sigma \left(\delta\, \hat\varepsilon - \sqrt{2 \delta}\, \varepsilon'\right), \qquad
         \delta = \tau \min(1, 4 / \mathrm{mean}(\hat\varepsilon^2)) ,
@@ -127,7 +125,7 @@ class PredictorCorrector(Sampler):
     tau: float = 0.25
 
     def __post_init__(self) -> None:
-        """Refuses no steps, and corrections that are none."""
+        """Checks the options."""
         check_steps(self.steps)
         if self.corrections < 0:
             raise ValueError(f"corrections: must not be negative, not {self.corrections}")
@@ -159,6 +157,6 @@ def step(denoise: Denoise, schedule: Schedule, x: Tensor, t: Tensor, s: Tensor, 
 
 
 def check_steps(steps: int) -> None:
-    """Refuses no steps."""
+    """Raises if there are no steps."""
     if steps < 1:
         raise ValueError(f"steps: at least one is needed, not {steps}")

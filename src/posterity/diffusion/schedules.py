@@ -1,4 +1,4 @@
-"""Noise schedules: how much noise is added to data, level by level."""
+"""Noise schedules; see :mod:`posterity.diffusion`."""
 
 import abc
 from dataclasses import dataclass
@@ -9,12 +9,9 @@ from torch import Tensor
 
 
 class Schedule(abc.ABC):
-    r"""Adds noise to data in a time from 0, which is nearly the data, to 1, which is nearly noise,
+    r"""Abstract noise schedule, :math:`x_t = \alpha(t) z + \sigma(t) \varepsilon`, from data at 0 to noise at 1.
 
-    .. math:: x_t = \alpha(t) z + \sigma(t) \varepsilon, \qquad \varepsilon \sim N(0, I) .
-
-    Times are tensors of any shape. Data of unit variance, and noise, sit on a circle whatever the schedule:
-    :math:`\bar x_t = x_t / \sqrt{\alpha^2 + \sigma^2} = \cos\varphi\, z + \sin\varphi\, \varepsilon`.
+    Times are tensors of any shape.
     """
 
     @abc.abstractmethod
@@ -30,11 +27,11 @@ class Schedule(abc.ABC):
         return torch.hypot(self.alpha(t), self.sigma(t))
 
     def angle(self, t: Tensor) -> Tensor:
-        r"""The angle :math:`\varphi = \arctan(\sigma / \alpha)` between data and noisy data."""
+        r"""The angle :math:`\varphi = \arctan(\sigma / \alpha)` on the circle of data and noise."""
         return torch.atan2(self.sigma(t), self.alpha(t))
 
     def times(self, steps: int) -> Tensor:
-        """The times of a sampler: from noise at 1 to data at 0, with shape ``(steps + 1,)``."""
+        """The times that a sampler visits, from noise at 1 to data at 0, with shape ``(steps + 1,)``."""
         return torch.linspace(1, 0, steps + 1)
 
 
@@ -54,7 +51,7 @@ class Cosine(Schedule):
     eta: float = 1e-3
 
     def __post_init__(self) -> None:
-        """Refuses what is no small scale."""
+        """Checks the scale."""
         check_between("eta", self.eta, 0, 1)
 
     def alpha(self, t: Tensor) -> Tensor:
@@ -88,7 +85,7 @@ class LinearBeta(Schedule):
     eta: float = 1e-3
 
     def __post_init__(self) -> None:
-        """Refuses rates that are none."""
+        """Checks the rates and the scale."""
         check_between("eta", self.eta, 0, 1)
         check_between("first", self.first, 0, self.last)
 
@@ -103,7 +100,7 @@ class LinearBeta(Schedule):
 
 @dataclass(frozen=True)
 class VarianceExploding(Schedule):
-    r"""Noise alone grows, with levels that are evenly spaced in its :math:`\rho`-th root,
+    r"""The variance-exploding schedule, with levels that are evenly spaced in the :math:`\rho`-th root of the noise,
 
     .. math:: \alpha = 1, \qquad
         \sigma = \left((1 - t)\, \sigma_0^{1/\rho} + t\, \sigma_1^{1/\rho}\right)^\rho .
@@ -123,7 +120,7 @@ class VarianceExploding(Schedule):
     rho: float = 7.0
 
     def __post_init__(self) -> None:
-        """Refuses levels that do not grow."""
+        """Checks the levels and the exponent."""
         check_between("first", self.first, 0, self.last)
         if self.rho <= 0:
             raise ValueError(f"rho: must be positive, not {self.rho:g}")
@@ -139,6 +136,6 @@ class VarianceExploding(Schedule):
 
 
 def check_between(name: str, value: float, low: float, high: float) -> None:
-    """Refuses an option that does not lie strictly between two others."""
+    """Raises if an option does not lie strictly between two others."""
     if not low < value < high:
         raise ValueError(f"{name}: must lie between {low:g} and {high:g}, not {value:g}")

@@ -1,4 +1,4 @@
-"""Learned posteriors, and how they are trained."""
+"""Learned posteriors and their training."""
 
 from .avi import AmortizedVariational
 from .batches import Batches, States

@@ -18,9 +18,9 @@ class AmortizedVariational(DensityEstimator):
     .. math:: \min_\phi E_{y, x_b}\, E_{q_\phi(u | y, m, \sigma, x_b, \sigma_b)}\left[
         J(u) + \log q_\phi(u | y, m, \sigma, x_b, \sigma_b) \right] = \min_\phi E[-\mathrm{ELBO}] + \text{const.}
 
-    trained through the 4DVAR cost :math:`J` and its adjoint on windows alone: it never sees a state. With a point for
-    :math:`q` it learns to invert the model. Draws from which the model diverges have no say in the loss. Exact if the
-    family holds the posterior, in the limit of infinite training and networks; else mode-seeking, as VI is. Targets
+    trained through the 4DVAR cost :math:`J` and its adjoint, on windows without states. With a point for :math:`q` it
+    learns to invert the model. Draws from which the model diverges are left out of the loss. Exact if the family
+    holds the posterior, in the limit of infinite training and networks; else mode-seeking, as VI is. Targets
     :math:`p(x_{0:T+F}, \theta | y, x_b)` with the Gaussian prior of the background.
 
     Posteriors of chaotic systems are far narrower than what one pass of a network resolves. So it may be
@@ -39,7 +39,7 @@ class AmortizedVariational(DensityEstimator):
         draws: The number of draws by which the loss of a window is estimated.
         iterations: The number of 4DVAR iterations on the full window, after at most three on each shorter one; 0 for
             one pass of the network.
-        times: The number of frequencies by which the network sees when the window starts; 0 for one that does not.
+        times: The number of frequencies that encode the start of the window; 0 for none.
 
     References:
         | VI-4DVAR: Data Assimilation as Variational Inference (Filoche & Béréziat, 2023),
@@ -77,7 +77,7 @@ class AmortizedVariational(DensityEstimator):
 
     @torch.no_grad()
     def standardize(self, twin: Twin) -> None:
-        """Takes the statistics of the windows, and starts the flow from white noise, which the prior is."""
+        """Takes the statistics of the windows, and initialises the flow from the prior, which is white noise."""
         super().standardize(twin)
         context, _, _ = self._recognise(Control(self.problem, twin.window))
         self.flow.standardize(torch.randn(len(context), *self.shape).to(context), context)
@@ -85,7 +85,7 @@ class AmortizedVariational(DensityEstimator):
     def loss(self, twin: Twin) -> Tensor:
         r"""The average of :math:`-\mathrm{ELBO}` over windows, in nats, and the cost of the start if there is one.
 
-        Of a point it is :math:`-\log p(u, y)`. It is never computed in half precision, which costs do not bear.
+        Of a point it is :math:`-\log p(u, y)`. It is computed in full precision, as costs overflow in half.
         """
         with torch.autocast(twin.window.y.device.type, enabled=False):
             return self._loss(Control(self.problem, twin.window))
@@ -134,7 +134,7 @@ class AmortizedVariational(DensityEstimator):
         return ensemble(control, u, info, log_q)
 
     def _recognise(self, control: Control) -> tuple[Tensor, LaplaceWhitening, Tensor | None]:
-        """What is given to the flow, the coordinates in which it lives, and the start of the iterations if any."""
+        """The context of the flow, its coordinates, and the start of the iterations if there are any."""
         features = self.features(control.window)
         if self.start is None:
             return self.network(features), LaplaceWhitening.prior(control), None
@@ -151,7 +151,7 @@ class AmortizedVariational(DensityEstimator):
 
 
 def adjoint_cost(control: Control, u: Tensor) -> Tensor:
-    """The 4DVAR cost, differentiable in the control, with no gradient where the model diverged.
+    """The 4DVAR cost, differentiable in the control, with a gradient of zero where the model diverged.
 
     Args:
         control: The control.
@@ -172,6 +172,6 @@ def adjoint_cost(control: Control, u: Tensor) -> Tensor:
 
 
 def finite_mean(value: Tensor) -> Tensor:
-    """The mean of what is finite; NaN if nothing is."""
+    """The mean of the finite values; NaN if there are none."""
     finite = value.isfinite()
     return torch.where(finite, value, 0).sum() / finite.sum()

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from ..problems import Problem, Twin
 
-#: Numbers of the states that are held in memory at once: one gibibyte in single precision.
+#: Numbers of the states held in memory at once: one gibibyte in single precision.
 MEMORY = 2**28
 
-#: Pieces of the training set that are held in memory, and shuffled, together.
+#: Blocks of the training set that are held in memory, and shuffled, together.
 BLOCKS = 16
 
 
 class States(NamedTuple):
-    """Cases of a training set: states with what they were drawn with. Observations are drawn anew every epoch.
+    """Cases of a training set without observations, which are drawn anew every epoch.
 
     Args:
         x: The states, with shape ``(case, window + forecast, *shape)``.
@@ -36,11 +36,11 @@ class States(NamedTuple):
 
     @classmethod
     def join(cls, parts: "list[States]") -> Self:
-        """The cases of several parts, in order."""
+        """Joins the cases of several parts, in order."""
         return cls(*(torch.cat(values) for values in zip(*parts, strict=True))) if len(parts) > 1 else cls(*parts[0])
 
     def take(self, cases: Tensor) -> Self:
-        """Some of the cases."""
+        """Selects some of the cases."""
         return type(self)(*(value.index_select(0, cases.to(value.device)) for value in self))
 
     def observe(self, problem: Problem) -> Twin:
@@ -49,11 +49,11 @@ class States(NamedTuple):
 
 
 class Batches:
-    """Shuffled batches of a training set, read in chunks.
+    """Shuffled batches of a training set, read in blocks.
 
-    What fits into memory is read once, and shuffled as a whole. Of more, blocks of neighbouring cases are read in
-    random order, some at a time, and shuffled together; the next ones are read meanwhile. The order depends on the
-    seed and the epoch alone, so that a training goes on from any batch of any epoch.
+    A set that fits into memory is read once, and shuffled as a whole. Of a larger one, blocks of neighbouring cases are
+    read in random order, some at a time, and shuffled together; the next ones are read meanwhile. The order depends on
+    the seed and the epoch alone, so that a training can continue from any batch of any epoch.
 
     Args:
         read: Reads some of the cases.
@@ -61,8 +61,8 @@ class Batches:
         batch: Cases per batch.
         seed: Seed of the order.
         memory: Cases that are held in memory at once.
-        rank: The number of this process, of those that share every batch.
-        world: The number of those processes.
+        rank: The rank of this process among those that share every batch.
+        world: The number of these processes.
     """
 
     def __init__(
@@ -76,9 +76,9 @@ class Batches:
         world: int = 1,
     ) -> None:
         if batch < world:
-            raise ValueError(f"batch: {batch} cases cannot be shared by {world} processes")
+            raise ValueError(f"batch: {batch} cases cannot be shared by {world} processes; raise it")
         if cases < world:
-            raise ValueError(f"train: {cases} cases cannot be shared by {world} processes")
+            raise ValueError(f"train: {cases} cases cannot be shared by {world} processes; use fewer")
         self.read, self.cases, self.batch, self.seed, self.rank, self.world = read, cases, batch, seed, rank, world
         memory = cases if memory is None else memory
         block = cases if cases <= memory else max(1, memory // (2 * BLOCKS))
@@ -90,11 +90,11 @@ class Batches:
         return self.read(slice(0, min(cases, self.cases)))
 
     def epoch(self, epoch: int, done: int = 0) -> Iterator[States]:
-        """The batches of one epoch: of each, the part of this process.
+        """The batches of one epoch, of each the part of this process.
 
         Args:
             epoch: The number of the epoch.
-            done: The number of its first batches to leave out, which are not read.
+            done: The number of first batches to skip, which are not read.
         """
         pools = []
         for blocks, batches in self._plan(epoch):
@@ -128,11 +128,11 @@ class Batches:
         return plan
 
     def _own(self, batch: Tensor) -> Tensor:
-        """The rows of a batch that are this process's."""
+        """The rows of a batch that belong to this process."""
         return batch[self.rank :: self.world]
 
     def _load(self, blocks: list[slice], batches: list[Tensor]) -> tuple[States, Tensor]:
-        """Reads what this process needs of some blocks; its rows, batch by batch, as positions in what was read."""
+        """Reads this process's part of some blocks; its rows, batch by batch, are positions among the states read."""
         rows = torch.cat([self._own(batch) for batch in batches])
         if len(self.blocks) == 1:
             if self._whole is None:
@@ -149,6 +149,6 @@ class Batches:
 
 
 def derive(seed: int, *keys: object) -> int:
-    """A seed that belongs to one chunk of work alone."""
+    """Derives the seed of one part of the work from that of all and the keys of the part."""
     text = " ".join(map(str, (seed, *keys)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")

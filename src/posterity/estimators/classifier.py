@@ -1,4 +1,4 @@
-"""Classifiers that tell the truth from draws of a posterior: the test that the posterior should pass."""
+"""Classifier two-sample tests: networks that tell true states from draws of a posterior."""
 
 import abc
 from copy import deepcopy
@@ -17,7 +17,7 @@ from .training import TrainingError
 #: The number of features of a state and its window between the network and the logit.
 FEATURES = 32
 
-#: The share of the training pairs by which weights are chosen, and the epochs without a better loss before the end.
+#: The share of pairs held back for validation, and the epochs without a better validation loss before the end.
 HELD, PATIENCE = 0.2, 10
 
 
@@ -35,14 +35,14 @@ class Pairs(NamedTuple):
     window: Window
 
     def take(self, cases: Tensor | slice) -> Self:
-        """Some of the cases."""
+        """Selects some of the cases."""
         return type(self)(self.truth[cases], self.draw[cases], self.window.select(cases))
 
 
 class View(nn.Module, abc.ABC):
-    """What of a state a classifier sees, as a field on the grid of the state."""
+    """Abstract view of states that a classifier sees, a field on the grid of the state."""
 
-    #: The name of the space in which states are told apart.
+    #: The name of the space in which states are compared.
     space: ClassVar[str]
 
     #: The number of its channels.
@@ -54,7 +54,7 @@ class View(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def forward(self, x: Tensor, window: Window) -> Tensor:
-        """What is seen, with shape ``(case, channels, *grid)``."""
+        """The view of states, with shape ``(case, channels, *grid)``."""
 
 
 class StateView(View):
@@ -80,10 +80,10 @@ class StateView(View):
 
 
 class ObservationView(View):
-    r"""New observations of the state, :math:`H(x) + \sigma_T \varepsilon`, of all entries, whether they were missing.
+    r"""New observations of the state, :math:`H(x) + \sigma_T \varepsilon`, also of entries that were missing.
 
-    Their noise is drawn anew each time, with the standard deviations of the window's end. What differs between states
-    but does not show in observations counts for nothing.
+    Their noise is drawn anew each time, with the standard deviations of the window's end. Differences between states
+    that do not show in observations do not count.
 
     Args:
         problem: The problem.
@@ -94,7 +94,7 @@ class ObservationView(View):
     def __init__(self, problem: Problem) -> None:
         super().__init__()
         self.observation = problem.observation
-        # As a window of the one state would be seen.
+        # The features are those of a window of one state.
         alone = replace(
             problem, window=1, forecast=0, joint="climatology", background_std=None, model_error=None, parameters={}
         )
@@ -110,14 +110,14 @@ class ObservationView(View):
         return self.features(self._observed(x, window))
 
     def _observed(self, x: Tensor, window: Window) -> Window:
-        """The state, observed, as a window of one state."""
+        """Observes states, as windows of one state each."""
         y = self.observation.operator(x)
         std = window.std[:, -1]
         return window._replace(y=(y + std * torch.randn_like(y)).unsqueeze(1), std=std.unsqueeze(1))
 
 
 class Classifier(nn.Module):
-    r"""A network that tells :math:`(x, y)` from :math:`(\tilde x, y)` with :math:`\tilde x \sim q(x | y)`,
+    r"""A classifier that tells :math:`(x, y)` from :math:`(\tilde x, y)` with :math:`\tilde x \sim q(x | y)`,
 
     .. math::
         \max_\phi \; \tfrac12 E_{p(x, y)} \left[ \log s(d_\phi(x, y))
@@ -128,11 +128,11 @@ class Classifier(nn.Module):
     more often than by chance. One that does shows that it is not; one that fails to may have been too weak.
 
     The network sees the window as estimators do, with the state at the window's end, or new observations of it, as
-    further channels; the mean of what it gives over all sites makes the logit.
+    further channels; the mean of its outputs over all sites makes the logit.
 
     Args:
         problem: The problem, of one cycle.
-        view: What is seen of a state.
+        view: The view of states.
         network: The network; None for a convolutional one over fields, and a perceptron for vectors.
 
     References:
@@ -166,7 +166,7 @@ class Classifier(nn.Module):
         return 0.5 * (nn.functional.softplus(-truth) + nn.functional.softplus(draw)).mean()
 
     def _logit(self, context: Tensor, seen: Tensor) -> Tensor:
-        """The logit of states, from what is seen of them and of their windows."""
+        """The logit of states, from the features of their windows and the view of them."""
         found = self.network(torch.cat((context, seen), dim=1))
         return self.readout(found.flatten(2).mean(dim=-1) if found.ndim > 2 else found).squeeze(-1)
 
@@ -174,12 +174,12 @@ class Classifier(nn.Module):
 def fit(classifier: Classifier, pairs: Pairs, epochs: int, batch: int, learning_rate: float) -> float:
     """Trains a classifier, by AdamW with a learning rate that falls by cosine.
 
-    A fifth of the pairs is held back: the weights are those whose loss is the least on them, and the training ends when
-    it has not become less for ten epochs.
+    A fifth of the pairs is held back for validation: the weights of the least loss on them are kept, and training ends
+    when that has not fallen for ten epochs.
 
     Args:
         classifier: The classifier, trained in place.
-        pairs: What it learns from; windows are in random order already.
+        pairs: The pairs, in random order.
         epochs: The most passes over the pairs.
         batch: Windows per step.
         learning_rate: The learning rate.

@@ -1,4 +1,4 @@
-"""Densities that an ordinary differential equation carries from noise to data."""
+"""Continuous flows: densities by an ordinary differential equation; see :mod:`posterity.diffusion`."""
 
 import abc
 from functools import partial
@@ -15,17 +15,17 @@ from .target import Target
 
 
 class ContinuousFlow(DensityEstimator):
-    r"""A density that a learned velocity carries from noise to data,
+    r"""Abstract estimator whose density follows from a learned velocity between data at :math:`t_0` and noise,
 
     .. math:: \dot x = v(x, t, c), \qquad
-        \log q(z | y) = \log N(x_1; 0, I) + \int_0^1 \nabla \cdot v(x_t, t, c)\, dt, \qquad x_0 = z .
+        \log q(z | y) = \log N(x_{t_1}; 0, I) + \int_{t_0}^{t_1} \nabla \cdot v(x_t, t, c)\, dt, \qquad x_{t_0} = z .
 
-    Trained by regression, and not by this density. It costs ``4 * steps`` evaluations of the network and of as many
-    vector-Jacobian products as there are probes; it is not differentiable.
+    Trained by regression, not by this density, which is not differentiable. It costs ``4 * steps`` evaluations of the
+    network, each with as many vector-Jacobian products as there are probes.
 
     Args:
         problem: The problem.
-        target: What it learns; None for the control if the prior is a background, and for the last state if not.
+        target: The target; None for the control if the prior is a background, and for the last state if not.
         times: The number of frequencies at which the network sees the start of the window; 0 for none.
         steps: The steps of the Runge–Kutta scheme.
         probes: The most vector-Jacobian products of a divergence, which is exact if there are no more entries.
@@ -45,8 +45,8 @@ class ContinuousFlow(DensityEstimator):
         """The velocity, with shape ``(rows, *shape)``.
 
         Args:
-            x: Where, with shape ``(rows, *shape)``.
-            t: When, a scalar.
+            x: The points, with shape ``(rows, *shape)``.
+            t: The time, a scalar.
             context: The features of each row.
         """
 

@@ -1,4 +1,4 @@
-"""The interface of a learned posterior, and what all of them share."""
+"""Abstract learned posteriors."""
 
 import abc
 from collections.abc import Iterator, Mapping
@@ -16,14 +16,14 @@ from .target import ControlTarget, StateTarget, Target
 
 
 class Estimator(Posterior, nn.Module):
-    """A posterior that is learned from draws of the joint, then amortised over windows.
+    """Abstract posterior that is learned from draws of the joint, and amortised over windows.
 
     The constructor takes the problem, then the estimator's options.
 
     Args:
         problem: The problem, of one cycle.
-        target: What it learns; None for the control if the prior is a background, and for the last state if not.
-        times: The number of frequencies at which it sees when the window starts; 0 for none.
+        target: The target; None for the control if the prior is a background, and for the last state if not.
+        times: The number of frequencies that encode the start of the window; 0 for none.
         observed: Whether it sees observations, or the background and the time only.
     """
 
@@ -33,14 +33,14 @@ class Estimator(Posterior, nn.Module):
         super().__init__()
         self.problem = problem
         self.target = target or (ControlTarget() if problem.joint == "background" else StateTarget())
-        #: The shape of what is learned: a field ``(channel, *grid)`` or a vector ``(entries,)``.
+        #: The shape of the target: a field ``(channel, *grid)`` or a vector ``(entries,)``.
         self.shape = self.target.shape(problem)
         self.scaler = Standardizer(self.shape)
-        #: What it sees of a window: a field on the grid of the state, or a vector where it learns one.
+        #: The features of a window: a field on the grid of the state, or a vector where the target is one.
         self.features = Features(problem, observed, times, flat=len(self.shape) == 1)
 
     def default_network(self, blocks: int = 4) -> Network:
-        """The plan of a network for what is learned: a perceptron for vectors, convolutions for fields.
+        """The default network of the target: a perceptron for vectors, convolutions for fields.
 
         Args:
             blocks: The number of residual blocks of convolutions.
@@ -48,11 +48,11 @@ class Estimator(Posterior, nn.Module):
         return MLP() if self.features.flat else Convolution(blocks=blocks)
 
     def context_size(self, context: int) -> int:
-        """The channels of an embedding that has some for each site; vectors have those of all entries of a state."""
+        """The channels of an embedding, ``context`` at each site; vectors have as many for each entry of a state."""
         return context * prod(self.problem.shape) if self.features.flat else context
 
     def standardize(self, twin: Twin) -> None:
-        """Takes from training draws the statistics that inputs are standardised with, and keeps them as buffers.
+        """Takes the statistics of training draws, by which inputs are standardised, and keeps them as buffers.
 
         Args:
             twin: Draws of the joint, with one batch dimension.
@@ -73,13 +73,13 @@ class Estimator(Posterior, nn.Module):
         """
 
     def encode(self, twin: Twin) -> Tensor:
-        """What is learned, standardised, with shape ``(case, *shape)``."""
+        """Extracts the target, standardised, with shape ``(case, *shape)``."""
         return self.scaler(self.target.extract(self.problem, twin))
 
     def decode(
         self, window: Window, z: Tensor, info: Mapping[str, Tensor] | None = None, log_q: Tensor | None = None
     ) -> Ensemble:
-        """From draws of what is learned to states and parameters.
+        """Turns draws of the target into states and parameters.
 
         Args:
             window: The windows, with one batch dimension ``case``.
@@ -91,7 +91,7 @@ class Estimator(Posterior, nn.Module):
 
 
 class DensityEstimator(Estimator):
-    r"""An estimator whose density :math:`q(z | y)` can be evaluated; :math:`z` is what it learns, standardised."""
+    r"""Abstract estimator whose density :math:`q(z | y)` of the standardised target can be evaluated."""
 
     @abc.abstractmethod
     def log_prob(self, z: Tensor, window: Window) -> Tensor:
@@ -129,23 +129,23 @@ class DensityEstimator(Estimator):
 
 
 def network_chunks(samples: int, cases: int, shape: tuple[int, ...], device: torch.device) -> list[slice]:
-    """Slices of the draws, each of which a network can take at once: its activations are much larger than a draw."""
+    """Slices of the draws that a network can take at once: its activations are much larger than a draw."""
     return list(chunks(samples, 256 * cases * prod(shape), device))
 
 
 def repeat(context: Tensor, draws: int) -> Tensor:
-    """What each case is given, with shape ``(draws * case, *context_shape)``: all cases of a draw, draw after draw."""
+    """Repeats contexts for each draw, with shape ``(draws * case, *context_shape)``: all cases of a draw together."""
     return context.expand(draws, *context.shape).flatten(0, 1)
 
 
 def contexts(context: Tensor, samples: int, shape: tuple[int, ...], work: int = 1) -> Iterator[Tensor]:
-    """What each case is given, for as many draws at once as a network can take.
+    """Repeats contexts for as many draws at once as a network can take.
 
     Args:
-        context: What each case is given, with shape ``(case, *context_shape)``.
+        context: The contexts, with shape ``(case, *context_shape)``.
         samples: The number of draws per case.
         shape: The shape of a draw.
-        work: How many evaluations of the network run at once for each row.
+        work: The number of evaluations of the network that run at once for each row.
 
     Yields:
         Contexts of shape ``(draws * case, *context_shape)``; see :func:`repeat`.
@@ -155,11 +155,11 @@ def contexts(context: Tensor, samples: int, shape: tuple[int, ...], work: int = 
 
 
 def draw_flow(flow: ConditionalFlow, context: Tensor, samples: int, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Draws of a flow for each case, as many at once as fit.
+    """Draws from a flow for each case, as many at once as fit the memory.
 
     Args:
         flow: The flow.
-        context: What each case is given, with shape ``(case, *context_shape)``.
+        context: The contexts, with shape ``(case, *context_shape)``.
         samples: The number of draws per case.
         shape: The shape of a draw.
 

@@ -1,4 +1,4 @@
-"""What networks see of a window."""
+"""Features of windows, the inputs of networks."""
 
 from math import pi, prod
 
@@ -32,7 +32,7 @@ class Standardizer(nn.Module):
         channel = x.movedim(1, 0).flatten(1)
         mean = channel.nanmean(dim=1)
         scale = (channel - mean.unsqueeze(-1)).square().nanmean(dim=1).sqrt()
-        # A constant is left at zero; a channel that is never observed has neither.
+        # A constant channel becomes zero; one that is never observed is left as it is.
         self.mean.copy_(mean.nan_to_num(nan=0).view_as(self.mean))
         self.scale.copy_(scale.nan_to_num(nan=1).clamp(min=1e-6).view_as(self.scale))
 
@@ -41,26 +41,26 @@ class Standardizer(nn.Module):
         return (x - self.mean) / self.scale
 
     def inverse(self, z: Tensor) -> Tensor:
-        """The fields of standardised ones."""
+        """Restores standardised fields."""
         return z * self.scale + self.mean
 
 
 class Features(nn.Module):
-    r"""A window as a field: one for every pattern of observations, and of the shape that networks take.
+    r"""The features of a window: a field of the same shape for every pattern of observations.
 
-    Its channels, of each time: observations, standard deviations and mask, on the grid of the state; a missing entry
-    is zero in all three. Then the background with its standard deviation and, as the network need not learn the
-    dynamics first, the innovations of its trajectory, :math:`\sinh^{-1}((y_t - H(x_t(x_b))) / \sigma_t)`: chaos makes
-    late ones huge, and beyond some standard deviations only their magnitude matters. Then Fourier features
-    of the time at which the window starts. Stations stand at their sites; the translation
-    equivariance of the problem remains.
+    Its channels are, for each time, observations, standard deviations and mask, on the grid of the state, a missing
+    entry being zero in all three, and the innovations of the background's trajectory,
+    :math:`\sinh^{-1}((y_t - H(x_t(x_b))) / \sigma_t)`, so that the network need not learn the dynamics first: chaos
+    makes late ones huge, and beyond some standard deviations only their magnitude matters. Then come the background
+    with its standard deviation, and Fourier features of the start of the window. Stations stand at their sites; the
+    translation equivariance of the problem remains.
 
     Args:
         problem: The problem.
         observed: Whether to show observations, or the background and the time only.
         times: The number of frequencies of the Fourier features; 0 shows no time. Problems whose windows all start
             at the same time have none.
-        flat: Whether to show a vector, for targets that are none.
+        flat: Whether to flatten the field into a vector, for targets that are vectors.
     """
 
     def __init__(self, problem: Problem, observed: bool = True, times: int = 6, flat: bool = False) -> None:
@@ -105,7 +105,7 @@ class Features(nn.Module):
         return field.flatten(1) if self.flat else field
 
     def _observations(self, window: Window) -> list[Tensor]:
-        """What was seen, and how well, each with shape ``(case, time * channel, *grid)``."""
+        """The channels of the observations, each with shape ``(case, time * channel, *grid)``."""
         there = ~window.y.isnan()
         parts = [
             torch.where(there, self._standardized(self.y, window.y), 0),
@@ -117,11 +117,11 @@ class Features(nn.Module):
         return [self._on_grid(part) for part in parts]
 
     def _standardized(self, scaler: Standardizer, value: Tensor) -> Tensor:
-        """Standardises each channel, of whatever grid, with its mean and scale of all times."""
+        """Standardises each channel, on any grid, with its mean and scale over all times."""
         return scaler(value.flatten(3) if value.ndim > 3 else value.unsqueeze(-1)).view_as(value)
 
     def _on_grid(self, value: Tensor) -> Tensor:
-        """From observations of shape ``(case, time, channel, *obs_grid)`` to channels on the grid of the state."""
+        """Puts observations of shape ``(case, time, channel, *obs_grid)`` on the grid of the state, as channels."""
         value = value.flatten(1, 2)
         if not self.scattered:
             return value
@@ -133,7 +133,7 @@ class Features(nn.Module):
 
     @torch.no_grad()
     def _innovation(self, window: Window) -> Tensor:
-        """What the background's trajectory misses, in standard deviations, with the shape of ``window.y``."""
+        """The innovations of the background's trajectory, with the shape of ``window.y``."""
         x = rollout(self.problem.system, window.background, self.problem.window - 1)
         innovation = (window.y - self.problem.observation.operator(x)) / window.std
         return torch.asinh(innovation.nan_to_num(nan=0.0))

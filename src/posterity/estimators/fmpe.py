@@ -14,7 +14,7 @@ from .target import Target
 
 
 class FlowMatching(ContinuousFlow):
-    r"""Flow matching posterior estimation: the velocity of straight paths from noise to data,
+    r"""Flow matching posterior estimation, by the velocity of straight paths from noise to data,
 
     .. math:: \min_\phi E \left\| v_\phi(x_t, t, y) - (z - \varepsilon) \right\|^2, \qquad
         x_t = (1 - t)\, \varepsilon + t z, \qquad p(t) \propto t^a ,
@@ -24,16 +24,16 @@ class FlowMatching(ContinuousFlow):
     .. math:: v_\phi = \frac{2 t - 1}{s^2}\, x_t + \frac{1}{s}\, F_\phi(x_t / s, \varphi, y), \qquad
         \tan\varphi = (1 - t) / t ,
 
-    where the first part is exact for standard normal data, such as a control of which nothing is observed, and the
-    network :math:`F` adds what observations say. Targets the posterior of the joint that it was trained on.
+    where the first part is exact for standard normal data, such as an unobserved control, and the residual :math:`F`
+    adds the information of the observations. Targets the posterior of the joint that it was trained on.
 
     Args:
         problem: The problem.
-        target: What it learns; None for the control if the prior is a background, and for the last state if not.
+        target: The target; None for the control if the prior is a background, and for the last state if not.
         network: The plan of the network; None for a convolutional one, or an MLP for vectors.
         exponent: The exponent :math:`a` of the density of training times; the larger, the more of them lie near the
             data.
-        times: The number of frequencies at which the network sees the start of the window; 0 for none.
+        times: The number of frequencies that encode the start of the window; 0 for none.
         steps: The steps of the Runge–Kutta scheme, each four evaluations of the network.
         probes: The most vector-Jacobian products of a divergence, which is exact if there are no more entries.
         density: Whether draws come with their log-density, which costs as many products again.

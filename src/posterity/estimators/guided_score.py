@@ -1,4 +1,4 @@
-"""The composed score: a learned prior of trajectories, and the likelihood put in when it is sampled."""
+"""Guided score estimation: a learned prior of trajectories, guided by the likelihood when it is sampled."""
 
 from functools import partial
 
@@ -24,14 +24,14 @@ from .target import StateTarget
 
 
 class GuidedScore(Estimator):
-    r"""A prior over the states of the window, learned, and the likelihood at sampling time,
+    r"""Guided score estimation, a learned prior over the states of the window, with the likelihood at sampling time,
 
     .. math::
         \nabla_{x_t} \log p(x_t | y, c) = \nabla_{x_t} \log p_\phi(x_t | c) + \nabla_{x_t} \log p(y | x_t) ,
 
-    with noisy trajectories :math:`x_t = \alpha_t z + \sigma_t \epsilon`, :math:`z = (x_{0:T}, \theta)`, and the
-    context :math:`c`: the background with its standard deviation, and the time at which the window starts. The network
-    never sees an observation: operators, masks and noise may be others than those of the training.
+    for noisy trajectories :math:`x_t` of :math:`z = (x_{0:T}, \theta)`, as :mod:`posterity.diffusion` defines them. The
+    context :math:`c` is the background with its standard deviation, and the start of the window. The network sees no
+    observations: operators, masks and noise may differ from those of training.
 
     Targets :math:`p(x_{0:T}, \theta | y, x_b)` of the joint it was trained on, as well as the guidance can.
 
@@ -39,10 +39,10 @@ class GuidedScore(Estimator):
         problem: The problem, of one cycle.
         network: The network of the denoiser; None for a convolutional one, or an MLP where parameters are unknown or
             the state has no grid.
-        schedule: How noise is added; None for the cosine schedule.
-        sampler: How draws are made; None for Heun's method, 16 steps.
+        schedule: The noise schedule; None for the cosine schedule.
+        sampler: The sampler; None for Heun's method, 16 steps.
         guidance: The likelihood of noisy trajectories; None for moment matching.
-        times: The number of frequencies at which the network sees the start of the window; 0 for none.
+        times: The number of frequencies that encode the start of the window; 0 for none.
 
     References:
         | Score-based Data Assimilation (Rozet & Louppe, 2023), https://arxiv.org/abs/2306.10574
@@ -64,7 +64,7 @@ class GuidedScore(Estimator):
         self.denoiser = Denoiser(residual, self.schedule)
 
     def loss(self, twin: Twin) -> Tensor:
-        """The denoising loss of the prior: observations have no part in it."""
+        """The denoising loss of the prior, which observations do not enter."""
         return denoising_loss(self.denoiser, self.encode(twin), self.features(twin.window))
 
     @torch.no_grad()
@@ -79,11 +79,11 @@ class GuidedScore(Estimator):
         return self.decode(window, torch.cat(found).unflatten(0, (samples, -1)))
 
     def likelihood(self, window: Window, samples: int) -> Likelihood:
-        """The observations of each row, in units of their standard deviation in training, and how they come about.
+        """The likelihood of each row, with observations in units of their standard deviation in training.
 
         Args:
             window: The windows, with one batch dimension ``case``.
-            samples: How often each case is repeated, all cases one after another.
+            samples: The number of draws per case.
         """
         scale = self._observation_scale()
         there = ~window.y.isnan()
@@ -98,13 +98,13 @@ class GuidedScore(Estimator):
             z: The trajectories, with shape ``(rows, *shape)``.
 
         Returns:
-            What is observed of them without noise, with shape ``(rows, observations)``.
+            The observations without noise, with shape ``(rows, observations)``.
         """
         flat = self.scaler.inverse(z).flatten(1)
         x = flat[:, : flat.shape[1] - len(self.problem.parameters)].unflatten(1, (-1, *self.problem.shape))
         return (self.problem.observation.operator(x) / self._observation_scale()).flatten(1)
 
     def _observation_scale(self) -> Tensor:
-        """The standard deviation of each channel of the observations, as it broadcasts against them."""
+        """The standard deviation of each channel of the observations, with a shape that broadcasts."""
         grid = self.problem.observation.shape[1:]
         return self.features.y.scale.reshape(-1, *([1] * len(grid)))

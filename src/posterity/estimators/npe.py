@@ -11,25 +11,25 @@ from .target import Target
 
 
 class NeuralPosterior(DensityEstimator):
-    r"""Neural posterior estimation: a normalising flow over the target, given an embedding of the window,
+    r"""Neural posterior estimation, by a normalizing flow over the target given an embedding of the window,
 
     .. math:: \min_\phi E_{p(z, y, m, \sigma, x_b)}
         \left[ -\log q_\phi(z \,|\, f_\phi(y, m, \sigma, x_b, \sigma_b, s)) \right] ,
 
     amortised over observations, their mask :math:`m` and standard deviations, over the background with its own, and
-    over the time :math:`s` at which the window starts. Targets :math:`p(z | y, x_b)` under the joint that it was
+    over the start :math:`s` of the window. Targets :math:`p(z | y, x_b)` under the joint that it was
     trained on, exactly in the limit of infinite training and networks. The embedding is made once for each window,
     whatever the number of draws.
 
     Args:
         problem: The problem.
-        target: What it learns; None for the control if the prior is a background, and for the last state if not.
+        target: The target; None for the control if the prior is a background, and for the last state if not.
         network: The network that embeds a window; None for a convolutional one over fields, and a perceptron for
             vectors.
         context: The number of channels of the embedding, for each site of the grid. Vectors are given as many numbers
             as there are entries in a state, times this.
         flow: The flow; None for a coupling flow of splines.
-        times: The number of frequencies by which the network sees when the window starts; 0 for one that does not.
+        times: The number of frequencies that encode the start of the window; 0 for none.
 
     References:
         | Automatic Posterior Transformation for Likelihood-Free Inference (Greenberg et al., 2019),
@@ -57,7 +57,7 @@ class NeuralPosterior(DensityEstimator):
 
     @torch.no_grad()
     def standardize(self, twin: Twin) -> None:
-        """Takes the statistics of the target and of what is seen of it, and starts the flow from them."""
+        """Takes the statistics of the target and of the windows, and initialises the flow from them."""
         super().standardize(twin)
         self.flow.standardize(self.encode(twin), self.context(twin.window))
 

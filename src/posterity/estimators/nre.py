@@ -13,35 +13,35 @@ from .target import Target
 
 
 class NeuralRatio(Estimator):
-    r"""Neural ratio estimation, telescoped: classifiers learn the posterior's ratio to the standard normal,
+    r"""Telescoping neural ratio estimation, by classifiers that learn the posterior's ratio to the standard normal,
 
     .. math:: \log \frac{p(z | y)}{N(z; 0, I)} = \sum_{k=0}^{K-1} \log \frac{p_k(z | y)}{p_{k+1}(z | y)},
         \qquad z_k = \sqrt{1 - \sigma_k^2} \, z + \sigma_k \varepsilon, \qquad \sigma_k = (k / K)^2 ,
 
     where :math:`p_k(\cdot | y)` is the density of :math:`z_k`, from the posterior at :math:`k = 0` to the standard
-    normal at :math:`k = K`. A single classifier of posterior against prior is perfect long before it has learned the
-    ratio, since draws of one hardly ever lie where the other has any; each of these has to tell neighbours. The control
-    is standard normal a priori, so that this is its ratio :math:`p(u | y) / p(u)`, and no draws of other cases are
-    permuted. States are standardised only: their prior is learned along with the likelihood, and nothing else changes.
+    normal at :math:`k = K`. A single classifier of posterior against prior separates them long before it has learned
+    the ratio, since their draws hardly overlap; each of these classifiers separates neighbours. The control is standard
+    normal a priori, so that this is its ratio :math:`p(u | y) / p(u)`, without permuting draws of other cases. States
+    are standardised only, so that their prior is learned along with the likelihood.
 
-    Draws walk in :math:`N(z; 0, I) \, r(z, y)`. Only perfect training makes that a density, so it is not reported as
-    one; ``info["log_normalizer"]``, which would then be zero, tells how far off it is. Targets :math:`p(z | y, x_b)`
-    under the joint that it was trained on.
+    Draws are made from :math:`N(z; 0, I) \, r(z, y)`. This is a normalised density after perfect training only, and is
+    not reported as one; ``info["log_normalizer"]``, zero for a perfect ratio, tells how far off it is. Targets
+    :math:`p(z | y, x_b)` under the joint that it was trained on.
 
     Args:
         problem: The problem.
-        target: What it learns; None for the control if the prior is a background, and for the last state if not.
-        network: The plan of two networks, one that embeds a window, and one of the residuals; see
+        target: The target; None for the control if the prior is a background, and for the last state if not.
+        network: The plan of two networks, the embedding of a window and that of the ratio; see
             :class:`~posterity.estimators.ratio.Ratio`. None for convolutional ones over fields, and perceptrons for
             vectors.
         ratio_loss: The loss of each classifier; None for the contrastive one.
-        ratio_sampler: How draws are made; None for tempered Hamiltonian walks.
+        ratio_sampler: The sampler; None for tempered sequential Monte Carlo.
         context: The number of channels of the embedding, for each site of the grid. Vectors are given as many numbers
             as there are entries in a state, times this.
-        bridges: The number :math:`K` of ratios; one for a classifier of posterior against standard normal, and nothing
-            in between. Only the last one has more than one candidate.
+        bridges: The number :math:`K` of ratios; one for a single classifier of posterior against standard normal. Only
+            the last one has more than one candidate.
         residuals: The number of residuals at each site; None for two for each channel (or entry of a vector).
-        times: The number of frequencies by which the network sees when the window starts; 0 for one that does not.
+        times: The number of frequencies that encode the start of the window; 0 for none.
 
     References:
         | Likelihood-free MCMC with Amortized Approximate Ratio Estimators (Hermans, Begy & Louppe, 2019),
@@ -82,7 +82,7 @@ class NeuralRatio(Estimator):
         self.register_buffer("angles", torch.asin(torch.linspace(0, 1, bridges + 1) ** 2), persistent=False)
 
     def potential(self, window: Window) -> RatioPotential:
-        """Minus the logarithm of the posterior of each case, up to a constant that is zero after perfect training."""
+        """The negative log-posterior of each case, up to a constant that is zero for a perfect ratio."""
         return RatioPotential(self.ratio, self.embedding(self.features(window)))
 
     def loss(self, twin: Twin) -> Tensor:
@@ -90,7 +90,7 @@ class NeuralRatio(Estimator):
         z, context = self.encode(twin), self.embedding(self.features(twin.window))
         noise = torch.randn(self.ratio_loss.candidates, *z.shape).to(z)
         angle = self.angles[:-1].reshape(-1, *([1] * z.ndim))
-        # The same noise at all levels: neighbours differ by little else than what is to be told.
+        # The same noise at all levels, so that neighbours differ by little else than the level.
         points = torch.cat((angle.cos() * z + angle.sin() * noise[0], noise))
         ratios = self.ratio(points.flatten(0, 1), repeat(context, len(points))).unflatten(0, points.shape[:2])
         last = len(angle) - 1
@@ -99,6 +99,6 @@ class NeuralRatio(Estimator):
 
     @torch.no_grad()
     def sample(self, window: Window, samples: int) -> Ensemble:
-        """Walks to the posterior of each case."""
+        """Draws from the posterior of each case by the ratio sampler."""
         z, info = self.ratio_sampler.draw(self.potential(window), samples)
         return self.decode(window, z.unflatten(-1, self.shape), info)

@@ -12,26 +12,24 @@ from .target import Target
 
 
 class NeuralScore(ContinuousFlow):
-    r"""Neural score estimation: a denoiser that sees the window,
+    r"""Neural score estimation, by a denoiser that sees the window, and a sampler of reverse diffusion,
 
     .. math:: D_\phi(x_t, t, y) \approx E[z | x_t, y], \qquad
         \nabla_{x_t} \log p(x_t | y) = \frac{\alpha_t E[z | x_t, y] - x_t}{\sigma_t^2}, \qquad
-        x_t = \alpha_t z + \sigma_t \varepsilon ,
+        x_t = \alpha_t z + \sigma_t \varepsilon .
 
-    and a sampler that takes noise away step by step. It is preconditioned (:class:`~.diffusion.Denoiser`) such that
-    standard normal data, such as a control of which nothing is observed, need no network. The log-density is that of
-    the probability flow, which is integrated over the angle :math:`\varphi` of :class:`~.diffusion.Schedule`; samplers
-    that are not deterministic draw from it but for errors of the score. Targets the posterior of the joint that it was
-    trained on.
+    The log-density is that of the probability flow over the angle :math:`\varphi` of :mod:`posterity.diffusion`;
+    stochastic samplers draw from it but for errors of the score. Targets the posterior of the joint that it was trained
+    on.
 
     Args:
         problem: The problem.
-        target: What it learns; None for the control if the prior is a background, and for the last state if not.
+        target: The target; None for the control if the prior is a background, and for the last state if not.
         network: The plan of the network; None for a convolutional one, or an MLP for vectors.
-        schedule: The levels of noise of samplers and densities; None for a variance-exploding one. Training does
+        schedule: The noise schedule of samplers and densities; None for a variance-exploding one. Training does
             not depend on it.
-        sampler: How draws are made that need no density; None for Heun's method.
-        times: The number of frequencies at which the network sees the start of the window; 0 for none.
+        sampler: The sampler of draws that need no density; None for Heun's method.
+        times: The number of frequencies that encode the start of the window; 0 for none.
         steps: The steps of the Runge–Kutta scheme for densities, each four evaluations of the network.
         probes: The most vector-Jacobian products of a divergence, which is exact if there are no more entries.
         density: Whether draws come with their log-density. They are then made by the probability flow, whatever the

@@ -1,4 +1,4 @@
-"""The network of a ratio of densities, and the potential that it makes of a window."""
+"""Networks of density ratios, and the potentials that they define for windows."""
 
 from collections.abc import Sequence
 from math import prod
@@ -12,14 +12,14 @@ from .estimator import network_chunks, repeat
 
 
 class Ratio(nn.Module):
-    r"""Logarithms of ratios, as sums over the sites of a field :math:`z`,
+    r"""The network of log-ratios, which are sums over the sites of a field :math:`z`,
 
     .. math:: \log r(z, c) = \sum_i \left( b_i(z, c) - \tfrac12 \|g_i(z, c)\|^2 \right) ,
 
-    where a network gives :math:`b` and the residuals :math:`g`. That of a posterior to its prior, under Gaussian noise,
-    is of this form, with the standardised misfits of the observations for residuals: they are near linear in
-    :math:`z` where the ratio itself is not. Wherever residuals grow the ratio falls, so that walks do not run away to
-    where there was no training.
+    where a network gives :math:`b` and the residuals :math:`g`. The ratio of a posterior to its prior under Gaussian
+    noise is of this form, with the standardised misfits of the observations as residuals: they are near linear in
+    :math:`z` where the ratio itself is not. Where residuals grow the ratio falls, so that samplers do not leave the
+    region of training.
 
     Args:
         network: The plan of the network.
@@ -36,16 +36,14 @@ class Ratio(nn.Module):
         self.network = network.build(shape[0] + context, prod(self.heads), shape[1:])
 
     def forward(self, z: Tensor, context: Tensor) -> Tensor:
-        """The ratios, with shape ``(case, ratios)``, of ``z`` and contexts of shape ``(case, channel, *grid)``."""
+        """The log-ratios, with shape ``(case, ratios)``, of ``z`` and contexts of shape ``(case, channel, *grid)``."""
         # Networks may compute in bfloat16; a sum over all sites may not.
         out = self.network(torch.cat((z, context), dim=1)).to(z).reshape(len(z), *self.heads, -1)
         return out[:, :, 0].sum(dim=-1) - 0.5 * out[:, :, 1:].square().sum(dim=(2, 3))
 
 
 class RatioPotential:
-    r"""Minus the logarithm of :math:`N(z; 0, I) \, r(z, c)` for the context of each case.
-
-    All ratios are multiplied. Satisfies :class:`~posterity.mcmc.Potential`.
+    r"""The :class:`~posterity.mcmc.Potential` :math:`-\log N(z; 0, I) - \log r(z, c)`, for the product of all ratios.
 
     Args:
         ratio: The ratios.
@@ -60,12 +58,12 @@ class RatioPotential:
         return torch.randn(draws, len(self.context), prod(self.ratio.shape)).to(self.context)
 
     def log_ratio(self, z: Tensor) -> Tensor:
-        """The ratio at points of shape ``(draws, case, size)``, with shape ``(draws, case)``."""
-        return torch.cat([self._at(z[chunk]) for chunk in self._pieces(z)])
+        """The log-ratio at points of shape ``(draws, case, size)``, with shape ``(draws, case)``."""
+        return torch.cat([self._at(z[chunk]) for chunk in self._chunks(z)])
 
     def cost_and_gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """The cost and its gradient; see :class:`~posterity.mcmc.Potential`."""
-        parts = [self._adjoint(u[chunk]) for chunk in self._pieces(u)]
+        parts = [self._adjoint(u[chunk]) for chunk in self._chunks(u)]
         cost, gradient = (torch.cat(part) for part in zip(*parts, strict=True))
         return cost, gradient
 
@@ -74,7 +72,7 @@ class RatioPotential:
         return type(self)(self.ratio, self.context[index])
 
     def absorb(self, part: Self, index: Tensor) -> None:
-        """Counts nothing: the work is the network's, and none of the model's."""
+        """Does nothing: only runs of the model are counted."""
 
     def _adjoint(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The cost and its gradient at all points at once."""
@@ -86,10 +84,10 @@ class RatioPotential:
         return cost, torch.where(cost.isfinite().unsqueeze(-1), gradient, torch.nan)
 
     def _at(self, z: Tensor) -> Tensor:
-        """The ratio at all points at once."""
+        """The log-ratio at all points at once."""
         field = z.flatten(0, 1).unflatten(-1, self.ratio.shape)
         return self.ratio(field, repeat(self.context, len(z))).sum(dim=-1).unflatten(0, z.shape[:2])
 
-    def _pieces(self, z: Tensor) -> list[slice]:
-        """Cuts draws so that the network's activations fit the memory."""
+    def _chunks(self, z: Tensor) -> list[slice]:
+        """Slices of draws whose activations fit the memory."""
         return network_chunks(len(z), len(self.context), self.ratio.shape, z.device)

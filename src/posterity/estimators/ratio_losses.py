@@ -1,4 +1,4 @@
-"""Losses by which ratios of densities are learned: classifiers that tell draws of one from draws of the other."""
+"""Classification losses for density ratios."""
 
 import abc
 from math import log
@@ -9,10 +9,10 @@ from torch.nn.functional import logsigmoid
 
 
 class RatioLoss(abc.ABC):
-    r"""A loss whose minimum is the ratio :math:`r = p / q` of two densities, of which there are draws.
+    r"""Abstract loss that is least for the ratio :math:`r = p / q` of two densities, of which there are draws.
 
     Args:
-        candidates: The number of draws of :math:`q` for each of :math:`p`, where there can be more than one.
+        candidates: The number of draws of :math:`q` for each of :math:`p`, where more than one is possible.
     """
 
     def __init__(self, candidates: int) -> None:
@@ -25,7 +25,7 @@ class RatioLoss(abc.ABC):
         r"""The loss, averaged over cases.
 
         Args:
-            inside: The ratios :math:`\log r` of draws of :math:`p`, with shape ``(case,)``.
+            inside: The log-ratios :math:`\log r` of draws of :math:`p`, with shape ``(case,)``.
             outside: Those of draws of :math:`q`, independent of each other given the case, with shape
                 ``(candidates, case)``.
 
@@ -35,13 +35,13 @@ class RatioLoss(abc.ABC):
 
 
 class BNRELoss(RatioLoss):
-    r"""Binary cross-entropy with a penalty on classifiers that are not balanced,
+    r"""Balanced binary cross-entropy,
 
     .. math::
         -E_p[\log d] - E_q[\log(1 - d)] + \lambda \left( E_p[d] + E_q[d] - 1 \right)^2, \qquad d = \frac{r}{1 + r} .
 
-    Every optimal classifier is balanced, and balanced ones are no sharper, on average, than the optimal one: trainings
-    that are short or have few data leave a posterior that is too wide rather than too narrow.
+    The optimal classifier is balanced, and balanced ones are on average no sharper than it: short trainings, or few
+    data, leave posteriors too wide rather than too narrow.
 
     Args:
         balance: The weight :math:`\lambda` of the penalty; 0 for none. The published one is 100, which leaves short
@@ -66,14 +66,14 @@ class BNRELoss(RatioLoss):
 
 
 class NREContrastiveLoss(RatioLoss):
-    r"""The cross-entropy of telling which of :math:`K` draws is of :math:`p`, or that none is,
+    r"""Contrastive cross-entropy of telling which of :math:`K` draws is of :math:`p`, or that none is,
 
     .. math::
         -\frac{1}{1 + \gamma} E \log \frac{K}{K + \gamma \sum_k r_k}
         - \frac{\gamma}{1 + \gamma} E \log \frac{\gamma r_1}{K + \gamma \sum_k r_k} .
 
-    Many candidates see more of what is near the posterior. Unlike other losses with several candidates, this leaves no
-    factor of the ratio open.
+    More candidates cover more of the neighbourhood of the posterior. Unlike other losses with several candidates, this
+    one determines the constant factor of the ratio too.
 
     Args:
         candidates: The number :math:`K`.
@@ -93,7 +93,7 @@ class NREContrastiveLoss(RatioLoss):
         """The cross-entropy."""
         shift = log(self.gamma) - log(len(outside))
         none = torch.zeros_like(outside[:1])
-        # Where there is a draw of p, it takes the place of one of the others.
+        # A draw of p replaces one of the others.
         mixed = torch.cat((inside.unsqueeze(0), outside[1:])) + shift
         found = (mixed[0] - torch.cat((none, mixed)).logsumexp(dim=0)).mean()
         missed = -torch.cat((none, outside + shift)).logsumexp(dim=0).mean()

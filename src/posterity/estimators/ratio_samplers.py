@@ -1,4 +1,4 @@
-"""Ways to draw from a density that is known as a ratio to the standard normal."""
+"""Samplers of densities that are known by their ratio to the standard normal."""
 
 import abc
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from .ratio import RatioPotential
 
 
 class RatioSampler(abc.ABC):
-    r"""A way to draw from :math:`q(z) \propto N(z; 0, I) \, r(z)`."""
+    r"""Abstract sampler of :math:`q(z) \propto N(z; 0, I) \, r(z)`."""
 
     @abc.abstractmethod
     def draw(self, potential: RatioPotential, samples: int) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -26,15 +26,13 @@ class RatioSampler(abc.ABC):
 
         Returns:
             The draws, with shape ``(samples, case, size)``, and diagnostics of each case. Among these is the estimate
-            ``log_normalizer`` of :math:`\log \int N(z; 0, I) \, r(z) \, dz`, which is zero of a perfect ratio.
+            ``log_normalizer`` of :math:`\log \int N(z; 0, I) \, r(z) \, dz`, zero for a perfect ratio.
         """
 
 
 @dataclass(frozen=True)
 class TemperedSMC(RatioSampler):
-    r"""Hamiltonian walks of particles from the standard normal, through :math:`N(z; 0, I) \, r(z)^\beta` to the ratio.
-
-    See :class:`~posterity.mcmc.Tempering`.
+    r"""Tempered sequential Monte Carlo, :class:`~posterity.mcmc.Tempering` through :math:`N(z; 0, I) \, r(z)^\beta`.
 
     Args:
         particles: The number of particles per case, or that of the samples if it is larger.
@@ -55,13 +53,13 @@ class TemperedSMC(RatioSampler):
     acceptance: float = 0.8
 
     def __post_init__(self) -> None:
-        """Refuses options that go nowhere."""
+        """Checks the options."""
         if self.particles < 4:
             raise ValueError(f"particles: at least 4 are needed for a covariance, not {self.particles}")
         self._tempering()
 
     def draw(self, potential: RatioPotential, samples: int) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Draws from the particles, none twice."""
+        """Draws from the particles without replacement."""
         particles = max(self.particles, samples)
         tempered = self._tempering().run(potential, potential.noise(particles))
         info = dict(tempered.info)
@@ -69,16 +67,16 @@ class TemperedSMC(RatioSampler):
         return tempered.particles.u[torch.randperm(particles)[:samples]], info
 
     def _tempering(self) -> Tempering:
-        """How particles are carried."""
+        """The tempering of these options."""
         return Tempering(self.ess, self.moves, self.final, self.length, self.leapfrog, self.acceptance)
 
 
 @dataclass(frozen=True)
 class PriorImportance(RatioSampler):
-    r"""Draws of the standard normal, resampled by their Pareto-smoothed weights :math:`w_i = r(z_i)`.
+    r"""Importance sampling from the standard normal, with Pareto-smoothed weights :math:`w_i = r(z_i)`.
 
-    Fast, and enough while the ratio is that of a posterior not much narrower than the prior: the number of draws that
-    are needed grows exponentially with what the observations tell. ``info["k_hat"]`` and ``info["ess"]`` say so.
+    Fast, and sufficient for posteriors not much narrower than the prior: the number of draws needed grows exponentially
+    with the information of the observations. ``info["k_hat"]`` and ``info["ess"]`` tell whether there are enough.
 
     Args:
         draws: The number of draws of the standard normal per case.
@@ -87,7 +85,7 @@ class PriorImportance(RatioSampler):
     draws: int = 4096
 
     def __post_init__(self) -> None:
-        """Refuses too few draws for a tail."""
+        """Checks the number of draws."""
         check_draws(self.draws)
 
     def draw(self, potential: RatioPotential, samples: int) -> tuple[Tensor, Mapping[str, Tensor]]:

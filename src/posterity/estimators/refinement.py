@@ -1,4 +1,4 @@
-"""Refinement: from draws of a trained density to draws of the posterior itself."""
+"""Refinement: draws of the posterior from those of a trained density."""
 
 import abc
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from .target import ControlTarget
 
 
 class Refinement(abc.ABC):
-    r"""A way from a density :math:`q(u | y)` near the posterior to :math:`p(u | y) \propto e^{-J(u)}` itself."""
+    r"""Abstract refinement of a density :math:`q(u | y)` to the posterior :math:`p(u | y) \propto e^{-J(u)}`."""
 
     @abc.abstractmethod
     def refine(
@@ -37,14 +37,14 @@ class Refinement(abc.ABC):
 class Refined(Posterior):
     r"""A trained estimator whose draws are refined.
 
-    Training leaves an estimator somewhat off, and more so for windows that are unlike those it was trained on; but the
-    posterior's density is known up to a constant, by one run of the model. Exact in the limit of many draws, or of
-    long chains, whatever the estimator, though the further off it is the more they are: the diagnostics tell. Targets
+    An estimator is somewhat off, and more so for windows unlike those it was trained on; but the posterior's density is
+    known up to a constant, by one run of the model. Exact in the limit of many draws, or of long chains, for any
+    estimator, though a worse one needs more of them: the diagnostics tell. Targets
     :math:`p(x_{0:T+F}, \theta | y, x_b)`.
 
     Args:
         estimator: The estimator, trained.
-        refinement: How its draws are refined.
+        refinement: The refinement.
     """
 
     def __init__(self, estimator: DensityEstimator, refinement: Refinement) -> None:
@@ -64,12 +64,12 @@ class Refined(Posterior):
 
 @dataclass(frozen=True)
 class Importance(Refinement):
-    r"""Draws of the estimator, resampled by their Pareto-smoothed importance weights
+    r"""Importance resampling of draws of the estimator, with Pareto-smoothed weights
 
     .. math:: w_i \propto \frac{p(u_i, y)}{q(u_i | y)}, \qquad u_i \sim q(u | y) .
 
-    ``info["k_hat"]`` tells whether the weights can be trusted: beyond 0.7, not with any number of draws that one would
-    make. ``info["ess"]`` is how many draws they are worth; beyond it, samples are copies of each other. A mode that
+    ``info["k_hat"]`` tells whether the weights can be trusted: not beyond 0.7, with any practical number of draws.
+    ``info["ess"]`` is the effective number of draws; more samples are copies of each other. A mode that
     the estimator misses stays missing, and weights do not show it. ``info["log_evidence"]`` estimates
     :math:`\log p(y | x_b)`.
 
@@ -86,7 +86,7 @@ class Importance(Refinement):
     draws: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuses too few draws for a tail."""
+        """Checks the number of draws."""
         if self.draws is not None:
             check_draws(self.draws)
 
@@ -106,15 +106,14 @@ class Importance(Refinement):
 class Hamiltonian(Refinement):
     r"""Hamiltonian chains that start from draws of the estimator.
 
-    They are preconditioned with the covariance of draws, and move as :class:`~posterity.mcmc.Chains` do. They need
-    not find the posterior, but only forget in what the estimator is wrong: a short warm-up is enough. Chains seldom
-    cross between modes that are far apart, which then keep the weights that the estimator gives them:
-    ``info["rhat"]`` is then far from 1.
+    They are :class:`~posterity.mcmc.Chains`, preconditioned with the covariance of draws. They start near the
+    posterior, so that a short warm-up is enough. Chains seldom cross between distant modes, which then keep the weights
+    that the estimator gives them, and ``info["rhat"]`` is far from 1.
 
     Args:
         chains: The number of chains per case.
         warmup: The number of iterations that adapt the leapfrog step, and are not kept.
-        iterations: The number of iterations behind them.
+        iterations: The number of iterations that are kept.
         length: The length of a trajectory, in standard deviations of the draws.
         leapfrog: The most leapfrog steps of a trajectory, each of which takes one gradient.
         acceptance: The mean probability of acceptance to which steps are adapted.
@@ -128,7 +127,7 @@ class Hamiltonian(Refinement):
     acceptance: float = 0.8
 
     def __post_init__(self) -> None:
-        """Refuses options that go nowhere."""
+        """Checks the options."""
         if self.chains < 2:
             raise ValueError(f"chains: at least 2 are needed to see whether they agree, not {self.chains}")
         self._chains()
@@ -153,12 +152,12 @@ class Hamiltonian(Refinement):
         return draws.spread(samples), info
 
     def _start(self, control: Control, u: Tensor) -> Particles:
-        """The particles of draws; those that failed give their place to others of their case."""
-        # A draw that is no number starts from the prior, so that a case has somewhere to start from.
+        """Evaluates draws; those from which the model diverged are replaced by others of their case."""
+        # A draw that is not finite is replaced by one of the prior, so that a case has somewhere to start from.
         particles = evaluate(control, torch.where(u.isfinite().all(dim=-1, keepdim=True), u, control.prior(len(u))))
         good = particles.misfit.isfinite()
         return Particles(*(refill(good, field) for field in particles))
 
     def _chains(self) -> Chains:
-        """How the chains move."""
+        """The chains of these options."""
         return Chains(self.warmup, self.iterations, 1, self.length, self.leapfrog, self.acceptance)

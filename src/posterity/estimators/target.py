@@ -1,4 +1,4 @@
-"""Targets: what of a trajectory an estimator learns, and the way back."""
+"""Targets: the part of a trajectory that an estimator learns."""
 
 import abc
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from ..systems import rollout
 
 
 class Target(abc.ABC):
-    """A part of the trajectory (and the unknown parameters) from which the rest follows.
+    """Abstract target: a part of the trajectory (and the unknown parameters) from which the rest follows.
 
     It is a field ``(channel, *grid)``, or a vector ``(entries,)`` where there are unknown parameters beside it.
     """
@@ -30,13 +30,13 @@ class Target(abc.ABC):
 
     @abc.abstractmethod
     def extract(self, problem: Problem, twin: Twin) -> Tensor:
-        """Takes the values from draws of the joint, with shape ``(case, *shape)``."""
+        """Extracts the values from draws of the joint, with shape ``(case, *shape)``."""
 
     @abc.abstractmethod
     def ensemble(
         self, problem: Problem, window: Window, values: Tensor, info: Mapping[str, Tensor], log_q: Tensor | None
     ) -> Ensemble:
-        """From draws of the values to states and parameters.
+        """Turns draws of the values into states and parameters.
 
         Args:
             problem: The problem.
@@ -79,8 +79,7 @@ class StateTarget(Target):
     r"""The last ``states`` states of the window, and the unknown parameters.
 
     One of them is the target of filtering, :math:`p(x_T, \theta | y)`; all are the trajectory that smoothers and
-    score-based assimilation draw. Channels of all times stand behind each other: time first, then channel. The
-    forecast follows from the model.
+    score-based assimilation draw. Channels of all times are stacked, time first. The forecast follows from the model.
 
     Args:
         states: The number of states; None for all of the window.
@@ -94,7 +93,7 @@ class StateTarget(Target):
     def first(self, problem: Problem) -> int:
         """The first window time that is learned."""
         if self.states is not None and self.states > problem.window:
-            raise ValueError(f"states: {self.states}, but the window has {problem.window}")
+            raise ValueError(f"states: {self.states}, but the window has {problem.window}; ask for fewer")
         return 0 if self.states is None else problem.window - self.states
 
     def shape(self, problem: Problem) -> tuple[int, ...]:
@@ -115,7 +114,7 @@ class StateTarget(Target):
     def ensemble(
         self, problem: Problem, window: Window, values: Tensor, info: Mapping[str, Tensor], log_q: Tensor | None
     ) -> Ensemble:
-        """Runs the model behind the window; draws that are not finite give their place to others of their case."""
+        """Runs the model for the forecast; draws that are not finite are replaced by others of their case."""
         flat, known = values.flatten(2), len(problem.parameters)
         flat, v = flat[..., : flat.shape[-1] - known], flat[..., flat.shape[-1] - known :]
         theta = problem.decode_parameters(v)

@@ -17,32 +17,30 @@ from .batches import Batches, States, derive
 from .estimator import Estimator
 from .lr_schedules import cosine
 
-#: Steps between looks at the loss: on a GPU each look waits for all that is under way.
+#: Steps between readings of the loss: on a GPU each of them waits for all work under way.
 LOOK = 20
 
 #: Cases from which inputs are standardised.
 STATISTICS = 65536
 
-
-#: What of a training is neither weights nor optimiser.
+#: The fields of a training's state beside weights and optimiser.
 PROGRESS = ("epoch", "step", "total", "seconds", "losses", "history", "best_loss", "best_epoch", "best")
 
 
 class TrainingError(Exception):
-    """A training that cannot go on."""
+    """Raised when a loss is not finite."""
 
 
 class OutOfTimeError(Exception):
-    """A training that stops before its time limit, as it must not go on."""
+    """Raised when a training stops at its deadline, and can be continued."""
 
 
 @dataclass(kw_only=True)
 class Training:
-    """A training, and all that its next step depends on.
+    """Training by AdamW, with a linear warm-up and a decay of the learning rate, that can be saved after any step.
 
-    AdamW, with a linear warm-up and a decay of the learning rate. Every random number is drawn from a seed of the step
-    that needs it, so that a training that is saved after any step and loaded into a new object goes on to the same
-    weights. Validation sees the averaged weights; those of the best validation loss are kept.
+    Every step seeds its own random numbers, so that a training that is saved and loaded into a new object continues to
+    the same weights. Validation uses the averaged weights; those of the best validation loss are kept.
 
     Args:
         estimator: The estimator, trained in place.
@@ -109,7 +107,7 @@ class Training:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether the training is complete."""
         return self.epoch >= self.epochs or self.epoch - self.best_epoch >= self.patience or self._out_of_time()
 
     def run(
@@ -120,7 +118,7 @@ class Training:
         Args:
             train: The training set.
             valid: Draws of the joint that the weights are chosen by, in batches.
-            save: What is called every some steps, when the state may be saved.
+            save: Called whenever the state may be saved.
             deadline: The reading of ``perf_counter`` after which to stop.
 
         Yields:
@@ -141,21 +139,21 @@ class Training:
             self.estimator.train()
             first, begun, self._clock = self.step, self.seconds, perf_counter()
             for states in train.epoch(self.epoch, done=self.step):
-                self._step(loss, states, self._shard(steps))
+                self._step(loss, states, self._share_done(steps))
                 if self.step % LOOK:
                     continue
-                self._validate()
+                self._record_losses()
                 save()
                 if self._all_reduce_flag(perf_counter() > deadline):
                     raise OutOfTimeError(f"epoch {self.epoch + 1}, step {self.step}")
                 if self._out_of_time():
                     break
-            self._validate()
+            self._record_losses()
             yield self._finish(valid, (self.step - first) * train.batch, begun)
             save()
 
     def _loss(self) -> nn.Module:
-        """The loss as a module: compiled, and shared by processes, as the settings and the environment say."""
+        """The loss as a module, distributed over processes if there are several, and compiled if so set."""
         loss: nn.Module = _Loss(self.estimator)
         if self.workers > 1:
             # Copies the first process's weights and statistics to all others.
@@ -180,11 +178,11 @@ class Training:
         self.step += 1
         self.total += 1
 
-    def _validate(self) -> None:
-        """Notes the losses of the last steps and the time, and stops if a loss is not finite."""
+    def _record_losses(self) -> None:
+        """Records the losses of the last steps and the time, and raises if a loss is not finite."""
         if not self._pending:
             return
-        # The time travels with the losses, so that all processes read the same clock.
+        # The time is averaged with the losses, so that all processes read the same clock.
         values = self._mean(torch.stack((*self._pending, torch.tensor(perf_counter() - self._clock))))
         self._pending.clear()
         self._clock = perf_counter()
@@ -233,7 +231,7 @@ class Training:
         return loss / cases
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
+        """The state that the next step depends on."""
         return {
             "estimator": self.estimator.state_dict(),
             "average": self.average.state_dict() if self.average is not None else {},
@@ -242,7 +240,7 @@ class Training:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up where a saved training stopped."""
+        """Restores the state of a saved training."""
         self.estimator.load_state_dict(state["estimator"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
@@ -254,13 +252,13 @@ class Training:
         """The estimator with the averaged weights, if there is an average."""
         if self.average is None:
             return self.estimator
-        # What layers gather as they train is not averaged.
+        # Buffers are copied, not averaged.
         for kept, current in zip(self.average.buffers(), self.estimator.buffers(), strict=True):
             kept.copy_(current)
         return self.average
 
     def _update(self) -> None:
-        """Moves the average; in the first steps by more, or it would remember the weights of the start."""
+        """Updates the average; faster in the first steps, or it would remember the initial weights."""
         if self._averaged:
             decay = min(self.ema, (1 + self.total) / (10 + self.total))
             get_ema_multi_avg_fn(decay)(self._averaged, self._current, self.total)
@@ -271,14 +269,14 @@ class Training:
         return self.learning_rate * rising * (self.final + (1 - self.final) * self.lr_schedule(share))
 
     def _seed(self, *keys: object) -> None:
-        """Seeds everything that is drawn from here on."""
+        """Seeds all random numbers from here on."""
         seed = derive(self.seed, *keys)
         # torch.manual_seed would notify every kind of device that there could be, at a millisecond a step.
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
-    def _shard(self, steps: int) -> float:
+    def _share_done(self, steps: int) -> float:
         """The share of the training that is done: of the epochs, with so many steps each, or of the time."""
         epochs = (self.epoch + self.step / steps) / self.epochs
         return epochs if self.minutes is None else min(1.0, max(epochs, self.seconds / (60 * self.minutes)))
@@ -294,11 +292,11 @@ class Training:
         return values / self.workers
 
     def _all_reduce_flag(self, value: bool) -> bool:
-        """Whether any of the processes says so."""
+        """Whether the flag is set in any of the processes."""
         return bool(self._mean(torch.tensor(float(value))) > 0)
 
     def _remedy(self) -> str:
-        """What to try when a loss is not finite."""
+        """The remedy for a loss that is not finite."""
         return (
             f"try a smaller learning_rate (now {self.learning_rate:g}) or clip (now {self.clip:g}), "
             f"or a longer warmup (now {self.warmup:g})"
@@ -306,7 +304,7 @@ class Training:
 
 
 class _Loss(nn.Module):
-    """An estimator's loss as a module, which is what can be compiled and shared by processes."""
+    """The loss of an estimator as a module, which can be compiled and distributed."""
 
     def __init__(self, estimator: Estimator) -> None:
         super().__init__()

@@ -10,9 +10,9 @@ from ..problems.minimize import levenberg_marquardt
 
 
 class LaplaceWhitening(NamedTuple):
-    r"""Coordinates :math:`w` around an estimate of the control, :math:`u = \hat u + P^{-1/2} w`.
+    r"""Coordinates :math:`w` that whiten a Laplace approximation, :math:`u = \hat u + P^{-1/2} w`.
 
-    The symmetric root turns with the problem: under translations it stays the same. The precision is kept as
+    The symmetric root is equivariant under translations of the problem. The precision is kept as
     :math:`P = I + Q (\Lambda - I) Q^T`, with as many directions as differ from those of the prior.
 
     Args:
@@ -34,11 +34,11 @@ class LaplaceWhitening(NamedTuple):
     @classmethod
     @torch.no_grad()
     def mode(cls, control: Control, start: Tensor, iterations: int) -> "LaplaceWhitening":
-        """The coordinates of the Laplace approximation where Levenberg–Marquardt iterations lead.
+        """The coordinates of the Laplace approximation at the end of Levenberg–Marquardt iterations.
 
         Args:
             control: The control.
-            start: Where they start, with shape ``(case, n)``.
+            start: The start of the iterations, with shape ``(case, n)``.
             iterations: Their number on the full window; see :func:`levenberg_marquardt` for those before.
         """
         minimum = levenberg_marquardt(control, start.detach(), iterations)
@@ -57,11 +57,11 @@ class LaplaceWhitening(NamedTuple):
         return self.origin + self._power(-0.5, w)
 
     def log_det(self) -> Tensor:
-        r"""The logarithm :math:`-\frac12 \log \det P` of the volume that :meth:`inverse` makes of one, ``(case,)``."""
+        r"""The log-determinant of :meth:`inverse`, :math:`-\frac12 \log \det P`, with shape ``(case,)``."""
         return -0.5 * self.values.log().sum(dim=-1)
 
     def variance(self) -> Tensor:
-        """The variances of controls whose coordinates are white, with shape ``(case, n)``."""
+        """The variances of the control for white coordinates, with shape ``(case, n)``."""
         return 1 + (self.vectors.square() * (1 / self.values - 1).unsqueeze(-2)).sum(dim=-1)
 
     def _power(self, p: float, x: Tensor) -> Tensor:

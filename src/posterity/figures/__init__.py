@@ -1,1 +1,1 @@
-"""Figures: datasets in, matplotlib figures out."""
+"""Figures: functions from datasets to matplotlib figures."""

@@ -12,20 +12,18 @@ from .drawing import style
 from .drawing.labels import put_labels
 from .drawing.panels import judged, methods_of, need
 
-#: Height of the panels and of what stands below, and the width left of each, in inches.
+#: Height of the panels and of the labels below, and the width left of each, in inches.
 PANEL, FOOT, LEFT = 2.6, 0.42, 0.64
 
-
-#: Scores of which the worst is so many times the best are drawn on a logarithmic scale.
+#: The ratio of the worst score to the best above which scores are drawn on a logarithmic scale.
 RANGE = 5.0
-
 
 #: Longer labels of the vertical axis take two lines.
 LONG = 45
 
 
 class Score(NamedTuple):
-    """A score of all methods: what it is called, its means over cases and their standard errors."""
+    """A score of all methods: its label, its means over cases and their standard errors."""
 
     label: str
     means: np.ndarray
@@ -36,8 +34,8 @@ class Score(NamedTuple):
 def accuracy_cost(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: int = 0) -> Figure:
     """Draws the CRPS of each method, and its distance to the reference if there is one, against its time per case.
 
-    Scores are those at the window's end, or over a cycling record but for its start, with bars of one standard error
-    over cases. The grey line joins the methods that none beats in both: the Pareto front. The dotted one is the
+    Scores are those at the window's end, or over a cycling record after its burn-in, with bars of one standard error
+    over cases. The grey line joins the methods that no other beats in both: the Pareto front. The dotted one is the
     distance between runs of the reference; below it methods cannot be told from it.
 
     Args:
@@ -119,7 +117,7 @@ def pareto(costs: np.ndarray, scores: np.ndarray) -> np.ndarray:
         scores: Its score, the less the better, with the same shape.
 
     Returns:
-        Their places, with shape ``(kept,)``.
+        Their indices, with shape ``(kept,)``.
     """
     order = np.lexsort((scores, costs))
     best = np.minimum.accumulate(scores[order])

@@ -16,21 +16,21 @@ from .drawing.density import bare, draw_density, draw_reference, draw_truth, equ
 from .drawing.panels import chosen_rows, row_names, rows
 from .reference import marginals
 
-#: The most coordinates, parameters among them, of so many methods or of more.
+#: Up to FEW methods are drawn with COORDINATES coordinates, parameters included; more methods with FEWER.
 FEW, COORDINATES, FEWER = 4, 5, 3
 
-#: Probabilities inside the contours: those within one and two standard deviations of a Gaussian in the plane.
+#: Probabilities inside the contours, those within one and two standard deviations of a Gaussian in the plane.
 LEVELS = (0.393, 0.865)
 
 #: Fewer draws are shown as points: their contours would be islands.
 POINTS = 100
 
-#: Heights of what stands below and of a method's name, and the width left of the panels.
+#: Heights of the foot and of a method's name, and the width left of the panels, in inches.
 FOOT, NAME, LEFT = 0.62, 0.24, 0.5
 
 
 class Coordinates(NamedTuple):
-    """What is drawn: names of the coordinates, their intervals, and the truth, NaN where there is none."""
+    """Coordinates: their names, their intervals, and the true values, NaN where there are none."""
 
     names: Sequence[str]
     ends: Sequence[tuple[float, float]]
@@ -57,7 +57,7 @@ def corner(
     Args:
         twin: One case of a ``twin`` dataset, without the dimension ``case``.
         posteriors: The same case of the ``posterior`` dataset of each method, named by the attribute ``method``.
-        standard: The same case of the draws that all methods are held against, named by the attribute ``method``;
+        standard: The same case of the draws that all methods are compared with, named by the attribute ``method``;
             ``info_ess`` is their effective number, if known. A method of that name is not drawn.
         window: The number of assimilated states.
         sites: Places along the grid; three at equal distances if omitted.
@@ -110,7 +110,7 @@ def corner(
 
 
 def _name(standard: xr.Dataset) -> str:
-    """What the legend calls the standard."""
+    """The label of the standard in the legend."""
     name = str(standard.attrs["method"])
     return f"{name}, effective size {float(standard['info_ess']):.3g}" if "info_ess" in standard else name
 
@@ -199,7 +199,7 @@ def _pair(
     for values, fill in zip(draws, (style.REFERENCE_FILL, None), strict=True):
         both = values[:, list(pair)]
         both = both[np.isfinite(both).all(axis=1)]
-        # Contours count the draws inside the panel only, and are to hold parts of all.
+        # hist2d counts the draws inside the panel only; levels are parts of all draws.
         inside = ((both > [low for low, _ in ends]) & (both < [high for _, high in ends])).all(axis=1).sum()
         levels = [level * len(both) / inside for level in LEVELS if level * len(both) < 0.98 * inside]
         if inside < POINTS or not levels or any(equal(column, end) for column, end in zip(both.T, ends, strict=True)):
@@ -229,5 +229,5 @@ def _pair(
 
 
 def _bins(draws: np.ndarray, ends: tuple[float, float]) -> int:
-    """Cells of a quarter of a standard deviation, two of which smoothing then joins."""
+    """The number of cells, each a quarter of a standard deviation wide, over two of which densities are smoothed."""
     return int(np.clip(4 * (ends[1] - ends[0]) / scale(draws), 20, 100))

@@ -23,9 +23,9 @@ def covariance(
 ) -> Figure:
     r"""Draws the covariance of the draws of each method, :math:`C = \mathrm{Cov}(x_t | y)`, at up to three moments.
 
-    Each moment has one colour scale for all methods, symmetric about zero. It ends where the reference does, or
-    where most methods do without one (see :func:`style.limit`): a prior's variances are orders of magnitude above
-    those of a posterior.
+    Each moment has one colour scale for all methods, symmetric about zero, whose end is that of the reference or,
+    without one, of most methods (see :func:`style.limit`): a prior's variances are orders of magnitude above those of a
+    posterior.
 
     Args:
         twin: One case of a ``twin`` dataset, without the dimension ``case``, for the times of the moments.

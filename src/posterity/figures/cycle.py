@@ -8,19 +8,18 @@ from matplotlib.figure import Figure
 from .drawing import style
 from .drawing.panels import judged, methods_of, need
 
-#: Of the record, the part over which running means are taken.
+#: Running means are taken over the record's length divided by this number.
 RUNNING = 40
 
-#: A record whose largest value is so many times its least is drawn on a logarithmic scale.
+#: The ratio of the largest value to the least above which a record is drawn on a logarithmic scale.
 RANGE = 5.0
 
 
 @style.styled
 def cycle(metrics: xr.Dataset, window: int, cycles: int, burn_in: int = 0) -> Figure:
-    """Draws error and spread along a cycling record, running means of the mean over cases.
+    """Draws error and spread along a cycling record, as running means of the mean over cases.
 
-    The legend gives their averages over time, but for the first windows, which are shaded: they are left to the
-    methods to find the state.
+    The legend gives their averages over time after the burn-in, the first windows, which are shaded.
 
     Args:
         metrics: The metrics of all methods, with ``spread`` and, if there was a truth, ``rmse``.
@@ -66,7 +65,7 @@ def cycle(metrics: xr.Dataset, window: int, cycles: int, burn_in: int = 0) -> Fi
 
 
 def running_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """The mean over the times about each one, of those that have a value.
+    """The running mean over the times about each one that have a value.
 
     Args:
         values: The values, with shape ``(time,)``; NaN where there is none.
@@ -84,7 +83,7 @@ def running_mean(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def _scale(axes: Axes) -> None:
-    """Makes the vertical axis logarithmic if the values ask for it."""
+    """Makes the vertical axis logarithmic if the values span a wide range."""
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
     values = values[np.isfinite(values)]
     if values.size and values.min() > 0 and values.max() > RANGE * values.min():

@@ -12,7 +12,7 @@ from .drawing.panels import field, row_label, row_ticks, rows, stretch, window_l
 
 @style.styled
 def data(twin: xr.Dataset, window: int, observes_state: bool) -> Figure:
-    """Draws what is known of one case: the background, the truth over time and site, and what is observed of it.
+    """Draws the data of one case: the background, and truth and observations over time and site.
 
     Entries that are not observed are hatched. Truth and background are left out where there are none. Of long records
     the end of the window is shown (see :func:`panels.stretch`).

@@ -12,7 +12,7 @@ from ..errors import PosterityError
 from .drawing import style
 from .drawing.panels import judged, methods_of
 
-#: The ranks of the truth that give curves, and what their regions are called.
+#: The ranks of the truth that give curves, and the names of their regions.
 RANKS: Mapping[str, str] = {"hpd_rank": "regions of highest density", "tarp_rank": "balls about random points (TARP)"}
 
 #: The levels at which curves and bands are drawn.
@@ -34,7 +34,7 @@ def expected_coverage(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in
     A calibrated method lies on the diagonal, and below it if it is overconfident. The band is where 95 % of the
     curves of calibrated methods lie at each level, :math:`\alpha \pm 1.96 (\alpha (1 - \alpha) / n)^{1/2}` for
     :math:`n` cases. Central intervals are those of every entry of the state, at the window's end (or over a cycling
-    record but for its start): for them the band is too wide, but where all entries of a case move together.
+    record after its burn-in): for them the band is too wide, unless all entries of a case move together.
 
     Args:
         metrics: The metrics of all methods, with some of ``hpd_rank``, ``tarp_rank`` and ``coverage``.

@@ -14,7 +14,7 @@ from .drawing.panels import field, methods_of, name_row, row_label, row_ticks, r
 
 
 class Column(NamedTuple):
-    """What a column of the figure shows: its title, its fields ``(method, time, row)``, its colours."""
+    """A column of the figure: its title, its fields ``(method, time, row)``, its colours."""
 
     title: str
     values: np.ndarray
@@ -27,9 +27,9 @@ def hovmoller(twin: xr.Dataset, metrics: xr.Dataset, posteriors: Sequence[xr.Dat
     """Draws, for each method, the mean, one draw, the error of the mean and the standard deviation over time and site.
 
     One colour scale per column is shared by all methods; that of the error, mean − truth, is symmetric about
-    zero. Scales end where most methods do (see :func:`style.limit`), with arrows if values lie beyond. Without a
-    truth there is no error. Of long records the end of the window is shown (see :func:`panels.stretch`). What a method
-    does not cover is hatched.
+    zero. Scales end at the magnitudes of most methods (see :func:`style.limit`), with arrows if values lie beyond.
+    Without a truth there is no error. Of long records the end of the window is shown (see :func:`panels.stretch`).
+    Times that a method does not cover are hatched.
 
     Args:
         twin: One case of a ``twin`` dataset, without the dimension ``case``.

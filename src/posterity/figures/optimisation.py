@@ -18,9 +18,9 @@ ACROSS = 4
 def optimisation(metrics: xr.Dataset) -> Figure:
     r"""Draws the objective against iteration: the cost :math:`J` of 4DVAR, minus the evidence bound of VI.
 
-    The objective of each case is drawn above its end, the mean of the last twentieth of the iterations, since the
-    ends of different cases lie further apart than all that an optimiser has left to gain. The scale is linear
-    up to the power of ten, one nat at least, within which the last quarter moves, and logarithmic beyond.
+    The objective of each case is drawn relative to its end, the mean of the last twentieth of the iterations, since
+    the ends of different cases differ by more than an optimiser has left to gain. The scale is linear up to the power
+    of ten, one nat at least, that bounds the last quarter, and logarithmic beyond.
     A quasi-static minimisation starts below zero: its first costs count the first observations only.
 
     Args:
@@ -55,7 +55,7 @@ def optimisation(metrics: xr.Dataset) -> Figure:
 
 
 def _nothing() -> Figure:
-    """The figure of an experiment none of whose methods minimises anything."""
+    """The figure of an experiment without methods that minimise an objective."""
     figure = style.canvas(0.6)
     figure.text(0.5, 0.5, "no method of this experiment minimises anything", ha="center", va="center")
     return figure
@@ -67,14 +67,14 @@ def _curve(objective: xr.DataArray) -> np.ndarray:
     known = np.isfinite(values)
     if not known.any():
         return np.empty((0, 0))
-    # A run that ended early stays where it was.
+    # A run that ended early keeps its last value.
     latest = np.maximum.accumulate(np.where(known, np.arange(values.shape[1]), 0), axis=1)
     filled = np.take_along_axis(values, latest, axis=1)[:, : known.any(axis=0).nonzero()[0][-1] + 1]
     return filled[np.isfinite(filled).all(axis=1)]
 
 
 def _end(curve: np.ndarray) -> np.ndarray:
-    """The end of each case: the mean of the last twentieth, since stochastic objectives never stop moving."""
+    """The end of each case: the mean of the last twentieth, since stochastic objectives fluctuate."""
     return curve[:, -max(1, curve.shape[1] // 20) :].mean(axis=1)
 
 

@@ -12,7 +12,7 @@ from .drawing import style
 from .drawing.density import bare, draw_density, draw_reference, draw_truth, extent, handles
 from .drawing.panels import methods_of, name_row, need
 
-#: The most cases whose estimates are drawn; more could not be told apart.
+#: The most cases whose estimates are drawn; more cannot be distinguished.
 CASES = 100
 
 

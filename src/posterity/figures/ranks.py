@@ -17,10 +17,10 @@ from .drawing.panels import judged, methods_of, need
 #: Panels beside each other; more are wrapped.
 ACROSS = 6
 
-#: The frequency, over the expected one, at which panels end; higher bars say how high they are.
+#: The frequency, over the expected one, at which panels end; higher bars are labelled with their height.
 TOP = 3.0
 
-#: Groups of counts that are wanted for the scatter among them; fewer times than this make no group of their own.
+#: The number of groups of counts whose scatter is estimated, and the fewest times of a group.
 GROUPS, SHORTEST = 20, 10
 
 #: The most bins of the ranks of parameters, and the cases that each of them should hold.
@@ -34,7 +34,7 @@ class Histogram(NamedTuple):
     band: float
 
 
-#: The histograms of each method, by what is ranked.
+#: The histograms of each method, by the name of the ranked quantity.
 Block = dict[str, dict[str, Histogram]]
 
 #: Line styles of parameters.
@@ -45,8 +45,8 @@ LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 def ranks(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: int = 0) -> Figure:
     r"""Draws rank histograms of the states, and of parameters if there are any, with the 95 % band of uniform ones.
 
-    States are judged at the window's end, or over a cycling record but for its start. Their entries and times
-    depend on each other, so the counts say less than their number :math:`n`: the band is
+    States are judged at the window's end, or over a cycling record after its burn-in. Their entries and times depend
+    on each other, so that their effective number is below the count :math:`n`: the band is
     :math:`\pm 1.96\,(d (k - 1) / n)^{1/2}` about one, for :math:`k` bins and the mean design effect :math:`d`, which
     is estimated from the scatter among cases (and blocks of a cycling record).
 
@@ -119,7 +119,7 @@ def _states(counts: np.ndarray) -> Histogram | None:
 
 
 def _design(groups: np.ndarray, share: np.ndarray) -> float:
-    """How many times larger the variance of shares is than that of independent counts, on average over bins."""
+    """The mean design effect over bins: the variance of shares over that of independent counts."""
     count, sizes = len(groups), groups.sum(axis=1)
     largest = sizes.mean()
     if count < 3 or (share == 1).any():
@@ -140,7 +140,7 @@ def _parameter(ranks: np.ndarray) -> Histogram:
 
 
 def _draw(part: SubFigure, block: Block, across: int, looks: Mapping[str, style.Look]) -> None:
-    """Draws a panel for each method, with a legend of what is ranked if that is more than the states."""
+    """Draws a panel for each method, with a legend of the ranked quantities and the band."""
     panels = part.subplots(-(-len(block) // across), across, sharex=True, sharey=True, squeeze=False)
     for panel in panels.flat[len(block) :]:
         panel.set_axis_off()

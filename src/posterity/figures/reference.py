@@ -16,12 +16,12 @@ from .drawing.panels import chosen_rows, name_row, row_names, rows, time_place
 #: The most entries of the state that are drawn, at each of three moments.
 ENTRIES = 3
 
-#: Heights of a row, of the heads and of what stands below; widths of the gaps between moments and of a character.
+#: Heights of a row, of the heads and of the foot; widths of the gaps between moments and of a character, in inches.
 ROW, HEAD, FOOT, GAP, CHARACTER = 0.44, 0.36, 0.6, 0.16, 0.06
 
 
 class Column(NamedTuple):
-    """What a column shows: the draws of each method, those of the reference first, and the truth if known."""
+    """A column of the figure: the draws of each method, those of the reference first, and the truth, NaN if unknown."""
 
     title: str
     draws: Sequence[np.ndarray]
@@ -91,7 +91,7 @@ def reference(
 
 
 def _columns(twin: xr.Dataset, datasets: Sequence[xr.Dataset], time: int, chosen: Sequence[int]) -> list[Column]:
-    """What is drawn at one time; no draws of the methods that do not cover it."""
+    """The columns of one time, without draws of the methods that do not cover it."""
     when = float(twin["time"].values[time])
     values = [marginals(dataset, when, chosen, "reference") for dataset in datasets]
     titles = row_names(datasets[0]["state"])

@@ -1,4 +1,4 @@
-"""The classifier test: how well a network tells draws from the truth."""
+"""Classifier two-sample tests: ROC curves of networks that tell draws from the truth."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from ..errors import PosterityError
 from .drawing import style
 from .drawing.panels import methods_of, need
 
-#: What each space is called.
+#: The label of each space.
 SPACES: Mapping[str, str] = {"state": "states", "observation": "observations of them"}
 
 #: The width of a line and a gap in the legend, and the mean one of a character, in inches.
@@ -20,11 +20,11 @@ LINE, CHARACTER = 0.55, 0.06
 
 @style.styled
 def roc(classifiers: xr.Dataset) -> Figure:
-    """Draws how often a classifier finds the true states, against how often it takes draws for them.
+    """Draws the ROC curves of classifiers: the rate of true states found, against that of draws taken for them.
 
-    It sees the window's observations with either the truth or a draw, as states or as observations of them. On the
-    diagonal it cannot tell one from the other: nothing speaks against the posterior. The legend gives the areas under
-    the curves with their standard errors; 0.5 is the best.
+    A classifier sees the window's observations with either the truth or a draw, as states or as observations of them.
+    On the diagonal it cannot tell one from the other: it has no evidence against the posterior. The legend gives the
+    areas under the curves with their standard errors; 0.5 is the best.
 
     Args:
         classifiers: ``true_positive_rate(method, space, false_positive_rate)``, ``auc(method, space)`` and

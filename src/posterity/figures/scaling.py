@@ -20,12 +20,12 @@ ACROSS, HEIGHT, ENTRIES = 3, 1.4, 5
 #: Line styles of the window lengths, the shortest first.
 LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 
-#: The part of the distance between variants over which methods are spread.
+#: The fraction of the distance between variants over which methods are spread.
 SPREAD = 0.6
 
 
 class Quantity(NamedTuple):
-    """What a panel shows: a variable and what it is divided by, a label, the kind of its axis, and the ideal value."""
+    """A quantity of a panel: its variable, its label, whether its axis is logarithmic, and its ideal value."""
 
     name: str
     label: str
@@ -44,9 +44,9 @@ QUANTITIES = (
 
 
 class Column(NamedTuple):
-    """Variants that are joined by lines: their places, where they stand on the axis, and how they are drawn.
+    """A column of variants: their indices, their positions on the axis, and the style of the line that joins them.
 
-    Without a line style they are no series: they stand beside each other, by name.
+    Without a line style they are not a series, and stand beside each other by name.
     """
 
     title: str
@@ -60,9 +60,8 @@ def scaling(scaling: xr.Dataset) -> Figure:
     r"""Draws scores at the window's end and costs against the number of entries of a state, a line for each method.
 
     Lines are means over the trainings of a method, and bands reach from the lowest to the highest of these. The log
-    score is that of standardised states, over their number :math:`N`: what a standard normal has is 1.42. Published
-    ones are crosses. Where variants of one size and one window length differ in something else, they stand beside each
-    other under their names.
+    score is that of standardised states, over the number :math:`N` of entries: 1.42 for a standard normal. Published
+    scores are crosses. Variants that share both size and window length stand beside each other under their names.
 
     Args:
         scaling: A ``scaling`` dataset, with dimensions ``(variant, method, seed)``, and ``size`` and ``window`` of the
@@ -72,7 +71,7 @@ def scaling(scaling: xr.Dataset) -> Figure:
         The figure: a row for each score and cost that there is, a column for each window length.
 
     Raises:
-        PosterityError: If there is none.
+        PosterityError: If there is no score or cost.
     """
     shown = [quantity for quantity in QUANTITIES if bool(scaling[quantity.name].notnull().any())]
     if not shown:

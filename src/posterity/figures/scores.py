@@ -35,7 +35,7 @@ def scores(metrics: xr.Dataset, window: int) -> Figure:
     for panel, name in zip(axes, shown, strict=True):
         values = metrics[name].mean("case").transpose("method", "time").values
         for index, (method, look) in enumerate(style.looks(methods).items()):
-            # A method may cover few times, of which the first must not go without its marker.
+            # A method may cover few times, at least one of which has a marker.
             known = np.isfinite(values[index])
             panel.plot(
                 time[known],

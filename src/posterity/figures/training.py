@@ -17,7 +17,7 @@ ACROSS, HEIGHT = 2, 1.3
 #: Losses above this quantile are cut: those of the first epochs would flatten all that follow.
 CUT = 0.97
 
-#: The longest training, in seconds, that is still counted in them, and in minutes.
+#: The longest training whose time axis is in seconds, and in minutes; both in seconds.
 SECONDS, MINUTES = 600.0, 36000.0
 
 
@@ -74,7 +74,7 @@ def training(histories: xr.Dataset) -> Figure:
 
 
 def _clock(seconds: float) -> Clock:
-    """The unit in which a training of so many seconds is counted."""
+    """The unit of the time axis for a training of some seconds."""
     if seconds <= SECONDS:
         return Clock("s", 1.0)
     return Clock("min", 60.0) if seconds <= MINUTES else Clock("h", 3600.0)

@@ -13,7 +13,7 @@ from ..errors import PosterityError
 from .drawing import style
 from .drawing.panels import chosen_rows, name_row, row_names, rows, stretch, window_line
 
-#: Draws that are shown one by one.
+#: The number of draws that are shown as lines.
 SHOWN = 12
 
 
@@ -27,8 +27,8 @@ def trajectories(
 ) -> Figure:
     """Draws trajectories of the posterior at chosen sites: a row for each method, a column for each site.
 
-    Shows some draws, the median and the band from the 5th to the 95th percentile, with the truth. Of long records
-    the end of the window is shown (see :func:`panels.stretch`).
+    Each panel shows some draws, the median and the band from the 5th to the 95th percentile, with the truth. Of long
+    records the end of the window is shown (see :func:`panels.stretch`).
 
     Args:
         twin: One case of a ``twin`` dataset, without the dimension ``case``.
@@ -96,13 +96,13 @@ def trajectories(
 
 
 def _during(posterior: xr.Dataset, twin: xr.Dataset) -> xr.Dataset:
-    """The draws at the times of the twin, of which they may cover some only."""
+    """The draws at those times of the twin that they cover."""
     near = np.isclose(posterior["time"].values[:, None], twin["time"].values).any(axis=1)
     return posterior.isel(time=near)
 
 
 def _observed(twin: xr.Dataset, state: xr.DataArray, chosen: Sequence[int]) -> np.ndarray | None:
-    """Observations and their standard deviations at the rows, ``(2, time, row)``; None if they belong to no row."""
+    """Observations and their standard deviations at the rows, ``(2, time, row)``; None without a match."""
     values = [rows(twin[name], "trajectories").transpose("time", "row") for name in ("observation", "observation_std")]
     if values[0].sizes["row"] != state.sizes["channel"] * state.sizes.get("x", 1):
         return None

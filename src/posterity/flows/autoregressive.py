@@ -1,7 +1,7 @@
-"""Monotone maps of the entries of vectors, each steered by other entries and by a context.
+"""Monotone maps of the entries of vectors, each given entries of lower rank and a context; see :mod:`posterity.flows`.
 
-Entries are first here, ``(entry, case)``, and so are the numbers of each map: operations on whole rows of cases are
-fast, and splines take their numbers as rows.
+Entries are first here, ``(entry, case)``, and so are the parameters of each map: operations on whole rows of cases are
+fast, and splines take their parameters as rows.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from .spline import RANGE, affine_spline, soft_clip
 
 
 class Masked(nn.Linear):
-    """A linear layer some of whose weights are zero.
+    """A masked linear layer.
 
     Args:
-        mask: Which of them are not, with shape ``(outputs, inputs)``.
+        mask: True where a weight is kept, False where it is zero, with shape ``(outputs, inputs)``.
     """
 
     mask: Tensor
@@ -34,15 +34,15 @@ class Masked(nn.Linear):
 
 
 class Conditioner(nn.Module):
-    r"""A masked perceptron that gives each entry numbers which depend on the entries of lower rank, and on a context.
+    r"""A masked perceptron that gives the parameters of each entry's map from the entries of lower rank and a context.
 
-    A hidden unit has the rank of some entry, and sees the entries below it and the hidden units up to it; so do the
-    numbers of an entry.
+    Each hidden unit has the rank of some entry, and sees the entries below it and the hidden units up to it; so do the
+    parameters of an entry.
 
     Args:
-        ranks: The rank of each entry that it sees.
-        steered: The rank of each entry that it gives numbers to.
-        numbers: How many numbers.
+        ranks: The rank of each input entry.
+        steered: The rank of each entry that is mapped.
+        numbers: The number of parameters of each map.
         context: The size of the context; 0 for none.
         hidden: The widths of its layers.
 
@@ -63,7 +63,7 @@ class Conditioner(nn.Module):
         self.given = nn.Linear(context, hidden[0], bias=False) if context else None
 
     def steer(self, context: Tensor) -> Tensor:
-        """What the context adds to the first layer, once for all entries: ``(hidden, case)``.
+        """The bias of the first layer that the context gives, once for all entries, with shape ``(hidden, case)``.
 
         Args:
             context: The contexts, with shape ``(size, case)``.
@@ -72,14 +72,14 @@ class Conditioner(nn.Module):
         return bias if self.given is None else torch.addmm(bias, self.given.weight, context)
 
     def forward(self, z: Tensor, steer: Tensor) -> Tensor:
-        """The numbers of the entries.
+        """The parameters of the maps.
 
         Args:
-            z: The entries that it sees, with shape ``(entries, case)``.
-            steer: What :meth:`steer` gives.
+            z: The entries, with shape ``(entries, case)``.
+            steer: The bias of :meth:`steer`.
 
         Returns:
-            Their numbers, with shape ``(numbers, steered entries, case)``.
+            The parameters, with shape ``(numbers, steered entries, case)``.
         """
         x = self.first(z, steer)
         for layer in self.others:
@@ -88,9 +88,7 @@ class Conditioner(nn.Module):
 
 
 class MonotoneMaps(nn.Module):
-    r"""Maps the entries of a vector, each by an affine map and a spline that the entries of lower rank give,
-
-    .. math:: z_i \mapsto S_i\left( e^{s_i} z_i + m_i \right), \qquad (s_i, m_i, S_i) = f_i(z_{<i}, c) .
+    r"""A triangular map of the entries of a vector, :math:`z_i \mapsto S_i(e^{s_i} z_i + m_i)`.
 
     Entries of negative rank are left alone. With a rank of its own for each entry it is autoregressive; with two, one
     of them negative, it is a coupling.
@@ -98,7 +96,7 @@ class MonotoneMaps(nn.Module):
     Args:
         ranks: The rank of each entry: -1, or some of 0, 1, ….
         context: The size of the context :math:`c`; 0 for none.
-        hidden: The widths of the layers of :math:`f`.
+        hidden: The widths of the hidden layers of the :class:`Conditioner`.
         bins: The number of bins of each spline; 0 for affine maps only.
     """
 
@@ -113,7 +111,7 @@ class MonotoneMaps(nn.Module):
         self.conditioner = Conditioner(ranks, ranks[moved], sum(self.sizes), context, hidden)
 
     def reset(self) -> None:
-        """Makes it the identity."""
+        """Sets the map to the identity."""
         for parameter in self.conditioner.others[-1].parameters():
             nn.init.zeros_(parameter)
 
@@ -127,7 +125,7 @@ class MonotoneMaps(nn.Module):
         return self._put(z, moved), log_slope.sum(dim=0)
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Undoes it, rank by rank; the log-determinant is that of the map itself, not of its inverse."""
+        """Inverts the map, rank by rank; the log-determinant is that of the map itself, not of its inverse."""
         steer, image = self.conditioner.steer(context), self._take(z)
         for _ in range(self.passes):
             moved, log_slope = affine_spline(image, *self._numbers(z, steer), inverse=True)
@@ -135,14 +133,14 @@ class MonotoneMaps(nn.Module):
         return z, log_slope.sum(dim=0)
 
     def _numbers(self, z: Tensor, steer: Tensor) -> list[Tensor]:
-        """Log-scales and shifts of the moved entries, and what splines take, all in the precision of the entries."""
+        """Log-scales, shifts and spline parameters of the moved entries, in the precision of the entries."""
         log_scale, shift, *bend = self.conditioner(z, steer).to(z).split(self.sizes)
         return [soft_clip(log_scale.squeeze(0), log(RANGE)), shift.squeeze(0), *bend]
 
     def _take(self, z: Tensor) -> Tensor:
-        """The entries that are moved."""
+        """Selects the entries that are moved."""
         return z if self.all else z[self.moved]
 
     def _put(self, z: Tensor, moved: Tensor) -> Tensor:
-        """The vectors with other values of the entries that are moved."""
+        """Replaces the entries that are moved."""
         return moved if self.all else z.index_copy(0, self.moved, moved)

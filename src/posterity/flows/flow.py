@@ -1,4 +1,4 @@
-"""What a normalising flow is asked to do."""
+"""Abstract normalizing flows."""
 
 import abc
 from collections.abc import Sequence
@@ -8,29 +8,28 @@ from torch import Tensor, nn
 
 
 class ConditionalFlow(nn.Module, abc.ABC):
-    """A density over fields or vectors, given others, that can be evaluated and drawn from."""
+    """Abstract conditional density over fields or vectors, which can be evaluated and drawn from."""
 
     @abc.abstractmethod
     def log_prob(self, z: Tensor, context: Tensor) -> Tensor:
         """The log-density, in nats.
 
         Args:
-            z: Where, with shape ``(case, *shape)``.
-            context: What is given, with shape ``(case, *context_shape)``.
+            z: The values, with shape ``(case, *shape)``.
+            context: The contexts, with shape ``(case, *context_shape)``.
 
         Returns:
             The log-density, with shape ``(case,)``.
         """
 
     def standardize(self, z: Tensor, context: Tensor) -> None:
-        """Takes from training draws what the flow starts from, before its first step; by default nothing.
+        """Initialises parameters from the statistics of training draws; by default does nothing.
 
-        It is called once, so that no step has to ask whether it is the first: what it sets are parameters, which
-        copies, processes and files share like any other.
+        Called once before the first step. What it sets are parameters, which copies, processes and files share.
 
         Args:
             z: Draws, with shape ``(case, *shape)``.
-            context: What is given, with shape ``(case, *context_shape)``.
+            context: The contexts, with shape ``(case, *context_shape)``.
         """
         return
 
@@ -39,7 +38,7 @@ class ConditionalFlow(nn.Module, abc.ABC):
         """One draw for each case, with its log-density; differentiable in the weights.
 
         Args:
-            context: What is given, with shape ``(case, *context_shape)``.
+            context: The contexts, with shape ``(case, *context_shape)``.
 
         Returns:
             The draws, with shape ``(case, *shape)``, and their log-densities, with shape ``(case,)``.
@@ -47,18 +46,18 @@ class ConditionalFlow(nn.Module, abc.ABC):
 
 
 class Flow(abc.ABC):
-    """The plan of a normalising flow: options only; :meth:`build` makes the module."""
+    """Abstract plan of a normalizing flow: options only; :meth:`build` makes the module."""
 
     @abc.abstractmethod
     def build(self, shape: Sequence[int], context: Sequence[int]) -> ConditionalFlow:
         """Makes the module.
 
         Args:
-            shape: The shape of what it is a density of: ``(channel, *grid)`` of a periodic grid, or ``(entries,)``.
-            context: The shape of what is given: ``(channel, *grid)`` with the same grid, or ``(entries,)``.
+            shape: The shape of a value: ``(channel, *grid)`` of a periodic grid, or ``(entries,)``.
+            context: The shape of the context: ``(channel, *grid)`` with the same grid, or ``(entries,)``.
 
         Raises:
-            ValueError: If there is no such flow over the shape.
+            ValueError: If the flow is not defined over the shape.
         """
 
 

@@ -1,4 +1,4 @@
-"""Gaussian posteriors, and points: what a flow may be without transforms."""
+"""Gaussians and points: flows without transforms."""
 
 from collections.abc import Sequence
 from math import prod
@@ -11,7 +11,7 @@ from .flow import ConditionalFlow, Flow, log_normal
 
 
 class Delta(Flow):
-    r"""A point, :math:`q(z | c) = \delta(z - \mu(c))`: an estimate without a spread.
+    r"""A point estimate, :math:`q(z | c) = \delta(z - \mu(c))`.
 
     It has no density: its draws are copies, their log-densities NaN. Trained through the 4DVAR cost, it learns to
     invert the model. It is of no use to estimators that learn by the density of draws.
@@ -34,7 +34,7 @@ class DiagonalGaussian(Flow):
 
 
 class FullGaussian(Flow):
-    r"""A Gaussian with any covariance, by the precision that adds what is learned to a diagonal,
+    r"""A Gaussian with a full covariance, by a precision that adds a learned product to a diagonal,
 
     .. math:: q(z | c) = N(\mu(c), \Lambda^{-1}), \qquad \Lambda = \mathrm{diag}(d(c)) + V(c)\, V(c)^T = C C^T ,
 
@@ -50,12 +50,12 @@ class FullGaussian(Flow):
 
 
 class Head(nn.Module):
-    """Reads numbers for every entry from the context of its own site; vectors have a single one.
+    """A linear layer that reads the parameters of every entry from the context of its site; vectors have one site.
 
     Args:
         shape: The shape of the entries, ``(channel, *grid)`` or ``(entries,)``.
         context: The shape of the context, ``(channel, *grid)`` with the same grid, or ``(entries,)``.
-        counts: How many numbers of each sort an entry has.
+        counts: The number of parameters of each kind that an entry has.
     """
 
     def __init__(self, shape: Sequence[int], context: Sequence[int], counts: Sequence[int]) -> None:
@@ -66,7 +66,7 @@ class Head(nn.Module):
         self.layer = nn.Linear(context[0], shape[0] * sum(counts))
 
     def forward(self, context: Tensor) -> list[Tensor]:
-        """The numbers of each sort, each with shape ``(case, entries, count)``."""
+        """The parameters of each kind, each with shape ``(case, entries, count)``."""
         found = self.layer(context.reshape(*context.shape[:2], self.sites).mT)
         # (case, site, channel, number): entries are ordered by channel, then site.
         entries = found.unflatten(-1, (self.channels, -1)).transpose(1, 2).flatten(1, 2)
@@ -74,12 +74,12 @@ class Head(nn.Module):
 
 
 class HeadedFlow(ConditionalFlow):
-    """A density whose numbers a :class:`Head` reads from the context.
+    """Base of densities whose parameters a :class:`Head` reads from the context.
 
     Args:
         shape: The shape of a value.
         context: The shape of the context.
-        counts: How many numbers of each sort an entry has.
+        counts: The number of parameters of each kind that an entry has.
     """
 
     def __init__(self, shape: Sequence[int], context: Sequence[int], counts: Sequence[int]) -> None:
@@ -128,7 +128,7 @@ class FullGaussianModule(HeadedFlow):
 
     def __init__(self, shape: Sequence[int], context: Sequence[int]) -> None:
         super().__init__(shape, context, (1, 1, prod(shape)))
-        # Where in the row of an entry the number stands that belongs to each column: by the distance of their sites.
+        # Columns of V are matched to the parameters of a row by the offset between the two sites.
         apart = offsets(shape[1:] or (1,))
         column = torch.arange(shape[0]).view(-1, 1) * prod(shape[1:]) + apart.unsqueeze(1)
         self.register_buffer("column", column.flatten(1).repeat(shape[0], 1), persistent=False)

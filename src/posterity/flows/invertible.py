@@ -1,4 +1,4 @@
-"""Invertible layers over periodic fields, each steered by a field of the same grid.
+"""Invertible layers over periodic fields, each steered by a field over the same grid.
 
 Channels are last here, ``(case, *grid, channel)``: matrices act on the channels of a site, and on the small grids of
 coarse scales that is faster than a convolution.
@@ -23,7 +23,7 @@ SCALE, KERNEL = 6.0, 2.0
 
 
 class Invertible(nn.Module, abc.ABC):
-    """A bijection of fields for each value of what steers it, that knows its log-Jacobian."""
+    """Abstract invertible layer, with the log-determinant of its Jacobian."""
 
     @abc.abstractmethod
     def forward(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
@@ -31,7 +31,7 @@ class Invertible(nn.Module, abc.ABC):
 
         Args:
             z: Fields, with shape ``(case, *grid, channels)``.
-            h: What steers it, with shape ``(case, *grid, steering channels)``.
+            h: The steering field, with shape ``(case, *grid, steering channels)``.
 
         Returns:
             The image, with the shape of ``z``, and the logarithm of the Jacobian's determinant, with shape ``(case,)``.
@@ -39,18 +39,18 @@ class Invertible(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def inverse(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Undoes it; the log-determinant is that of the map itself, not of its inverse."""
+        """Inverts the layer; the log-determinant is that of the layer itself, not of its inverse."""
 
     def standardize(self, z: Tensor, h: Tensor) -> Tensor:
-        """Takes from training draws what it starts from, and applies it to them."""
+        """Initialises parameters from the statistics of training draws, and returns the image of the draws."""
         return self(z, h)[0]
 
 
 class Chain(Invertible):
-    """Several bijections, one after another.
+    """A composition of invertible layers.
 
     Args:
-        layers: The bijections, the first to act first.
+        layers: The layers, the first to act first.
     """
 
     def __init__(self, layers: Iterable[Invertible]) -> None:
@@ -58,7 +58,7 @@ class Chain(Invertible):
         self.layers = InvertibleList(layers)
 
     def forward(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Applies all."""
+        """Applies the layers in order."""
         total = z.new_zeros(len(z))
         for layer in self.layers:
             z, log_det = layer(z, h)
@@ -66,7 +66,7 @@ class Chain(Invertible):
         return z, total
 
     def inverse(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Undoes all, the last first."""
+        """Inverts the layers, the last first."""
         total = z.new_zeros(len(z))
         for layer in reversed(list(self.layers)):
             z, log_det = layer.inverse(z, h)
@@ -74,22 +74,22 @@ class Chain(Invertible):
         return z, total
 
     def standardize(self, z: Tensor, h: Tensor) -> Tensor:
-        """Starts each from the statistics of what reaches it."""
+        """Initialises each layer from the statistics of its inputs."""
         for layer in self.layers:
             z = layer.standardize(z, h)
         return z
 
 
 class InvertibleList(nn.ModuleList):
-    """A list of bijections."""
+    """A list of invertible layers."""
 
     def __iter__(self) -> Iterator[Invertible]:
-        """Goes through them."""
+        """Iterates over the layers."""
         return cast(Iterator[Invertible], super().__iter__())
 
 
 class ActNorm(Invertible):
-    r"""Scales and shifts each channel, and each site by what steers it,
+    r"""An activation normalisation, which scales and shifts each channel, and each site by its steering field,
 
     .. math:: z_i \mapsto e^{s + s(h_i)} (z_i + b + b(h_i)) .
 
@@ -98,7 +98,7 @@ class ActNorm(Invertible):
 
     Args:
         channels: The number of channels.
-        steering: The number of channels of what steers it.
+        steering: The number of channels of the steering field.
 
     References:
         Glow: Generative Flow with Invertible 1x1 Convolutions (Kingma & Dhariwal, 2018),
@@ -137,7 +137,7 @@ class ActNorm(Invertible):
 
 
 class InvertibleConvolution(Invertible):
-    r"""A convolution whose kernel is given, at each site, by what steers it; of unit determinant, inverted exactly,
+    r"""An invertible convolution of unit determinant, with kernels that the steering field gives at each site,
 
     .. math:: z_b \mapsto z_b + L(h) * z_a , \qquad z_a \mapsto z_a + U(h) * z_b ,
 
@@ -148,7 +148,7 @@ class InvertibleConvolution(Invertible):
     Args:
         dims: The number of dimensions of the grid.
         channels: The number of channels, at least 2.
-        steering: The number of channels of what steers it.
+        steering: The number of channels of the steering field.
         kernel: The width of the kernels, an odd number.
 
     References:
@@ -171,7 +171,7 @@ class InvertibleConvolution(Invertible):
         return lift.unflatten(-1, (second, -1)), back.unflatten(-1, (first, -1))
 
     def forward(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Lifts, and lifts back."""
+        """Applies both lifting steps."""
         lift, back = self.kernels(h)
         a, b = z.split(self.halves, dim=-1)
         b = b + apply(lift, neighbours(a, self.kernel))
@@ -179,7 +179,7 @@ class InvertibleConvolution(Invertible):
         return torch.cat((a, b), dim=-1), z.new_zeros(len(z))
 
     def inverse(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Takes the steps back, the last first."""
+        """Inverts the lifting steps, the last first."""
         lift, back = self.kernels(h)
         a, b = z.split(self.halves, dim=-1)
         a = a - apply(back, neighbours(b, self.kernel))
@@ -188,7 +188,7 @@ class InvertibleConvolution(Invertible):
 
 
 class Coupling(Invertible):
-    r"""Transforms one half of the channels by affine maps and splines that the other half gives,
+    r"""A coupling layer, which transforms one half of the channels given the other half and the steering field,
 
     .. math:: z_b \mapsto S\left( e^{s} z_b + m \right), \qquad (s, m, S) = f(z_a, h) ,
 
@@ -198,7 +198,7 @@ class Coupling(Invertible):
     Args:
         dims: The number of dimensions of the grid.
         channels: The number of channels.
-        steering: The number of channels of what steers it.
+        steering: The number of channels of the steering field.
         width: The number of channels of its network.
         kernel: The width of the convolution's kernel.
         bins: The number of bins of each spline; 0 for affine maps only.
@@ -232,7 +232,7 @@ class Coupling(Invertible):
         return torch.cat((b, a) if self.first else (a, b), dim=-1)
 
     def maps(self, a: Tensor, h: Tensor) -> list[Tensor]:
-        """Log-scales and shifts with shape ``(case, *grid, half)``, and what splines take, if there are any."""
+        """Log-scales and shifts with shape ``(case, *grid, half)``, and the parameters of splines if there are any."""
         x = functional.silu(self.inside(torch.cat((a, h), dim=-1)))
         x = x + functional.silu(self.between(x))
         scale, shift, *bend = self.outside(x).unflatten(-1, (-1, self.numbers)).movedim(-1, 0).split(self.sizes)
@@ -245,7 +245,7 @@ class Coupling(Invertible):
         return self.join(a, b), log_slope.flatten(1).sum(dim=1)
 
     def inverse(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Transforms the half back."""
+        """Inverts the transform of the half."""
         a, b = self.split(z)
         b, log_slope = affine_spline(b, *self.maps(a, h), inverse=True)
         return self.join(a, b), log_slope.flatten(1).sum(dim=1)

@@ -1,4 +1,4 @@
-"""A normalising flow over periodic fields that works at several scales."""
+"""Multi-scale flows over periodic fields; see :mod:`posterity.flows`."""
 
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -21,9 +21,9 @@ class MultiScale(Flow):
     Each block goes through some scales. At each it squeezes the grid by two along every axis (neighbours become
     channels), then applies a step: an :class:`~.invertible.ActNorm`, an :class:`~.invertible.InvertibleConvolution`
     and two :class:`~.invertible.Coupling`, one for each half of the channels. Fields of several channels
-    have one more step before. At last a block unsqueezes all, and shifts the field by one site along every axis and by
-    one channel, so that the next block groups them otherwise. What steers a step is the context, squeezed to its
-    scale. Draws cost about as much as densities.
+    have one more step before. A block ends by unsqueezing, and the next one sees the field shifted by one site along
+    every axis and by one channel, so that it groups them otherwise. A step is steered by the context, which is squeezed
+    and convolved to its scale. Draws cost about as much as densities.
 
     An axis of odd length is not squeezed: such grids have fewer scales. Equivariant to translations by two to the
     number of scales.
@@ -65,7 +65,7 @@ class MultiScaleModule(ConditionalFlow):
 
     Args:
         plan: Its options.
-        channels: The number of channels of what it is a density of.
+        channels: The number of channels of a value.
         grid: The grid.
         context: The number of channels of the context.
     """
@@ -96,14 +96,14 @@ class MultiScaleModule(ConditionalFlow):
 
     @torch.no_grad()
     def standardize(self, z: Tensor, context: Tensor) -> None:
-        """Starts each ActNorm from the statistics of what reaches it."""
+        """Initialises each ActNorm from the statistics of its inputs."""
         z, h = z.movedim(1, -1), context.movedim(1, -1)
         for index, block in enumerate(self.blocks):
             z = shifted(block.standardize(shifted(z, -index), shifted(h, -index)), index)
 
 
 class Block(Invertible):
-    """One way down the scales, with a step at each, and up again.
+    """A block: one way down the scales, with a step at each, and up again.
 
     Args:
         plan: The options of the flow.
@@ -127,7 +127,7 @@ class Block(Invertible):
             steering = plan.width
 
     def steering(self, context: Tensor) -> list[Tensor]:
-        """What steers the steps, from the finest scale on."""
+        """The steering fields of the steps, from the finest scale on."""
         fields = []
         for factor, tower in zip(self.factors, self.towers, strict=True):
             context = tower(squeeze(context, factor))
@@ -143,7 +143,7 @@ class Block(Invertible):
         return self.unsqueezed(z), total
 
     def inverse(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """The way back."""
+        """Inverts the block."""
         total = z.new_zeros(len(z))
         for factor in self.factors:
             z = squeeze(z, factor)
@@ -153,7 +153,7 @@ class Block(Invertible):
         return z, total
 
     def standardize(self, z: Tensor, h: Tensor) -> Tensor:
-        """Starts each layer from the statistics of what reaches it."""
+        """Initialises each step from the statistics of its inputs."""
         for factor, step, field in zip(self.factors, self.steps, self.steering(h), strict=True):
             z = step.standardize(squeeze(z, factor), field)
         return self.unsqueezed(z)
@@ -173,12 +173,15 @@ def make_step(plan: MultiScale, dims: int, channels: int, kernel: int) -> Chain:
 
 
 def scales(grid: tuple[int, ...], most: int, fine: bool) -> Iterator[tuple[int, ...]]:
-    """By what each axis is squeezed, scale by scale: by two where it is even.
+    """The factors by which each axis is squeezed, scale by scale: two where its length is even, else one.
 
     Args:
         grid: The grid.
         most: The largest number of scales.
         fine: Whether to begin with the grid as it is.
+
+    Yields:
+        The factors of one scale.
     """
     if fine:
         yield (1,) * len(grid)
@@ -191,7 +194,7 @@ def scales(grid: tuple[int, ...], most: int, fine: bool) -> Iterator[tuple[int, 
 
 
 def squeeze(z: Tensor, factor: tuple[int, ...]) -> Tensor:
-    """Makes neighbours channels, ``(case, *grid, channels)`` to ``(case, *coarse, prod(factor) * channels)``.
+    """Turns neighbours into channels, ``(case, *grid, channels)`` to ``(case, *coarse, prod(factor) * channels)``.
 
     The first half of the channels is one colour of a chessboard, the second half is the other.
     """
@@ -217,12 +220,12 @@ def unsqueeze(z: Tensor, factor: tuple[int, ...]) -> Tensor:
 
 
 def colours(factor: tuple[int, ...]) -> list[int]:
-    """The places of a cell of the chessboard, those of one colour first."""
+    """The places in a cell of a chessboard, those of one colour first."""
     places = list(product(*(range(by) for by in factor)))
     return sorted(range(len(places)), key=lambda place: (sum(places[place]) % 2, place))
 
 
 def shifted(field: Tensor, sites: int) -> Tensor:
-    """Fields moved along every axis of the grid, and as many channels."""
+    """Rolls fields along every axis of the grid, and along the channels by as many."""
     axes = tuple(range(1, field.ndim))
     return field.roll((sites,) * len(axes), axes) if sites else field

@@ -1,4 +1,4 @@
-"""Monotone splines."""
+"""Monotone rational-quadratic splines; see :mod:`posterity.flows`."""
 
 from math import log
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-#: Splines act on ``[-BOUND, BOUND]``, and are the identity elsewhere.
+#: Splines differ from the identity on ``[-BOUND, BOUND]`` only.
 BOUND = 5.0
 
 #: The largest ratio of two bins' widths or heights, and of two slopes to one.
@@ -16,19 +16,15 @@ RANGE = 1e3
 
 
 def spline(x: Tensor, raw: Tensor, inverse: bool = False) -> tuple[Tensor, Tensor]:
-    r"""A monotone rational-quadratic spline of each entry; with zero parameters it is the identity,
-
-    .. math:: y = y_k + \frac{(y_{k+1} - y_k) (s \xi^2 + d_k \xi (1 - \xi))}
-        {s + (d_k + d_{k+1} - 2 s) \xi (1 - \xi)}, \qquad
-        \xi = \frac{x - x_k}{x_{k+1} - x_k}, \quad s = \frac{y_{k+1} - y_k}{x_{k+1} - x_k} .
+    r"""A monotone rational-quadratic spline :math:`S` of each entry; with zero parameters it is the identity.
 
     It can be differentiated once.
 
     Args:
-        x: Where, with shape ``(*batch,)``.
+        x: The arguments, with shape ``(*batch,)``.
         raw: Unconstrained widths and heights of the bins, and slopes at the knots between them, with shape
             ``(3 * bins - 1, *batch)``.
-        inverse: Whether to undo it instead.
+        inverse: Whether to invert it instead.
 
     Returns:
         The values, with the shape of ``x``, and the logarithm of the slope: that of the spline, not of its inverse.
@@ -43,14 +39,14 @@ def spline(x: Tensor, raw: Tensor, inverse: bool = False) -> tuple[Tensor, Tenso
 def affine_spline(
     x: Tensor, log_scale: Tensor, shift: Tensor, bend: Tensor | None = None, *, inverse: bool = False
 ) -> tuple[Tensor, Tensor]:
-    r"""An affine map of each entry, and a spline behind it, :math:`S(e^s x + m)`.
+    r"""An affine map of each entry followed by a spline, :math:`S(e^s x + m)`.
 
     Args:
-        x: Where.
+        x: The arguments.
         log_scale: The logarithm of the scale, :math:`s`, with the shape of ``x``.
         shift: The shift :math:`m`, with the same shape.
-        bend: What :func:`spline` takes; None for no spline.
-        inverse: Whether to undo it instead.
+        bend: The parameters of :func:`spline`; None for no spline.
+        inverse: Whether to invert it instead.
 
     Returns:
         The values, and the logarithm of the slope: that of the map, not of its inverse.
@@ -69,7 +65,7 @@ class _Spline(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, raw: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-        """Looks up the bin of each entry, of which only what is looked up is scaled or becomes a slope."""
+        """Evaluates the spline in the bin of each entry; only widths, heights and slopes of that bin are scaled."""
         bins = (len(raw) + 1) // 3
         inside = x.abs() < BOUND
         # Distances from the left end; what is outside takes part as the middle, and is dropped in the end.
@@ -157,10 +153,10 @@ class _Spline(torch.autograd.Function):
 
 
 def soft_clip(x: Tensor, limit: float) -> Tensor:
-    """The identity around zero, which does not leave ``[-limit, limit]``."""
+    """A smooth clip to ``[-limit, limit]``, near the identity around zero."""
     return x / (1 + x.abs() / limit)
 
 
 def _damping(x: Tensor, limit: float) -> Tensor:
-    """What :func:`soft_clip` multiplies by; its square is the slope."""
+    """The factor by which :func:`soft_clip` multiplies; its square is the slope."""
     return x.abs().div_(limit).add_(1).reciprocal_()

@@ -1,4 +1,4 @@
-"""Flows over vectors: fields are flattened, and every entry sees every other."""
+"""Flows over vectors, and over flattened fields, in which every entry depends on every other."""
 
 from collections.abc import Sequence
 from math import prod
@@ -12,11 +12,11 @@ from .flow import ConditionalFlow, Flow, log_normal
 
 
 class VectorModule(ConditionalFlow):
-    """A flow over flattened fields, given flattened fields.
+    """The module of a :class:`VectorPlan`: a flow over flattened fields, given flattened contexts.
 
     Args:
-        shape: The shape of what it is a density of.
-        maps: Its maps, from what it is a density of to a standard normal vector.
+        shape: The shape of a value.
+        maps: The maps, from flattened values to standard normal noise.
     """
 
     def __init__(self, shape: Sequence[int], maps: Sequence[MonotoneMaps]) -> None:
@@ -24,7 +24,7 @@ class VectorModule(ConditionalFlow):
         self.shape, self.maps = tuple(shape), nn.ModuleList(maps)
 
     def reset(self) -> None:
-        """Makes it the identity."""
+        """Sets the flow to the identity."""
         for maps in self.maps:
             maps.reset()  # type: ignore[operator]
 
@@ -43,11 +43,11 @@ class VectorModule(ConditionalFlow):
         return z.mT.unflatten(-1, self.shape), log_q
 
     def forward(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """From vectors to noise.
+        """Maps vectors to noise.
 
         Args:
             z: The vectors, with shape ``(entries, case)``.
-            context: What is given, with shape ``(size, case)``.
+            context: The contexts, with shape ``(size, case)``.
 
         Returns:
             The noise, with the shape of ``z``, and the logarithm of the Jacobian's determinant, with shape ``(case,)``.
@@ -60,7 +60,7 @@ class VectorModule(ConditionalFlow):
 
 
 class VectorPlan(Flow):
-    """What the plans of flows over vectors share; by default they are autoregressive.
+    """Base of the plans of flows over vectors, autoregressive by default.
 
     Args:
         transforms: The number of transforms.
@@ -91,12 +91,11 @@ class VectorPlan(Flow):
 class CouplingSpline(VectorPlan):
     r"""A coupling flow of monotone splines: half of the entries are transformed given the other half and the context,
 
-    .. math:: z_b \mapsto S\!\left( \frac{z_b - \mu}{\sigma} \right), \qquad (\mu, \sigma, S) = f(z_a, c) ,
+    .. math:: z_b \mapsto S\left( e^{s} z_b + m \right), \qquad (s, m, S) = f(z_a, c) .
 
-    with rational-quadratic splines :math:`S` on :math:`[-5, 5]`, the identity elsewhere. The affine map before each
-    spline brings what is narrow or far from zero to where splines act. The halves are the zeros and ones
-    of a binary digit of the entries' numbers, another digit for every two transforms: neighbours are split first, and
-    within :math:`2 \log_2` of the number of entries any two of them. Draws cost as little as densities.
+    The halves are the zeros and ones of a binary digit of the entries' numbers, another digit for every two transforms:
+    neighbours are split first, and :math:`2 \lceil \log_2 n \rceil` transforms split any two of :math:`n` entries.
+    Draws cost as little as densities.
 
     Args:
         transforms: The number of transforms; an even number transforms all entries equally often.
@@ -112,14 +111,14 @@ class CouplingSpline(VectorPlan):
         super().__init__(transforms, hidden, check_bins(bins))
 
     def ranks(self, size: int, index: int) -> Tensor:
-        """One half is left alone; a single entry has no other, and sees the context alone."""
+        """One half is left alone; a single entry is transformed given the context alone."""
         return -halves(size, index).long() if size > 1 else torch.zeros(1, dtype=torch.long)
 
 
 class MaskedAutoregressive(VectorPlan):
-    r"""An autoregressive flow of affine maps, each entry given those before it and the context,
+    r"""A masked autoregressive flow of affine maps, each entry given those before it and the context,
 
-    .. math:: z_i \mapsto \frac{z_i - \mu_i}{\sigma_i}, \qquad (\mu_i, \sigma_i) = f_i(z_{<i}, c) ,
+    .. math:: z_i \mapsto e^{s_i} z_i + m_i, \qquad (s_i, m_i) = f_i(z_{<i}, c) ,
 
     the order reversed from one transform to the next. One transform holds any Gaussian exactly. A draw takes as many
     passes through each network as there are entries: slow for large fields.
@@ -137,14 +136,12 @@ class MaskedAutoregressive(VectorPlan):
 
 
 class AutoregressiveSpline(VectorPlan):
-    r"""A neural spline flow: autoregressive, each entry by an affine map and a monotone spline,
+    r"""A neural spline flow, autoregressive with an affine map and a monotone spline of each entry,
 
-    .. math:: z_i \mapsto S_i\!\left( \frac{z_i - \mu_i}{\sigma_i} \right), \qquad
-        (\mu_i, \sigma_i, S_i) = f_i(z_{<i}, c) ,
+    .. math:: z_i \mapsto S_i\left( e^{s_i} z_i + m_i \right), \qquad (s_i, m_i, S_i) = f_i(z_{<i}, c) ,
 
-    with splines as those of :class:`CouplingSpline`, the order reversed from one transform to the next. The
-    most flexible of the flows over vectors. A draw takes as many passes through each network as there are entries:
-    slow for large fields.
+    the order reversed from one transform to the next. The most flexible of the flows over vectors. A
+    draw takes as many passes through each network as there are entries: slow for large fields.
 
     Args:
         transforms: The number of transforms.
@@ -160,19 +157,19 @@ class AutoregressiveSpline(VectorPlan):
 
 
 def halves(size: int, index: int) -> Tensor:
-    """Which entries the transform of some number leaves alone: half of them, and the other half in the next one."""
+    """The entries that a transform leaves alone: half of them, and the other half in the next one."""
     digit = (index // 2) % max(1, (size - 1).bit_length())
     return (torch.arange(size) >> digit) % 2 != index % 2
 
 
 def order(size: int, index: int) -> Tensor:
-    """The place of each entry in the transform of some number: forward and backward in turn."""
+    """The place of each entry in the order of a transform: forward and backward in turn."""
     forward = torch.arange(size)
     return forward.flip(0) if index % 2 else forward
 
 
 def check_bins(bins: int) -> int:
-    """Refuses splines that cannot bend."""
+    """Raises if splines have fewer than two bins, which cannot bend."""
     if bins < 2:
         raise ValueError(f"bins: at least two are needed, not {bins}")
     return bins

@@ -1,4 +1,4 @@
-"""Long Hamiltonian chains."""
+"""Long Hamiltonian chains; see :mod:`posterity.mcmc`."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from .hamiltonian import Particles, Potential, check_trajectories, move
 
 
 class Draws(NamedTuple):
-    """What chains went through.
+    """The draws of chains, with their acceptance and steps.
 
     Args:
         u: The draws that were kept, with shape ``(kept, chain, case, size)``.
@@ -30,10 +30,9 @@ class Draws(NamedTuple):
 
 @dataclass(frozen=True)
 class Chains:
-    """Hamiltonian chains of each case, which move as :func:`move` says, all chains of all cases in one batch.
+    """Hamiltonian chains, whose transitions are those of :func:`move`, all chains of all cases in one batch.
 
-    Warm-up iterations adapt the leapfrog step of each case to the acceptance, by stochastic approximation; then it is
-    fixed to the average of the second half of them.
+    Warm-up iterations adapt the leapfrog step of each case, which then is fixed.
 
     Args:
         warmup: The number of iterations that adapt the step, and are not kept.
@@ -42,10 +41,6 @@ class Chains:
         length: The length of a trajectory, in standard deviations of the posterior.
         leapfrog: The most leapfrog steps of a trajectory, each of which takes one gradient.
         acceptance: The mean probability of acceptance to which steps are adapted.
-
-    References:
-        | MCMC using Hamiltonian dynamics (Neal, 2011), https://arxiv.org/abs/1206.1901
-        | A tutorial on adaptive MCMC (Andrieu & Thoms, 2008), https://doi.org/10.1007/s11222-008-9110-y
     """
 
     warmup: int
@@ -56,7 +51,7 @@ class Chains:
     acceptance: float
 
     def __post_init__(self) -> None:
-        """Refuses options that go nowhere."""
+        """Checks the options."""
         if self.warmup < 0:
             raise ValueError(f"warmup: must not be negative, not {self.warmup}")
         if self.thinning < 1:
@@ -69,11 +64,11 @@ class Chains:
 
     @torch.no_grad()
     def run(self, potential: Potential, particles: Particles, scale: Tensor, step: Tensor) -> Draws:
-        """Moves the chains.
+        """Runs the chains.
 
         Args:
             potential: The potential.
-            particles: Where the chains start, one of them each.
+            particles: The starts of the chains, one particle each.
             scale: Factors of the covariance of the posterior, with shape ``(case, size, size)``.
             step: The leapfrog steps to start from, with shape ``(case,)``.
 
@@ -92,7 +87,7 @@ class Chains:
     def _warm_up(
         self, potential: Potential, particles: Particles, scale: Tensor, step: Tensor
     ) -> tuple[Particles, Tensor]:
-        """Moves the chains while adapting the steps, and averages those of the second half."""
+        """Runs the warm-up, which adapts the steps, and averages them over its second half."""
         beta, half = torch.ones_like(step), self.warmup // 2
         log_step = step.log()
         average = torch.zeros_like(step) if self.warmup else log_step

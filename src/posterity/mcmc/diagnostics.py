@@ -1,4 +1,4 @@
-"""Diagnostics of chains and of weights, by way of ArviZ."""
+"""Diagnostics of chains and of weights, by ArviZ."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Convergence(NamedTuple):
-    r"""How well the chains of each case have mixed, in the worst of its coordinates.
+    r"""Convergence diagnostics of the chains of each case, in the worst of its coordinates.
 
     Args:
         rhat: The rank-normalised split :math:`\hat R`, with shape ``(case,)``; 1 if chains agree.
@@ -25,9 +25,7 @@ class Convergence(NamedTuple):
 
 
 def convergence(draws: Tensor) -> Convergence:
-    r"""Compares chains with each other and each with itself.
-
-    Takes some three milliseconds per case and coordinate.
+    r"""Computes the convergence diagnostics of chains, in some three milliseconds per case and coordinate.
 
     Args:
         draws: The draws, with shape ``(iteration, chain, case, n)``; at least 4 iterations of 2 chains.
@@ -48,7 +46,7 @@ def convergence(draws: Tensor) -> Convergence:
 
 
 def pareto_smooth(log_weights: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Replaces the largest weights of each case by quantiles of the generalised Pareto distribution fitted to them.
+    r"""Pareto-smooths the largest weights of each case.
 
     The shape :math:`\hat k` of the fit tells how far weights can be trusted: below 0.7 estimates are reliable with
     the number of draws that there are, beyond 1 not with any.
@@ -59,8 +57,8 @@ def pareto_smooth(log_weights: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         The logarithms of the smoothed weights, with the same shape, and :math:`\hat k`, with shape ``(case,)``. A case
-        whose weights are all equal is left as it is, with :math:`\hat k = 0`; one that has hardly any weights at all,
-        with infinity.
+        whose weights are all equal is left as it is, with :math:`\hat k = 0`, and so is one that has hardly any
+        weights at all, with infinity.
 
     References:
         | Pareto Smoothed Importance Sampling (Vehtari, Simpson, Gelman, Yao & Gabry, 2024),
@@ -89,5 +87,5 @@ def _arviz() -> "BaseArray":
 
 
 def _tail(draws: int) -> int:
-    """The number of draws of which the tail of the weights is made."""
+    """The number of draws in the tail of the weights."""
     return int(3 * draws**0.5) if draws > 225 else draws // 5

@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo transitions of tempered posteriors, for all cases and particles at once."""
+"""Hamiltonian transitions of tempered posteriors, for all cases and particles at once; see :mod:`posterity.mcmc`."""
 
 from math import log2
 from typing import NamedTuple, Protocol, Self
@@ -10,11 +10,9 @@ from ..problems.resampling import take
 
 
 class Potential(Protocol):
-    r"""Minus the logarithm of a density for each case, which is standard normal but for a misfit :math:`J_o`,
+    r"""The negative log-density of each case, :math:`J(u) = \frac12 \|u\|^2 + J_o(u)` up to a constant.
 
-    .. math:: p(u) \propto e^{-J(u)}, \qquad J(u) = \tfrac12 \|u\|^2 + J_o(u) .
-
-    :class:`~posterity.problems.Control` is one, and so is minus the logarithm of a ratio that was learned.
+    :class:`~posterity.problems.Control` is one, and so is a learned ratio.
     """
 
     def cost_and_gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,7 +34,7 @@ class Potential(Protocol):
 
 
 class Particles(NamedTuple):
-    r"""Points, and what the observations say there.
+    r"""Particles: points with the misfit and its gradient.
 
     Args:
         u: The points, with shape ``(particle, case, size)``.
@@ -49,15 +47,15 @@ class Particles(NamedTuple):
     gradient: Tensor
 
     def select(self, cases: Tensor) -> "Particles":
-        """The particles of some of the cases."""
+        """Selects the particles of some of the cases."""
         return Particles(*(field[:, cases] for field in self))
 
     def insert(self, part: "Particles", cases: Tensor) -> "Particles":
-        """The particles with those of some of the cases replaced."""
+        """Replaces the particles of some of the cases."""
         return Particles(*(whole.index_copy(1, cases, new) for whole, new in zip(self, part, strict=True)))
 
     def take(self, index: Tensor) -> "Particles":
-        """The particles of the given numbers, with shape ``(draws, case)``."""
+        """Takes the particles of the given numbers, with shape ``(draws, case)``."""
         return Particles(*(take(field, index) for field in self))
 
     def where(self, accept: Tensor, other: "Particles") -> "Particles":
@@ -79,23 +77,14 @@ def evaluate(potential: Potential, u: Tensor) -> Particles:
 def transition(
     potential: Potential, particles: Particles, beta: Tensor, scale: Tensor, step: Tensor, leapfrog: int
 ) -> tuple[Particles, Tensor]:
-    r"""One Hamiltonian transition of each particle, which leaves the tempered posterior of its case invariant,
+    r"""One Hamiltonian transition of each particle, which leaves the tempered posterior of its case invariant.
 
-    .. math:: p_\beta(u) \propto \exp(-U(u)), \qquad U(u) = \tfrac12 \|u\|^2 + \beta J_o(u) .
-
-    Momenta :math:`p \sim N(0, I)` belong to the coordinates :math:`L^{-1} u`, in which the posterior is about white if
-    :math:`L L^T` is about its covariance. Leapfrog steps :math:`h` then alternate
-
-    .. math:: p \leftarrow p - \tfrac h2 L^T \nabla U(u), \quad u \leftarrow u + h L p, \quad
-        p \leftarrow p - \tfrac h2 L^T \nabla U(u) ,
-
-    and the end is accepted with probability :math:`\min(1, \exp(-\Delta(U + \frac12 \|p\|^2)))`. Each particle's step
-    is that of its case times a draw from :math:`U(\frac12, \frac32)`, because trajectories of one length may come
-    back to where they started. A trajectory that diverges is rejected.
+    Each particle's step is that of its case times a draw from the uniform distribution on :math:`(\frac12, \frac32)`,
+    because trajectories of one length may come back to where they started. A trajectory that diverges is rejected.
 
     Args:
         potential: The potential.
-        particles: Where to start.
+        particles: The particles.
         beta: The inverse temperatures :math:`\beta`, with shape ``(case,)``.
         scale: The factors :math:`L`, with shape ``(case, size, size)``.
         step: The mean steps :math:`h`, with shape ``(case,)``.
@@ -103,9 +92,6 @@ def transition(
 
     Returns:
         The particles after the transition, and the mean probability of acceptance, with shape ``(case,)``.
-
-    References:
-        | MCMC using Hamiltonian dynamics (Neal, 2011), https://arxiv.org/abs/1206.1901
     """
 
     def force(at: Particles) -> Tensor:
@@ -134,17 +120,17 @@ def transition(
 def move(
     potential: Potential, particles: Particles, beta: Tensor, scale: Tensor, step: Tensor, length: float, leapfrog: int
 ) -> tuple[Particles, Tensor]:
-    r"""One transition of each particle, by trajectories that are long enough in every case.
+    r"""One transition of each particle, by trajectories of a given length, :math:`2^k \geq l / h` leapfrog steps.
 
-    A case takes as many leapfrog steps as make about a given length, :math:`2^k \geq l / h`. So a case whose posterior
-    is so curved that it needs small steps forgets where it started as soon as the others, at its own expense alone.
+    So a case whose posterior is so curved that it needs small steps forgets where it started as soon as the others, at
+    its own expense alone.
 
     Args:
         potential: The potential.
-        particles: As for :func:`transition`, as are ``beta``, ``scale`` and ``step``.
-        beta: See there.
-        scale: See there.
-        step: See there.
+        particles: The particles.
+        beta: The inverse temperatures, with shape ``(case,)``.
+        scale: The factors :math:`L`, with shape ``(case, size, size)``.
+        step: The mean steps :math:`h`, with shape ``(case,)``.
         length: The length :math:`l`, in standard deviations of the posterior.
         leapfrog: The most leapfrog steps of a trajectory.
 
@@ -165,7 +151,7 @@ def move(
 
 
 def check_trajectories(length: float, leapfrog: int, acceptance: float) -> None:
-    """Refuses trajectories that go nowhere."""
+    """Raises if the options of trajectories are out of range."""
     if leapfrog < 1:
         raise ValueError(f"leapfrog: at least one is needed, not {leapfrog}")
     if length <= 0:

@@ -1,11 +1,11 @@
-"""Covariances of weighted particles, estimated well enough to precondition by."""
+"""Preconditioners: covariances estimated from weighted particles; see :mod:`posterity.mcmc`."""
 
 import torch
 from torch import Tensor
 
 
 def preconditioner(u: Tensor, weights: Tensor) -> Tensor:
-    r"""A factor :math:`L` of the covariance of each case, :math:`L L^T \approx \mathrm{Cov}[u]`.
+    r"""The Cholesky factor of the shrunk covariance of each case, :math:`L L^T \approx \mathrm{Cov}[u]`.
 
     Sample eigenvalues spread too far where particles are not many compared with the dimension. Those of the sample
     correlation matrix are shrunk by quadratic-inverse shrinkage, each towards its neighbours, and the eigenvectors

@@ -1,4 +1,4 @@
-"""Tempering: particles carried from the standard normal to a posterior through a sequence of temperatures."""
+"""Tempered sequential Monte Carlo; see :mod:`posterity.mcmc`."""
 
 from dataclasses import dataclass
 from math import log
@@ -22,7 +22,7 @@ class Tempered(NamedTuple):
         particles: The particles, of equal weight.
         scale: Factors of their covariances, with shape ``(case, size, size)``.
         step: The leapfrog steps adapted to them, with shape ``(case,)``.
-        info: What each case went through.
+        info: Diagnostics of each case.
     """
 
     particles: Particles
@@ -33,16 +33,10 @@ class Tempered(NamedTuple):
 
 @dataclass(frozen=True)
 class Tempering:
-    r"""Carries particles from the standard normal to the posterior, by way of
+    r"""Tempered sequential Monte Carlo, from the standard normal to the posterior.
 
-    .. math::
-        p_\beta(u) \propto \exp\big({-\tfrac12} \|u\|^2 - \beta J_o(u)\big), \qquad 0 = \beta_0 < … < \beta_K = 1 .
-
-    At each temperature, particles are weighted by :math:`\exp(-(\beta_k - \beta_{k-1}) J_o(u))`, resampled, and moved
-    by Hamiltonian transitions that leave :math:`p_{\beta_k}` invariant, preconditioned with the covariance of the
-    case's own particles. Each case has temperatures of its own, chosen so that the effective number of particles falls
-    to a fraction of them, and leapfrog steps of its own, adapted to the acceptance, as many as make trajectories long;
-    cases that have reached :math:`\beta = 1` wait for the others.
+    Each case has temperatures, a preconditioner and leapfrog steps of its own; cases that have reached
+    :math:`\beta = 1` wait for the others.
 
     Args:
         ess: The fraction of the particles to which the effective number falls between temperatures.
@@ -61,7 +55,7 @@ class Tempering:
     acceptance: float
 
     def __post_init__(self) -> None:
-        """Refuses options that go nowhere."""
+        """Checks the options."""
         if not 0 < self.ess < 1:
             raise ValueError(f"ess: must be a fraction of the particles between 0 and 1, not {self.ess}")
         if self.moves < 1 or self.leapfrog < 1:
@@ -72,7 +66,7 @@ class Tempering:
 
     @torch.no_grad()
     def run(self, potential: Potential, u: Tensor) -> Tempered:
-        r"""Carries particles of each case from the standard normal to the posterior.
+        r"""Carries the particles of each case from the standard normal to the posterior.
 
         Args:
             potential: The potential.
@@ -120,7 +114,7 @@ class Tempering:
     def _move(
         self, potential: Potential, particles: Particles, beta: Tensor, scale: Tensor, step: Tensor, moves: int
     ) -> tuple[Particles, Tensor, Tensor]:
-        """Moves particles, adapting the steps on the way; returns the sum of the probabilities of acceptance too."""
+        """Moves particles and adapts the steps; returns both, and the sum of the probabilities of acceptance."""
         beta, total = beta.to(particles.u), torch.zeros_like(step)
         for _ in range(moves):
             particles, rate = move(potential, particles, beta, scale, step, self.length, self.leapfrog)
@@ -130,14 +124,14 @@ class Tempering:
 
 
 def next_temperature(misfit: Tensor, beta: Tensor, fraction: float) -> Tensor:
-    r"""The next inverse temperature of each case: the one at which the effective number of particles has fallen.
+    r"""The next inverse temperature of each case, by bisection on the effective number of particles.
 
     Particles from which the model diverged do not count. A case that has no others goes to 1 at once.
 
     Args:
         misfit: The observation cost :math:`J_o`, with shape ``(particle, case)``.
-        beta: The inverse temperatures of now, with shape ``(case,)``, below 1.
-        fraction: The fraction of the particles to which their effective number falls, by bisection.
+        beta: The current inverse temperatures, with shape ``(case,)``, below 1.
+        fraction: The fraction of the particles to which their effective number falls.
 
     Returns:
         The next inverse temperatures, with shape ``(case,)``; 1 where weights allow it.

@@ -1,4 +1,4 @@
-"""Draws of equal weight from weighted ones, and how far the weights can be trusted."""
+"""Importance resampling with Pareto-smoothed weights; see :mod:`posterity.mcmc`."""
 
 from math import log
 from typing import NamedTuple
@@ -9,12 +9,12 @@ from torch import Tensor
 from ..problems.resampling import effective_size, normalise, systematic
 from .diagnostics import pareto_smooth
 
-#: The fewest draws of whose weights a tail can be seen.
+#: The fewest draws to whose weights a tail can be fitted.
 FEWEST = 25
 
 
 class Resampled(NamedTuple):
-    r"""Draws of equal weight.
+    r"""Resampled draws, of equal weight, with the diagnostics of their weights.
 
     Args:
         chosen: The numbers of the draws, with shape ``(samples, case)``.
@@ -30,7 +30,7 @@ class Resampled(NamedTuple):
 
 
 def resample(log_weights: Tensor, samples: int) -> Resampled:
-    """Smooths the largest weights, and resamples systematically.
+    """Resamples draws systematically by their Pareto-smoothed weights.
 
     Args:
         log_weights: Logarithms of the weights, with shape ``(draw, case)``, at least 25 draws. What is not finite has
@@ -38,7 +38,7 @@ def resample(log_weights: Tensor, samples: int) -> Resampled:
         samples: The number of draws of equal weight.
 
     Returns:
-        The draws; any of a case all of whose weights are zero.
+        The draws and diagnostics; a case whose weights are all zero is drawn from uniformly.
     """
     log_weights = log_weights.double().nan_to_num(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
     smoothed, k_hat = pareto_smooth(log_weights)
@@ -47,6 +47,6 @@ def resample(log_weights: Tensor, samples: int) -> Resampled:
 
 
 def check_draws(draws: int) -> None:
-    """Refuses too few draws to see a tail of their weights."""
+    """Raises if draws are too few to see a tail of their weights."""
     if draws < FEWEST:
         raise ValueError(f"draws: at least {FEWEST} are needed to see a tail of their weights, not {draws}")

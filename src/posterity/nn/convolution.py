@@ -14,7 +14,7 @@ class Convolution(Network):
     .. math:: h_0 = C_0 x, \qquad h_{k+1} = h_k + B_k(h_k, c), \qquad f(x, c) = C_K h_K ,
 
     with blocks :math:`B_k` of two convolutions whose input the condition scales and shifts. A site sees others up to
-    ``(blocks + 1) * (kernel - 1)`` sites away, and of the rest the mean and variance that a field is normalised by.
+    ``(blocks + 1) * (kernel - 1)`` sites away, and the rest by the mean and variance that normalise a field.
 
     Args:
         width: The number of channels inside.

@@ -1,4 +1,4 @@
-"""Numbers as vectors that networks can use."""
+"""Embeddings of scalars."""
 
 from math import log
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class SineEncoding(nn.Module):
-    r"""Sines and cosines of a number, with frequencies in geometric progression,
+    r"""A sinusoidal encoding of a number, with frequencies in geometric progression,
 
     .. math:: t \mapsto \left( \sin \omega_k t, \cos \omega_k t \right)_{k = 1 \dots K}, \qquad
         \omega_k = \omega_1 (\omega_K / \omega_1)^{(k - 1) / (K - 1)} ,
@@ -31,7 +31,7 @@ class SineEncoding(nn.Module):
         if features < 2 or features % 2:
             raise ValueError(f"features: sines and cosines come in pairs, so an even number is needed, not {features}")
         if not 0 < low <= high:
-            raise ValueError(f"low: frequencies are positive and rise to high, and {low} to {high} do not")
+            raise ValueError(f"low: frequencies are positive and rise to high, but low is {low} and high is {high}")
         exponents = torch.linspace(log(low), log(high), features // 2)
         self.register_buffer("frequencies", exponents.exp(), persistent=False)
 

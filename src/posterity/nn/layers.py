@@ -1,4 +1,4 @@
-"""What networks over periodic grids are made of: convolutions, modulated residual blocks, attention."""
+"""Layers of networks over periodic grids: convolutions, modulated residual blocks, attention."""
 
 from collections.abc import Sequence
 from math import prod
@@ -14,7 +14,7 @@ def convolution(dims: int, inputs: int, outputs: int, kernel: int = 1, stride: i
 
 
 def wrap(x: Tensor, width: int) -> Tensor:
-    """Continues periodic fields of shape ``(case, channel, *grid)`` by some sites on each side.
+    """Pads periodic fields of shape ``(case, channel, *grid)`` by some sites on each side.
 
     Concatenation is as fast as ``torch``'s circular padding on large grids, and faster on small ones.
     """
@@ -25,7 +25,7 @@ def wrap(x: Tensor, width: int) -> Tensor:
 
 
 class PeriodicConvolution(nn.Module):
-    """A convolution over a periodic grid, which it leaves as large as it was.
+    """A convolution over a periodic grid, which keeps its size.
 
     Args:
         dims: The number of dimensions of the grid, 1 or 2.
@@ -45,7 +45,7 @@ class PeriodicConvolution(nn.Module):
 
 
 def standardized(channels: int) -> nn.Module:
-    """Gives each field, all its channels and sites together, mean zero and variance one.
+    """A layer that standardises each field, all its channels and sites together, to mean zero and variance one.
 
     Translations leave both statistics alone. Fields learn faster from them than from statistics of each site's own.
     """
@@ -53,7 +53,7 @@ def standardized(channels: int) -> nn.Module:
 
 
 def shrink(layer: nn.Module) -> None:
-    """Makes the weights of a layer small, so that what it is added to is nearly left alone when training begins.
+    """Initialises a layer with small weights, so that a residual branch starts near zero.
 
     They are not zero, so that everything before the layer has a gradient from the first step on.
     """
@@ -102,7 +102,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    r"""Residual self-attention of all sites of a periodic grid, which knows how far they are apart,
+    r"""Residual self-attention of all sites of a periodic grid, with biases by relative position,
 
     .. math:: x_i \mapsto x_i + W_o \sum_j \mathrm{softmax}_j\left( q_i \cdot k_j / \sqrt{d} + b_{j - i} \right) v_j ,
 
@@ -124,7 +124,7 @@ class Attention(nn.Module):
     def __init__(self, channels: int, grid: Sequence[int], heads: int) -> None:
         super().__init__()
         if channels % heads:
-            raise ValueError(f"heads: {channels} channels cannot be divided among {heads} heads")
+            raise ValueError(f"heads: {channels} channels cannot be divided among {heads} heads; give a divisor")
         self.heads = heads
         self.norm = standardized(channels)
         self.inside = convolution(len(grid), channels, 3 * channels)
@@ -152,7 +152,7 @@ def offsets(grid: Sequence[int]) -> Tensor:
 
 
 class Condition(nn.Sequential):
-    """Embeds a condition once for all blocks.
+    """The embedding of a condition, computed once for all blocks.
 
     Args:
         size: The size of the condition.
@@ -164,22 +164,22 @@ class Condition(nn.Sequential):
 
 
 def check_grid(kind: str, grid: Sequence[int], kernel: int) -> None:
-    """Refuses grids and kernels that periodic convolutions are not made for."""
+    """Raises if periodic convolutions are not defined on a grid, or a kernel is wider than it."""
     if len(grid) not in (1, 2):
-        what = "vectors" if not grid else f"grids of {len(grid)} dimensions"
-        raise ValueError(f"network: {kind} needs a grid of one or two dimensions, and {what} have none; use mlp")
+        what = "vectors have none" if not grid else f"not grids of {len(grid)} dimensions"
+        raise ValueError(f"network: {kind} needs a grid of one or two dimensions, and {what}; use mlp")
     if kernel // 2 > min(grid):
         raise ValueError(f"kernel: {kernel} sites go more than once around a grid of {min(grid)}")
 
 
 def check_kernel(kernel: int) -> None:
-    """Refuses kernels without a centre."""
+    """Raises if a kernel has no centre."""
     if kernel < 1 or kernel % 2 == 0:
         raise ValueError(f"kernel: must be odd and positive, not {kernel}")
 
 
 def check_hidden(hidden: Sequence[int]) -> tuple[int, ...]:
-    """The widths of a perceptron's layers; refuses perceptrons without any."""
+    """Returns the widths of a perceptron's layers; raises if there are none."""
     if not hidden or min(hidden) < 1:
         raise ValueError(f"hidden: at least one width, all of them positive, are needed, not {list(hidden)}")
     return tuple(hidden)

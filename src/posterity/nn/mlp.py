@@ -21,7 +21,7 @@ class MLP(Network):
 
     Args:
         hidden: The widths of the hidden layers.
-        layer_norm: Whether to normalise what each hidden layer but the first sees.
+        layer_norm: Whether to normalise the inputs of each hidden layer but the first.
     """
 
     def __init__(self, hidden: Sequence[int] = (256, 256), layer_norm: bool = False) -> None:
@@ -35,13 +35,13 @@ class MLP(Network):
         for before, after in pairwise(self.hidden):
             norm = nn.LayerNorm(before) if self.layer_norm else nn.Identity()
             layer = nn.Sequential(norm, nn.Linear(before, after), nn.SiLU())
-            layers.append(Residual(layer) if before == after else layer)
+            layers.append(ResidualLayer(layer) if before == after else layer)
         layers.append(nn.Linear(self.hidden[-1], outputs * sites))
-        return Flattened(nn.Sequential(*layers), (outputs, *grid))
+        return MLPModule(nn.Sequential(*layers), (outputs, *grid))
 
 
-class Residual(nn.Module):
-    r"""Adds to a layer what it sees, :math:`x \mapsto x + f(x)`.
+class ResidualLayer(nn.Module):
+    r"""A residual layer, :math:`x \mapsto x + f(x)`.
 
     Args:
         layer: The layer :math:`f`.
@@ -56,12 +56,12 @@ class Residual(nn.Module):
         return x + self.layer(x)
 
 
-class Flattened(nn.Module):
-    """A network of vectors that takes fields and a condition as one vector, and gives a field.
+class MLPModule(nn.Module):
+    """The module of :class:`MLP`, which flattens fields and a condition into one vector, and returns a field.
 
     Args:
-        network: The network.
-        shape: The shape of the fields that it gives.
+        network: The perceptron.
+        shape: The shape of the output.
     """
 
     def __init__(self, network: nn.Module, shape: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""What a network over fields is asked to do."""
+"""Abstract networks over fields."""
 
 import abc
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from torch import nn
 
 
 class Network(abc.ABC):
-    """The plan of a network that maps fields to fields of the same grid.
+    """Abstract plan of a network that maps fields to fields of the same grid.
 
     A plan holds options only (width, depth); :meth:`build` makes the module once the numbers of channels are known.
     """
@@ -20,12 +20,12 @@ class Network(abc.ABC):
             inputs: The number of channels of the input.
             outputs: The number of channels of the output.
             grid: The shape of the grid, which is periodic; ``()`` for vectors.
-            condition: The size of a vector that the network sees beside the field; 0 for none.
+            condition: The size of a conditioning vector beside the field; 0 for none.
 
         Returns:
             A module from ``x`` of shape ``(case, inputs, *grid)`` and, if ``condition`` is not 0, a vector of shape
             ``(case, condition)``, to a tensor of shape ``(case, outputs, *grid)``.
 
         Raises:
-            ValueError: If such a network has no such grid.
+            ValueError: If the network is not defined on the grid.
         """

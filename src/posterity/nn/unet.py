@@ -13,9 +13,9 @@ from .network import Network
 class UNet(Network):
     r"""A U-Net over a periodic grid: residual blocks at several resolutions, each half of the one above.
 
-    What the way down saw at a resolution is handed to the way up. Far sites meet at the coarse levels, for less than
-    a deep convolutional network would cost, and where there is attention all sites meet. It is equivariant to
-    translations by multiples of the coarsest level's spacing, ``2 ** (len(widths) - 1)`` sites.
+    Skip connections hand the features of the way down to the way up at each resolution. Far sites interact at the
+    coarse levels, for less than a deep convolutional network would cost, and all sites where there is attention.
+    Equivariant to translations by multiples of the coarsest level's spacing, ``2 ** (len(widths) - 1)`` sites.
 
     Args:
         widths: The number of channels of each level, from the finest; the grid must be divisible by two between them.
@@ -88,7 +88,7 @@ class UNetModule(nn.Module):
         ]
         self.down, self.up = (nn.ModuleList(column) for column in stages)
         steps = list(pairwise(plan.widths))
-        # Each takes squares of two sites a side, so that there is nothing to pad.
+        # Strided kernels of two sites a side tile the grid, so that there is nothing to pad.
         self.coarsen = nn.ModuleList(convolution(dims, fine, coarse, 2, stride=2) for fine, coarse in steps)
         transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d)[dims - 1]
         self.refine = nn.ModuleList(transposed(coarse, fine, 2, stride=2) for fine, coarse in steps)

@@ -1,1 +1,1 @@
-"""What several figures share: how they look, panels, densities, and names beside points."""
+"""Shared drawing: style, panels, densities, and labels of points."""

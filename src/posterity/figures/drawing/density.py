@@ -1,4 +1,4 @@
-"""Densities of draws along one coordinate: kernel estimates, and the interval over which to draw them."""
+"""Densities of draws along one coordinate: kernel estimates, their intervals and panels."""
 
 from collections.abc import Callable, Sequence
 from math import ceil, floor, log10
@@ -11,24 +11,25 @@ from matplotlib.patches import Patch
 
 from . import style
 
-#: The fewest different draws of which a reference has a density.
+#: The fewest distinct draws for which the density of a reference is drawn.
 DISTINCT = 10
 
-#: Places at which densities are evaluated.
+#: The number of places at which densities are evaluated.
 PLACES = 160
 
-#: Probability left out at each end of the reference when an axis is chosen.
+#: The probability left out at each end of an axis.
 TAIL = 0.002
 
-#: From so many draws on, modes are told apart.
+#: The fewest draws for which the robust scale allows for several modes.
 MANY = 200
 
-#: Peaks above so many times that of the reference are cut.
+#: The height at which peaks are cut, over that of the reference.
 TALLEST = 2.0
 
-#: The characters that fit side by side below a small panel, and the digits that tick labels count by.
+#: The number of characters that fit below a small panel, and the leading digits of steps between ticks.
 ROOM, DIGITS = 7, (1, 0.5, 0.4, 0.3, 0.2, 0.15)
 
+#: The dashes of lines that mark the truth.
 TRUTH_LINE = (0, (3, 1.5))
 
 
@@ -36,8 +37,8 @@ def scale(draws: np.ndarray) -> float:
     r"""A robust standard deviation that several modes do not inflate.
 
     The lesser of the standard deviation and :math:`s / 0.771`, for the shortest interval :math:`s` that holds three
-    tenths of the draws, so that up to three modes of equal weight leave it alone; of fewer than 200 draws, of
-    :math:`s / 1.349` for half of them. All are the standard deviation of a Gaussian.
+    tenths of the draws, which up to three modes of equal weight do not widen; for fewer than 200 draws,
+    :math:`s / 1.349` for half of them. Both are the standard deviation for a Gaussian.
 
     Args:
         draws: Finite draws, with shape ``(sample,)``.
@@ -62,7 +63,7 @@ def density(draws: np.ndarray, places: np.ndarray) -> np.ndarray:
 
     Args:
         draws: Finite draws, not all equal, with shape ``(sample,)``.
-        places: Where to evaluate it.
+        places: The places at which to evaluate it.
 
     Returns:
         The density, in inverse units of the draws.
@@ -100,7 +101,7 @@ def extent(draws: Sequence[np.ndarray], truth: float) -> tuple[float, float]:
 
 
 def equal(draws: np.ndarray, ends: tuple[float, float]) -> bool:
-    """Whether finite draws differ by nothing that can be seen on an interval."""
+    """Whether the spread of finite draws is too small to be seen on an interval."""
     return scale(draws) < 1e-3 * (ends[1] - ends[0])
 
 
@@ -108,7 +109,7 @@ def draw_density(axes: Axes, draws: np.ndarray, ends: tuple[float, float], colou
     """Draws the density of a method: a curve, or a line where all draws are equal. Nothing where there are none.
 
     Args:
-        axes: Where to draw.
+        axes: The panel.
         draws: The draws; NaN is left out.
         ends: The interval.
         colour: The colour of the method.
@@ -131,7 +132,7 @@ def draw_reference(axes: Axes, draws: np.ndarray, ends: tuple[float, float]) -> 
     density: their spike would flatten every method.
 
     Args:
-        axes: Where to draw.
+        axes: The panel.
         draws: The draws; NaN is left out.
         ends: The interval.
     """
@@ -162,7 +163,7 @@ def handles(truth: bool, reference: str = style.REFERENCE) -> dict[str, Artist]:
 
 
 def bare(axes: Axes, ends: tuple[float, float], below: bool) -> None:
-    """Leaves a panel of a density its lower border alone, with tick labels if it is the lowest of its column."""
+    """Removes all borders of a density's panel but the lower one, which has tick labels if it is the lowest panel."""
     axes.spines["left"].set_visible(False)
     axes.set_yticks([])
     axes.set_xlim(*ends)
@@ -177,7 +178,7 @@ def ticks(ends: tuple[float, float]) -> tuple[list[float], list[str]]:
         ends: The interval of the panel.
 
     Returns:
-        The numbers, and how they are written; a single number if there is no room for two.
+        The numbers and their labels; a single one if there is no room for two.
     """
     character = (ends[1] - ends[0]) / ROOM
     largest = 10 ** ceil(log10(ends[1] - ends[0]))

@@ -1,4 +1,4 @@
-"""Names beside points, placed so that they hide neither each other nor the points."""
+"""Labels beside points, placed so that they overlap neither each other nor the points."""
 
 from collections.abc import Sequence
 
@@ -18,13 +18,13 @@ STEPS = (1.0, 2.2, 3.6, 5.0, 6.5, 8.5, 11.0, 14.0)
 def put_labels(
     axes: Axes, points: np.ndarray, errors: np.ndarray, names: Sequence[str], colours: Sequence[str]
 ) -> None:
-    """Puts a name beside each point, with a thin line to it if it has to stand far away.
+    """Puts a label beside each point, with a thin line to it if it is far away.
 
-    Each label takes, in order, the place that hides least of the points and their bars, of the labels before it
-    and of the border.
+    Each label takes, in order, the place with the least overlap with the points and their bars, the labels before it
+    and the border.
 
     Args:
-        axes: Where to draw, with its scales set; its limits are fixed.
+        axes: The panel, with its scales set; its limits are fixed.
         points: The points, in data coordinates, with shape ``(point, 2)``.
         errors: The half-lengths of their vertical bars, with shape ``(point,)``; NaN where there is none.
         names: Their names.
@@ -35,7 +35,7 @@ def put_labels(
     places = axes.transData.transform(points) * scale
     lengths = np.outer(np.nan_to_num(errors), (0, 1))
     frame = axes.get_window_extent().get_points().ravel() * scale
-    # On a logarithmic axis, bars may reach down to nowhere.
+    # On a logarithmic axis, bars may reach to minus infinity.
     ends = [axes.transData.transform(points + sign * lengths) * scale for sign in (-1, 1)]
     bars = np.hstack([np.clip(end, frame[:2], frame[2:]) for end in ends])
     taken = [np.r_[place - AWAY / 2, place + AWAY / 2] for place in places]
@@ -44,7 +44,7 @@ def put_labels(
         size = np.array([WIDTH * len(name), HEIGHT])
         boxes = [_box(place, size, np.array(direction), step) for step in STEPS for direction in DIRECTIONS]
         costs = [sum(_overlap(box, other) for other in taken) + 4 * _outside(box, frame) for box in boxes]
-        # Nearer places come first, and further ones must be worth the way.
+        # Farther places cost more.
         chosen = boxes[int(np.argmin([cost + 2.0 * (i // len(DIRECTIONS)) for i, cost in enumerate(costs)]))]
         taken.append(chosen)
         middle = (chosen[:2] + chosen[2:]) / 2 - place

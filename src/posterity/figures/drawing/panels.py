@@ -1,4 +1,4 @@
-"""What several figures draw: fields over time and site, the end of the window, chosen rows and times."""
+"""Panels of several figures: fields over time and site, the end of the window, chosen rows and times."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ from matplotlib.colors import Colormap, Normalize
 from ...errors import PosterityError
 from .style import MISSING, WINDOW_END
 
-#: The most times that figures over time show.
+#: The most times in a figure over time.
 MOST = 120
 
 
@@ -92,7 +92,7 @@ def row_ticks(axes: Axes, variable: xr.DataArray) -> None:
 
 
 def name_row(axes: Axes, name: str) -> None:
-    """Names a row of panels, to the left of its first one; upright, so that low rows have room for long names."""
+    """Labels a row of panels to the left of its first one, horizontally, so that low rows have room for long names."""
     axes.set_ylabel(name, rotation=0, ha="right", va="center")
 
 
@@ -100,7 +100,7 @@ def field(axes: Axes, time: np.ndarray, values: np.ndarray, cmap: Colormap, norm
     """Draws a field over time (across) and row (upwards); hatched where there is no value.
 
     Args:
-        axes: Where to draw.
+        axes: The panel.
         time: The times, with shape ``(time,)``.
         values: The field, with shape ``(time, row)``.
         cmap: The colour map.
@@ -130,13 +130,13 @@ def edges(centres: np.ndarray) -> np.ndarray:
 
 
 def window_line(axes: Axes, time: np.ndarray, window: int, cells: bool = False) -> None:
-    """Marks the end of the window, if there is a forecast behind it.
+    """Marks the end of the window, if a forecast follows.
 
     Args:
-        axes: Where to draw.
+        axes: The panel.
         time: All times.
         window: The number of assimilated states.
-        cells: Whether times are drawn as cells: the line then stands on the border of the last assimilated one.
+        cells: Whether times are drawn as cells, on the border of the last of which the line then stands.
     """
     if window < len(time):
         position = edges(time)[window] if cells else time[window - 1]
@@ -160,21 +160,21 @@ def moments(times: int, window: int) -> Mapping[str, int]:
 
 
 def stretch(times: int, window: int) -> slice:
-    """The times that figures over time show: all, or those about the window's end if they would be too many to see.
+    """The times that figures over time show: all, or those about the window's end if there are too many.
 
     Args:
         times: The number of times.
         window: The number of assimilated states.
 
     Returns:
-        The places of :data:`MOST` times at most; the window's end and some of the forecast are among them.
+        The indices of at most :data:`MOST` times, the window's end and some of the forecast among them.
     """
     start = max(0, min(times - MOST, window - MOST // 2))
     return slice(start, min(times, start + MOST))
 
 
 def judged(window: int, cycles: int, burn_in: int) -> slice:
-    """The times at which methods are compared by one number: the window's end, or a cycling record but for its start.
+    """The times at which methods are compared by one number: the window's end, or a cycling record after its burn-in.
 
     Args:
         window: The number of assimilated states.
@@ -185,7 +185,7 @@ def judged(window: int, cycles: int, burn_in: int) -> slice:
 
 
 def time_place(dataset: xr.Dataset, time: float) -> int | None:
-    """The place of a time in a dataset; None if it does not cover it."""
+    """The index of a time in a dataset; None if it does not cover it."""
     found = np.flatnonzero(np.isclose(dataset["time"].values, time))
     return int(found[0]) if len(found) else None
 
@@ -196,13 +196,13 @@ def methods_of(metrics: xr.Dataset) -> list[str]:
 
 
 def need(dataset: xr.Dataset, names: tuple[str, ...], figure: str, remedy: str) -> None:
-    """Refuses a dataset without the variables that a figure draws.
+    """Raises if a dataset lacks variables that a figure draws.
 
     Args:
         dataset: The dataset.
         names: The variables.
         figure: The figure's name.
-        remedy: What to do about it.
+        remedy: The remedy, for the message.
 
     Raises:
         PosterityError: If one is missing.

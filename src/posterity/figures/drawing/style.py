@@ -1,4 +1,4 @@
-"""How all figures look: sizes for print, colours that colour-blind readers can tell apart, labels with units."""
+"""The style of all figures: sizes for print, colours that colour-blind readers can tell apart, labels with units."""
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
@@ -27,9 +27,10 @@ STATE: Colormap = cm.batlow
 SIGNED: Colormap = cm.vik
 POSITIVE: Colormap = cm.lapaz_r
 
-#: What figures call the reference, and its fill.
+#: The label of the reference, and the colour of its fill.
 REFERENCE, REFERENCE_FILL = "reference", "0.78"
 
+#: Colours of the truth, of observations, of the end of the window, and of missing values.
 TRUTH = "black"
 OBSERVATION = "0.35"
 WINDOW_END = "0.25"
@@ -69,7 +70,7 @@ SETTINGS: dict[Any, Any] = {
 
 
 class Look(NamedTuple):
-    """How a method is drawn, the same in every figure."""
+    """The look of a method, the same in every figure."""
 
     colour: str
     marker: str
@@ -77,7 +78,7 @@ class Look(NamedTuple):
 
 
 def context() -> AbstractContextManager[None]:
-    """The settings of all figures, over matplotlib's defaults: for drawing, and again for saving.
+    """A context with the settings of all figures over matplotlib's defaults, for drawing and for saving.
 
     A user's own ``matplotlibrc`` must not change the bytes of a figure.
     """
@@ -85,7 +86,7 @@ def context() -> AbstractContextManager[None]:
 
 
 def styled(function: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
-    """Makes a function draw with the settings of all figures, and none of those around it."""
+    """Decorates a function to draw with the settings of all figures, whatever those around it."""
 
     @functools.wraps(function)
     def drawn(*args: Parameters.args, **options: Parameters.kwargs) -> Figure:
@@ -99,7 +100,7 @@ def canvas(height: float) -> Figure:
     """An empty figure as wide as the page.
 
     Args:
-        height: Its height in inches; what is taller than a page is squeezed onto it.
+        height: Its height in inches, at most that of a page.
 
     Returns:
         The figure.
@@ -135,7 +136,7 @@ def quantity(name: str, variable: xr.DataArray, power: int = 1) -> str:
     """The label of a quantity with its units, those of a variable or a power of them.
 
     Args:
-        name: What is drawn.
+        name: The name of the quantity.
         variable: The variable that it has the units of.
         power: The power to which the units are raised, for variances.
 
@@ -171,11 +172,11 @@ def logarithmic(axes: Axes, name: Literal["x", "y"]) -> None:
 def limit(fields: Iterable[np.ndarray]) -> float:
     """The magnitude at which a colour scale shared by several methods ends.
 
-    That is the median over methods of the 99th percentile of each one's magnitudes: neither one entry nor one poor
-    method bleaches all the others.
+    It is the median over methods of the 99th percentile of each one's magnitudes, so that neither a single entry nor a
+    poor method sets the scale of all.
 
     Args:
-        fields: What is drawn of each method, of any shape; NaN is left out.
+        fields: The fields of each method, of any shape; NaN is left out.
 
     Returns:
         The magnitude; 1 if there is nothing to draw.
@@ -192,7 +193,7 @@ def symmetric(fields: Iterable[np.ndarray]) -> Normalize:
 
 
 def extend(fields: Iterable[np.ndarray], norm: Normalize) -> str:
-    """Where a colour bar needs arrows, since values lie beyond its ends: ``min``, ``max``, ``both``, ``neither``."""
+    """The ends of a colour bar beyond which values lie, for its arrows: ``min``, ``max``, ``both``, ``neither``."""
     values = np.concatenate([field[np.isfinite(field)] for field in fields])
     below, above = bool((values < norm.vmin).any()), bool((values > norm.vmax).any())
     return {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
