@@ -7,7 +7,8 @@ from torch.distributions import MultivariateNormal
 
 from posterity.estimators import StateTarget
 from posterity.estimators.estimator import DensityEstimator
-from posterity.estimators.refinement import Hamiltonian, Importance, Refined
+from posterity.estimators.refinement import Refined
+from posterity.estimators.refinements import Hamiltonian, Importance
 from posterity.mcmc import convergence
 from posterity.problems import Control, Identity, Observation, Problem, Window, exact_posterior
 from posterity.systems import LinearAdvection

@@ -115,8 +115,8 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "importance": "posterity.estimators.ratio_samplers:PriorImportance",
     },
     "refinement": {
-        "hmc": "posterity.estimators.refinement:Hamiltonian",
-        "importance": "posterity.estimators.refinement:Importance",
+        "hmc": "posterity.estimators.refinements:Hamiltonian",
+        "importance": "posterity.estimators.refinements:Importance",
     },
     "target": {
         "control": "posterity.estimators.target:ControlTarget",

@@ -1,0 +1,149 @@
+"""What an edit of each module redoes: the table of reruns, by rooms, from an edit of every module of a copy in turn.
+
+``tests/workflow/test_reruns.py`` holds plans of the real Snakefile against some of the same edits.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+import posterity
+
+TINY = Path(__file__).parents[1] / "workflow" / "tiny.yaml"
+
+#: Adds a line of code to each module in turn, and prints the jobs whose dependencies change: stage, and what it makes.
+EDITS = """
+import json, sys
+from functools import cache
+from pathlib import Path
+import posterity
+from posterity.experiment import digest, load
+from posterity.experiment.dependencies import dependencies, made_from
+
+experiment, known, read = load(sys.argv[1]), {}, digest._code.__wrapped__
+digest._code = lambda module: known.get(module) or known.setdefault(module, read(module))
+jobs, pending = set(), [("plot", figure) for figure in experiment.figures_drawn()]
+while pending:
+    job = pending.pop()
+    if job not in jobs:
+        jobs.add(job)
+        pending += made_from(job[0], experiment, job[1])
+keys = lambda: {" ".join(job).strip(): dependencies(job[0], experiment, job[1]).key for job in jobs}
+before, root, redone = keys(), Path(posterity.__file__).parent, {}
+for path in sorted(root.rglob("*.py")):
+    name = ".".join(("posterity", *path.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
+    text = path.read_text()
+    path.write_text(text + "\\n\\nUNUSED = 0\\n")
+    known.pop(name, None)
+    changed = sorted(job for job, key in keys().items() if key != before[job])
+    redone[name.removeprefix("posterity").lstrip(".")] = changed
+    path.write_text(text)
+    known.pop(name, None)
+print(json.dumps({"jobs": sorted(before), "redone": redone}))
+"""
+
+SIMULATIONS = {"simulate train", "simulate valid", "simulate test"}
+LEARNED = {"train npe", "sample npe"}
+BASELINES = {"assimilate 4dvar", "assimilate prior"}
+DRAWS = LEARNED | BASELINES | {"reference"}
+SCORES = {"evaluate 4dvar", "evaluate npe", "evaluate prior", "aggregate"}
+
+#: The jobs of a Lorenz-96 study (a prior, a 4DVAR, an NPE; SMC for reference) that edits in a room redo directly: these
+#: and no others, each by some module of the room. What is made of them follows.
+TABLE = {
+    "": set(),
+    "__main__": set(),
+    "cli": set(),
+    "errors": set(),
+    "experiment": set(),
+    "systems": SIMULATIONS | DRAWS,
+    "tensors": SIMULATIONS | DRAWS,
+    "problems": SIMULATIONS | DRAWS,
+    "mcmc": {"reference"},
+    "nn": LEARNED,
+    "flows": LEARNED,
+    "diffusion": set(),
+    "baselines": BASELINES | {"reference"},
+    "estimators": LEARNED,
+    "metrics": SCORES | {"plot"},
+    "figures": {"plot"},
+    "data": SIMULATIONS | DRAWS | SCORES | {"plot"},
+    "tasks": SIMULATIONS | DRAWS | SCORES | {"plot"},
+}
+
+
+@pytest.fixture(scope="module")
+def edits(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """What an edit of each module redoes, and all jobs that there are."""
+    folder = tmp_path_factory.mktemp("copy")
+    shutil.copytree(Path(posterity.__file__).parent, folder / "posterity", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(TINY.parents[2] / "config", folder / "config")
+    shutil.copy(TINY, folder / "config" / "experiments" / "tiny.yaml")
+    done = subprocess.run(
+        [sys.executable, "-c", EDITS, "tiny"],
+        cwd=folder,
+        env={"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def redone(edits: dict) -> Mapping[str, list[str]]:
+    """What an edit of each module redoes."""
+    return edits["redone"]
+
+
+def without_figures(jobs: list[str]) -> set[str]:
+    """The jobs, figures not told apart."""
+    return {"plot" if job.startswith("plot ") else job for job in jobs}
+
+
+def test_every_room_redoes_what_it_should_and_nothing_else(redone) -> None:
+    found: dict[str, set[str]] = {}
+    for module, jobs in redone.items():
+        found.setdefault(module.partition(".")[0], set()).update(without_figures(jobs))
+    for room, jobs in sorted(found.items()):
+        print(f"{room or 'posterity':<12} {', '.join(sorted(jobs)) or 'nothing'}")
+    assert found == TABLE
+
+
+def test_a_figure_redraws_itself_and_those_that_use_it(redone, edits) -> None:
+    drawn = [job.removeprefix("plot ") for job in edits["jobs"] if job.startswith("plot ")]
+    assert len(drawn) == 14
+    for figure in drawn:
+        others = {"plot corner"} if figure == "reference" else set()
+        assert set(redone[f"figures.{figure}"]) == {f"plot {figure}"} | others
+    assert len(redone["figures.drawing.style"]) == 14
+
+
+@pytest.mark.parametrize(
+    ("module", "jobs"),
+    [
+        ("systems.lorenz63", []),
+        ("systems.lorenz96", sorted(SIMULATIONS | DRAWS)),
+        ("nn.layers", sorted(LEARNED)),
+        ("nn.unet", []),
+        ("flows.spline", sorted(LEARNED)),
+        ("flows.multiscale", []),
+        ("estimators.npe", sorted(LEARNED)),
+        ("estimators.nre", []),
+        ("estimators.training", ["train npe"]),
+        ("baselines.montecarlo.smc", ["reference"]),
+        ("baselines.variational.fourdvar", ["assimilate 4dvar"]),
+        ("baselines.sequential.etkf", []),
+        ("mcmc.tempering", ["reference"]),
+        ("metrics.evaluate", ["evaluate 4dvar", "evaluate npe", "evaluate prior"]),
+        ("tasks.simulate", sorted(SIMULATIONS)),
+        ("tasks.classify", []),
+    ],
+)
+def test_a_module_redoes_those_who_build_on_it(redone, module, jobs) -> None:
+    assert redone[module] == jobs
