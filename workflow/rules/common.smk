@@ -51,7 +51,7 @@ LOCKS = ExitStack()
 
 
 def lock_results():
-    """Refuses a second workflow over the same results: both would write, and train, the same things."""
+    """Locks the results of all experiments; a second workflow over them would write and train the same things."""
     from posterity.data import lock
 
     for name in EXPERIMENTS:

@@ -1,4 +1,7 @@
-"""What an experiment file means, what it is made of, and what redoes it; imports no torch."""
+"""Experiment files: their meaning, the catalogue of what they may name, and what each result depends on.
+
+Imports no torch: every job of a cluster parses the workflow again.
+"""
 
 from .experiment import Experiment, every, load
 

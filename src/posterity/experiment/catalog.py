@@ -161,7 +161,7 @@ def names(group: str) -> dict[str, str]:
 
 
 def target(group: str, kind: str) -> str:
-    """What a kind stands for.
+    """The ``module:Class`` of a kind.
 
     Args:
         group: The group.

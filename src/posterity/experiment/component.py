@@ -14,7 +14,7 @@ from ..errors import ConfigError, nearest
 from . import catalog
 from .signature import signature
 
-#: What annotations of options may be made of, when values are checked against them.
+#: The types in annotations of options that values are checked against.
 TYPES = {
     "bool": bool, "dict": dict, "float": float, "int": int, "list": list, "str": str, "tuple": tuple,
     "Any": Any, "Literal": Literal, "Mapping": Mapping, "Sequence": Sequence,
@@ -62,7 +62,7 @@ _COMPONENTS = TypeAdapter(dict[str, Component])
 
 
 def targets(group: str, component: Component) -> Iterator[str]:
-    """What a component stands for, and what the components in its options do."""
+    """The ``module:Class`` targets of a component, and of the components in its options."""
     yield catalog.target(group, component.kind)
     for name, value in component.options.items():
         if isinstance(value, Component):

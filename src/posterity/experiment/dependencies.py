@@ -1,4 +1,4 @@
-"""What each stage of the workflow depends on: a part of the configuration, and the code that its task reaches.
+"""Dependencies of each stage of the workflow: a part of the configuration, and the code that its task reaches.
 
 The one table of it. The rules of the workflow track it, files carry it, checkpoints are keyed by it, and
 ``posterity why`` prints it.
@@ -16,7 +16,7 @@ from .experiment import Experiment
 
 
 class Dependencies(NamedTuple):
-    """What a result depends on, beside the files that it is made from.
+    """Dependencies of a result, beside the files that it is made from.
 
     Args:
         configuration: Values of the experiment, by dotted keys.
@@ -38,7 +38,7 @@ class Dependencies(NamedTuple):
 
 
 def dependencies(stage: str, experiment: Experiment, name: str = "") -> Dependencies:
-    """What a stage depends on, beside the files that it is made from.
+    """Dependencies of a stage, beside the files that it is made from.
 
     Args:
         stage: The stage, a verb of the command line.
@@ -78,12 +78,12 @@ def made_from(stage: str, experiment: Experiment, name: str = "") -> list[tuple[
     return origins.get(stage, [])
 
 
-#: What the problem is made of, of an experiment.
+#: The keys of an experiment that its problem is made of.
 PROBLEM = ("system", "observation", "prior", "window", "forecast", "model_error", "parameters", "cycles", "start")
 #: The lengths of a record, which scores are averaged over.
 LENGTHS = ("window", "cycles", "burn_in")
 
-#: A part of the configuration, and what is constructed of the catalogue: ``module:Class``.
+#: A part of the configuration, and the ``module:Class`` targets that are constructed.
 Part = tuple[dict[str, Any], list[str]]
 
 

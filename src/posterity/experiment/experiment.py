@@ -104,7 +104,7 @@ class Experiment(Model):
         return self
 
     def _check_cycles(self) -> None:
-        """Refuses what records of several windows do not have."""
+        """Checks the number of cycles, and that nothing is asked of several that takes one window."""
         if self.burn_in >= self.cycles > 1 or (self.cycles == 1 and self.burn_in):
             raise ValueError(f"burn_in: leaves nothing of {self.cycles} cycles; make it smaller")
         if self.cycles == 1:
@@ -112,12 +112,12 @@ class Experiment(Model):
         if self.forecast:
             raise ValueError("forecast: not supported with cycles > 1 (the next window follows); set it to 0")
         if self.reference is not None:
-            raise ValueError("reference: is the posterior of one window; remove it, or 'cycles'")
+            raise ValueError("reference: not supported with cycles > 1 (it is the posterior of one window); remove it")
         if trained := self.trained():
-            raise ValueError(f"methods.{trained[0]}: estimators see one window; remove it, or 'cycles'")
+            raise ValueError(f"methods.{trained[0]}: estimators see one window, so not with cycles > 1; remove it")
 
     def _check_refined(self, name: str, method: MethodConfig) -> None:
-        """Refuses the refinement of what is not there, or is not trained."""
+        """Checks that a method refines a trained method of the experiment."""
         if method.refines is None or method.refinement is None:
             return
         if method.refines not in self.trained():

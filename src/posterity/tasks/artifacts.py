@@ -1,4 +1,4 @@
-"""What a training leaves behind."""
+"""The files of a training."""
 
 import json
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ WEIGHTS, DESCRIPTION, HISTORY = "weights.safetensors", "estimator.json", "histor
 
 
 def description(folder: Path, names: Iterable[str]) -> dict[str, Any]:
-    """What a training wrote of itself, of some names.
+    """Reads the description of a training.
 
     Args:
         folder: The folder that ``train`` wrote.

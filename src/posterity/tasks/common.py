@@ -1,4 +1,4 @@
-"""What the tasks share: from names to objects, seeds, devices, and where a file comes from."""
+"""Shared by the tasks: construction of problems and methods, seeds, devices, and provenance."""
 
 import hashlib
 import json
@@ -177,7 +177,7 @@ def peak_memory(device: torch.device) -> float:
 
 
 def device_name(device: torch.device) -> str:
-    """What a device is called."""
+    """The name of a device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu, {torch.get_num_threads()} of {os.cpu_count()} threads"

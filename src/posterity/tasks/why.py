@@ -128,7 +128,7 @@ def _changes(path: Path, now: Dependencies) -> tuple[str, ...] | None:
 
 
 def _attributes(path: Path) -> Mapping[str, Any]:
-    """What a result says of itself."""
+    """The attributes of a result."""
     if path.suffix == ".nc":
         with xr.open_dataset(path, decode_times=False) as dataset:
             return dataset.attrs
