@@ -52,8 +52,8 @@ def test_a_classifier_is_trained_and_stands_in_the_table(experiment, files, tmp_
         # The same file again, number for number.
         assert (one["auc"].values == two["auc"].values).all()
     sample(study, "npe", tmp_path / "npe", files["test"][0], tmp_path / "posterior.nc")
-    evaluate(files["test"][0], tmp_path / "posterior.nc", tmp_path / "npe.nc", study.window)
-    aggregate([tmp_path / "npe.nc"], tmp_path / "metrics.nc", tmp_path / "t.csv", 4, classifiers=[tmp_path / "one.nc"])
+    evaluate(study, files["test"][0], tmp_path / "posterior.nc", tmp_path / "npe.nc")
+    aggregate(study, [tmp_path / "npe.nc"], tmp_path / "metrics.nc", tmp_path / "t.csv", [tmp_path / "one.nc"])
     assert "AUC, observation" in (tmp_path / "t.csv").read_text()
     with (
         data.read(tmp_path / "metrics.nc", "comparison") as metrics,

@@ -30,9 +30,9 @@ def compared(experiment, tmp_path):
     for method in study.methods:
         posterior, scores = tmp_path / f"{method}.nc", tmp_path / f"{method}_scores.nc"
         assimilate(study, method, twin, posterior)
-        evaluate(twin, posterior, scores, study.window)
+        evaluate(study, twin, posterior, scores)
         metrics.append(scores)
-    aggregate(metrics, tmp_path / "all.nc", tmp_path / "table.csv", study.window, study.cycles, study.burn_in)
+    aggregate(study, metrics, tmp_path / "all.nc", tmp_path / "table.csv")
     return study, tmp_path / "all.nc"
 
 

@@ -11,6 +11,7 @@ import yaml
 from posterity.data import read
 from posterity.errors import ConfigError, DataError
 from posterity.experiment import Experiment, every
+from posterity.experiment.dependencies import dependencies
 from posterity.metrics import summarize
 from posterity.tasks.aggregate import aggregate
 from posterity.tasks.assimilate import assimilate
@@ -74,8 +75,8 @@ def run(experiment: Experiment, folder: Path) -> None:
         else:
             assimilate(experiment, name, shards["test"], posterior, device="cpu")
         metrics.append(folder / f"metrics-{name}.nc")
-        evaluate(shards["test"], posterior, metrics[-1], experiment.window)
-    aggregate(metrics, folder / "metrics.nc", folder / "table.csv", experiment.window)
+        evaluate(experiment, shards["test"], posterior, metrics[-1])
+    aggregate(experiment, metrics, folder / "metrics.nc", folder / "table.csv")
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,12 @@ def test_trainings_of_a_group_are_its_seeds(done, written) -> None:
     np.testing.assert_allclose(own["valid_loss"], description["best_valid_loss"], rtol=1e-6)
     np.testing.assert_allclose(own["training_seconds"], description["seconds"], rtol=1e-6)
     np.testing.assert_allclose(own["parameters"], description["parameters"], rtol=1e-6)
+
+
+def test_the_file_says_what_code_it_depends_on(done, written) -> None:
+    experiments, _ = done
+    code = json.loads(read(written / "scaling.nc", "scaling").attrs["code"])
+    assert code == dependencies("scaling", experiments[0]).modules
 
 
 def test_what_is_not_there_is_nan(written) -> None:

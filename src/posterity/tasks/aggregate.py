@@ -9,7 +9,9 @@ import xarray as xr
 
 from .. import data
 from ..errors import DataError
+from ..experiment import Experiment
 from ..metrics import calibrated, summarize
+from .provenance import attributes
 
 #: Distances to the reference at each moment, and of each case, as the table names them.
 TIMED: Mapping[str, str] = {
@@ -29,25 +31,17 @@ OPTIONAL = (*TIMED, *TOTAL, *JOINT, "log_score", "predictive_coverage", *(f"{nam
 
 
 def aggregate(
-    metrics: Sequence[Path],
-    output: Path,
-    table: Path,
-    window: int,
-    cycles: int = 1,
-    burn_in: int = 0,
-    classifiers: Sequence[Path] = (),
+    experiment: Experiment, metrics: Sequence[Path], output: Path, table: Path, classifiers: Sequence[Path] = ()
 ) -> None:
     """Joins the metrics of all methods, and writes them with a table of their averages.
 
     Args:
+        experiment: The experiment.
         metrics: The ``metrics`` files of all methods and chunks of cases; methods keep the order in which they
             first appear. The attribute ``method`` names them.
         output: The ``comparison`` file to write, with the leading dimension ``method``. What some method does not
             have (cases, iterations, bins, diagnostics) is NaN.
         table: The table to write, as comma-separated values, one row per method.
-        window: The number of assimilated states, of each cycle.
-        cycles: The number of windows that follow each other.
-        burn_in: The number of first cycles that averages leave out.
         classifiers: The ``classifier`` files of some of the methods.
 
     Raises:
@@ -56,8 +50,9 @@ def aggregate(
     joined = _join(_by_method(metrics))
     if classifiers:
         joined = joined.merge(_classified(classifiers, joined["method"]), join="left", combine_attrs="override")
+    joined = joined.assign_attrs(attributes("aggregate", experiment))
     data.write(joined, output, "comparison")
-    rows = _rows(summarize(joined, window, cycles, burn_in))
+    rows = _rows(summarize(joined, experiment.window, experiment.cycles, experiment.burn_in))
     with data.atomic(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
