@@ -73,11 +73,11 @@ def run(tmp_path):
     def joined(*datasets: xr.Dataset, window: int = 3, **cycles: int) -> tuple[xr.Dataset, list[dict[str, str]]]:
         paths = [tmp_path / f"{position}.nc" for position in range(len(datasets))]
         for dataset, path in zip(datasets, paths, strict=True):
-            data.write(dataset, path, "metrics")
+            data.write(dataset, path, "metrics", data.SCORES)
         output, table = tmp_path / "metrics.nc", tmp_path / "table.csv"
         aggregate(study(window, **cycles), paths, output, table)
         with table.open(encoding="utf-8") as file:
-            return data.read(output, "comparison").load(), list(csv.DictReader(file))
+            return data.read(output, "comparison", data.SCORES).load(), list(csv.DictReader(file))
 
     return joined
 
@@ -167,7 +167,7 @@ def test_no_files_are_refused(tmp_path) -> None:
 
 
 def test_nothing_is_left_of_a_table_that_cannot_be_made(tmp_path: Path) -> None:
-    data.write(scored("vi", range(2)), tmp_path / "0.nc", "metrics")
+    data.write(scored("vi", range(2)), tmp_path / "0.nc", "metrics", data.SCORES)
     with pytest.raises(DataError, match="the window 9"):
         aggregate(study(window=9), [tmp_path / "0.nc"], tmp_path / "metrics.nc", tmp_path / "table.csv")
     assert not (tmp_path / "table.csv").exists()
@@ -220,12 +220,12 @@ def classified(method: str, area: float) -> xr.Dataset:
 
 def test_classifiers_stand_beside_the_methods_that_have_them(tmp_path) -> None:
     for method in ("vi", "npe"):
-        data.write(scored(method, range(3)), tmp_path / f"{method}.nc", "metrics")
-    data.write(classified("npe", 0.61), tmp_path / "classifier.nc", "classifier")
+        data.write(scored(method, range(3)), tmp_path / f"{method}.nc", "metrics", data.SCORES)
+    data.write(classified("npe", 0.61), tmp_path / "classifier.nc", "classifier", data.SCORES)
     output, table = tmp_path / "metrics.nc", tmp_path / "table.csv"
     paths = [tmp_path / f"{method}.nc" for method in ("vi", "npe")]
     aggregate(study(), paths, output, table, classifiers=[tmp_path / "classifier.nc"])
-    found = data.read(output, "comparison").load()
+    found = data.read(output, "comparison", data.SCORES).load()
     assert found["auc"].dims == ("method", "space")
     np.testing.assert_allclose(found["auc"], [[np.nan, np.nan], [0.61, 0.5]], rtol=1e-6)
     assert found["true_positive_rate"].sizes == {"method": 2, "space": 2, "false_positive_rate": 3}

@@ -75,7 +75,7 @@ def test_own_names_of_cases_are_kept(draw) -> None:
 def test_own_observations_are_scored_without_a_truth(draw, experiment, tmp_path) -> None:
     draw(own(), samples=5)
     evaluate(experiment(), tmp_path / "my.nc", tmp_path / "posterior.nc", tmp_path / "metrics.nc")
-    with data.read(tmp_path / "metrics.nc", "metrics") as metrics:
+    with data.read(tmp_path / "metrics.nc", "metrics", data.SCORES) as metrics:
         assert "rmse" not in metrics
         assert np.isfinite(metrics["log_likelihood"]).all()
 

@@ -78,7 +78,7 @@ def run(tmp_path):
         if held is not None:
             data.write(reference, held, "posterior")
         evaluate(EXPERIMENT, *paths, reference=held)
-        return data.read(paths[2], "metrics").load()
+        return data.read(paths[2], "metrics", data.SCORES).load()
 
     return scored
 

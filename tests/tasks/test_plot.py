@@ -12,7 +12,7 @@ import xarray as xr
 from matplotlib import image
 from matplotlib.figure import Figure
 
-from posterity.data import write
+from posterity.data import SCORES, write
 from posterity.errors import ConfigError, DataError, PosterityError
 from posterity.experiment import Experiment, catalog
 from posterity.experiment.dependencies import dependencies
@@ -67,7 +67,7 @@ def made_classifier(method: str, path: Path) -> Path:
         {"space": ["state", "observation"], "false_positive_rate": RATES},
         {"method": method},
     )
-    write(classifier, path, "classifier")
+    write(classifier, path, "classifier", SCORES)
     return path
 
 
@@ -118,7 +118,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if method == "reference":
                 continue
             files.append(folder / f"metrics-{method}-{chunk.start}.nc")
-            write(evaluate(twin.isel(case=chunk), part).assign_attrs(method=method), files[-1], "metrics")
+            write(evaluate(twin.isel(case=chunk), part).assign_attrs(method=method), files[-1], "metrics", SCORES)
     classifiers = [made_classifier(method, folder / f"classifier-{method}.nc") for method in METHODS]
     aggregate(study(), files, folder / "metrics.nc", folder / "metrics.csv", classifiers)
     for epochs, method in enumerate(METHODS, start=3):

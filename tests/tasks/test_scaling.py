@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from posterity.data import read
+from posterity.data import SCORES, read
 from posterity.errors import ConfigError, DataError
 from posterity.experiment import Experiment, every
 from posterity.experiment.dependencies import dependencies
@@ -90,12 +90,12 @@ def written(done, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_trainings_of_a_group_are_its_seeds(done, written) -> None:
     (_, long), results = done
-    found = read(written / "scaling.nc", "scaling")
+    found = read(written / "scaling.nc", "scaling", SCORES)
     assert found["variant"].values.tolist() == ["n4", "n6-long"]
     assert found["method"].values.tolist() == ["prior", "NPE"]
     assert found["size"].values.tolist() == [4, 6]
     assert found["window"].values.tolist() == [4, 5]
-    summary = summarize(read(results / "sizes/n6-long/metrics.nc", "comparison"), long.window)
+    summary = summarize(read(results / "sizes/n6-long/metrics.nc", "comparison", SCORES), long.window)
     description = json.loads((results / "sizes/n6-long/models/npe-2/estimator.json").read_text())
     own = found.sel({"variant": "n6-long", "method": "NPE", "seed": 1})
     expected = summary.sel({"method": "npe-2"})
@@ -110,12 +110,12 @@ def test_trainings_of_a_group_are_its_seeds(done, written) -> None:
 
 def test_the_file_says_what_code_it_depends_on(done, written) -> None:
     experiments, _ = done
-    code = json.loads(read(written / "scaling.nc", "scaling").attrs["code"])
+    code = json.loads(read(written / "scaling.nc", "scaling", SCORES).attrs["code"])
     assert code == dependencies("scaling", experiments[0]).modules
 
 
 def test_what_is_not_there_is_nan(written) -> None:
-    found = read(written / "scaling.nc", "scaling")
+    found = read(written / "scaling.nc", "scaling", SCORES)
     assert found["auc"].isnull().all()
     prior = found.sel({"method": "prior"})
     assert prior["crps"].notnull().values.tolist() == [[True, False], [True, False]]

@@ -2,5 +2,6 @@
 
 from .files import atomic, load, read, read_many, write
 from .schema import INFO, PROVENANCE, check
+from .scores import SCORES
 
-__all__ = ["INFO", "PROVENANCE", "atomic", "check", "load", "read", "read_many", "write"]
+__all__ = ["INFO", "PROVENANCE", "SCORES", "atomic", "check", "load", "read", "read_many", "write"]

@@ -51,7 +51,7 @@ def evaluate(experiment: Experiment, twin: Path, posterior: Path, output: Path, 
     # Pieces are computed side by side: threads of each in addition would wait for each other.
     with threadpool_limits(1):
         scored = _at_all_times(scored, truth).assign_attrs(draws.attrs | attributes("evaluate", experiment))
-        data.write(scored, output, "metrics")
+        data.write(scored, output, "metrics", data.SCORES)
 
 
 def _reference(path: Path, posterior: xr.Dataset, length: int, source: Path) -> tuple[xr.Dataset, int | None]:

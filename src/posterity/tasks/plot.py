@@ -11,7 +11,7 @@ from typing import Any
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ..data import atomic, load, read
+from ..data import SCORES, atomic, load, read
 from ..errors import DataError, PosterityError
 from ..experiment import Experiment, catalog
 from ..figures.drawing import style
@@ -135,7 +135,7 @@ def _twin(path: Path, case: int) -> xr.Dataset:
 
 def _metrics(path: Path, labels: Mapping[str, str], groups: Mapping[str, str] | None = None) -> xr.Dataset:
     """The metrics of all methods, or of the first of each group, lazily, under the names that figures give them."""
-    dataset = read(path, "comparison")
+    dataset = read(path, "comparison", SCORES)
     names = [str(name) for name in dataset["method"].values]
     if groups is not None:
         found = [groups.get(name, name) for name in names]

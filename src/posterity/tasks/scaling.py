@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from ..data import atomic, read, write
+from ..data import SCORES, atomic, read, write
 from ..errors import ConfigError
 from ..experiment import Experiment
 from ..experiment.dependencies import dependencies
@@ -67,7 +67,7 @@ def scaling(experiments: Sequence[Experiment], results: Path, output: Path, tabl
     code = dependencies("scaling", experiments[0]).modules
     joined.attrs = {"experiment": experiments[0].name.rpartition("/")[0], "code": json.dumps(code)}
     joined = joined.set_coords(("size", "window"))
-    write(joined, output, "scaling")
+    write(joined, output, "scaling", SCORES)
     with atomic(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["variant", "size", "window", "method", "seed", *VARIABLES, "published_log_score"])
@@ -77,7 +77,7 @@ def scaling(experiments: Sequence[Experiment], results: Path, output: Path, tabl
 
 def _variant(experiment: Experiment, folder: Path) -> xr.Dataset:
     """All methods of one variant, by group and seed."""
-    metrics = read(folder / "metrics.nc", "comparison")
+    metrics = read(folder / "metrics.nc", "comparison", SCORES)
     summary = summarize(metrics, experiment.window, experiment.cycles, experiment.burn_in)
     groups: dict[str, list[str]] = {}
     for name, group in experiment.groups().items():
