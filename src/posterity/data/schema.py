@@ -1,4 +1,4 @@
-"""The schema of the project's files: names, dimensions, checks. The only place that knows them."""
+"""The schema of files of states and draws: names, dimensions, checks. The only place that knows them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

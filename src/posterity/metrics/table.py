@@ -215,6 +215,6 @@ def attributes(name: str, units: str = "1") -> dict[str, str]:
     Returns:
         Its ``long_name`` and ``units``.
     """
-    score = next(score for score in SCORES if name in score.names)
+    score = {known: score for score in SCORES for known in score.names}[name]
     label = score.label if name == score.name else f"{score.label}, between runs of the reference"
     return {"long_name": label, "units": score.units.of(units)}
