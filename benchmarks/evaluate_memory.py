@@ -84,9 +84,21 @@ def write(folder: str, cases: int) -> None:
 
 def evaluate(folder: str, _: int) -> None:
     """Scores the posterior."""
+    from posterity.experiment import Experiment
     from posterity.tasks.evaluate import evaluate as task
 
-    task(Path(folder) / "twin.nc", Path(folder) / "posterior.nc", Path(folder) / "metrics.nc")
+    experiment = Experiment.model_validate(
+        {
+            "title": "Draws about noise",
+            "system": {"kind": "linear", "options": {"size": SITES}},
+            "observation": {"std": 1.0},
+            "prior": {"std": 1.0},
+            "window": TIMES,
+            "splits": {"test": {"cases": CASES}},
+            "methods": {"noise": {"kind": "prior"}},
+        }
+    )
+    task(experiment, Path(folder) / "twin.nc", Path(folder) / "posterior.nc", Path(folder) / "metrics.nc")
 
 
 if __name__ == "__main__":

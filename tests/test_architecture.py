@@ -30,8 +30,8 @@ ARROWS = {
     "baselines": {"mcmc", "problems", "systems", "flows"},
     "estimators": {"mcmc", "problems", "systems", "nn", "flows", "diffusion"},
     "metrics": set(),
-    "figures": set(),
-    "data": {"problems", "systems"},
+    "figures": {"metrics"},
+    "data": {"problems", "systems", "metrics"},
 }
 #: What stands above the rooms, and may import all of them: the package itself is empty.
 ABOVE = {"posterity", "__main__", "cli", "tasks"}

@@ -1,6 +1,7 @@
 """The pages do not promise what is not there: links, commands, experiments, names of the catalogue."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,11 @@ def test_experiments_on_pages_name_what_the_catalogue_holds(page):
             if method:
                 kind = method.get("kind")
                 assert kind is None or ":" in kind or kind in catalog.names("method") or kind in own
+
+
+def test_the_list_of_scores_is_as_generated():
+    made = runpy.run_path(str(ROOT / "docs" / "make_scores_reference.py"))
+    assert made["PAGE"].read_text(encoding="utf-8") == made["page"](), "run python docs/make_scores_reference.py"
 
 
 @each_page

@@ -164,8 +164,7 @@ def evaluate(
     """Score draws against the truth, the observations and the reference."""
     from .tasks.evaluate import evaluate as task
 
-    settings = load(experiment)
-    task(twin, posterior, output, settings.window * settings.cycles, reference)
+    task(load(experiment), twin, posterior, output, reference)
 
 
 @app.command(epilog="Example: posterity aggregate demo --metrics a.nc b.nc --output all.nc --table all.csv")
@@ -180,8 +179,7 @@ def aggregate(
     """Join the scores of all methods, and write their table."""
     from .tasks.aggregate import aggregate as task
 
-    settings = load(experiment)
-    task(metrics, output, table, settings.window, settings.cycles, settings.burn_in, classifier or [])
+    task(load(experiment), metrics, output, table, classifier or [])
 
 
 @app.command(
@@ -201,26 +199,7 @@ def plot(
     """Draw a figure, as SVG and PNG."""
     from .tasks.plot import plot as task
 
-    settings = load(experiment)
-    labels = {name: method.label or name for name, method in settings.methods.items()}
-    shown = settings.figures
-    task(
-        figure,
-        twin,
-        metrics,
-        posterior or [],
-        output,
-        settings.window * settings.cycles,
-        shown.case,
-        shown.sites,
-        labels=labels,
-        reference=reference,
-        parameters=list(settings.parameters),
-        cycles=settings.cycles,
-        burn_in=settings.burn_in,
-        histories=history or [],
-        groups=settings.groups(),
-    )
+    task(load(experiment), figure, twin, metrics, posterior or [], output, reference, history or [])
 
 
 @app.command(epilog="Example: posterity literature lorenz96_cycling --metrics metrics.nc --output literature.md")

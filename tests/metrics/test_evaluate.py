@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from posterity.data import check
+from posterity.data import SCORES, check
 from posterity.metrics import evaluate, tarp_rank
 
 
@@ -46,7 +46,7 @@ def test_each_chunk_is_read_once(ensemble) -> None:
 
 
 def test_it_is_a_metrics_file_with_units_and_diagnostics(ensemble) -> None:
-    scored = check(evaluate(*datasets(ensemble)), "metrics", "scored")
+    scored = check(evaluate(*datasets(ensemble)), "metrics", "scored", SCORES)
     assert scored["rmse"].attrs["units"] == scored["crps"].attrs["units"] == "m/s"
     assert scored["log_likelihood"].attrs["units"] == "nat"
     assert (scored["samples"] == 6).all()
@@ -111,13 +111,13 @@ def test_what_needs_densities_is_scored_where_there_are_some(ensemble) -> None:
         "truth_log_q": ("case", rng.standard_normal(5)),
         "predictive_pit": (twin["observation"].dims, rng.uniform(size=twin["observation"].shape)),
     }
-    scored = check(evaluate(twin, posterior.assign(own)), "metrics", "scored")
+    scored = check(evaluate(twin, posterior.assign(own)), "metrics", "scored", SCORES)
     np.testing.assert_allclose(scored["log_score"], -own["truth_log_q"][1])
     assert scored["log_score"].attrs["units"] == "nat"
     assert scored["predictive_coverage"].dims == ("case", "level")
     assert "hpd_rank" not in scored
     drawn = posterior.assign({**own, "log_q": (("case", "sample"), rng.standard_normal((5, 6)))})
-    assert check(evaluate(twin, drawn), "metrics", "scored")["hpd_rank"].notnull().all()
+    assert check(evaluate(twin, drawn), "metrics", "scored", SCORES)["hpd_rank"].notnull().all()
 
 
 def test_the_state_is_tested_as_a_whole_at_the_windows_end(ensemble) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from posterity.data import check
+from posterity.data import SCORES, check
 from posterity.metrics import evaluate
 
 TIMED = {"mean_error", "std_error", "covariance_error", "sliced_wasserstein"}
@@ -39,7 +39,7 @@ def twin() -> xr.Dataset:
 
 
 def test_distances_stand_beside_the_scores(twin) -> None:
-    found = check(evaluate(twin, posterior(0, 40), posterior(1, 60, runs=2), time=1), "metrics", "scored")
+    found = check(evaluate(twin, posterior(0, 40), posterior(1, 60, runs=2), time=1), "metrics", "scored", SCORES)
     assert {*TIMED, *TOTAL, "c2st_std", "reference_gap"} <= set(found.data_vars)
     assert {f"{name}_floor" for name in TIMED | TOTAL} <= set(found.data_vars)
     np.testing.assert_allclose(found["reference_gap"], 0.1 * np.arange(4))

@@ -1,6 +1,7 @@
 """The task ``aggregate``: methods side by side, and the table."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,28 @@ import xarray as xr
 
 from posterity import data
 from posterity.errors import DataError
+from posterity.experiment import Experiment
+from posterity.experiment.dependencies import dependencies
 from posterity.metrics import summarize
 from posterity.tasks.aggregate import aggregate
 
 TIMES, SITES = 4, 3
+
+
+def study(window: int = 3, **cycles: int) -> Experiment:
+    """An experiment whose windows have so many states."""
+    return Experiment.model_validate(
+        {
+            "title": "A ring",
+            "system": {"kind": "linear", "options": {"size": SITES}},
+            "observation": {"std": 1.0},
+            "prior": {"std": 1.0},
+            "window": window,
+            "splits": {"test": {"cases": 4}},
+            "methods": {"vi": {"kind": "vi"}},
+            **cycles,
+        }
+    )
 
 
 def scored(method: str | None, cases: range, bins: int = 5, iterations: int = 2, value: float = 1.0) -> xr.Dataset:
@@ -54,11 +73,11 @@ def run(tmp_path):
     def joined(*datasets: xr.Dataset, window: int = 3, **cycles: int) -> tuple[xr.Dataset, list[dict[str, str]]]:
         paths = [tmp_path / f"{position}.nc" for position in range(len(datasets))]
         for dataset, path in zip(datasets, paths, strict=True):
-            data.write(dataset, path, "metrics")
+            data.write(dataset, path, "metrics", data.SCORES)
         output, table = tmp_path / "metrics.nc", tmp_path / "table.csv"
-        aggregate(paths, output, table, window, **cycles)
+        aggregate(study(window, **cycles), paths, output, table)
         with table.open(encoding="utf-8") as file:
-            return data.read(output, "comparison").load(), list(csv.DictReader(file))
+            return data.read(output, "comparison", data.SCORES).load(), list(csv.DictReader(file))
 
     return joined
 
@@ -94,6 +113,14 @@ def test_attributes_that_all_share_are_kept(run) -> None:
     assert found.attrs["experiment"] == "lorenz"
     assert "method" not in found.attrs
     assert "device" not in found.attrs
+
+
+def test_the_comparison_says_what_it_depends_on_itself(run) -> None:
+    parts = (scored(name, range(2)).assign_attrs(configuration=name, code="of the scores") for name in ("vi", "abc"))
+    found, _ = run(*parts, window=2, cycles=2, burn_in=1)
+    depends = dependencies("aggregate", study(window=2, cycles=2, burn_in=1))
+    assert json.loads(found.attrs["configuration"]) == depends.configuration
+    assert json.loads(found.attrs["code"]) == depends.modules
 
 
 def test_the_table_rounds_the_summary(run) -> None:
@@ -136,13 +163,13 @@ def test_a_repeated_chunk_is_refused(run) -> None:
 
 def test_no_files_are_refused(tmp_path) -> None:
     with pytest.raises(DataError, match="no metrics"):
-        aggregate([], tmp_path / "metrics.nc", tmp_path / "table.csv", 3)
+        aggregate(study(), [], tmp_path / "metrics.nc", tmp_path / "table.csv")
 
 
 def test_nothing_is_left_of_a_table_that_cannot_be_made(tmp_path: Path) -> None:
-    data.write(scored("vi", range(2)), tmp_path / "0.nc", "metrics")
+    data.write(scored("vi", range(2)), tmp_path / "0.nc", "metrics", data.SCORES)
     with pytest.raises(DataError, match="the window 9"):
-        aggregate([tmp_path / "0.nc"], tmp_path / "metrics.nc", tmp_path / "table.csv", 9)
+        aggregate(study(window=9), [tmp_path / "0.nc"], tmp_path / "metrics.nc", tmp_path / "table.csv")
     assert not (tmp_path / "table.csv").exists()
 
 
@@ -193,12 +220,12 @@ def classified(method: str, area: float) -> xr.Dataset:
 
 def test_classifiers_stand_beside_the_methods_that_have_them(tmp_path) -> None:
     for method in ("vi", "npe"):
-        data.write(scored(method, range(3)), tmp_path / f"{method}.nc", "metrics")
-    data.write(classified("npe", 0.61), tmp_path / "classifier.nc", "classifier")
+        data.write(scored(method, range(3)), tmp_path / f"{method}.nc", "metrics", data.SCORES)
+    data.write(classified("npe", 0.61), tmp_path / "classifier.nc", "classifier", data.SCORES)
     output, table = tmp_path / "metrics.nc", tmp_path / "table.csv"
     paths = [tmp_path / f"{method}.nc" for method in ("vi", "npe")]
-    aggregate(paths, output, table, 3, classifiers=[tmp_path / "classifier.nc"])
-    found = data.read(output, "comparison").load()
+    aggregate(study(), paths, output, table, classifiers=[tmp_path / "classifier.nc"])
+    found = data.read(output, "comparison", data.SCORES).load()
     assert found["auc"].dims == ("method", "space")
     np.testing.assert_allclose(found["auc"], [[np.nan, np.nan], [0.61, 0.5]], rtol=1e-6)
     assert found["true_positive_rate"].sizes == {"method": 2, "space": 2, "false_positive_rate": 3}
@@ -209,7 +236,7 @@ def test_classifiers_stand_beside_the_methods_that_have_them(tmp_path) -> None:
     assert rows[1]["AUC standard error, observation"] == "0.020"
     assert rows[0]["AUC, state"] == ""
     with pytest.raises(DataError, match=r"classifier\.nc: is of the method 'npe', which has no metrics"):
-        aggregate(paths[:1], output, table, 3, classifiers=[tmp_path / "classifier.nc"])
+        aggregate(study(), paths[:1], output, table, classifiers=[tmp_path / "classifier.nc"])
 
 
 def test_parameters_are_in_the_table_by_name(run) -> None:

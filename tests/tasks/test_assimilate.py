@@ -72,10 +72,10 @@ def test_own_names_of_cases_are_kept(draw) -> None:
     assert list(draw(twin, samples=3)["case"].to_numpy()) == names
 
 
-def test_own_observations_are_scored_without_a_truth(draw, tmp_path) -> None:
+def test_own_observations_are_scored_without_a_truth(draw, experiment, tmp_path) -> None:
     draw(own(), samples=5)
-    evaluate(tmp_path / "my.nc", tmp_path / "posterior.nc", tmp_path / "metrics.nc", window=4)
-    with data.read(tmp_path / "metrics.nc", "metrics") as metrics:
+    evaluate(experiment(), tmp_path / "my.nc", tmp_path / "posterior.nc", tmp_path / "metrics.nc")
+    with data.read(tmp_path / "metrics.nc", "metrics", data.SCORES) as metrics:
         assert "rmse" not in metrics
         assert np.isfinite(metrics["log_likelihood"]).all()
 

@@ -38,7 +38,10 @@ def test_a_classifier_is_trained_and_stands_in_the_table(experiment, files, tmp_
     study = experiment(classifier=CLASSIFIER)
     for name in ("one.nc", "two.nc"):
         classify(study, "npe", tmp_path / "npe", files["train"], files["valid"], tmp_path / name)
-    with data.read(tmp_path / "one.nc", "classifier") as one, data.read(tmp_path / "two.nc", "classifier") as two:
+    with (
+        data.read(tmp_path / "one.nc", "classifier", data.SCORES) as one,
+        data.read(tmp_path / "two.nc", "classifier", data.SCORES) as two,
+    ):
         assert list(one["space"].values) == ["state", "observation"]
         assert ((one["auc"] >= 0) & (one["auc"] <= 1)).all()
         assert (one["auc_std"] > 0).all()
@@ -52,12 +55,12 @@ def test_a_classifier_is_trained_and_stands_in_the_table(experiment, files, tmp_
         # The same file again, number for number.
         assert (one["auc"].values == two["auc"].values).all()
     sample(study, "npe", tmp_path / "npe", files["test"][0], tmp_path / "posterior.nc")
-    evaluate(files["test"][0], tmp_path / "posterior.nc", tmp_path / "npe.nc", study.window)
-    aggregate([tmp_path / "npe.nc"], tmp_path / "metrics.nc", tmp_path / "t.csv", 4, classifiers=[tmp_path / "one.nc"])
+    evaluate(study, files["test"][0], tmp_path / "posterior.nc", tmp_path / "npe.nc")
+    aggregate(study, [tmp_path / "npe.nc"], tmp_path / "metrics.nc", tmp_path / "t.csv", [tmp_path / "one.nc"])
     assert "AUC, observation" in (tmp_path / "t.csv").read_text()
     with (
-        data.read(tmp_path / "metrics.nc", "comparison") as metrics,
-        data.read(tmp_path / "one.nc", "classifier") as one,
+        data.read(tmp_path / "metrics.nc", "comparison", data.SCORES) as metrics,
+        data.read(tmp_path / "one.nc", "classifier", data.SCORES) as one,
     ):
         np.testing.assert_allclose(metrics["auc"].sel({"method": "npe"}), one["auc"])
 

@@ -1,5 +1,6 @@
 """The task ``evaluate``: files in, files out, and what it refuses."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,24 @@ import xarray as xr
 
 from posterity import data, metrics
 from posterity.errors import DataError
+from posterity.experiment import Experiment
+from posterity.experiment.dependencies import dependencies
 from posterity.tasks.evaluate import evaluate
 
 CASES, SAMPLES, TIMES, SITES, WINDOW = 6, 5, 4, 8, 2
 PROVENANCE = {"experiment": "lorenz", "method": "fourdvar", "seed": 3, "device": "CPU", "peak_memory": 1.5e9}
+EXPERIMENT = Experiment.model_validate(
+    {
+        "title": "A ring that is observed at the first half of its times",
+        "system": {"kind": "linear", "options": {"size": SITES}},
+        "observation": {"std": 0.5},
+        "prior": {"std": 1.0},
+        "window": WINDOW,
+        "forecast": TIMES - WINDOW,
+        "splits": {"test": {"cases": CASES}},
+        "methods": {"fourdvar": {"kind": "4dvar"}},
+    }
+)
 
 
 @pytest.fixture
@@ -62,8 +77,8 @@ def run(tmp_path):
         held = None if reference is None else tmp_path / "reference.nc"
         if held is not None:
             data.write(reference, held, "posterior")
-        evaluate(*paths, window=WINDOW, reference=held)
-        return data.read(paths[2], "metrics").load()
+        evaluate(EXPERIMENT, *paths, reference=held)
+        return data.read(paths[2], "metrics", data.SCORES).load()
 
     return scored
 
@@ -74,6 +89,13 @@ def test_the_file_holds_the_scores_and_the_provenance(twin, posterior, run) -> N
     assert {name: found.attrs[name] for name in PROVENANCE} == PROVENANCE
     assert found["rmse"].attrs["units"] == "m/s"
     assert found["time"].attrs["units"] == "model time units"
+
+
+def test_the_file_says_what_it_depends_on_itself(twin, posterior, run) -> None:
+    found = run(twin, posterior.assign_attrs(configuration="of the draws", code="of the draws"))
+    depends = dependencies("evaluate", EXPERIMENT)
+    assert json.loads(found.attrs["configuration"]) == depends.configuration == {"window": WINDOW, "cycles": 1}
+    assert json.loads(found.attrs["code"]) == depends.modules
 
 
 def test_small_pieces_give_the_same(twin, posterior, run, monkeypatch) -> None:
@@ -144,7 +166,7 @@ def test_what_does_not_belong_together_is_refused(twin, posterior, run, change, 
 
 def test_a_missing_file_is_named(tmp_path) -> None:
     with pytest.raises(DataError, match=r"twin\.nc: there is no such file"):
-        evaluate(tmp_path / "twin.nc", tmp_path / "posterior.nc", tmp_path / "metrics.nc", WINDOW)
+        evaluate(EXPERIMENT, tmp_path / "twin.nc", tmp_path / "posterior.nc", tmp_path / "metrics.nc")
 
 
 def test_a_damaged_posterior_is_reported(twin, posterior, tmp_path) -> None:
@@ -161,7 +183,7 @@ def test_a_damaged_posterior_is_reported(twin, posterior, tmp_path) -> None:
     content[middle - 4000 : middle + 4000] = bytes(8000)
     Path(paths[1]).write_bytes(content)
     with pytest.raises(DataError, match="damaged"):
-        evaluate(*paths, WINDOW)
+        evaluate(EXPERIMENT, *paths)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["posterior.nc", "twin.nc"]
 
 

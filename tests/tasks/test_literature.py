@@ -30,9 +30,9 @@ def compared(experiment, tmp_path):
     for method in study.methods:
         posterior, scores = tmp_path / f"{method}.nc", tmp_path / f"{method}_scores.nc"
         assimilate(study, method, twin, posterior)
-        evaluate(twin, posterior, scores, study.window)
+        evaluate(study, twin, posterior, scores)
         metrics.append(scores)
-    aggregate(metrics, tmp_path / "all.nc", tmp_path / "table.csv", study.window, study.cycles, study.burn_in)
+    aggregate(study, metrics, tmp_path / "all.nc", tmp_path / "table.csv")
     return study, tmp_path / "all.nc"
 
 
@@ -42,7 +42,7 @@ def test_errors_are_averaged_over_analyses_behind_the_burn_in(compared, tmp_path
     lines = (tmp_path / "literature.md").read_text().splitlines()
     assert len(lines) == 3
     cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
-    rmse = data.load(data.read(metrics, "comparison"), metrics)["rmse"].sel({"method": "etkf"})
+    rmse = data.load(data.read(metrics, "comparison", data.SCORES), metrics)["rmse"].sel({"method": "etkf"})
     expected = float(rmse.isel(time=[5, 7, 9]).mean())
     assert cells[:3] == ["study", "etkf", "0.5"]
     assert float(cells[3]) == pytest.approx(expected, abs=6e-4)
@@ -52,7 +52,7 @@ def test_errors_are_averaged_over_analyses_behind_the_burn_in(compared, tmp_path
 
 def test_window_methods_are_cycled(compared) -> None:
     _, metrics = compared
-    rmse = data.load(data.read(metrics, "comparison"), metrics)["rmse"]
+    rmse = data.load(data.read(metrics, "comparison", data.SCORES), metrics)["rmse"]
     assert rmse.sizes["time"] == 10
     assert np.isfinite(rmse).all()
 

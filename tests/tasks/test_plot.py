@@ -3,7 +3,6 @@
 import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -13,9 +12,10 @@ import xarray as xr
 from matplotlib import image
 from matplotlib.figure import Figure
 
-from posterity.data import write
+from posterity.data import SCORES, write
 from posterity.errors import ConfigError, DataError, PosterityError
-from posterity.experiment import catalog
+from posterity.experiment import Experiment, catalog
+from posterity.experiment.dependencies import dependencies
 from posterity.metrics import RATES, evaluate
 from posterity.tasks.aggregate import aggregate
 from posterity.tasks.plot import plot
@@ -24,6 +24,25 @@ CASES, SAMPLES, TIMES, SITES, WINDOW = 3, 20, 6, 5, 4
 METHODS = {"sharp": 0.3, "blunt": 1.0}
 PARAMETERS = ("forcing", "coupling")
 Plot = Callable[..., None]
+
+
+def study(figures: dict | None = None, **methods: dict) -> Experiment:
+    """The made-up study, of two windows in a row; what figures show of it, and what methods say beside their kind."""
+    return Experiment.model_validate(
+        {
+            "title": "A ring, observed itself",
+            "system": {"kind": "linear", "options": {"size": SITES}},
+            "observation": {"std": 0.5},
+            "prior": {"std": 1.0},
+            "window": WINDOW // 2,
+            "cycles": 2,
+            "burn_in": 1,
+            "parameters": {name: {"kind": "normal", "options": {"mean": 0.0, "std": 1.0}} for name in PARAMETERS},
+            "splits": {"test": {"cases": CASES}},
+            "methods": {name: {"kind": "prior", **methods.get(name, {})} for name in METHODS},
+            "figures": figures or {},
+        }
+    )
 
 
 def coordinates(cases: np.ndarray) -> dict:
@@ -48,7 +67,7 @@ def made_classifier(method: str, path: Path) -> Path:
         {"space": ["state", "observation"], "false_positive_rate": RATES},
         {"method": method},
     )
-    write(classifier, path, "classifier")
+    write(classifier, path, "classifier", SCORES)
     return path
 
 
@@ -68,11 +87,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "theta": (("case", "parameter"), rng.standard_normal((CASES, len(PARAMETERS)))),
             "background": (("case", "channel", "x"), truth[:, 0] + 1, units),
             "background_std": (("case", "channel", "x"), np.ones_like(truth[:, 0]), units),
-            "observation": (obs, observation, units),
+            "observation": (obs, observation, {**units, "of_state": 1}),
             "observation_std": (obs, np.full_like(truth, 0.5), units),
         },
         coordinates(cases),
-        {"configuration": json.dumps({"observation": {"operator": [{"kind": "identity", "options": {}}]}})},
     )
     write(twin, folder / "twin.nc", "twin")
     files = []
@@ -100,9 +118,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if method == "reference":
                 continue
             files.append(folder / f"metrics-{method}-{chunk.start}.nc")
-            write(evaluate(twin.isel(case=chunk), part).assign_attrs(method=method), files[-1], "metrics")
+            write(evaluate(twin.isel(case=chunk), part).assign_attrs(method=method), files[-1], "metrics", SCORES)
     classifiers = [made_classifier(method, folder / f"classifier-{method}.nc") for method in METHODS]
-    aggregate(files, folder / "metrics.nc", folder / "metrics.csv", WINDOW, classifiers=classifiers)
+    aggregate(study(), files, folder / "metrics.nc", folder / "metrics.csv", classifiers)
     for epochs, method in enumerate(METHODS, start=3):
         (folder / "models" / method).mkdir(parents=True)
         records = [{"epoch": n, "train_loss": 1 / n, "valid_loss": 2 / n, "seconds": 0.5} for n in range(1, epochs)]
@@ -115,9 +133,14 @@ def draw(folder: Path, tmp_path: Path) -> Plot:
     """Draws a figure of the study into ``figure.svg`` and ``figure.png`` of the test's own folder."""
     posteriors = [folder / f"{method}-{start}.nc" for method in METHODS for start in (0, 2)]
     inputs = {"twin": folder / "twin.nc", "metrics": folder / "metrics.nc", "posteriors": posteriors}
-    problem = {"window": WINDOW, "parameters": PARAMETERS, "cycles": 2, "burn_in": 1}
     inputs["histories"] = [folder / "models" / method / "history.jsonl" for method in METHODS]
-    return partial(plot, **inputs, **problem, output=tmp_path / "figure.svg", reference=folder / "reference-0.nc")
+    inputs |= {"output": tmp_path / "figure.svg", "reference": folder / "reference-0.nc"}
+
+    def drawn(name: str, experiment: Experiment | None = None, **changes: Path | list[Path] | None) -> None:
+        """Draws it, of some other experiment or other files."""
+        plot(experiment or study(), name, **{**inputs, **changes})
+
+    return drawn
 
 
 @pytest.mark.parametrize("name", sorted(catalog.CATALOG["figure"]))
@@ -148,6 +171,15 @@ def test_only_what_a_figure_shows_is_read(draw, tmp_path):
         draw("scores", metrics=nowhere)
 
 
+def test_a_figure_says_what_it_depends_on(draw, tmp_path):
+    draw("scores")
+    depends = dependencies("plot", study(), "scores")
+    expected = {"configuration": depends.configuration, "code": depends.modules}
+    root = ElementTree.parse(tmp_path / "figure.svg").getroot()
+    (said,) = root.iter("{http://purl.org/dc/elements/1.1/}description")
+    assert json.loads(said.text) == json.loads(json.dumps(expected))
+
+
 @pytest.fixture
 def arguments(monkeypatch: pytest.MonkeyPatch) -> dict:
     """What the task hands to a figure of trajectories."""
@@ -163,9 +195,9 @@ def arguments(monkeypatch: pytest.MonkeyPatch) -> dict:
 
 
 def test_one_case_is_chosen_by_its_place_and_found_by_its_number(draw, arguments, folder):
-    draw("trajectories", case=2, sites=[1])
+    draw("trajectories", study({"case": 2, "sites": [1]}))
     assert arguments["twin"]["case"].item() == 12
-    assert arguments["sites"] == [1]
+    assert list(arguments["sites"]) == [1]
     assert [posterior.attrs["method"] for posterior in arguments["posteriors"]] == list(METHODS)
     for method, posterior in zip(METHODS, arguments["posteriors"], strict=True):
         expected = xr.open_dataset(folder / f"{method}-2.nc")["state"].sel(case=12)
@@ -173,33 +205,27 @@ def test_one_case_is_chosen_by_its_place_and_found_by_its_number(draw, arguments
 
 
 def test_labels_replace_names(draw, arguments):
-    draw("trajectories", labels={"sharp": "Sharp as a knife"})
+    draw("trajectories", study(sharp={"label": "Sharp as a knife"}))
     assert [posterior.attrs["method"] for posterior in arguments["posteriors"]] == ["Sharp as a knife", "blunt"]
 
 
-@pytest.mark.parametrize(
-    ("operators", "expected"),
-    [([], True), (["identity"], True), (["quadratic"], False), (["identity", "stations"], False), (None, False)],
-)
-def test_the_configuration_says_what_is_observed(draw, arguments, folder, tmp_path, operators, expected):
+@pytest.mark.parametrize(("said", "expected"), [({"of_state": 1}, True), ({"of_state": 0}, False), ({}, False)])
+def test_observations_say_whether_they_are_of_the_state(draw, arguments, folder, tmp_path, said, expected):
     twin = xr.open_dataset(folder / "twin.nc").load()
-    kinds = None if operators is None else [{"kind": kind, "options": {}} for kind in operators]
-    twin.attrs = {} if kinds is None else {"configuration": json.dumps({"observation": {"operator": kinds}})}
+    twin["observation"].attrs = said
     own = tmp_path / "own.nc"
     write(twin, own, "twin")
     draw("trajectories", twin=own)
     assert arguments["observes_state"] is expected
-    draw("trajectories", twin=own, observes_state=not expected)
-    assert arguments["observes_state"] is not expected
 
 
 def test_unknown_figures_and_cases_are_named(draw, folder):
     with pytest.raises(ConfigError, match="unknown figure 'score'; did you mean 'scores'"):
         draw("score")
     with pytest.raises(PosterityError, match=r"has 3 cases, so there is no case 3.*figures\.case"):
-        draw("data", case=3)
+        draw("data", study({"case": 3}))
     with pytest.raises(PosterityError, match="no draws of sharp for case 12"):
-        draw("covariance", case=2, posteriors=[folder / "sharp-0.nc"])
+        draw("covariance", study({"case": 2}), posteriors=[folder / "sharp-0.nc"])
 
 
 def test_the_reference_is_that_of_the_case(draw, folder, monkeypatch):
@@ -211,13 +237,13 @@ def test_the_reference_is_that_of_the_case(draw, folder, monkeypatch):
         return Figure(figsize=(1, 1))
 
     monkeypatch.setattr(catalog, "resolve", lambda group, name: spy)
-    draw("any", case=1)
+    draw("corner", study({"case": 1}))
     expected = xr.open_dataset(folder / "reference-0.nc").sel(case=11)
     np.testing.assert_array_equal(seen["reference"]["state"], expected["state"])
     np.testing.assert_array_equal(seen["reference"]["theta"], expected["theta"])
     assert seen["twins"].sizes["case"] == CASES
     with pytest.raises(PosterityError, match=r"reference-0\.nc: there is no case 12"):
-        draw("any", case=2)
+        draw("corner", study({"case": 2}))
 
 
 @pytest.fixture
@@ -235,21 +261,21 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> dict:
 
 
 def test_the_standard_is_the_reference_or_a_method(draw, handed, folder):
-    draw("any")
+    draw("reference")
     assert handed["standard"].attrs["method"] == "reference"
-    draw("any", reference=folder / "blunt-0.nc", labels={"blunt": "Blunt as a spoon"})
+    draw("reference", study(blunt={"label": "Blunt as a spoon"}), reference=folder / "blunt-0.nc")
     assert handed["standard"].attrs["method"] == "Blunt as a spoon"
 
 
 def test_of_a_group_the_first_method_is_shown_but_for_the_table(draw, handed):
-    draw("any", groups={"sharp": "knives", "blunt": "knives"}, labels={"sharp": "knives (1)"})
+    draw("table", study(sharp={"group": "knives", "label": "knives (1)"}, blunt={"group": "knives"}))
     assert handed["metrics"]["method"].values.tolist() == ["knives (1)"]
     assert handed["summary"]["method"].values.tolist() == ["knives (1)", "blunt"]
     assert handed["histories"]["group"].values.tolist() == ["knives", "knives"]
 
 
 def test_histories_are_read_by_epoch(draw, handed):
-    draw("any")
+    draw("training")
     histories = handed["histories"]
     assert histories["method"].values.tolist() == histories["group"].values.tolist() == list(METHODS)
     np.testing.assert_array_equal(histories["valid_loss"], [[2, 1, np.nan], [2, 1, 2 / 3]])
@@ -276,6 +302,6 @@ def test_a_failed_figure_leaves_the_last_one(draw, tmp_path):
     draw("data")
     before = (tmp_path / "figure.svg").read_bytes()
     with pytest.raises(PosterityError):
-        draw("trajectories", sites=[SITES])
+        draw("trajectories", study({"sites": [SITES]}))
     assert (tmp_path / "figure.svg").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 2

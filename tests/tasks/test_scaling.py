@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import yaml
 
-from posterity.data import read
+from posterity.data import SCORES, read
 from posterity.errors import ConfigError, DataError
 from posterity.experiment import Experiment, every
+from posterity.experiment.dependencies import dependencies
 from posterity.metrics import summarize
 from posterity.tasks.aggregate import aggregate
 from posterity.tasks.assimilate import assimilate
@@ -74,8 +75,8 @@ def run(experiment: Experiment, folder: Path) -> None:
         else:
             assimilate(experiment, name, shards["test"], posterior, device="cpu")
         metrics.append(folder / f"metrics-{name}.nc")
-        evaluate(shards["test"], posterior, metrics[-1], experiment.window)
-    aggregate(metrics, folder / "metrics.nc", folder / "table.csv", experiment.window)
+        evaluate(experiment, shards["test"], posterior, metrics[-1])
+    aggregate(experiment, metrics, folder / "metrics.nc", folder / "table.csv")
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +90,12 @@ def written(done, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_trainings_of_a_group_are_its_seeds(done, written) -> None:
     (_, long), results = done
-    found = read(written / "scaling.nc", "scaling")
+    found = read(written / "scaling.nc", "scaling", SCORES)
     assert found["variant"].values.tolist() == ["n4", "n6-long"]
     assert found["method"].values.tolist() == ["prior", "NPE"]
     assert found["size"].values.tolist() == [4, 6]
     assert found["window"].values.tolist() == [4, 5]
-    summary = summarize(read(results / "sizes/n6-long/metrics.nc", "comparison"), long.window)
+    summary = summarize(read(results / "sizes/n6-long/metrics.nc", "comparison", SCORES), long.window)
     description = json.loads((results / "sizes/n6-long/models/npe-2/estimator.json").read_text())
     own = found.sel({"variant": "n6-long", "method": "NPE", "seed": 1})
     expected = summary.sel({"method": "npe-2"})
@@ -107,8 +108,14 @@ def test_trainings_of_a_group_are_its_seeds(done, written) -> None:
     np.testing.assert_allclose(own["parameters"], description["parameters"], rtol=1e-6)
 
 
+def test_the_file_says_what_code_it_depends_on(done, written) -> None:
+    experiments, _ = done
+    code = json.loads(read(written / "scaling.nc", "scaling", SCORES).attrs["code"])
+    assert code == dependencies("scaling", experiments[0]).modules
+
+
 def test_what_is_not_there_is_nan(written) -> None:
-    found = read(written / "scaling.nc", "scaling")
+    found = read(written / "scaling.nc", "scaling", SCORES)
     assert found["auc"].isnull().all()
     prior = found.sel({"method": "prior"})
     assert prior["crps"].notnull().values.tolist() == [[True, False], [True, False]]

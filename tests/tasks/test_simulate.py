@@ -47,6 +47,13 @@ def test_the_draws_match_their_background(draw, experiment) -> None:
     assert abs(z.var() - 1) < 4 * np.sqrt(2 / z.size)
 
 
+@pytest.mark.parametrize(("operators", "expected"), [([], 1), (["identity"], 1), (["identity", "quadratic"], 0)])
+def test_observations_say_whether_they_are_of_the_state(draw, experiment, operators, expected) -> None:
+    twin = draw(experiment(observation={"operator": operators, "std": 1.0}))
+    assert twin["observation"].attrs["of_state"] == expected
+    assert "of_state" not in twin["observation_std"].attrs
+
+
 def test_training_shards_hold_no_observations(draw, experiment) -> None:
     states = draw(experiment(), "train", 1)
     assert set(states.data_vars) == {"state", "background", "background_std"}

@@ -14,7 +14,7 @@ import xarray as xr
 from dask.system import CPU_COUNT
 
 from ..errors import DataError
-from .schema import check
+from .schema import SCHEMA, Schema, check
 
 #: Numbers in a chunk on disk, and in one in memory: 4 and 16 MiB in single precision.
 DISK_CHUNK, MEMORY_CHUNK = 2**20, 2**22
@@ -75,7 +75,7 @@ def _abandoned(partial: Path) -> bool:
     return False
 
 
-def write(dataset: xr.Dataset, path: Path, kind: str) -> None:
+def write(dataset: xr.Dataset, path: Path, kind: str, schema: Schema = SCHEMA) -> None:
     """Checks a dataset and writes it atomically, floats in single precision, compressed.
 
     A lazy dataset streams: its variables are computed in one pass, a few chunks at a time, and each chunk of its
@@ -84,12 +84,13 @@ def write(dataset: xr.Dataset, path: Path, kind: str) -> None:
     Args:
         dataset: The dataset, in memory or lazy.
         path: The target.
-        kind: The kind of file in the schema.
+        kind: The kind of file.
+        schema: The schema that holds the kind.
 
     Raises:
         DataError: If the dataset is not of that kind, or cannot be computed or written.
     """
-    check(dataset, kind, str(path))
+    check(dataset, kind, str(path), schema)
     with atomic(path) as temporary, dask.config.set(scheduler="threads", num_workers=THREADS):
         try:
             dataset.to_netcdf(temporary, engine="netcdf4", encoding=_encoding(dataset))
@@ -97,7 +98,7 @@ def write(dataset: xr.Dataset, path: Path, kind: str) -> None:
             raise OSError(None, f"{error}: the disk is full, or a file that it is made from is damaged") from error
 
 
-def read(path: Path, kind: str) -> xr.Dataset:
+def read(path: Path, kind: str, schema: Schema = SCHEMA) -> xr.Dataset:
     """Opens a file lazily, and checks it.
 
     Each variable is read in chunks of whole chunks on disk, with all samples and as many of the trailing dimensions,
@@ -105,7 +106,8 @@ def read(path: Path, kind: str) -> xr.Dataset:
 
     Args:
         path: The file.
-        kind: The kind of file in the schema.
+        kind: The kind of file.
+        schema: The schema that holds the kind.
 
     Returns:
         The lazy dataset.
@@ -123,7 +125,7 @@ def read(path: Path, kind: str) -> xr.Dataset:
         raise DataError(
             f"{path}: cannot be read as NetCDF ({error}); it may be truncated: delete it and make it again"
         ) from error
-    return check(dataset, kind, str(path))
+    return check(dataset, kind, str(path), schema)
 
 
 def load(dataset: xr.Dataset, source: Path) -> xr.Dataset:
@@ -134,17 +136,18 @@ def load(dataset: xr.Dataset, source: Path) -> xr.Dataset:
         raise DataError(f"{source}: is damaged ({error}); delete it and make it again") from error
 
 
-def read_many(paths: Sequence[Path], kind: str) -> xr.Dataset:
+def read_many(paths: Sequence[Path], kind: str, schema: Schema = SCHEMA) -> xr.Dataset:
     """Opens the shards of a split, or the chunks of a method, as one lazy dataset along ``case``.
 
     Args:
         paths: The files, in order.
-        kind: The kind of file in the schema.
+        kind: The kind of file.
+        schema: The schema that holds the kind.
 
     Returns:
         The lazy dataset.
     """
-    parts = [read(path, kind) for path in paths]
+    parts = [read(path, kind, schema) for path in paths]
     return xr.concat(parts, dim="case", data_vars="minimal", coords="minimal", compat="override", join="outer")
 
 

@@ -22,7 +22,8 @@ def twin_dataset(twin: Twin, problem: Problem, first_case: int = 0, observations
         observations: Whether to keep the observations; training sets hold states only.
 
     Returns:
-        The dataset; observations are padded with NaN over the forecast.
+        The dataset; observations are padded with NaN over the forecast, and their attribute ``of_state`` is 1 if they
+        are of the state itself, else 0.
     """
     grid = len(problem.shape) - 1
     obs_grid = len(problem.observation.shape) - 1
@@ -37,9 +38,11 @@ def twin_dataset(twin: Twin, problem: Problem, first_case: int = 0, observations
     if problem.start[1]:
         variables["start"] = (("case",), _numpy(window.start), {"units": "steps"})
     if observations:
+        of_state = int(problem.observation.operator.observes_state)  # NetCDF has no truth values
+        attributes = {"observation": {"units": units, "of_state": of_state}, "observation_std": {"units": units}}
         for name, value in (("observation", window.y), ("observation_std", window.std)):
             padded = _pad(value, problem.steps)
-            variables[name] = (dims("twin", name, obs_grid), _numpy(padded), {"units": units})
+            variables[name] = (dims("twin", name, obs_grid), _numpy(padded), attributes[name])
     cases = np.arange(first_case, first_case + twin.x.shape[0])
     return xr.Dataset(variables, _coordinates(problem, cases))
 

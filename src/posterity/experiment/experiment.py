@@ -127,6 +127,11 @@ class Experiment(Model):
             )
         check("refinement", method.refinement, f"methods.{name}.refinement", skip=0)
 
+    @property
+    def length(self) -> int:
+        """The number of assimilated states, of all cycles together."""
+        return self.window * self.cycles
+
     def trained(self) -> list[str]:
         """The names of the methods that are trained."""
         return [name for name, method in self.methods.items() if method.training is not None]

@@ -10,6 +10,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..metrics.score import Head, Quantity
+from ..metrics.table import headed
 from .drawing import style
 from .drawing.panels import methods_of, need
 
@@ -68,19 +70,13 @@ def table(summary: xr.Dataset) -> Figure:
         PosterityError: If the summary has no spread.
     """
     need(summary, ("spread",), "table", "aggregate the metrics again")
-    columns = [
-        *_error(summary),
-        *_calibration(summary),
-        *_densities(summary),
-        *_reference(summary),
-        *_cost(summary),
-    ]
+    columns = [*_error(summary), *(column for pair in headed() for column in _columns(summary, *pair))]
     shown = [column for column in columns if set(column.entries) != {NONE}]
     return _draw([Column("", "method", methods_of(summary)), *shown])
 
 
 def _error(summary: xr.Dataset) -> list[Column]:
-    """Errors of the mean (spreads if there is no truth) at each moment, and the CRPS at one."""
+    """Errors of the mean, or spreads if there is no truth, at each moment."""
     known = bool(summary["rmse"].notnull().any())
     units = style.quantity("RMSE" if known else "spread", summary["spread"])
     found = []
@@ -88,66 +84,39 @@ def _error(summary: xr.Dataset) -> list[Column]:
         at = summary.sel(moment=moment)
         entries = _column(at, "rmse") if known else [_number(value) for value in at["spread"].values]
         found.append(Column(units, str(moment).replace(" ", "\n"), entries))
-    moment = _moment(summary)
-    return [*found, Column(f"at the {moment}", "CRPS", _column(summary.sel(moment=moment), "crps"))]
+    return found
 
 
-def _calibration(summary: xr.Dataset) -> list[Column]:
-    """Spread over skill, coverage, and how far the likelihood is from that of a calibrated posterior."""
-    moment = _moment(summary)
+def _columns(summary: xr.Dataset, quantity: Quantity, head: Head) -> list[Column]:
+    """The columns of a quantity, one for each space if there are several; none if the summary does not have it."""
+    if quantity.name not in summary:
+        return []
+    moment = next(moment for moment in MOMENTS if moment in summary["moment"].values)
     at = summary.sel(moment=moment)
-    level, coverage = _coverage(at["coverage"])
-    return [
-        Column(f"at the {moment}", "spread /\nskill", _column(at, "spread_skill")),
-        Column(f"at the {moment}", f"{level:.0%}\ncoverage", coverage),
-        Column("log-lik.", "gap\n(nat)", _column(summary, "log_likelihood_gap")),
-    ]
+    if "level" in at[quantity.name].dims:
+        level, entries = _coverage(at[quantity.name])
+        return [Column(head.group.format(level=level, moment=moment), head.text.format(level=level), entries)]
+    if "space" in at[quantity.name].dims:
+        return [
+            Column(
+                head.group,
+                head.text.format(space=SPACES.get(space, space)),
+                _column(at.sel(space=space), quantity.name),
+            )
+            for space in at["space"].values
+        ]
+    if quantity.error:
+        entries = _column(at, quantity.name)
+    else:
+        entries = [_number(value / head.scale) for value in at[quantity.name].values]
+    return [Column(head.group.format(moment=moment), head.text, entries)]
 
 
-def _densities(summary: xr.Dataset) -> list[Column]:
-    """The log score of the truth, the coverage of credible regions, and what classifiers tell; if there are any."""
-    found = [Column("truth", "−log q\n(nat)", _column(summary, "log_score"))]
-    for name in ("hpd", "tarp"):
-        if f"{name}_coverage" in summary:
-            level, coverage = _coverage(summary[f"{name}_coverage"])
-            found.append(Column(f"{level:.0%} regions", name.upper(), coverage))
-    spaces = summary["space"].values if "auc" in summary else ()
-    areas = [Column("AUC", SPACES.get(space, space), _column(summary.sel(space=space), "auc")) for space in spaces]
-    return found + areas
-
-
-def _coverage(coverage: xr.DataArray) -> tuple[float, list[str]]:
+def _coverage(coverage: xr.DataArray) -> tuple[str, list[str]]:
     """The nominal coverage that there is nearest to the wanted one, and the observed ones."""
     level = coverage["level"].values[np.abs(coverage["level"].values - LEVEL).argmin()]
     observed = coverage.sel(level=level).values
-    return float(level), [f"{value:.0%}" if isfinite(value) else NONE for value in observed]
-
-
-def _reference(summary: xr.Dataset) -> list[Column]:
-    """Distances to the reference."""
-    at = summary.sel(moment=_moment(summary))
-    return [
-        Column("to reference", "mean\n(s.d.)", _column(at, "mean_error")),
-        Column("to reference", "C2ST", _column(summary, "c2st")),
-    ]
-
-
-def _moment(summary: xr.Dataset) -> str:
-    """The moment of the scores that are given at one moment only."""
-    return next(moment for moment in MOMENTS if moment in summary["moment"].values)
-
-
-def _cost(summary: xr.Dataset) -> list[Column]:
-    """Time and work."""
-    columns = (
-        ("seconds", "time\n(s)", 1),
-        ("model_steps", "steps\n(10³)", 1e3),
-        ("gradients", "gradients\n(10³)", 1e3),
-    )
-    return [
-        Column("cost per case", head, [_number(value / unit) for value in summary[name].values])
-        for name, head, unit in columns
-    ]
+    return f"{float(level):.0%}", [f"{value:.0%}" if isfinite(value) else NONE for value in observed]
 
 
 def _column(summary: xr.Dataset, name: str) -> list[str]:

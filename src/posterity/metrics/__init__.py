@@ -1,7 +1,9 @@
 """Scores and diagnostics of posteriors: NumPy and xarray, lazily over dask."""
 
+from .averages import standard_error
 from .c2st import c2st
 from .calibration import calibrated_log_likelihood, coverage, expected_log_likelihood, pit, rank_histogram
+from .columns import rows
 from .credible import expected_coverage, hpd_rank, predictive_coverage, tarp_rank
 from .distances import (
     classifier_test,
@@ -18,11 +20,13 @@ from .ranks import entry_rank, parameter_rank, uniformity
 from .reference import against_reference
 from .roc import RATES, auc, true_positive_rate
 from .scores import crps, log_score, mean, rmse, spread, variance
-from .summary import calibrated, cycle_average, spread_skill, standard_error, summarize
+from .summary import calibrated, cycle_average, spread_skill, summarize
+from .table import attributes
 
 __all__ = [
     "RATES",
     "against_reference",
+    "attributes",
     "auc",
     "c2st",
     "calibrated",
@@ -48,6 +52,7 @@ __all__ = [
     "predictive_coverage",
     "rank_histogram",
     "rmse",
+    "rows",
     "sliced_wasserstein",
     "spread",
     "spread_skill",

@@ -1,54 +1,12 @@
 """All scores of one method."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import xarray as xr
 
 from . import calibration, credible, multivariate, ranks, scores
 from .parameters import parameter_scores
-from .reference import FLOOR, against_reference
-
-#: Descriptions of the scores, for files and figures.
-NAMES: Mapping[str, str] = {
-    "mean": "mean of the draws",
-    "std": "standard deviation of the draws",
-    "rmse": "RMSE of the mean",
-    "spread": "spread",
-    "crps": "fair CRPS",
-    "energy_score": "fair energy score",
-    "variogram_score": "variogram score",
-    "rank_histogram": "entries per bin of ranks",
-    "coverage": "coverage of the central interval",
-    "rank": "rank of the truth, one entry of each case",
-    "log_score": "log score of the truth",
-    "hpd_rank": "credibility of the region of highest density at the truth",
-    "tarp_rank": "credibility of the ball about a random point at the truth",
-    "predictive_coverage": "coverage of the posterior predictive of the observations",
-    "log_likelihood": "expected log-likelihood",
-    "calibrated_log_likelihood": "expected log-likelihood if calibrated",
-    "samples": "draws",
-    "parameter_mean": "mean of the parameter",
-    "parameter_std": "standard deviation of the parameter",
-    "parameter_error": "absolute error of the parameter's mean",
-    "parameter_crps": "fair CRPS of the parameter",
-    "parameter_rank": "rank of the true parameter",
-    "parameter_coverage": "coverage of the parameter's central interval",
-    "mean_error": "error of the mean",
-    "std_error": "relative error of the standard deviation",
-    "covariance_error": "relative error of the covariance",
-    "sliced_wasserstein": "sliced Wasserstein-1 distance",
-    "energy_distance": "squared energy distance",
-    "mmd": "squared maximum mean discrepancy",
-    "c2st": "accuracy of the classifier test",
-    "c2st_std": "standard error of the classifier test",
-    "reference_gap": "largest gap between runs of the reference",
-}
-
-#: The scores in units of the state, those in nats, and those in standard deviations of the reference.
-IN_STATE_UNITS = ("mean", "std", "rmse", "spread", "crps", "energy_score", "variogram_score")
-IN_NATS = ("log_score", "log_likelihood", "calibrated_log_likelihood")
-IN_REFERENCE_STD = ("mean_error", "sliced_wasserstein", "energy_distance", "reference_gap")
+from .reference import against_reference
+from .table import attributes
 
 
 def evaluate(
@@ -93,7 +51,7 @@ def evaluate(
     if reference is not None:
         found |= against_reference(posterior, reference, time)
     for name, score in found.items():
-        score.attrs = _described(name, state.attrs.get("units", "1"))
+        score.attrs = attributes(name, state.attrs.get("units", "1"))
     info = posterior[[name for name in posterior.data_vars if str(name).startswith("info_")]]
     # Curves of different lengths are joined by their iterations later on.
     curves = {"iteration": np.arange(info.sizes["iteration"])} if "iteration" in info.dims else {}
@@ -103,16 +61,6 @@ def evaluate(
 def _whole_samples(draws: xr.DataArray) -> xr.DataArray:
     """Draws in chunks that hold all samples."""
     return draws if draws.chunks is None else draws.chunk(sample=-1)
-
-
-def _described(name: str, units: str) -> dict[str, str]:
-    """The attributes of a score of states in some units."""
-    base = name.removesuffix(FLOOR)
-    if base in IN_REFERENCE_STD:
-        units = "standard deviations of the reference"
-    elif base not in IN_STATE_UNITS:
-        units = "nat" if base in IN_NATS else "1"
-    return {"long_name": NAMES[base] + (", between runs of the reference" if base != name else ""), "units": units}
 
 
 def _densities(posterior: xr.Dataset) -> dict[str, xr.DataArray]:

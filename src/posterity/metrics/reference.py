@@ -4,13 +4,7 @@ import numpy as np
 import xarray as xr
 
 from . import distances, scores
-
-#: Distances at each time, and of the joint vector at one time, of which the floor is given too.
-TIMED = ("mean_error", "std_error", "covariance_error", "sliced_wasserstein")
-TOTAL = ("energy_distance", "mmd", "c2st")
-
-#: What the names of their floors end with.
-FLOOR = "_floor"
+from .table import FLOOR, SCORES
 
 
 def against_reference(posterior: xr.Dataset, reference: xr.Dataset, time: int | None) -> dict[str, xr.DataArray]:
@@ -35,7 +29,9 @@ def against_reference(posterior: xr.Dataset, reference: xr.Dataset, time: int | 
         found["reference_gap"] = reference["info_gap"].rename("reference_gap")
     if halves := _halves(reference, posterior.sizes["sample"]):
         floor = _distances(*halves, time)
-        found |= {name + FLOOR: floor[name] for name in (*TIMED, *TOTAL) if name in floor}
+        found |= {
+            name + FLOOR: floor[name] for name in (score.name for score in SCORES if score.floor) if name in floor
+        }
     return found
 
 

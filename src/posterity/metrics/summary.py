@@ -4,22 +4,9 @@ import numpy as np
 import xarray as xr
 
 from ..errors import DataError
-from . import reference
 from .calibration import LEVELS
-from .credible import expected_coverage
-from .ranks import uniformity
-
-#: Scores of each case at each time, of each case, and of each of its parameters, all with errors.
-TIMED = ("rmse", "crps", "energy_score", "variogram_score", *reference.TIMED)
-TOTAL = ("log_score", "log_likelihood", "log_likelihood_gap", *reference.TOTAL)
-PARAMETERS = ("parameter_error", "parameter_std", "parameter_crps")
-
-#: Credible regions, by highest density and about random points, each with the fraction ``*_rank`` of each case.
-REGIONS = ("hpd", "tarp")
-
-#: Scores of each case that need no error, and the cost of a case, by its name in the diagnostics.
-PLAIN = ("calibrated_log_likelihood", "reference_gap", "samples")
-COSTS = ("seconds", "model_steps", "gradients", "failed")
+from .score import Score, Source
+from .table import averaged
 
 
 def summarize(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: int = 0) -> xr.Dataset:
@@ -65,29 +52,17 @@ def summarize(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: int = 
         raise DataError(f"the metrics have {times} times and the window {length}; 'window' is not that of these files")
     known = _complete(metrics)
     found = _at_moments(known, window, cycles, burn_in).compute()
+    # Ranks of the cycles of a case depend on each other, and their mean is not uniform: the last one is tested.
+    found["rank"] = _at_moments(known[["rank"]], window, cycles, cycles - 1)["rank"].compute()
     result = xr.Dataset(attrs=metrics.attrs)
-    floors = [name for name in found.data_vars if str(name).endswith(reference.FLOOR)]
-    parameters = [name for name in PARAMETERS if name in found]
-    for name in (*TIMED, *TOTAL, *floors, *parameters):
-        result[name] = found[name].mean("case", keep_attrs=True)
-        result[f"{name}_error"] = standard_error(found[name]).assign_attrs(found[name].attrs)
-    for name in ("spread", "coverage", "predictive_coverage", *PLAIN):
-        result[name] = found[name].mean("case", keep_attrs=True)
-    for name in COSTS:
-        result[name] = found[f"info_{name}"].mean("case", keep_attrs=True)
+    for name, _, average in averaged():
+        if name in found:
+            result.update(average(name, found[name]))
     squares = _at_moments(known[["rmse", "spread"]] ** 2, window, cycles, burn_in).compute()
     ratio, error = spread_skill(squares["rmse"] ** 0.5, squares["spread"] ** 0.5, found["samples"])
     result["spread_skill"], result["spread_skill_error"] = ratio, error
-    # Ranks of the cycles of a case depend on each other, and their mean is not uniform: the last one is tested.
-    result["rank_uniformity"] = uniformity(_at_moments(known[["rank"]], window, cycles, cycles - 1)["rank"].compute())
-    for name in REGIONS:
-        result[f"{name}_coverage"] = expected_coverage(found[f"{name}_rank"])
-        result[f"{name}_uniformity"] = uniformity(found[f"{name}_rank"])
     if "auc" in metrics:
         result["auc"], result["auc_error"] = metrics["auc"].compute(), metrics["auc_std"].compute()
-    if "parameter_rank" in found:
-        result["parameter_coverage"] = found["parameter_coverage"].mean("case", keep_attrs=True)
-        result["parameter_rank_uniformity"] = uniformity(found["parameter_rank"])
     result["cases"] = found["spread"].notnull().any("moment").sum("case")
     return result
 
@@ -136,20 +111,6 @@ def calibrated(summary: xr.Dataset) -> xr.DataArray:
     return known.any("moment") & ~(known & (off | (summary["rank_uniformity"] < level))).any("moment")
 
 
-def standard_error(score: xr.DataArray) -> xr.DataArray:
-    r"""The standard error of a mean over cases, :math:`s / \sqrt{n}`, of the cases that have the score.
-
-    Args:
-        score: The score, with dimensions ``(…, case, …)``.
-
-    Returns:
-        The error, without ``case``; NaN if there are fewer than two cases.
-    """
-    count = score.notnull().sum("case")
-    squares = ((score - score.mean("case")) ** 2).sum("case")
-    return (squares / ((count - 1) * count).where(count > 1)) ** 0.5
-
-
 def spread_skill(rmse: xr.DataArray, spread: xr.DataArray, samples: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     r"""The spread–skill ratio over cases, one if calibrated, less if overconfident:
 
@@ -181,22 +142,23 @@ def spread_skill(rmse: xr.DataArray, spread: xr.DataArray, samples: xr.DataArray
 
 
 def _complete(metrics: xr.Dataset) -> xr.Dataset:
-    """What a summary needs, NaN where the file does not have it; floors and parameters only if it has them."""
-    timed = xr.full_like(metrics["spread"], np.nan).assign_attrs(units="1")
-    total = xr.full_like(metrics["samples"], np.nan, dtype=np.float64).assign_attrs(units="1")
-    costs = [f"info_{name}" for name in COSTS]
-    nothing = {
-        **dict.fromkeys((*TIMED, "spread", "rank"), timed),
-        **dict.fromkeys((*TOTAL, *PLAIN, *costs, *(f"{name}_rank" for name in REGIONS)), total),
-        "coverage": timed.expand_dims(level=list(LEVELS), axis=-1),
-        "predictive_coverage": total.expand_dims(level=list(LEVELS), axis=-1),
-    }
-    optional = [
-        name for name in metrics.data_vars if str(name).endswith(reference.FLOOR) or str(name).startswith("parameter_")
-    ]
-    found = xr.Dataset({name: metrics.get(name, missing) for name, missing in nothing.items()})
-    gap = found["log_likelihood"] - found["calibrated_log_likelihood"]
-    return found.assign(log_likelihood_gap=gap.assign_attrs(found["log_likelihood"].attrs)).merge(metrics[optional])
+    """What a summary averages, NaN where the file does not have it; floors and parameters only if it has them."""
+    found = {}
+    for name, score, _ in averaged():
+        if name in metrics:
+            found[name] = metrics[name]
+        elif name == score.name and score.source is not Source.SUMMARY and "parameter" not in score.dims:
+            found[name] = _missing(metrics, score)
+    known = xr.Dataset(found)
+    gap = known["log_likelihood"] - known["calibrated_log_likelihood"]
+    return known.assign(log_likelihood_gap=gap.assign_attrs(known["log_likelihood"].attrs))
+
+
+def _missing(metrics: xr.Dataset, score: Score) -> xr.DataArray:
+    """A score that no case has."""
+    like = metrics["spread"] if "time" in score.dims else metrics["samples"]
+    nothing = xr.full_like(like, np.nan, dtype=np.float64).assign_attrs(units="1")
+    return nothing.expand_dims(level=list(LEVELS), axis=-1) if "level" in score.dims else nothing
 
 
 def _at_moments(metrics: xr.Dataset, window: int, cycles: int, burn_in: int) -> xr.Dataset:

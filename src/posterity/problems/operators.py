@@ -33,6 +33,11 @@ class Operator(abc.ABC):
             raise ValueError(f"operator: {type(self).__name__} does not say at which sites its observations stand")
         return torch.arange(prod(self.shape[1:]))
 
+    @property
+    def observes_state(self) -> bool:
+        """Whether observations are of the state itself; no unless a subclass says otherwise."""
+        return False
+
     @abc.abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
         """Observes states of shape ``(*batch, *shape)`` without noise."""
@@ -40,6 +45,11 @@ class Operator(abc.ABC):
 
 class Identity(Operator):
     """:math:`H(x) = x`."""
+
+    @property
+    def observes_state(self) -> bool:
+        """Yes."""
+        return True
 
     def __call__(self, x: Tensor) -> Tensor:
         """Returns ``x``."""
@@ -178,6 +188,11 @@ class Composed(Operator):
         for operator in self.operators:
             sites = sites[operator.sites]
         return sites
+
+    @property
+    def observes_state(self) -> bool:
+        """Whether all of the operators pass the state on."""
+        return all(operator.observes_state for operator in self.operators)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Applies the operators in turn."""

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ..data import write
+from ..data import SCORES, write
 from ..data.stream import Shards
 from ..errors import ConfigError, DataError, PosterityError
 from ..estimators import Classifier, Estimator, ObservationView, Pairs, StateView, TrainingError, View, network_chunks
 from ..estimators.classifier import fit, logits
 from ..experiment import Experiment
 from ..experiment.sections import ClassifierConfig
-from ..metrics import RATES, auc, true_positive_rate
+from ..metrics import RATES, attributes, auc, true_positive_rate
 from ..problems import Problem, Twin
 from .cases import read_states, read_twins
 from .common import build, build_problem, log, on_device, provenance, seed_everything
@@ -74,7 +74,7 @@ def classify(
         extra = cost(perf_counter() - start, chosen)
     dataset = xr.concat(list(found.values()), dim=xr.Variable("space", np.array(list(found), dtype=object)))
     dataset.attrs = provenance("classify", experiment, method, seed, method, **extra)
-    write(dataset, output, "classifier")
+    write(dataset, output, "classifier", SCORES)
     for space, one in found.items():
         log.info("%s: AUC %.3f ± %.3f by the %s", output, float(one["auc"]), float(one["auc_std"]), space)
 
@@ -105,12 +105,9 @@ def _judged(problem: Problem, view: View, settings: ClassifierConfig, known: Pai
     sides = [side.double().cpu().numpy() for side in logits(classifier, unknown, settings.batch)]
     area, error = auc(*sides)
     variables = {
-        "auc": ((), area, {"long_name": "area under the curve", "units": "1"}),
-        "auc_std": ((), error, {"long_name": "standard error of the area under the curve", "units": "1"}),
-        "true_positive_rate": (
-            "false_positive_rate",
-            true_positive_rate(*sides),
-            {"long_name": "true positive rate", "units": "1"},
-        ),
+        "auc": ((), area),
+        "auc_std": ((), error),
+        "true_positive_rate": ("false_positive_rate", true_positive_rate(*sides)),
     }
-    return xr.Dataset(variables, {"false_positive_rate": RATES})
+    found = {name: (*variable, attributes(name)) for name, variable in variables.items()}
+    return xr.Dataset(found, {"false_positive_rate": RATES})

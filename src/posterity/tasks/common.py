@@ -18,8 +18,8 @@ from .. import __version__
 from ..errors import ConfigError
 from ..experiment import Experiment, catalog
 from ..experiment.component import Component
-from ..experiment.dependencies import dependencies
 from ..problems import Composed, Observation, Posterior, Problem
+from .provenance import attributes
 
 log = logging.getLogger("posterity")
 
@@ -136,7 +136,7 @@ def provenance(
     Args:
         stage: The stage that makes it.
         experiment: The experiment.
-        name: What the stage makes: the split of ``simulate``, else the method; see :func:`dependencies`.
+        name: What the stage makes: the split of ``simulate``, else the method; see :func:`attributes`.
         seed: The seed of the task.
         method: The method's name, if one made the file.
         extra: Further attributes.
@@ -144,14 +144,12 @@ def provenance(
     Returns:
         The attributes.
     """
-    depends = dependencies(stage, experiment, name)
     return {
         "experiment": experiment.name,
         "method": method,
         "seed": seed,
         "joint": experiment.prior.joint,
-        "configuration": json.dumps(depends.configuration),
-        "code": json.dumps(depends.modules),
+        **attributes(stage, experiment, name),
         "version": __version__,
         "commit": commit(),
         **extra,

@@ -9,6 +9,8 @@ from threadpoolctl import threadpool_limits
 
 from .. import data, metrics
 from ..errors import DataError
+from ..experiment import Experiment
+from .provenance import attributes
 
 log = logging.getLogger("posterity")
 
@@ -16,17 +18,18 @@ log = logging.getLogger("posterity")
 GAP, RHAT = 0.3, 1.05
 
 
-def evaluate(twin: Path, posterior: Path, output: Path, window: int, reference: Path | None = None) -> None:
+def evaluate(experiment: Experiment, twin: Path, posterior: Path, output: Path, reference: Path | None = None) -> None:
     """Scores a posterior and writes a ``metrics`` file, with the provenance and the cost of the posterior.
+
+    At the last assimilated state, states are tested as one vector, and held against the reference.
 
     Everything streams: each chunk of the posterior is read once, and few are in memory at a time.
 
     Args:
+        experiment: The experiment.
         twin: A ``twin`` file; without a ``state``, the scores against the truth are left out.
         posterior: A ``posterior`` file of some or all of its cases, at some or all of its times.
         output: The ``metrics`` file to write.
-        window: The number of assimilated states, at the last of which states are tested as one vector, and held
-            against the reference.
         reference: A ``posterior`` file of the reference, with all cases and times of the posterior and maybe more.
 
     Raises:
@@ -38,19 +41,20 @@ def evaluate(twin: Path, posterior: Path, output: Path, window: int, reference: 
     held, end = None, None
     if "state" in truth:
         _check_entries(truth, draws, (posterior, twin))
-        end = _end(_positions(truth, draws, "time", (posterior, twin)), window)
+        end = _end(_positions(truth, draws, "time", (posterior, twin)), experiment.length)
         # Methods see entries by position, whatever the twin calls them: the names and sites are those of the posterior.
         truth = truth.drop_vars(["channel", "y", "x"], errors="ignore")
     draws = draws.assign_coords(time=_same_times(truth, draws))
     if reference is not None:
-        held, end = _reference(reference, draws, window, posterior)
+        held, end = _reference(reference, draws, experiment.length, posterior)
     scored = metrics.evaluate(truth, draws, held, end)
     # Pieces are computed side by side: threads of each in addition would wait for each other.
     with threadpool_limits(1):
-        data.write(_at_all_times(scored, truth).assign_attrs(draws.attrs), output, "metrics")
+        scored = _at_all_times(scored, truth).assign_attrs(draws.attrs | attributes("evaluate", experiment))
+        data.write(scored, output, "metrics", data.SCORES)
 
 
-def _reference(path: Path, posterior: xr.Dataset, window: int, source: Path) -> tuple[xr.Dataset, int | None]:
+def _reference(path: Path, posterior: xr.Dataset, length: int, source: Path) -> tuple[xr.Dataset, int | None]:
     """The reference of a posterior's cases and times, and the place of the window's end among these."""
     reference = data.read(path, "posterior")
     _check_entries(reference, posterior, (source, path))
@@ -63,12 +67,12 @@ def _reference(path: Path, posterior: xr.Dataset, window: int, source: Path) -> 
     times = _positions(reference, posterior, "time", (source, path))
     reference = reference.isel(case=cases, time=times).assign_coords(case=posterior["case"], time=posterior["time"])
     _warn(reference, path)
-    return reference, _end(times, window)
+    return reference, _end(times, length)
 
 
-def _end(times: np.ndarray, window: int) -> int | None:
+def _end(times: np.ndarray, length: int) -> int | None:
     """The place of the window's end among the times of a posterior; None if it is not among them."""
-    found = np.flatnonzero(times == window - 1)
+    found = np.flatnonzero(times == length - 1)
     return int(found[0]) if len(found) else None
 
 

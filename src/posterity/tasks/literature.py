@@ -5,7 +5,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from ..data import atomic, read
+from ..data import SCORES, atomic, read
 from ..errors import ConfigError
 from ..experiment import Experiment
 from ..metrics import summarize
@@ -39,7 +39,7 @@ def literature(experiments: Sequence[Experiment], metrics: Sequence[Path], outpu
 
 def _lines(experiment: Experiment, metrics: Path) -> list[str]:
     """The lines of an experiment."""
-    summary = summarize(read(metrics, "comparison"), experiment.window, experiment.cycles, experiment.burn_in)
+    summary = summarize(read(metrics, "comparison", SCORES), experiment.window, experiment.cycles, experiment.burn_in)
     last = summary.isel(moment=-1)
     return [
         _line(experiment, name, value, last.sel({"method": name})) for name, value in experiment.published().items()

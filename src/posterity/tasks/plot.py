@@ -11,11 +11,12 @@ from typing import Any
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ..data import atomic, load, read
+from ..data import SCORES, atomic, load, read
 from ..errors import DataError, PosterityError
-from ..experiment import catalog
+from ..experiment import Experiment, catalog
 from ..figures.drawing import style
 from ..metrics import summarize
+from .provenance import description
 
 #: Suffix and metadata of each file; without a date and the version of what drew it, equal data give equal bytes.
 FORMATS: Mapping[str, Mapping[str, str | None]] = {
@@ -28,96 +29,84 @@ CURVES = ("train_loss", "valid_loss", "seconds")
 
 
 def plot(
+    experiment: Experiment,
     figure: str,
     twin: Path,
     metrics: Path,
     posteriors: Sequence[Path],
     output: Path,
-    window: int,
-    case: int = 0,
-    sites: Sequence[int] | None = None,
-    observes_state: bool | None = None,
-    labels: Mapping[str, str] | None = None,
     reference: Path | None = None,
-    parameters: Sequence[str] = (),
-    cycles: int = 1,
-    burn_in: int = 0,
     histories: Sequence[Path] = (),
-    groups: Mapping[str, str] | None = None,
 ) -> None:
     """Draws a figure into a vector file and a raster file.
 
     A figure names what it draws by its parameters: ``twin``, ``posteriors``, ``reference`` and ``standard`` of one
-    case, ``twins``, ``metrics``, ``classifiers`` and ``summary`` of all, ``histories`` of trainings, ``window``,
-    ``cycles``, ``burn_in``, ``sites``, ``parameters``, ``observes_state``. Nothing else is read. Of the methods of a
-    group ``metrics`` and ``classifiers`` hold the first, and so should ``posteriors``.
+    case, ``twins``, ``metrics``, ``classifiers`` and ``summary`` of all, ``histories`` of trainings, ``window`` (of all
+    cycles together), ``cycles``, ``burn_in``, ``sites``, ``parameters``, ``observes_state``. Nothing else is read. Of
+    the methods of a group ``metrics`` and ``classifiers`` hold the first, and so should ``posteriors``.
 
     Args:
+        experiment: The experiment, which says the drawn case and sites, and how figures name methods.
         figure: Its name in the catalogue.
-        twin: The ``twin`` file.
+        twin: The ``twin`` file; the attribute ``of_state`` of its observations says whether they are of the state
+            itself, and no if there is none.
         metrics: The aggregated ``metrics`` file.
         posteriors: The ``posterior`` files, in the order of the experiment; a method may have
             several, for different cases.
         output: The target; its suffix is replaced by ``.svg`` and ``.png``.
-        window: The number of assimilated states, of all cycles together.
-        case: The place of the drawn case in the twin file.
-        sites: The sites of which trajectories are drawn; three at equal distances if omitted.
-        observes_state: Whether observations are of the state itself; what the twin's configuration says if
-            omitted, and no if it says nothing.
-        labels: How figures name methods; their names if omitted.
         reference: The ``posterior`` file of the reference, if there is one; for the standard of a figure, that of any
             method.
-        parameters: The names of the unknown parameters.
-        cycles: The number of windows that follow each other.
-        burn_in: The number of them that averages leave out.
         histories: The histories of the trainings, each in the folder of its method.
-        groups: The group of each method; its own if omitted.
 
     Raises:
         PosterityError: If there is no such figure or case, or the files lack what it draws.
     """
-    names = labels or {}
+    names = {name: method.label or name for name, method in experiment.methods.items()}
+    groups = experiment.groups()
 
     @cache
     def one_case() -> xr.Dataset:
         """The twin's case."""
-        return _twin(Path(twin), case)
+        return _twin(Path(twin), experiment.figures.case)
 
     sources: Mapping[str, Callable[[], Any]] = {
         "twin": lambda: load(one_case(), twin),
         "twins": lambda: read(Path(twin), "twin"),
-        "metrics": lambda: _metrics(Path(metrics), names, groups or {}),
-        "classifiers": lambda: _metrics(Path(metrics), names, groups or {}),
-        "summary": lambda: summarize(_metrics(Path(metrics), names), window // cycles, cycles, burn_in),
+        "metrics": lambda: _metrics(Path(metrics), names, groups),
+        "classifiers": lambda: _metrics(Path(metrics), names, groups),
+        "summary": lambda: summarize(
+            _metrics(Path(metrics), names), experiment.window, experiment.cycles, experiment.burn_in
+        ),
         "posteriors": lambda: _posteriors(posteriors, one_case()["case"].item(), names),
         "reference": lambda: _reference(reference, one_case()["case"].item(), names),
         "standard": lambda: _reference(reference, one_case()["case"].item(), names),
-        "histories": lambda: _histories(histories, names, groups or {}),
-        "window": lambda: window,
-        "cycles": lambda: cycles,
-        "burn_in": lambda: burn_in,
-        "parameters": lambda: parameters,
-        "sites": lambda: sites,
-        "observes_state": lambda: _observes_state(one_case()) if observes_state is None else observes_state,
+        "histories": lambda: _histories(histories, names, groups),
+        "window": lambda: experiment.length,
+        "cycles": lambda: experiment.cycles,
+        "burn_in": lambda: experiment.burn_in,
+        "parameters": lambda: list(experiment.parameters),
+        "sites": lambda: experiment.figures.sites,
+        "observes_state": lambda: bool(one_case()["observation"].attrs.get("of_state", False)),
     }
     draw = catalog.resolve("figure", figure)
     wanted = signature(draw).parameters
     needed = {name for name, parameter in wanted.items() if parameter.default is Parameter.empty}
     if reference is None and needed & {"reference", "standard"}:
         raise PosterityError(f"figure '{figure}': draws the reference, and there is none; give --reference FILE")
-    save(draw(**{name: sources[name]() for name in wanted}), Path(output))
+    save(draw(**{name: sources[name]() for name in wanted}), Path(output), description("plot", experiment, figure))
 
 
-def save(figure: Figure, output: Path) -> None:
+def save(figure: Figure, output: Path, description: str) -> None:
     """Writes a figure into a vector file and a raster file, each atomically.
 
     Args:
         figure: The figure.
         output: The target; its suffix is replaced by ``.svg`` and ``.png``.
+        description: What it is made by, for the metadata of both.
     """
     for suffix, metadata in FORMATS.items():
         with style.context(), atomic(output.with_suffix(f".{suffix}")) as temporary:
-            figure.savefig(temporary, format=suffix, metadata=metadata)
+            figure.savefig(temporary, format=suffix, metadata={**metadata, "Description": description})
             if suffix == "svg":
                 temporary.write_text(_renumbered(temporary.read_text(encoding="utf-8")), encoding="utf-8")
 
@@ -146,7 +135,7 @@ def _twin(path: Path, case: int) -> xr.Dataset:
 
 def _metrics(path: Path, labels: Mapping[str, str], groups: Mapping[str, str] | None = None) -> xr.Dataset:
     """The metrics of all methods, or of the first of each group, lazily, under the names that figures give them."""
-    dataset = read(path, "comparison")
+    dataset = read(path, "comparison", SCORES)
     names = [str(name) for name in dataset["method"].values]
     if groups is not None:
         found = [groups.get(name, name) for name in names]
@@ -208,10 +197,3 @@ def _chosen(posterior: xr.Dataset, case: int) -> xr.Dataset | None:
         return posterior[[name for name in ("state", "theta", "info_ess") if name in posterior]].sel(case=case)
     except (KeyError, IndexError):
         return None
-
-
-def _observes_state(twin: xr.Dataset) -> bool:
-    """Whether the configuration that a twin carries says that its observations are of the state itself."""
-    configuration = json.loads(twin.attrs.get("configuration", "{}"))
-    operators = configuration.get("observation", {}).get("operator")
-    return operators is not None and all(operator["kind"] == "identity" for operator in operators)

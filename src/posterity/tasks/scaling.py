@@ -1,6 +1,7 @@
 """``posterity scaling``: scores and costs of all methods against the size of the problem."""
 
 import csv
+import json
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -8,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from ..data import atomic, read, write
+from ..data import SCORES, atomic, read, write
 from ..errors import ConfigError
 from ..experiment import Experiment
+from ..experiment.dependencies import dependencies
 from ..figures.scaling import scaling as draw
 from ..metrics import summarize
 from .artifacts import description
@@ -61,19 +63,21 @@ def scaling(experiments: Sequence[Experiment], results: Path, output: Path, tabl
     joined = xr.concat(parts, dim=variant, data_vars="all", join="outer", combine_attrs="override")
     # The outer join has sorted the methods.
     joined = joined.sel({"method": list(dict.fromkeys(str(name) for part in parts for name in part["method"].values))})
-    joined.attrs = {"experiment": experiments[0].name.rpartition("/")[0]}
+    # The variants differ in their configuration, and share their code.
+    code = dependencies("scaling", experiments[0]).modules
+    joined.attrs = {"experiment": experiments[0].name.rpartition("/")[0], "code": json.dumps(code)}
     joined = joined.set_coords(("size", "window"))
-    write(joined, output, "scaling")
+    write(joined, output, "scaling", SCORES)
     with atomic(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["variant", "size", "window", "method", "seed", *VARIABLES, "published_log_score"])
         writer.writerows(_rows(joined))
-    save(draw(joined), figure)
+    save(draw(joined), figure, json.dumps({"code": code}))
 
 
 def _variant(experiment: Experiment, folder: Path) -> xr.Dataset:
     """All methods of one variant, by group and seed."""
-    metrics = read(folder / "metrics.nc", "comparison")
+    metrics = read(folder / "metrics.nc", "comparison", SCORES)
     summary = summarize(metrics, experiment.window, experiment.cycles, experiment.burn_in)
     groups: dict[str, list[str]] = {}
     for name, group in experiment.groups().items():

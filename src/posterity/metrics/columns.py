@@ -1,0 +1,88 @@
+"""The table of all methods as text: a row for each method, and a column for each score, moment and parameter."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from .score import Quantity
+from .summary import calibrated
+from .table import SCORES
+
+#: The dimensions along which blocks of columns follow each other: a block holds all of its scores.
+BLOCKS = ("moment", "space", "parameter")
+
+
+class Column(NamedTuple):
+    """A quantity, the units behind its heading, and the dimension of its blocks, if it has one."""
+
+    quantity: Quantity
+    units: str
+    block: str
+
+
+def rows(summary: xr.Dataset) -> list[dict[str, str]]:
+    """The rows of the table.
+
+    Optional scores that no method has are left out: without a reference there are no distances, without a density no
+    log scores, and so on.
+
+    Args:
+        summary: The summary of a comparison, see :func:`posterity.metrics.summarize`.
+
+    Returns:
+        For each method its numbers as text, by headings that are the same for all; empty if missing.
+    """
+    columns = list(_columns(summary))
+    return [_row(summary.sel({"method": method}), columns) for method in summary["method"].values]
+
+
+def _columns(summary: xr.Dataset) -> Iterator[Column]:
+    """The columns that there are."""
+    state = summary["spread"].attrs.get("units", "1")
+    absent = {score.shown[0].name for score in SCORES if score.optional and summary[score.shown[0].name].isnull().all()}
+    for score in SCORES:
+        for quantity in score.shown:
+            needed = quantity.beside or quantity.name
+            if needed in summary and needed not in absent:
+                block = next((name for name in BLOCKS if name in summary[quantity.name].dims), "")
+                yield Column(quantity, score.units.heading(state), block)
+
+
+def _row(summary: xr.Dataset, columns: list[Column]) -> dict[str, str]:
+    """The row of one method."""
+    row = {"method": str(summary["method"].item())}
+    row |= {name: _text(summary[name], 1) for name in ("cases", "samples")}
+    row["calibrated"] = "yes" if calibrated(summary) else "no"
+    for block, members in groupby(columns, key=lambda column: column.block):
+        group = list(members)
+        for place in summary[block].values if block else ("",):
+            at = summary.sel({block: place}) if block else summary
+            for column in group:
+                row |= _cells(at, column, place)
+    return row
+
+
+def _cells(summary: xr.Dataset, column: Column, place: str) -> dict[str, str]:
+    """What stands in the row of a quantity: itself with its error, or the percentage at each level."""
+    (name, heading, digits, error, *_), units, block = column
+    value, behind = summary[name], "" if block in ("", "parameter") else f", {place}"
+    if "level" in value.dims:
+        return {
+            f"{heading.format(level=f'{100 * level:.0f}', parameter=place)}{behind} (%)": _text(at, 3)
+            for level, at in zip(value["level"].values, 100 * value, strict=True)
+        }
+    heading = heading.format(parameter=place)
+    cells = {f"{heading}{behind}{units}": _text(value, digits)}
+    return cells | ({f"{heading} standard error{behind}{units}": _text(summary[f"{name}_error"], 2)} if error else {})
+
+
+def _text(value: xr.DataArray, digits: int = 4) -> str:
+    """A number with some significant digits, never fewer than its integer part has; empty if missing."""
+    number = float(value)
+    if not np.isfinite(number):
+        return "" if np.isnan(number) else str(number)
+    magnitude = int(np.floor(np.log10(abs(number)))) if number else 0
+    return f"{number:.{max(0, digits - 1 - magnitude)}f}"

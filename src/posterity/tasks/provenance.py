@@ -1,0 +1,36 @@
+"""The configuration and the code that a file depends on, as the file says them. Imports no torch."""
+
+import json
+
+from ..experiment import Experiment
+from ..experiment.dependencies import dependencies
+
+
+def attributes(stage: str, experiment: Experiment, name: str = "") -> dict[str, str]:
+    """The attributes ``configuration`` and ``code`` of a dataset, each as JSON.
+
+    Args:
+        stage: The stage that makes it.
+        experiment: The experiment.
+        name: What the stage makes, see :func:`posterity.experiment.dependencies.dependencies`.
+
+    Returns:
+        The attributes.
+    """
+    depends = dependencies(stage, experiment, name)
+    return {"configuration": json.dumps(depends.configuration), "code": json.dumps(depends.modules)}
+
+
+def description(stage: str, experiment: Experiment, name: str = "") -> str:
+    """The same as one text, for formats that hold a single description: a JSON object with both keys.
+
+    Args:
+        stage: The stage that makes the file.
+        experiment: The experiment.
+        name: What the stage makes, see :func:`posterity.experiment.dependencies.dependencies`.
+
+    Returns:
+        The text.
+    """
+    depends = dependencies(stage, experiment, name)
+    return json.dumps({"configuration": depends.configuration, "code": depends.modules})
