@@ -156,8 +156,8 @@ def _complete(metrics: xr.Dataset) -> xr.Dataset:
 
 def _missing(metrics: xr.Dataset, score: Score) -> xr.DataArray:
     """A score that no case has."""
-    like = metrics["spread"] if "time" in score.dims else metrics["samples"]
-    nothing = xr.full_like(like, np.nan, dtype=np.float64).assign_attrs(units="1")
+    like = metrics["spread"] if "time" in score.dims else metrics["samples"].astype(np.float64)
+    nothing = xr.full_like(like, np.nan).assign_attrs(units="1")
     return nothing.expand_dims(level=list(LEVELS), axis=-1) if "level" in score.dims else nothing
 
 
