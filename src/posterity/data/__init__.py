@@ -3,6 +3,6 @@
 from .files import atomic, load, read, read_many, write
 from .lock import lock
 from .schema import INFO, PROVENANCE, check
-from .scores import SCORES
+from .scores import SCORES, TRAININGS
 
-__all__ = ["INFO", "PROVENANCE", "SCORES", "atomic", "check", "load", "lock", "read", "read_many", "write"]
+__all__ = ["INFO", "PROVENANCE", "SCORES", "TRAININGS", "atomic", "check", "load", "lock", "read", "read_many", "write"]

@@ -23,15 +23,22 @@ _METRICS, _CLASSIFIER = _variables(Source.METRICS), _variables(Source.CLASSIFIER
 #: The scores of all methods, side by side.
 _COMPARISON = _METRICS | {name: replace(variable, required=False) for name, variable in _CLASSIFIER.items()}
 
-#: What the variants of an experiment tell of each training of each method.
-_SCALING: Mapping[str, Variable] = {
-    "log_score": Variable(("variant", "method", "seed"), True, "minus the log-density of the truth, mean over cases"),
-    "auc": Variable(("variant", "method", "seed"), True, "area under the curve of the classifier in state space"),
-    "crps": Variable(("variant", "method", "seed"), True, "fair CRPS at the window's end, mean over cases"),
-    "sampling_seconds": Variable(("variant", "method", "seed"), True, "wall time per 1000 draws of a case"),
-    "valid_loss": Variable(("variant", "method", "seed"), True, "best validation loss"),
-    "training_seconds": Variable(("variant", "method", "seed"), True, "wall time of the training"),
-    "parameters": Variable(("variant", "method", "seed"), True, "number of weights"),
+#: What the variants of an experiment tell of each training of each method: its description and units.
+TRAININGS: Mapping[str, tuple[str, str]] = {
+    "log_score": ("log score of the truth, of standardised states", "nat"),
+    "log_score_error": ("its standard error over cases", "nat"),
+    "auc": ("area under the curve of the classifier in state space", "1"),
+    "auc_error": ("its standard error over cases", "1"),
+    "crps": ("fair CRPS at the end of the window", "1"),
+    "crps_error": ("its standard error over cases", "1"),
+    "sampling_seconds": ("wall time per 1000 draws of a case", "s"),
+    "valid_loss": ("best validation loss", "1"),
+    "training_seconds": ("wall time of the training", "s"),
+    "parameters": ("number of weights", "1"),
+}
+
+#: The same as variables of a file, and what they stand beside.
+_SCALING = {name: Variable(("variant", "method", "seed"), True, label) for name, (label, _) in TRAININGS.items()} | {
     "published_log_score": Variable(("variant", "method"), True, "the log score that is published"),
     "size": Variable(("variant",), True, "number of entries of a state"),
     "window": Variable(("variant",), True, "number of assimilated states"),

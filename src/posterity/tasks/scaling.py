@@ -2,14 +2,14 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from ..data import SCORES, atomic, read, write
+from ..data import SCORES, TRAININGS, atomic, read, write
 from ..errors import ConfigError
 from ..experiment import Experiment
 from ..experiment.dependencies import dependencies
@@ -17,20 +17,6 @@ from ..figures.scaling import scaling as draw
 from ..metrics import summarize
 from .artifacts import description
 from .plot import save
-
-#: What is told of each training: its description and units.
-VARIABLES: Mapping[str, tuple[str, str]] = {
-    "log_score": ("log score of the truth, of standardised states", "nat"),
-    "log_score_error": ("its standard error over cases", "nat"),
-    "auc": ("area under the curve of the classifier in state space", "1"),
-    "auc_error": ("its standard error over cases", "1"),
-    "crps": ("fair CRPS at the end of the window", "1"),
-    "crps_error": ("its standard error over cases", "1"),
-    "sampling_seconds": ("wall time per 1000 draws of a case", "s"),
-    "valid_loss": ("best validation loss", "1"),
-    "training_seconds": ("wall time of the training", "s"),
-    "parameters": ("number of weights", "1"),
-}
 
 #: The moment at which scores are taken, and that of windows that follow each other.
 MOMENTS = ("window end", "analysis")
@@ -70,7 +56,7 @@ def scaling(experiments: Sequence[Experiment], results: Path, output: Path, tabl
     write(joined, output, "scaling", SCORES)
     with atomic(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["variant", "size", "window", "method", "seed", *VARIABLES, "published_log_score"])
+        writer.writerow(["variant", "size", "window", "method", "seed", *TRAININGS, "published_log_score"])
         writer.writerows(_rows(joined))
     save(draw(joined), figure, json.dumps({"code": code}))
 
@@ -83,7 +69,7 @@ def _variant(experiment: Experiment, folder: Path) -> xr.Dataset:
     for name, group in experiment.groups().items():
         groups.setdefault(group, []).append(name)
     shape = len(groups), max(map(len, groups.values()))
-    values = {name: np.full(shape, np.nan) for name in VARIABLES}
+    values = {name: np.full(shape, np.nan) for name in TRAININGS}
     published = np.full(len(groups), np.nan)
     for row, members in enumerate(groups.values()):
         for seed, name in enumerate(members):
@@ -95,7 +81,7 @@ def _variant(experiment: Experiment, folder: Path) -> xr.Dataset:
                 published[row] = value
     dims = ("method", "seed")
     variables = {
-        name: (dims, values[name], {"long_name": text, "units": units}) for name, (text, units) in VARIABLES.items()
+        name: (dims, values[name], {"long_name": text, "units": units}) for name, (text, units) in TRAININGS.items()
     }
     variables["crps"][2]["units"] = variables["crps_error"][2]["units"] = summary["crps"].attrs.get("units", "1")
     size = prod(length for name, length in metrics["mean"].sizes.items() if name in ("channel", "y", "x"))
@@ -134,7 +120,7 @@ def _rows(scaling: xr.Dataset) -> list[list[str]]:
         for method in scaling["method"].values:
             for seed in scaling["seed"].values:
                 own = scaling.sel({"variant": variant, "method": method, "seed": seed})
-                numbers = [float(own[name]) for name in (*VARIABLES, "published_log_score")]
+                numbers = [float(own[name]) for name in (*TRAININGS, "published_log_score")]
                 if not np.isnan(numbers[:-1]).all():
                     names = [variant, int(own["size"]), int(own["window"]), method, int(seed) + 1]
                     rows.append([*map(str, names), *("" if np.isnan(n) else f"{n:.6g}" for n in numbers)])
