@@ -14,7 +14,7 @@ from .scores import ENTRIES, whole
 PAIRS = 2016
 
 #: Numbers in the largest array of a chunk: one mebibyte, which the cache of a processor holds.
-PIECE = 2**17
+CHUNK = 2**17
 
 Array = NDArray[np.float64]
 
@@ -92,7 +92,7 @@ def _energy_score(draws: Array, truth: Array) -> float:
         return np.nan
     centre = draws.mean(axis=0)
     x = draws - centre
-    rows = max(1, PIECE // count)
+    rows = max(1, CHUNK // count)
     spread = sum(float(lengths(x[start : start + rows], x).sum()) for start in range(0, count, rows))
     return float(np.linalg.norm(x - (truth - centre), axis=1).mean()) - spread / (2 * count * (count - 1))
 
@@ -104,7 +104,7 @@ def _variogram_score(draws: Array, truth: Array) -> float:
         return np.nan
     x = np.ascontiguousarray(draws.T)
     true = np.abs(truth[first] - truth[second]) ** 0.5
-    rows = max(1, PIECE // len(draws))
+    rows = max(1, CHUNK // len(draws))
     chunks = [slice(start, start + rows) for start in range(0, len(first), rows)]
     means = [np.sqrt(np.abs(x[first[chunk]] - x[second[chunk]])).mean(axis=1) for chunk in chunks]
     return float(((true - np.concatenate(means)) ** 2).mean())

@@ -48,7 +48,7 @@ def evaluate(experiment: Experiment, twin: Path, posterior: Path, output: Path, 
     if reference is not None:
         held, end = _reference(reference, draws, experiment.length, posterior)
     scored = metrics.evaluate(truth, draws, held, end)
-    # Pieces are computed side by side: threads of each in addition would wait for each other.
+    # Chunks are computed side by side: threads of each in addition would wait for each other.
     with threadpool_limits(1):
         scored = _at_all_times(scored, truth).assign_attrs(draws.attrs | attributes("evaluate", experiment))
         data.write(scored, output, "metrics", data.SCORES)
