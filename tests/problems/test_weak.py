@@ -19,7 +19,7 @@ from posterity.problems import (
     Uniform,
     exact_posterior,
 )
-from posterity.systems import LinearAdvection, Lorenz63, Lorenz96, TwoScaleLorenz96, rollout
+from posterity.systems import LinearAdvection, Lorenz63, Lorenz96, TwoScaleLorenz96
 
 MASKS = (RandomMask(0.6),)
 RING = (1, 6)
@@ -140,7 +140,7 @@ def test_parameters_are_those_of_the_truth():
     assert twin.theta.shape == (7, 1)
     for case in range(7):
         system = replace(JOINT.system, forcing=float(twin.theta[case, 0]))
-        torch.testing.assert_close(twin.x[case], rollout(system, twin.x[case, 0], JOINT.steps - 1))
+        torch.testing.assert_close(twin.x[case], system.rollout(twin.x[case, 0], JOINT.steps - 1))
 
 
 @pytest.mark.parametrize("prior", [Uniform(-1.0, 3.0), Normal(2.0, 0.5), LogNormal(3.0, 0.4)], ids=repr)

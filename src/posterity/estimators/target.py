@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ..problems import Control, Ensemble, Problem, Twin, Window, ensemble, refill
-from ..systems import rollout
 
 
 class Target(abc.ABC):
@@ -124,7 +123,7 @@ class StateTarget(Target):
             error = None
             if problem.weak:
                 error = problem.error_std() * torch.randn(*x.shape[:2], problem.forecast, *problem.shape)
-            later = rollout(problem.system_at(theta), x[:, :, -1], problem.forecast, error)
+            later = problem.system_at(theta).rollout(x[:, :, -1], problem.forecast, error)
             x = torch.cat((x, later[:, :, 1:]), dim=2)
         finite = x.flatten(2).sum(dim=-1).isfinite()
         if not finite.all():

@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from ..systems import jacobian, rollout
+from ..systems import jacobian
 from .chunks import chunks
 from .problem import Problem, Window
 
@@ -147,7 +147,7 @@ class Control:
     def _rollout(self, u: Tensor, states: int, errors: Tensor | None) -> Tensor:
         """Runs the model from each control."""
         self.model_steps += (states - 1) * self._members(u)
-        return rollout(self.problem.system_at(self.parameters(u)), self.initial(u), states - 1, errors)
+        return self.problem.system_at(self.parameters(u)).rollout(self.initial(u), states - 1, errors)
 
     def misfit(self, u: Tensor, states: int | None = None) -> Tensor:
         r"""The observation cost :math:`J_o(u) = \frac12 \sum_t \|H(x_t(u)) - y_t\|^2_{R_t^{-1}}`.

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, Self, get_args
 import torch
 from torch import Tensor
 
-from ..systems import System, parameter_names, rollout
+from ..systems import System, parameter_names
 from .observation import Observation, check_interval, uniform
 from .priors import ParameterPrior
 
@@ -268,7 +268,7 @@ class Problem:
         theta = self.decode_parameters(torch.randn(*batch, len(self.parameters)))
         start = self._starts(batch) if start is None else start
         if self.truth is not None:
-            x = rollout(self.truth, self.climatology(self.truth, start), self.steps - 1)
+            x = self.truth.rollout(self.climatology(self.truth, start), self.steps - 1)
             x = x.narrow(len(batch) + 1, 0, self.shape[0])
             x0, background, std = self._background(x.select(len(batch), 0))
             return self.observe(x, torch.full_like(theta, torch.nan), background, std, start)
@@ -277,7 +277,7 @@ class Problem:
             self.climatology(self.system if self.joint == "background" else system, start)
         )
         error = self.error_std() * torch.randn(*batch, self.steps - 1, *self.shape) if self.weak else None
-        return self.observe(rollout(system, x0, self.steps - 1, error), theta, background, std, start)
+        return self.observe(system.rollout(x0, self.steps - 1, error), theta, background, std, start)
 
     def climatology(self, system: System, start: Tensor) -> Tensor:
         """Draws from a system's ensemble at given times.
@@ -289,11 +289,7 @@ class Problem:
         Returns:
             The states, with shape ``(*batch, *shape)``.
         """
-        x = system.initial(start.shape)
-        late = start.reshape(*start.shape, *([1] * len(system.shape)))
-        for t in range(self.start[1]):
-            x = torch.where(late > t, system.step(x), x)
-        return x
+        return system.advance_each(system.initial(start.shape), start, self.start[1])
 
     def _starts(self, batch: Sequence[int]) -> Tensor:
         """Draws the times at which windows start."""

@@ -5,7 +5,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ..systems import jacobian, rollout
+from ..systems import jacobian
 from .control import Control, Linearization
 from .problem import Problem, Window
 
@@ -68,7 +68,7 @@ class StateControl(Control):
             axis = u.ndim - 1
             fresh = torch.randn(*u.shape[:-1], self.problem.forecast, *self.problem.shape).to(u)
             system = self.problem.system_at(theta)
-            behind = rollout(system, x.select(axis, -1), self.problem.forecast, self.error_std * fresh)
+            behind = system.rollout(x.select(axis, -1), self.problem.forecast, self.error_std * fresh)
             self.model_steps += self.problem.forecast * self._members(u)
             x = torch.cat((x, behind.narrow(axis, 1, self.problem.forecast)), dim=axis)
         return x, theta

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from ...problems import Control, Ensemble, Posterior, Problem, Window, chunks, ensemble
 from ...problems.resampling import effective_size, normalise, systematic, take
-from ...systems import rollout
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,13 @@ class PriorImportanceSampling(Posterior):
         x = state.new_empty(samples, len(window.y), problem.steps, *problem.shape)
         drawn = theta.new_empty(samples, len(window.y), theta.shape[-1])
         ess = state.new_empty(len(window.y), dtype=torch.double)
-        for t in range(int(window.start.max()) + 1):
-            if (here := (window.start == t).nonzero().flatten()).numel():
-                ensemble = rollout(system, state, problem.steps - 1, self._errors())
-                index, ess[here] = self._resampled(self._log_likelihood(window, ensemble, here), samples)
-                x[:, here], drawn[:, here] = ensemble[index], theta[index]
-            state = system.step(state)
+        now = 0
+        for start in window.start.unique().tolist():
+            state, now = system.advance(state, int(start) - now), int(start)
+            here = (window.start == start).nonzero().flatten()
+            ensemble = system.rollout(state, problem.steps - 1, self._errors())
+            index, ess[here] = self._resampled(self._log_likelihood(window, ensemble, here), samples)
+            x[:, here], drawn[:, here] = ensemble[index], theta[index]
         return Ensemble(x, drawn, range(problem.steps), {"ess": ess})
 
     def _errors(self) -> Tensor | None:

@@ -167,24 +167,23 @@ def linearize(record: Record, z: Tensor, factor: Tensor, u: Tensor, first: int, 
     Returns:
         The model.
     """
-    path = [z + u @ factor.mT]
-    for _ in range(times[-1] - first):
-        path.append(record.forecast(path[-1]))
-    states = torch.cat(path)
+    steps = times[-1] - first
+    path = record.rollout(z + u @ factor.mT, steps)
+    states = path[0].movedim(1, 0)
     tangent = [factor.expand(record.cases, *factor.shape)]
-    if len(path) > 1:
+    if steps:
         for step in jacobian(record.forecast, states[:-1], 1)[1]:
             tangent.append(step @ tangent[-1])
     slope, misfit = u.new_zeros(record.cases, 0, u.shape[1]), u.new_zeros(record.cases, 0)
     for t in filter(record.has_observations, times):
         slope = torch.cat((slope, whitened_slope(record, t, states[t - first]) @ tangent[t - first]), dim=1)
-        misfit = torch.cat((misfit, record.innovation(path[t - first], t)[0]), dim=1)
+        misfit = torch.cat((misfit, record.innovation(path[:, :, t - first], t)[0]), dim=1)
     cost = 0.5 * (u.square().sum(dim=-1) + misfit.square().sum(dim=-1))
     exact = slope.double()
     return Model(
         cost.nan_to_num(nan=torch.inf),
         u - (slope.mT @ misfit.unsqueeze(-1)).squeeze(-1),
         torch.eye(factor.shape[1], dtype=exact.dtype) + exact.mT @ exact,
-        states.movedim(0, 1),
+        path[0],
         torch.stack(tangent, dim=1),
     )

@@ -113,6 +113,30 @@ class Record:
         self.info["model_steps"] += len(z)
         return torch.cat((moved, z[..., self.states :]), dim=-1)
 
+    def rollout(self, z: Tensor, steps: int, error: Tensor | None = None) -> Tensor:
+        r"""The trajectories of an ensemble, as several calls of :meth:`forecast` would give them.
+
+        Args:
+            z: The ensemble, with shape ``(members, case, size)``.
+            steps: The number of steps.
+            error: The model errors of the first steps, with shape ``(members, case, times, states)``; others are
+                drawn.
+
+        Returns:
+            The ensembles at all times, with shape ``(members, case, steps + 1, size)``; members that diverged are not
+            yet replaced.
+        """
+        x, theta = self.split(z)
+        errors = None
+        if self.problem.weak:
+            # One draw for each step, so that random numbers do not depend on how many steps are taken together.
+            given = self.error(len(z), 0) if error is None else error
+            later = [self.error(len(z), 1) for _ in range(steps - given.shape[2])]
+            errors = torch.cat((given, *later), dim=2)[:, :, :steps].unflatten(-1, self.problem.shape)
+        path = self.problem.system_at(theta).rollout(x, steps, errors).flatten(3)
+        self.info["model_steps"] += steps * len(z)
+        return torch.cat((path, z[:, :, None, self.states :].expand(-1, -1, steps + 1, -1)), dim=-1)
+
     def innovation(self, z: Tensor, t: int) -> Tensor:
         r"""The whitened innovations :math:`d = R_t^{-1/2} (y_t - H(x))` of each member.
 
