@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..problems import Ensemble, Posterior, Problem, Window
-from ..problems.ensemble import joined
+from ..problems.ensemble import join_info
 from ..tensors import append_dims
 from .montecarlo.climatology import Climatology, moments
 from .sequential.record import Sequential
@@ -78,7 +78,7 @@ class Cycled(Posterior):
             lost = ~(background + std).flatten(1).isfinite().all(dim=1)
             background = torch.where(append_dims(lost, background.ndim - 1), first[0], background)
             std = torch.where(append_dims(lost, std.ndim - 1), first[1], std).clamp(min=self.floor)
-        return Ensemble(torch.cat(states, dim=2), drawn.theta, range(self.problem.length), joined(infos))
+        return Ensemble(torch.cat(states, dim=2), drawn.theta, range(self.problem.length), join_info(infos))
 
     def _first(self, window: Window) -> tuple[Tensor, Tensor]:
         """The first background and its standard deviations, both with shape ``(case, *shape)``."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..mcmc import FIRST_STEP, Chains, Particles, convergence, evaluate, preconditioner
 from ..mcmc.weights import FEWEST, check_draws, resample
-from ..problems import Control, Ensemble, Posterior, Window, ensemble, refill
+from ..problems import Control, Ensemble, Posterior, Window, decode_ensemble, refill
 from ..problems.resampling import take
 from .estimator import DensityEstimator
 from .target import ControlTarget
@@ -59,7 +59,7 @@ class Refined(Posterior):
         """Draws from the posterior of each case."""
         control = Control(self.estimator.problem, window)
         u, info = self.refinement.refine(control, self.estimator, samples)
-        return ensemble(control, u, info)
+        return decode_ensemble(control, u, info)
 
 
 @dataclass(frozen=True)

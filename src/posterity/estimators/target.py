@@ -7,7 +7,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ..problems import Control, Ensemble, Problem, Twin, Window, ensemble, refill
+from ..problems import Control, Ensemble, Problem, Twin, Window, decode_ensemble, refill
 
 
 class Target(abc.ABC):
@@ -71,7 +71,7 @@ class ControlTarget(Target):
         self, problem: Problem, window: Window, values: Tensor, info: Mapping[str, Tensor], log_q: Tensor | None
     ) -> Ensemble:
         """Runs the model from each control."""
-        return ensemble(Control(problem, window), values.flatten(2), info, log_q)
+        return decode_ensemble(Control(problem, window), values.flatten(2), info, log_q)
 
 
 class StateTarget(Target):

@@ -1,4 +1,4 @@
-"""From draws of the control to an ensemble."""
+"""Ensembles: decoded from draws of the control, refilled where draws failed, and joined from several runs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ from .resampling import take
 COUNTS = ("seconds", "model_steps", "gradients", "failed")
 
 
-def ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor], log_q: Tensor | None = None) -> Ensemble:
+def decode_ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor], log_q: Tensor | None = None) -> Ensemble:
     """Decodes draws of the control, and gives the place of each failed one to another of its case.
 
     A draw has failed if it is not finite or its trajectory diverges. The count per case is ``info["failed"]``; a
@@ -61,7 +61,7 @@ def refill(good: Tensor, values: Tensor) -> Tensor:
     return take(values, torch.where(good | ~good.any(dim=0), member, donor))
 
 
-def joined(infos: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def join_info(infos: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The diagnostics of several runs or windows together: sums of counts, else means; curves are left out.
 
     Args:
@@ -76,3 +76,36 @@ def joined(infos: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
             total = torch.stack([info[name] for info in infos]).to(torch.get_default_dtype()).sum(dim=0)
             found[name] = total if name in COUNTS else total / len(infos)
     return found
+
+
+def join_runs(runs: Sequence[Ensemble]) -> Ensemble:
+    """Joins independent runs along their samples.
+
+    Args:
+        runs: The draws of each run, with shapes ``(samples, case, …)``.
+
+    Returns:
+        All draws, with the gaps between runs. Diagnostics that count work are added up, others are averaged.
+    """
+    info = join_info([run.info for run in runs])
+    if len(runs) > 1:
+        info["gap"], info["gap_median"] = run_gaps(runs)
+    x, theta = torch.cat([run.x for run in runs]), torch.cat([run.theta for run in runs])
+    return Ensemble(x, theta, runs[0].steps, info)
+
+
+def run_gaps(runs: Sequence[Ensemble]) -> tuple[Tensor, Tensor]:
+    r"""How far the means of independent runs lie apart, in standard deviations of all draws together,
+
+    .. math:: g_i = \frac{\max_r \bar x_{i,r} - \min_r \bar x_{i,r}}{\sigma_i} .
+
+    Args:
+        runs: The draws of each run, with shapes ``(samples, case, …)``.
+
+    Returns:
+        The largest and the median gap over the entries of states and parameters, with shape ``(case,)``.
+    """
+    draws = torch.stack([torch.cat((run.x.flatten(2), run.theta), dim=-1) for run in runs])
+    means = draws.mean(dim=1)
+    gap = (means.amax(dim=0) - means.amin(dim=0)) / draws.flatten(0, 1).std(dim=0)
+    return gap.amax(dim=-1), gap.median(dim=-1).values

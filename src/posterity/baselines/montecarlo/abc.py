@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ...problems import Control, Ensemble, Posterior, Problem, Window, ensemble
+from ...problems import Control, Ensemble, Posterior, Problem, Window, decode_ensemble
 from ...problems.resampling import take
 
 
@@ -55,4 +55,4 @@ class RejectionABC(Posterior):
             best_cost, index = cost.topk(min(kept, len(cost)), dim=0, largest=False)
             best_u = take(best_u, index)
         chosen = torch.randperm(kept)[:samples]
-        return ensemble(control, best_u[chosen], {"cost": best_cost.mean(dim=0), "threshold": best_cost[-1]})
+        return decode_ensemble(control, best_u[chosen], {"cost": best_cost.mean(dim=0), "threshold": best_cost[-1]})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from ...mcmc import Chains, Particles, convergence
-from ...problems import Control, Ensemble, Posterior, Problem, Window, ensemble
+from ...problems import Control, Ensemble, Posterior, Problem, Window, decode_ensemble
 from .smc import SequentialMonteCarlo
 
 
@@ -77,7 +77,7 @@ class HamiltonianMonteCarlo(Posterior):
             "temperatures": start.info["temperatures"],
             "log_evidence": start.info["log_evidence"],
         }
-        return ensemble(control, draws.spread(samples), info)
+        return decode_ensemble(control, draws.spread(samples), info)
 
     def _chains(self) -> Chains:
         """How the chains move."""

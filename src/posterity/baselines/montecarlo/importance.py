@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...mcmc.weights import check_draws, resample
-from ...problems import Ensemble, Posterior, Problem, Window, ensemble
+from ...problems import Ensemble, Posterior, Problem, Window, decode_ensemble
 from ...problems.resampling import take
 from .proposals import Laplace, Proposal
 
@@ -65,7 +65,7 @@ class ImportanceSampling(Posterior):
             "ess": drawn.ess.to(normalizer),
             "log_evidence": drawn.log_mean.to(normalizer) - normalizer,
         }
-        return ensemble(control, take(u, drawn.chosen), info)
+        return decode_ensemble(control, take(u, drawn.chosen), info)
 
 
 def student(draws: int, cases: int, size: int, degrees: float = inf) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ...problems import Control, Ensemble, Posterior, Problem, Window, ensemble
+from ...problems import Control, Ensemble, Posterior, Problem, Window, decode_ensemble
 
 
 @dataclass(frozen=True)
@@ -21,4 +21,4 @@ class Prior(Posterior):
     def sample(self, window: Window, samples: int) -> Ensemble:
         """Draws from the prior of each case."""
         control = Control(self.problem, window)
-        return ensemble(control, control.prior(samples), {})
+        return decode_ensemble(control, control.prior(samples), {})

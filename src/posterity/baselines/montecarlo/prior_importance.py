@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...problems import Control, Ensemble, Posterior, Problem, Window, chunks, ensemble
+from ...problems import Control, Ensemble, Posterior, Problem, Window, chunks, decode_ensemble
 from ...problems.resampling import effective_size, normalise, systematic, take
 
 
@@ -48,7 +48,7 @@ class PriorImportanceSampling(Posterior):
             index, size = self._resampled(log_weights, samples)
             kept.append(take(u, index))
             ess.append(size)
-        return ensemble(control, torch.cat(kept, dim=1), {"ess": torch.cat(ess)})
+        return decode_ensemble(control, torch.cat(kept, dim=1), {"ess": torch.cat(ess)})
 
     def _from_climatology(self, window: Window, samples: int) -> Ensemble:
         """Weighs one ensemble, which is advanced once from the start of the first window to that of the last."""

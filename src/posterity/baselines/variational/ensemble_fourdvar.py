@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ...problems import Control, Ensemble, Posterior, Problem, Window, ensemble
+from ...problems import Control, Ensemble, Posterior, Problem, Window, decode_ensemble
 from ...problems.minimize import check_options, minimize
 
 
@@ -101,4 +101,4 @@ class EnsembleFourDVar(Posterior):
             members = cases(field).to(minimum.cost)
             return torch.where(members.isfinite(), members, torch.nan).nanmean(dim=0)
 
-        return ensemble(control, cases(u), {name: average(value) for name, value in minimum.info.items()})
+        return decode_ensemble(control, cases(u), {name: average(value) for name, value in minimum.info.items()})

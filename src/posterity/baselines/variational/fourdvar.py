@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...problems import Control, Ensemble, Posterior, Problem, Window, ensemble
+from ...problems import Control, Ensemble, Posterior, Problem, Window, decode_ensemble
 from ...problems.minimize import check_options, minimize
 from .families import Gaussian
 
@@ -48,7 +48,7 @@ class FourDVar(Posterior):
         control = Control(self.problem, window)
         minimum = minimize(control, self.iterations, self.increment, self.tolerance, self.restarts)
         u = gaussian_draws(minimum.u, minimum.hessian, samples)
-        return ensemble(control, u, minimum.info)
+        return decode_ensemble(control, u, minimum.info)
 
 
 def gaussian_draws(mean: Tensor, precision: Tensor, samples: int) -> Tensor:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ...problems import Ensemble, Posterior, Problem, Window, ensemble
+from ...problems import Ensemble, Posterior, Problem, Window, decode_ensemble
 from .families import Family, Full
 from .optimizers import NaturalGradient, Optimizer, matched_noise, negative_elbo
 
@@ -48,4 +48,4 @@ class VariationalInference(Posterior):
         noise = matched_noise(max(128, 4 * control.size), control.cases, control.size).to(window.background)
         bound = -negative_elbo(control, q, noise) - normalizer
         objective = torch.cat((trace, refinement), dim=-1) + normalizer.unsqueeze(-1)
-        return ensemble(control, u, {"objective": objective, "elbo": bound})
+        return decode_ensemble(control, u, {"objective": objective, "elbo": bound})
