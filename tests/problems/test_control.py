@@ -266,7 +266,7 @@ def test_missing_observations_may_have_no_std():
 
 def test_a_missing_background_is_refused():
     problem = Problem(LinearAdvection(), Observation(Identity((1, 16))), 3, joint="climatology", background_std=None)
-    with pytest.raises(ValueError, match="background: there is none"):
+    with pytest.raises(ValueError, match=r"background: missing, .*; give the problem a background_std"):
         Control(problem, problem.sample((2,)).window)
 
 

@@ -172,7 +172,7 @@ def test_model_errors_are_given_for_all_for_channels_or_for_entries():
     ({"parameters": {"forcings": Normal(0.0, 1.0)}}, "no parameter 'forcings'; it has forcing"),
     ({"parameters": {"size": Normal(0.0, 1.0)}}, "no parameter 'size'"),
     ({"cycles": 0}, "cycles: at least one"),
-    ({"cycles": 3}, "forecast: windows that follow each other have none"),
+    ({"cycles": 3}, r"forecast: not supported with cycles > 1 .*; set it to 0"),
     ({"truth": Lorenz96(size=6, dt=0.1)}, "truth: .* climatology"),
     ({"truth": Lorenz96(size=8, dt=0.1), "joint": "climatology"}, "truth: has states"),
     ({"truth": Lorenz96(size=6, dt=0.05), "joint": "climatology"}, "truth: has dt"),
@@ -198,7 +198,7 @@ def test_every_cycle_draws_its_own_mask():
     patterns = twin.window.y.isnan().unflatten(1, (5, 4))
     assert (patterns[:, 0] != patterns[:, 1]).any()
     assert problem.cycle().steps == 5
-    with pytest.raises(ValueError, match="cycles: a control sees one window"):
+    with pytest.raises(ValueError, match="cycles: a control is of one window; split the record"):
         Control(problem, twin.window)
 
 

@@ -14,7 +14,7 @@ COUNTS = ("seconds", "model_steps", "gradients", "failed")
 
 
 def decode_ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor], log_q: Tensor | None = None) -> Ensemble:
-    """Decodes draws of the control, and gives the place of each failed one to another of its case.
+    """Decodes draws of the control to an ensemble, and replaces each failed one by another of its case.
 
     A draw has failed if it is not finite or its trajectory diverges. The count per case is ``info["failed"]``; a
     case all of whose draws failed stays NaN.
@@ -45,11 +45,11 @@ def decode_ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor], log
 
 
 def refill(good: Tensor, values: Tensor) -> Tensor:
-    """Gives the place of each failed member to a good one of its case.
+    """Replaces each failed member by a good one of its case.
 
     Args:
-        good: Which members have not failed, with shape ``(members, case)``.
-        values: What belongs to the members, with shape ``(members, case, …)``.
+        good: True for members that have not failed, with shape ``(members, case)``.
+        values: Values of the members, with shape ``(members, case, …)``.
 
     Returns:
         The same with the failed members replaced; a case without a good one is left as it is.
@@ -62,7 +62,7 @@ def refill(good: Tensor, values: Tensor) -> Tensor:
 
 
 def join_info(infos: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The diagnostics of several runs or windows together: sums of counts, else means; curves are left out.
+    """Joins the diagnostics of several runs or windows: sums of counts, else means; curves are left out.
 
     Args:
         infos: The diagnostics of each, by the same names, with shape ``(case,)``.
@@ -95,7 +95,7 @@ def join_runs(runs: Sequence[Ensemble]) -> Ensemble:
 
 
 def run_gaps(runs: Sequence[Ensemble]) -> tuple[Tensor, Tensor]:
-    r"""How far the means of independent runs lie apart, in standard deviations of all draws together,
+    r"""Range of the means of independent runs, in standard deviations of all draws together,
 
     .. math:: g_i = \frac{\max_r \bar x_{i,r} - \min_r \bar x_{i,r}}{\sigma_i} .
 

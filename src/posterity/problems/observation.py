@@ -22,7 +22,7 @@ class Observation:
     Args:
         operator: The operator :math:`H`.
         std: The interval ``(low, high)`` from which standard deviations are drawn, in units of the observations.
-        masks: What is observed: entries that pass all of them; everything if there is none.
+        masks: The masks; an entry is observed if all of them keep it, so all entries are if there is none.
         noise: The distribution of the noise of given standard deviations.
     """
 
@@ -32,7 +32,7 @@ class Observation:
     noise: Noise = field(default_factory=GaussianNoise)
 
     def __post_init__(self) -> None:
-        """Refuses a noise that is none."""
+        """Checks that the standard deviations are positive."""
         check_interval("std", self.std)
 
     @property
@@ -41,7 +41,7 @@ class Observation:
         return self.operator.out_shape
 
     def design(self, batch: Sequence[int], window: int) -> tuple[Tensor, Tensor]:
-        """Draws what decides the quality of observations before any is made.
+        """Draws the observing design of windows: standard deviations and mask, before anything is observed.
 
         Args:
             batch: The batch shape.
@@ -94,7 +94,7 @@ def uniform(interval: tuple[float, float], shape: Sequence[int]) -> Tensor:
 
 
 def check_interval(name: str, interval: tuple[float, float]) -> None:
-    """Refuses an interval of standard deviations that is not positive and ordered."""
+    """Checks that an interval of standard deviations is positive and ordered."""
     low, high = interval
     if not 0 < low <= high:
         raise ValueError(f"{name}: needs 0 < low <= high, not [{low}, {high}]")

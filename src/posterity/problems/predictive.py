@@ -1,4 +1,4 @@
-"""Draws against observations: the log-likelihood of those that were made, and the transform of new ones."""
+"""Predictive checks of draws: the log-likelihood of the observations, and the transform of new ones."""
 
 from math import prod
 
@@ -27,7 +27,7 @@ def predictive_pit(problem: Problem, truth: Twin, ensemble: Ensemble) -> Tensor:
         u = \frac{1}{S} \sum_s \Phi\left(\frac{y' - H(x_s)}{\sigma}\right), \qquad y' = H(x) + \sigma \varepsilon' ,
 
     uniform on [0, 1] in the limit of many draws of a calibrated posterior. Entries are those that were observed, with
-    the standard deviations of then, but noise of their own: a posterior has seen the other.
+    the same standard deviations, but new noise: the posterior has seen the old.
 
     Args:
         problem: The problem.

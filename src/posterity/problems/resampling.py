@@ -1,4 +1,4 @@
-"""Weighted draws: how many they are worth, and equal draws from them."""
+"""Weighted draws: effective sample size, normalisation and systematic resampling."""
 
 import torch
 from torch import Tensor
@@ -54,10 +54,10 @@ def take(values: Tensor, index: Tensor) -> Tensor:
     """Takes members of each case.
 
     Args:
-        values: What belongs to the members, with shape ``(member, case, …)``.
+        values: Values of the members, with shape ``(member, case, …)``.
         index: The numbers of the members, with shape ``(draws, case)``.
 
     Returns:
-        What belongs to those, with shape ``(draws, case, …)``.
+        The values of those, with shape ``(draws, case, …)``.
     """
     return values[index, torch.arange(values.shape[1], device=values.device)]

@@ -13,7 +13,7 @@ from .system import System, check_times
 
 @dataclass(frozen=True, kw_only=True)
 class Lorenz63(System):
-    r"""Lorenz-63, three modes of convection:
+    r"""Lorenz-63 system of three convection modes:
 
     .. math::
         \dot x = \sigma (y - x), \quad \dot y = x (\rho - z) - y, \quad \dot z = x y - \beta z .
@@ -44,7 +44,7 @@ class Lorenz63(System):
     spinup: float = 20.0
 
     def __post_init__(self) -> None:
-        """Refuses what no clock allows."""
+        """Checks time step, substeps and spin-up."""
         check_times(self.dt, self.substeps, self.spinup)
 
     @property

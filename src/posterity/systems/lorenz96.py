@@ -42,7 +42,7 @@ class Lorenz96(System):
     spinup: float = 10.0
 
     def __post_init__(self) -> None:
-        """Refuses what no ring or clock allows."""
+        """Checks that there are enough sites and a positive time step."""
         if self.size < 4:
             raise ValueError(f"size: Lorenz-96 needs at least 4 sites, not {self.size}")
         check_times(self.dt, self.substeps, self.spinup)

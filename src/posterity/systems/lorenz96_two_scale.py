@@ -52,7 +52,7 @@ class TwoScaleLorenz96(System):
     spinup: float = 10.0
 
     def __post_init__(self) -> None:
-        """Refuses what no ring or clock allows."""
+        """Checks that there are enough sites of both scales and a positive time step."""
         if self.size < 4:
             raise ValueError(f"size: Lorenz-96 needs at least 4 sites, not {self.size}")
         if self.fast < 1:

@@ -10,7 +10,7 @@ from ...problems.resampling import take
 
 @dataclass(frozen=True)
 class RejectionABC(Posterior):
-    r"""Rejection ABC: prior draws whose observation cost :math:`J_o` is lowest.
+    r"""Rejection approximate Bayesian computation: prior draws whose observation cost :math:`J_o` is lowest.
 
     Draws ``trials`` controls from :math:`N(0, I)` and keeps the ``fraction`` of them that fits best, which
     targets :math:`p(u) \, \mathbb 1[J_o(u) \leq \epsilon]` with :math:`\epsilon` the kept quantile. The
@@ -33,9 +33,9 @@ class RejectionABC(Posterior):
     fraction: float = 0.001
 
     def __post_init__(self) -> None:
-        """Refuses fractions that keep nothing."""
+        """Checks that the fraction keeps at least one trial."""
         if not 0 < self.fraction <= 1 or round(self.trials * self.fraction) < 1:
-            raise ValueError(f"fraction: {self.fraction} of {self.trials} trials keeps none")
+            raise ValueError(f"fraction: {self.fraction} of {self.trials} trials keeps none; raise one of them")
 
     @torch.no_grad()
     def sample(self, window: Window, samples: int) -> Ensemble:

@@ -50,7 +50,7 @@ class HamiltonianMonteCarlo(Posterior):
     moves: int = 3
 
     def __post_init__(self) -> None:
-        """Refuses options that go nowhere, here and in the particles that chains start from."""
+        """Checks the number of chains, and the options of chains and particles."""
         if not 2 <= self.chains <= self.particles:
             raise ValueError(f"chains: must be from 2 to the number of particles, not {self.chains}")
         self._start()

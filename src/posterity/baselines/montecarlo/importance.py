@@ -28,7 +28,7 @@ class ImportanceSampling(Posterior):
 
     Args:
         problem: The problem.
-        proposal: What the draws are from.
+        proposal: The proposal :math:`q`.
         draws: The number of draws from it per case.
         degrees: The degrees of freedom of the Student-t; infinitely many give the Gaussian itself.
 
@@ -43,7 +43,7 @@ class ImportanceSampling(Posterior):
     degrees: float = inf
 
     def __post_init__(self) -> None:
-        """Refuses too few draws for a tail, and degrees of freedom that no distribution has."""
+        """Checks that there are enough draws for the tail fit, and positive degrees of freedom."""
         check_draws(self.draws)
         if not self.degrees > 0:
             raise ValueError(f"degrees: must be positive, not {self.degrees}")
@@ -69,7 +69,7 @@ class ImportanceSampling(Posterior):
 
 
 def student(draws: int, cases: int, size: int, degrees: float = inf) -> tuple[Tensor, Tensor]:
-    r"""White noise of the multivariate Student-t, or of the normal distribution, which is its limit.
+    r"""Draws standard noise of the multivariate Student-t, or of the normal distribution, which is its limit.
 
     Args:
         draws: The number of draws.

@@ -1,4 +1,4 @@
-"""The prior: what every method has to beat."""
+"""The prior, the reference that every method should improve on."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from ...problems import Control, Ensemble, Posterior, Problem, Window, decode_en
 
 @dataclass(frozen=True)
 class Prior(Posterior):
-    r"""Draws of the background, :math:`x_0 \sim N(x_b, B)`, blind to the observations.
+    r"""Prior: draws around the background, :math:`x_0 \sim N(x_b, B)`, without the observations.
 
     Args:
         problem: The problem.

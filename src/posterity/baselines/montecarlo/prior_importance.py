@@ -1,4 +1,4 @@
-"""Direct posterior estimation: weighted draws of the prior."""
+"""Importance sampling with the prior as proposal."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from ...problems.resampling import effective_size, normalise, systematic, take
 
 @dataclass(frozen=True)
 class PriorImportanceSampling(Posterior):
-    r"""Direct posterior estimation: prior draws resampled by their likelihood,
+    r"""Importance sampling with the prior as proposal (direct posterior estimation):
 
     .. math:: x_i \sim p(x | x_b), \qquad w_i \propto p(y | x_i) .
 
@@ -29,7 +29,7 @@ class PriorImportanceSampling(Posterior):
     draws: int = 100_000
 
     def __post_init__(self) -> None:
-        """Refuses to weigh nothing."""
+        """Checks that there is a draw."""
         if self.draws < 1:
             raise ValueError(f"draws: at least one is needed, not {self.draws}")
 
@@ -51,7 +51,7 @@ class PriorImportanceSampling(Posterior):
         return decode_ensemble(control, torch.cat(kept, dim=1), {"ess": torch.cat(ess)})
 
     def _from_climatology(self, window: Window, samples: int) -> Ensemble:
-        """Weighs one ensemble, which is advanced once from the start of the first window to that of the last."""
+        """Weights one ensemble, which is advanced once from the start of the first window to that of the last."""
         problem = self.problem
         v = torch.randn(self.draws, len(problem.parameters))
         theta = problem.decode_parameters(v)

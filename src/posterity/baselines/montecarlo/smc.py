@@ -51,7 +51,7 @@ class SequentialMonteCarlo(Posterior):
     acceptance: float = 0.8
 
     def __post_init__(self) -> None:
-        """Refuses options that go nowhere."""
+        """Checks the number of particles and the options of the tempering."""
         if self.particles < 4:
             raise ValueError(f"particles: at least 4 are needed for a covariance, not {self.particles}")
         if not 2 <= self.ess * self.particles < self.particles:

@@ -14,7 +14,7 @@ from .record import Record, Sequential, is_valid
 
 @dataclass(frozen=True)
 class IEnKS(Sequential):
-    r"""The iterative ensemble Kalman smoother: 4DVAR in the space of the members, without an adjoint.
+    r"""Iterative ensemble Kalman smoother: 4DVAR in the space of the members, without an adjoint.
 
     The state at the start of a window, :math:`x_{t-L} = \bar x + w A`, minimises
 
@@ -57,7 +57,7 @@ class IEnKS(Sequential):
     tolerance: float = 1e-2
 
     def __post_init__(self) -> None:
-        """Refuses windows with gaps between them."""
+        """Checks that windows have no gaps between them, and the options of the iteration."""
         super().__post_init__()
         check_inflation(self.inflation)
         if self.reach < 0:

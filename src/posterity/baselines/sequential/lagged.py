@@ -1,4 +1,4 @@
-"""4DVAR in sliding windows, with a background covariance that never changes."""
+"""4DVAR in sliding windows, with a static background covariance."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from .threedvar import check_static, first_guess, whitened_slope
 
 
 class Model(NamedTuple):
-    """The cost of a sliding window and its Gauss–Newton model.
+    """Gauss–Newton model of the cost of a sliding window.
 
     Args:
         cost: The cost, with shape ``(case,)``; infinite where the model diverged.
         gradient: Its gradient, with shape ``(case, rank)``.
         hessian: Its Gauss–Newton Hessian, with shape ``(case, rank, rank)``.
         path: The trajectory, with shape ``(case, times, size)``.
-        tangent: What the control does to it, with shape ``(case, times, size, rank)``.
+        tangent: Its derivative with respect to the control, with shape ``(case, times, size, rank)``.
     """
 
     cost: Tensor
@@ -34,7 +34,7 @@ class Model(NamedTuple):
 
 @dataclass(frozen=True)
 class LaggedFourDVar(Sequential):
-    r"""4DVAR in windows that slide over the record: the state :math:`L` windows before the end of the newest one is
+    r"""Lagged 4DVAR in sliding windows: the state :math:`L` windows before the end of the newest one is
 
     .. math::
         x = x^f + (s B_{clim})^{1/2} \hat w, \qquad
@@ -69,17 +69,17 @@ class LaggedFourDVar(Sequential):
     tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
-        """Refuses windows that look nowhere, and model errors."""
+        """Checks lag and iteration options, and that the constraint is strong."""
         super().__post_init__()
         check_static(self.scale, self.draws)
         if self.lag < 1:
-            raise ValueError(f"lag: at least one window is needed, not {self.lag}; see 3DVAR for none")
+            raise ValueError(f"lag: at least one window is needed, not {self.lag}; use 3DVAR for none")
         if self.iterations < 1:
             raise ValueError(f"iterations: at least one is needed, not {self.iterations}")
         if self.tolerance <= 0:
             raise ValueError(f"tolerance: must be positive, not {self.tolerance}")
         if self.problem.weak:
-            raise ValueError("model_error: sliding windows know the strong constraint alone; use another method")
+            raise ValueError("model_error: only the strong constraint is supported; remove it, or use another method")
 
     @property
     def steps(self) -> range:
@@ -143,7 +143,7 @@ class LaggedFourDVar(Sequential):
 
 
 def members(model: Model, draws: Tensor, time: int) -> Tensor:
-    """The states at one time that draws of the control stand for, with shape ``(members, case, size)``.
+    """The states at one time of draws of the control, by its tangents, with shape ``(members, case, size)``.
 
     Args:
         model: The model at the minimum.

@@ -15,7 +15,7 @@ from .record import Record, Sequential
 
 
 class Generation(NamedTuple):
-    """The particles of one time, as the next forecast starts from them.
+    """Weighted particles of one time, after resampling, and their ancestry.
 
     Args:
         z: The particles, with shape ``(members, case, size)``.
@@ -30,7 +30,7 @@ class Generation(NamedTuple):
 
 @dataclass(frozen=True)
 class Bootstrap(Sequential):
-    """What bootstrap filter and smoother share: the pass forward, and draws of equal weight.
+    """Abstract bootstrap method: the forward pass that filter and smoother share, and draws of equal weight.
 
     Args:
         problem: The problem.
@@ -44,7 +44,7 @@ class Bootstrap(Sequential):
     jitter: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuses fractions and factors that are none."""
+        """Checks the resampling threshold and the jitter."""
         super().__post_init__()
         if not 0 < self.ess <= 1:
             raise ValueError(f"ess: must be a fraction of the particles above 0 and up to 1, not {self.ess}")
@@ -53,7 +53,7 @@ class Bootstrap(Sequential):
 
     @property
     def mixing(self) -> bool:
-        """Whether model errors move copies apart in all that is unknown."""
+        """Whether the model has a transition density: errors in every entry, and no unknown parameters."""
         return not self.problem.parameters and bool((self.problem.error_std() > 0).all())
 
     @property
@@ -92,7 +92,7 @@ class Bootstrap(Sequential):
         record.info |= {"ess": torch.zeros(record.cases), "log_evidence": torch.zeros(record.cases)}
         z = record.prior(self.members)
         weight = torch.full((self.members, record.cases, 1), 1 / self.members)
-        # What is healed must be floating-point numbers; these are exact up to 2^24 particles.
+        # Values of members must be floating-point numbers; these are exact up to 2^24 particles.
         own = torch.arange(self.members, dtype=z.dtype).reshape(-1, 1, 1).expand_as(weight)
         for t in range(self.problem.steps):
             if t > 0:
@@ -140,7 +140,9 @@ class Bootstrap(Sequential):
         return z, torch.where(due, 1 / self.members, weight), index
 
     def spread(self, drawn: Tensor, z: Tensor, weight: Tensor, index: Tensor) -> Tensor:
-        r"""Moves copies apart, each by a draw of :math:`N(0, h^2 P)` with the covariance of the weighted particles.
+        r"""Regularises the particles: moves each copy by a draw of :math:`N(0, h^2 P)`.
+
+        The covariance :math:`P` is that of the weighted particles.
 
         Args:
             drawn: The particles drawn, with shape ``(members, case, size)``.
@@ -170,7 +172,7 @@ class Bootstrap(Sequential):
 
 @dataclass(frozen=True)
 class ParticleFilter(Bootstrap):
-    r"""The bootstrap particle filter: draws of the model, weighted by the likelihood,
+    r"""Bootstrap particle filter: draws of the model, weighted by the likelihood,
 
     .. math:: w_t^i \propto w_{t-1}^i\, p(y_t | x_t^i), \qquad x_t^i \sim p(x_t | x_{t-1}^i, \theta^i) ,
 
@@ -211,7 +213,7 @@ class ParticleFilter(Bootstrap):
 
 @dataclass(frozen=True)
 class ParticleSmoother(Bootstrap):
-    r"""The bootstrap particle smoother: the filter forward, then trajectories drawn backward.
+    r"""Bootstrap particle smoother: the filter forward, then trajectories drawn backward.
 
     Where model errors move all that is unknown, backward simulation draws from the filter's particles
 
@@ -244,7 +246,7 @@ class ParticleSmoother(Bootstrap):
 
     @property
     def kept(self) -> int:
-        """All of them are."""
+        """All of them."""
         return self.problem.steps
 
     def draws(self, record: Record, samples: int) -> Iterator[Tensor]:
@@ -257,7 +259,7 @@ class ParticleSmoother(Bootstrap):
         return reversed(path)
 
     def simulate(self, record: Record, history: Sequence[Generation], index: Tensor) -> Iterator[Tensor]:
-        """Simulates backward.
+        """Draws trajectories by backward simulation.
 
         Args:
             record: The record.

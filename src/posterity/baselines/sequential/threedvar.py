@@ -1,4 +1,4 @@
-"""3DVAR: the Kalman analysis with a background covariance that never changes."""
+"""3DVAR: the Kalman analysis with a static background covariance."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class ThreeDVar(Sequential):
     draws: int = 1000
 
     def __post_init__(self) -> None:
-        """Refuses covariances that are none."""
+        """Checks the options of the static covariance."""
         super().__post_init__()
         check_static(self.scale, self.draws)
 
@@ -124,7 +124,7 @@ def first_guess(record: Record, mean: Tensor) -> Tensor:
 
 
 def check_static(scale: float, draws: int) -> None:
-    """Refuses a static covariance that is none."""
+    """Checks that a static covariance has a positive factor, and draws enough to be estimated from."""
     if scale <= 0:
         raise ValueError(f"scale: the factor of the climatological covariance must be positive, not {scale}")
     if draws < 2:

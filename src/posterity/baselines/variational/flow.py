@@ -71,7 +71,7 @@ class FlowFamily(Family):
     learning_rate: float = 0.01
 
     def __post_init__(self) -> None:
-        """Refuses what does not move."""
+        """Checks that sizes, rate and steps are positive, and that samples are even."""
         if self.transforms < 1 or self.iterations < 1 or self.learning_rate <= 0:
             raise ValueError("transforms, iterations and learning_rate: must all be positive")
         if self.samples < 2 or self.samples % 2:

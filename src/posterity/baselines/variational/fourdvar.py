@@ -12,13 +12,13 @@ from .families import Gaussian
 
 @dataclass(frozen=True)
 class FourDVar(Posterior):
-    r"""Strong-constraint 4DVAR with draws from its Laplace approximation:
+    r"""4DVAR, with draws from its Laplace approximation:
 
     .. math::
         q(u) = N(\hat u, (I + G^T R^{-1} G)^{-1}), \qquad \hat u = \arg\min_u J(u) ,
 
-    with the Gauss–Newton Hessian at the mode. Exact if the problem is linear and Gaussian. Targets
-    :math:`p(x_{0:T+F} | y, x_b)` with the Gaussian prior of the background.
+    with the Gauss–Newton Hessian at the mode; see :mod:`~posterity.baselines.variational`. Exact if the problem is
+    linear and Gaussian. Targets :math:`p(x_{0:T+F} | y, x_b)` with the Gaussian prior of the background.
 
     Args:
         problem: The problem.
@@ -39,7 +39,7 @@ class FourDVar(Posterior):
     restarts: int = 8
 
     def __post_init__(self) -> None:
-        """Refuses options that go nowhere."""
+        """Checks the options of the minimisation."""
         check_options(self.iterations, self.increment, self.tolerance, self.restarts)
 
     @torch.no_grad()

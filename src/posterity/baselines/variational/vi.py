@@ -11,15 +11,15 @@ from .optimizers import NaturalGradient, Optimizer, matched_noise, negative_elbo
 
 @dataclass(frozen=True)
 class VariationalInference(Posterior):
-    r"""VI-4DVAR: the Gaussian over the control that is closest to the posterior,
+    r"""VI-4DVAR: the member of a family that is closest to the posterior,
 
     .. math::
         q^* = \arg\min_{q \in \mathcal Q} E_q[J(u)] - \mathbb H[q]
             = \arg\min_{q \in \mathcal Q} \mathrm{KL}(q \,\|\, p(u | y)) .
 
-    With the full family it is exact if the problem is linear and Gaussian; a mean-field Gaussian then has the
-    posterior's mean, and the variances :math:`1 / (\Sigma^{-1})_{ii}`. Targets :math:`p(x_{0:T+F} | y, x_b)` with
-    the Gaussian prior of the background.
+    The theory is that of :mod:`~posterity.baselines.variational`. With the full family it is exact if the problem is
+    linear and Gaussian; a mean-field Gaussian then has the posterior's mean, and the variances
+    :math:`1 / (\Sigma^{-1})_{ii}`. Targets :math:`p(x_{0:T+F} | y, x_b)` with the Gaussian prior of the background.
 
     Args:
         problem: The problem.
