@@ -53,12 +53,12 @@ class ImportanceSampling(Posterior):
         """Resamples weighted draws from the proposal of each case."""
         control = self.proposal.control(self.problem, window)
         q = self.proposal.fit(control)
-        noise, log_noise = student(self.draws, control.cases, control.size, self.degrees)
-        u, volume = q.draw(noise)
+        noise, log_noise = student_t_noise(self.draws, control.cases, control.size, self.degrees)
+        u, log_det = q.draw(noise)
         u = u.to(window.background)
         cost = torch.cat([control.cost(u[chunk]) for chunk in control.chunks(len(u))]).double()
         # A fit that broke down leaves draws that are not finite, and have no weight.
-        drawn = resample(volume - cost - log_noise, samples)
+        drawn = resample(log_det - cost - log_noise, samples)
         normalizer = control.log_normalizer()
         info = {
             "k_hat": drawn.k_hat.to(normalizer),
@@ -68,7 +68,7 @@ class ImportanceSampling(Posterior):
         return decode_ensemble(control, take(u, drawn.chosen), info)
 
 
-def student(draws: int, cases: int, size: int, degrees: float = inf) -> tuple[Tensor, Tensor]:
+def student_t_noise(draws: int, cases: int, size: int, degrees: float = inf) -> tuple[Tensor, Tensor]:
     r"""Draws standard noise of the multivariate Student-t, or of the normal distribution, which is its limit.
 
     Args:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...problems import Control, Ensemble, Posterior, Problem, Window, chunks, decode_ensemble
-from ...problems.resampling import effective_size, normalise, systematic, take
+from ...problems.resampling import effective_sample_size, normalise_weights, systematic_resampling, take
 
 
 @dataclass(frozen=True)
@@ -90,5 +90,5 @@ class PriorImportanceSampling(Posterior):
         """Which draws each case keeps, with shape ``(samples, case)``, and its effective sample size."""
         log_weights = log_weights.double()
         # A case whose every draw diverged keeps equal weights: its draws will be counted as failed.
-        index = systematic(normalise(log_weights), samples)[torch.randperm(samples)]
-        return index, effective_size(log_weights).nan_to_num(self.draws)
+        index = systematic_resampling(normalise_weights(log_weights), samples)[torch.randperm(samples)]
+        return index, effective_sample_size(log_weights).nan_to_num(self.draws)

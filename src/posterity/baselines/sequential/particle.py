@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...problems import Ensemble, Window, chunks
-from ...problems.resampling import effective_size, normalise, systematic, take
+from ...problems.resampling import effective_sample_size, normalise_weights, systematic_resampling, take
 from .record import Record, Sequential
 
 
@@ -52,12 +52,12 @@ class Bootstrap(Sequential):
             raise ValueError(f"jitter: must not be negative, not {self.jitter}")
 
     @property
-    def mixing(self) -> bool:
+    def has_transition_density(self) -> bool:
         """Whether the model has a transition density: errors in every entry, and no unknown parameters."""
         return not self.problem.parameters and bool((self.problem.error_std() > 0).all())
 
     @property
-    def kept(self) -> int:
+    def stored(self) -> int:
         """The number of times whose particles are in memory at once."""
         return 1
 
@@ -76,7 +76,7 @@ class Bootstrap(Sequential):
         x = torch.empty(samples, cases, len(self.steps), *self.problem.shape)
         theta = torch.empty(samples, cases, parameters)
         parts = []
-        size = self.members * (prod(self.problem.shape) + parameters) * self.kept
+        size = self.members * (prod(self.problem.shape) + parameters) * self.stored
         for chunk in chunks(cases, size, window.y.device):
             record = Record(self.problem, window.select(chunk))
             for i, z in enumerate(self.draws(record, samples)):
@@ -126,20 +126,20 @@ class Bootstrap(Sequential):
         precision = record.precision[:, t].flatten(1)
         constant = torch.where(precision > 0, precision.log() - 0.5 * log(2 * pi), 0).sum(dim=-1)
         evidence = torch.logsumexp(log_weight, dim=0) - torch.logsumexp(before, dim=0) + constant
-        effective = effective_size(log_weight)
+        effective = effective_sample_size(log_weight)
         record.info["log_evidence"] += torch.where(record.seen[:, t], evidence, 0)
         record.info["ess"] += torch.where(record.seen[:, t], effective / occasions, 0)
 
-        weight = normalise(log_weight)
+        weight = normalise_weights(log_weight)
         own = torch.arange(self.members).unsqueeze(-1).expand_as(weight)
         due = effective <= self.ess * self.members
         if not due.any():
             return z, weight, own
-        index = torch.where(due, systematic(weight, self.members), own)
-        z = self.spread(take(z, index), z, weight, index)
+        index = torch.where(due, systematic_resampling(weight, self.members), own)
+        z = self.regularise(take(z, index), z, weight, index)
         return z, torch.where(due, 1 / self.members, weight), index
 
-    def spread(self, drawn: Tensor, z: Tensor, weight: Tensor, index: Tensor) -> Tensor:
+    def regularise(self, drawn: Tensor, z: Tensor, weight: Tensor, index: Tensor) -> Tensor:
         r"""Regularises the particles: moves each copy by a draw of :math:`N(0, h^2 P)`.
 
         The covariance :math:`P` is that of the weighted particles.
@@ -153,7 +153,7 @@ class Bootstrap(Sequential):
         Returns:
             The particles drawn; those drawn once are left alone.
         """
-        factor = self.jitter if self.jitter is not None else float(not self.mixing)
+        factor = self.jitter if self.jitter is not None else float(not self.has_transition_density)
         if factor == 0:
             return drawn
         # One particle that weighs all has no covariance: that of all particles takes its place.
@@ -206,7 +206,7 @@ class ParticleFilter(Bootstrap):
         """Draws from the particles at each time; until the next observations, the same ones."""
         for t, (z, weight, _) in enumerate(self.generations(record)):
             if t == 0 or record.has_observations(t):
-                index = systematic(weight, samples)
+                index = systematic_resampling(weight, samples)
             if t in self.steps:
                 yield take(z, index)
 
@@ -245,15 +245,16 @@ class ParticleSmoother(Bootstrap):
         return range(self.problem.steps)
 
     @property
-    def kept(self) -> int:
+    def stored(self) -> int:
         """All of them."""
         return self.problem.steps
 
     def draws(self, record: Record, samples: int) -> Iterator[Tensor]:
         """Draws trajectories from the filter's history, and gives them in order of time."""
         history = list(self.generations(record))
-        index = systematic(history[-1].weight, samples)
-        path = list(self.simulate(record, history, index) if self.mixing else trace(history, index))
+        index = systematic_resampling(history[-1].weight, samples)
+        simulated = self.has_transition_density
+        path = list(self.simulate(record, history, index) if simulated else trace_ancestry(history, index))
         first = path[-1].sort(dim=0).values
         record.info["distinct"] = 1 + (first[1:] != first[:-1]).any(dim=-1).sum(dim=0).to(first)
         return reversed(path)
@@ -273,13 +274,13 @@ class ParticleSmoother(Bootstrap):
         yield here
         for z, weight, _ in reversed(history[:-1]):
             ahead = record.forecast(z, torch.zeros_like(z))
-            index = ancestors(here / record.error_std, ahead / record.error_std, weight)
+            index = draw_ancestors(here / record.error_std, ahead / record.error_std, weight)
             here = take(z, index)
             yield here
 
 
-def ancestors(here: Tensor, ahead: Tensor, weight: Tensor) -> Tensor:
-    r"""Draws :math:`i` with probability :math:`\propto w^i \exp(-\frac12 \|\tilde x - m^i\|^2)`.
+def draw_ancestors(here: Tensor, ahead: Tensor, weight: Tensor) -> Tensor:
+    r"""Draws ancestors :math:`i` with probability :math:`\propto w^i \exp(-\frac12 \|\tilde x - m^i\|^2)`.
 
     Args:
         here: The whitened states :math:`\tilde x`, with shape ``(samples, case, n)``.
@@ -304,7 +305,7 @@ def ancestors(here: Tensor, ahead: Tensor, weight: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def trace(history: Sequence[Generation], index: Tensor) -> Iterator[Tensor]:
+def trace_ancestry(history: Sequence[Generation], index: Tensor) -> Iterator[Tensor]:
     """Traces particles back through their ancestors; see :meth:`ParticleSmoother.simulate` for shapes."""
     for z, _, parent in reversed(history):
         yield take(z, index)

@@ -44,12 +44,12 @@ def negative_elbo(control: Control, q: Density, noise: Tensor) -> Tensor:
     """
     parts = []
     for chunk in control.chunks(len(noise)):
-        u, volume = q.draw(noise[chunk])
-        parts.append(control.cost(u.to(noise)).double() - volume)
+        u, log_det = q.draw(noise[chunk])
+        parts.append(control.cost(u.to(noise)).double() - log_det)
     return torch.cat(parts).mean(dim=0) - white_entropy(control.size)
 
 
-def matched_noise(samples: int, cases: int, size: int) -> Tensor:
+def moment_matched_noise(samples: int, cases: int, size: int) -> Tensor:
     """Draws antithetic white noise whose sample covariance is exactly the identity if it can be.
 
     Expectations of linear and quadratic functions are then exact, whatever the number of samples.
@@ -117,7 +117,7 @@ class NaturalGradient(Optimizer):
         start = q = Gaussian.from_precision(mode.u, family.project(curvature, control))
         trace = []
         for k in range(self.iterations):
-            noise = matched_noise(samples, control.cases, control.size)
+            noise = moment_matched_noise(samples, control.cases, control.size)
             u = (q.mean + q.transport(noise)).to(mode.u)
             cost, gradient = control.cost_and_gradient(u)
             trace.append(cost.double().mean(dim=0) - q.entropy())

@@ -6,7 +6,7 @@ import torch
 
 from ...problems import Ensemble, Posterior, Problem, Window, decode_ensemble
 from .families import Family, Full
-from .optimizers import NaturalGradient, Optimizer, matched_noise, negative_elbo
+from .optimizers import NaturalGradient, Optimizer, moment_matched_noise, negative_elbo
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class VariationalInference(Posterior):
         # Traces leave out the normaliser of the density; with it the objective is minus the bound itself.
         normalizer = control.log_normalizer()
         # The trace is of the densities on the way, from few draws: the one returned gets its own estimate.
-        noise = matched_noise(max(128, 4 * control.size), control.cases, control.size).to(window.background)
+        noise = moment_matched_noise(max(128, 4 * control.size), control.cases, control.size).to(window.background)
         bound = -negative_elbo(control, q, noise) - normalizer
         objective = torch.cat((trace, refinement), dim=-1) + normalizer.unsqueeze(-1)
         return decode_ensemble(control, u, {"objective": objective, "elbo": bound})
