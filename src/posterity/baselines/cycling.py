@@ -65,7 +65,7 @@ class Cycled(Posterior):
         states, infos = [], []
         for start in range(0, self.problem.length, length):
             stop = start + length
-            # What is lost is run blind and thrown away, so that it cannot spoil the batch.
+            # Lost cases are run without observations, and their draws discarded, so that they cannot spoil the batch.
             y = torch.where(append_dims(lost, window.y.ndim - 1), torch.nan, window.y)[:, start:stop]
             part = Window(y, window.std[:, start:stop], background, std, window.start + start)
             drawn = self.method.sample(part, samples)

@@ -156,9 +156,9 @@ class Bootstrap(Sequential):
         factor = self.jitter if self.jitter is not None else float(not self.has_transition_density)
         if factor == 0:
             return drawn
-        # One particle that weighs all has no covariance: that of all particles takes its place.
-        lonely = weight.square().sum(dim=0) > 0.999
-        weight = torch.where(lonely, 1 / self.members, weight).unsqueeze(-1)
+        # One particle with all of the weight has no covariance: that of all particles takes its place.
+        degenerate = weight.square().sum(dim=0) > 0.999
+        weight = torch.where(degenerate, 1 / self.members, weight).unsqueeze(-1)
         anomalies = weight.sqrt() * (z - (weight * z).sum(dim=0)) / (1 - weight.square().sum(dim=0)).sqrt()
         # A triangular root, which exists whatever the rank.
         root = torch.linalg.qr(anomalies.movedim(0, 1), mode="r").R
