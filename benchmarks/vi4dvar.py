@@ -28,7 +28,7 @@ from torch import Tensor
 
 from posterity.baselines import EnsembleFourDVar, FourDVar, RejectionABC, VariationalInference
 from posterity.baselines.variational.families import Family, Full, Gaussian, MeanField
-from posterity.baselines.variational.optimizers import NaturalGradient, matched_noise, negative_elbo
+from posterity.baselines.variational.optimizers import NaturalGradient, moment_matched_noise, negative_elbo
 from posterity.problems import Control, Observation, Posterior, Problem, Quadratic, RandomMask, TimeMask, Window
 from posterity.problems.minimize import levenberg_marquardt
 from posterity.systems import Lorenz96
@@ -243,7 +243,7 @@ def bound(control: Control, q: Gaussian, draws: int = 4096) -> Tensor:
     parts = []
     for case in range(control.cases):
         torch.manual_seed(case)
-        noise = matched_noise(draws, 1, control.size)
+        noise = moment_matched_noise(draws, 1, control.size)
         one = slice(case, case + 1)
         parts.append(negative_elbo(control.select(one), Gaussian(q.mean[one], q.factor[one]), noise))
     return torch.cat(parts)

@@ -49,6 +49,13 @@ LIGHT = {
 NO_TORCH = ("metrics", "figures", "experiment", "errors", "cli", "data.schema", "data.files")
 #: Rooms in which files are read and written, and modules.
 FILES = ("data", "tasks", "cli", "experiment.files", "experiment.modules")
+#: The one module that loops over the steps of a system, and those that may call a single step, each with its reason.
+STEPPING = {
+    "systems.system": "advance, advance_each and rollout",
+    "systems.linear": "the matrix of one step",
+    "problems.control": "the errors and the Jacobians of single steps, on the states of a trajectory as one batch",
+    "baselines.sequential.record": "the forecast of filters, which treat the ensemble after every step",
+}
 #: The most lines of a module: beyond, look for the two things that it does.
 LINES = 350
 #: The most lines of a room, which is the modules of one folder.
@@ -195,6 +202,18 @@ def test_nothing_else_touches_files(module):
             if called.attr in OPENERS or (owner, called.attr) in QUALIFIED:
                 found.add(f"{owner}.{called.attr}")
     assert not found, f"{module} calls {found}"
+
+
+def test_states_are_advanced_through_one_door():
+    """Steps of a system take states; those of optimisers and schedules take nothing."""
+    callers = {
+        module.removeprefix("posterity.")
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "step"
+        if node.args or node.keywords
+    }
+    assert callers == set(STEPPING), "advance states by the methods of System: advance, advance_each, rollout"
 
 
 @each(MODULES)

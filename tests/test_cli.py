@@ -171,7 +171,7 @@ def test_check_says_what_the_experiment_is(run, study) -> None:
         ),
         (
             {"methods": {"abc": {"kind": "abc", "options": {"trials": 5}}}},
-            "methods.abc: method 'abc': fraction: 0.001 of 5 trials keeps none",
+            "methods.abc: method 'abc': fraction: 0.001 of 5 trials keeps none; raise one of them",
         ),
     ],
 )

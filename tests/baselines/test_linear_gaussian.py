@@ -10,7 +10,7 @@ import torch
 from posterity.baselines import EnsembleFourDVar, FourDVar, Prior, RejectionABC, VariationalInference
 from posterity.baselines.variational.families import Full, LowRank, MeanField
 from posterity.baselines.variational.optimizers import Adam, NaturalGradient
-from posterity.problems import Control, GaussianPosterior, Identity, Observation, Problem, RandomMask, ensemble
+from posterity.problems import Control, GaussianPosterior, Identity, Observation, Problem, RandomMask, decode_ensemble
 from posterity.problems.minimize import Minimum, levenberg_marquardt
 from posterity.systems import LinearAdvection
 
@@ -121,7 +121,7 @@ def test_the_statistics_notice_a_bias_and_a_wrong_spread(linear, check_gaussian)
     def draws(state):
         control = Control(linear.problem, linear.window)
         u = (state - linear.state(torch.zeros(32, 16))) / linear.window.background_std.flatten(1)
-        return ensemble(control, u, {}).x
+        return decode_ensemble(control, u, {}).x
 
     check_gaussian(draws(state), linear.exact)
     for wrong in (state + 0.1 * factor.diagonal(dim1=-2, dim2=-1), linear.exact.mean[:, 0] + 1.05 * deviation):

@@ -3,7 +3,7 @@
 import torch
 
 from posterity.mcmc import next_temperature
-from posterity.problems.resampling import effective_size
+from posterity.problems.resampling import effective_sample_size
 
 
 def test_temperatures_leave_the_effective_number_asked_for():
@@ -12,7 +12,7 @@ def test_temperatures_leave_the_effective_number_asked_for():
     misfit[:60, 3] = torch.inf
     beta = torch.tensor([0.2, 0.5, 0.0, 0.0])
     colder = next_temperature(misfit, beta, 0.5)
-    size = effective_size(-(colder - beta) * misfit)
+    size = effective_sample_size(-(colder - beta) * misfit)
     torch.testing.assert_close(size[[0, 2, 3]], torch.tensor([100.0, 100.0, 70.0]))
     assert colder[1] == 1
     for case in range(4):

@@ -18,7 +18,7 @@ from posterity.problems import (
     Window,
 )
 from posterity.problems.chunks import CACHE
-from posterity.systems import LinearAdvection, Lorenz63, Lorenz96, System, rollout
+from posterity.systems import LinearAdvection, Lorenz63, Lorenz96, System
 
 MASKS = (RandomMask(0.6),)
 RING = (1, 6)
@@ -43,7 +43,7 @@ def test_the_control_of_nought_is_the_background(problem):
     control = Control(problem, window)
     x, theta = control.decode(torch.zeros(5, control.size))
     assert theta.shape == (5, 0)
-    torch.testing.assert_close(x, rollout(problem.system, window.background, problem.steps - 1))
+    torch.testing.assert_close(x, problem.system.rollout(window.background, problem.steps - 1))
 
 
 @each_problem
@@ -54,7 +54,7 @@ def test_decode_scales_the_control_by_the_background_std(problem):
     x, _ = control.decode(u)
     assert x.shape == (3, 5, problem.steps, *problem.shape)
     x0 = window.background + window.background_std * u.unflatten(-1, problem.shape)
-    torch.testing.assert_close(x, rollout(problem.system, x0, problem.steps - 1))
+    torch.testing.assert_close(x, problem.system.rollout(x0, problem.steps - 1))
 
 
 @each_problem
@@ -266,7 +266,7 @@ def test_missing_observations_may_have_no_std():
 
 def test_a_missing_background_is_refused():
     problem = Problem(LinearAdvection(), Observation(Identity((1, 16))), 3, joint="climatology", background_std=None)
-    with pytest.raises(ValueError, match="background: there is none"):
+    with pytest.raises(ValueError, match=r"background: missing, .*; give the problem a background_std"):
         Control(problem, problem.sample((2,)).window)
 
 

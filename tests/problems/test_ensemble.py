@@ -1,9 +1,9 @@
-"""From draws of the control to ensembles: failed draws are replaced and counted."""
+"""From draws of the control to ensembles, whose failed draws are replaced and counted; and independent runs joined."""
 
 import torch
 
-from posterity.problems import Control, Observation, Problem, Quadratic, chunks
-from posterity.problems.ensemble import ensemble
+from posterity.problems import Control, Ensemble, Observation, Problem, Quadratic, chunks
+from posterity.problems.ensemble import decode_ensemble, join_runs, run_gaps
 from posterity.systems import Lorenz96
 
 PROBLEM = Problem(Lorenz96(size=5, dt=0.1), Observation(Quadratic((1, 5))), window=3, forecast=2)
@@ -12,7 +12,7 @@ PROBLEM = Problem(Lorenz96(size=5, dt=0.1), Observation(Quadratic((1, 5))), wind
 def test_sound_draws_are_decoded_as_they_are():
     control = Control(PROBLEM, PROBLEM.sample((3,)).window)
     u = control.prior(6)
-    result = ensemble(control, u, {"cost": torch.ones(3)})
+    result = decode_ensemble(control, u, {"cost": torch.ones(3)})
     torch.testing.assert_close(result.x, Control(PROBLEM, control.window).decode(u)[0])
     assert result.steps == range(5)
     assert result.theta.shape == (6, 3, 0)
@@ -29,7 +29,7 @@ def test_failed_draws_give_their_place_to_others_of_their_case():
     u[[0, 3, 4], 1] = 1e6  # its trajectory diverges
     u[:, 2] = torch.inf  # no draw of this case is sound
     numbers = torch.arange(20.0).view(5, 4)
-    result = ensemble(control, u, {}, numbers)
+    result = decode_ensemble(control, u, {}, numbers)
     assert result.info["failed"].tolist() == [1, 3, 5, 0]
     torch.testing.assert_close(result.x[:, 3], sound[:, 3])
     torch.testing.assert_close(result.x[[0, 2, 3, 4], 0], sound[[0, 2, 3, 4], 0])
@@ -47,3 +47,19 @@ def test_chunks_cover_the_batch_in_order():
         assert [i for chunk in found for i in range(total)[chunk]] == list(range(total))
         assert all(chunk.stop > chunk.start for chunk in found)
     assert len(list(chunks(10, 2**30, torch.device("cpu")))) == 10
+
+
+def test_gaps_count_states_and_parameters() -> None:
+    x, theta = torch.randn(2, 400, 3, 2, 1), torch.randn(2, 400, 3, 1)
+    theta[1] += 10
+    runs = [
+        Ensemble(x[run], theta[run], range(2), {"ess": torch.ones(3) * run, "failed": torch.ones(3)}) for run in (0, 1)
+    ]
+    worst, median = run_gaps(runs)
+    assert worst.shape == median.shape == (3,)
+    assert (worst > 1.5).all()
+    assert (median < 0.5).all()
+    joined = join_runs(runs)
+    assert joined.x.shape == (800, 3, 2, 1)
+    assert joined.info["ess"].tolist() == [0.5] * 3
+    assert joined.info["failed"].tolist() == [2.0] * 3

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from posterity.problems import GaussianStations, Observation, Pointwise, Problem, Quadratic, RandomMask, exact_posterior
-from posterity.systems import LinearAdvection, Lorenz96, rollout
+from posterity.systems import LinearAdvection, Lorenz96
 
 PROBLEM = Problem(
     LinearAdvection(size=7, speed=0.8, damping=0.1, diffusion=0.2),
@@ -21,7 +21,7 @@ def dense(problem, window, case):
     """Mean and covariance of the whole trajectory of one case, by conditioning the joint of x and y."""
     n, T, L = 7, problem.window, problem.steps
     # Columns: what each entry of x_0 does to the trajectory; the system is linear, the operator too.
-    flow = rollout(problem.system, torch.eye(n).unsqueeze(-2), L - 1).flatten(1).mT
+    flow = problem.system.rollout(torch.eye(n).unsqueeze(-2), L - 1).flatten(1).mT
     x = flow @ window.background[case].flatten()
     cov = flow @ torch.diag(window.background_std[case].flatten() ** 2) @ flow.mT
     see = torch.block_diag(*[problem.observation.operator(torch.eye(n).unsqueeze(-2)).flatten(1).mT] * T)

@@ -4,7 +4,16 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from posterity.problems import GaussianStations, GridMask, Identity, Observation, Quadratic, RandomMask, TimeMask
+from posterity.problems import (
+    GaussianNoise,
+    GaussianStations,
+    GridMask,
+    Identity,
+    Observation,
+    Quadratic,
+    RandomMask,
+    TimeMask,
+)
 
 
 def test_random_mask_keeps_its_fraction_anew_for_each_case():
@@ -117,3 +126,11 @@ def test_gradients_are_finite_with_missing_observations(unknown_std):
 def test_bad_arguments_are_refused_by_name(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_gaussian_noise_is_torch_s_normal_entry_by_entry():
+    h, std = torch.randn(4, 3), torch.rand(4, 3) + 0.5
+    y = GaussianNoise().sample(h.expand(20_000, 4, 3), std)
+    assert float(((y - h) / std).mean(dim=0).abs().max()) < 4.5 / 20_000**0.5
+    assert float((((y - h) / std).square().mean(dim=0) - 1).abs().max()) < 4.5 * (2 / 20_000) ** 0.5
+    torch.testing.assert_close(GaussianNoise().log_prob(y, h, std), Normal(h, std).log_prob(y))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from posterity.problems import GaussianStations, Identity, Observation, Problem, RandomMask
-from posterity.systems import LinearAdvection, Lorenz96, rollout
+from posterity.systems import LinearAdvection, Lorenz96
 
 PROBLEM = Problem(
     system=LinearAdvection(size=8),
@@ -40,7 +40,7 @@ def test_shapes():
 
 def test_states_obey_the_system():
     x = PROBLEM.sample((5,)).x
-    torch.testing.assert_close(x, rollout(PROBLEM.system, x[:, 0], 6))
+    torch.testing.assert_close(x, PROBLEM.system.rollout(x[:, 0], 6))
 
 
 def test_the_background_joint_draws_the_state_around_a_climatological_background():
@@ -120,7 +120,7 @@ def test_windows_start_when_they_say_they_do() -> None:
     torch.manual_seed(3)
     torch.randn(400, 0)
     torch.randint(2, 10, (400,))
-    x = rollout(system, system.initial((400,)), 9)
+    x = system.rollout(system.initial((400,)), 9)
     torch.testing.assert_close(twin.x[:, 0], x[torch.arange(400), start.long()])
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from posterity.systems import Lorenz96, jacobian, rollout
+from posterity.systems import Lorenz96, jacobian
 
 
 def test_tendency_is_the_equation_site_by_site():
@@ -17,7 +17,7 @@ def test_tendency_is_the_equation_site_by_site():
 def test_the_uniform_state_is_a_fixed_point():
     system = Lorenz96(size=8, forcing=3.0)
     x = torch.full((1, 8), 3.0)
-    torch.testing.assert_close(rollout(system, x, 20)[-1], x)
+    torch.testing.assert_close(system.rollout(x, 20)[-1], x)
 
 
 def test_advection_conserves_energy():
@@ -38,7 +38,7 @@ def test_energy_is_balanced_on_the_attractor():
     r"""d/dt ½Σx² = FΣx − Σx² averages to zero: ⟨x²⟩ = F⟨x⟩, within 4 Monte Carlo errors over members."""
     members, forcing = 256, 8.0
     system = Lorenz96(size=40, forcing=forcing)
-    x = rollout(system, system.initial((members,)), 400)
+    x = system.rollout(system.initial((members,)), 400)
     balance = (x.square() - forcing * x).mean(dim=(1, 2, 3))
     error = float(balance.std() / members**0.5)
     assert abs(float(balance.mean())) < 4 * error

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from posterity.systems import LinearAdvection, Lorenz63, Lorenz96, jacobian, rollout
+from posterity.systems import LinearAdvection, Lorenz63, Lorenz96, jacobian
 from posterity.systems.integrators import rk4
 
 SMALL = [
@@ -46,7 +46,7 @@ def test_integrator_is_of_fourth_order(system):
 def test_substeps_refine_the_step_and_not_the_time(system):
     x = system.initial((4,))
     fine = replace(system, dt=system.dt / 5, substeps=system.substeps)
-    torch.testing.assert_close(rollout(fine, x, 5)[:, -1], replace(system, substeps=5 * system.substeps).step(x))
+    torch.testing.assert_close(fine.rollout(x, 5)[:, -1], replace(system, substeps=5 * system.substeps).step(x))
 
 
 @each_system
@@ -55,8 +55,8 @@ def test_shapes(system):
         x = system.initial(batch)
         assert x.shape == (*batch, *system.shape)
         assert system.step(x).shape == x.shape
-        assert rollout(system, x, 4).shape == (*batch, 5, *system.shape)
-        assert rollout(system, x, 0).shape == (*batch, 1, *system.shape)
+        assert system.rollout(x, 4).shape == (*batch, 5, *system.shape)
+        assert system.rollout(x, 0).shape == (*batch, 1, *system.shape)
 
 
 @each_system
@@ -67,10 +67,10 @@ def test_channels_are_named(system):
 @each_system
 def test_batched_is_looped(system):
     x = system.initial((2, 3))
-    together = rollout(system, x, 5)
+    together = system.rollout(x, 5)
     for i in range(2):
         for j in range(3):
-            torch.testing.assert_close(together[i, j], rollout(system, x[i, j], 5))
+            torch.testing.assert_close(together[i, j], system.rollout(x[i, j], 5))
 
 
 @each_system
@@ -137,7 +137,7 @@ def test_jacobian_of_a_function_with_fewer_outputs_dimensions():
 def test_rollout_adds_the_error_after_each_step(system):
     x0 = system.initial((3,))
     error = 0.1 * torch.randn(3, 4, *system.shape)
-    x = rollout(system, x0, 4, error)
+    x = system.rollout(x0, 4, error)
     torch.testing.assert_close(x[:, 0], x0)
     for t in range(4):
         torch.testing.assert_close(x[:, t + 1], system.step(x[:, t]) + error[:, t])
@@ -146,7 +146,7 @@ def test_rollout_adds_the_error_after_each_step(system):
 @each_system
 def test_rollout_without_error_is_rollout_with_none(system):
     x0 = system.initial((3,))
-    torch.testing.assert_close(rollout(system, x0, 4), rollout(system, x0, 4, torch.zeros(3, 4, *system.shape)))
+    torch.testing.assert_close(system.rollout(x0, 4), system.rollout(x0, 4, torch.zeros(3, 4, *system.shape)))
 
 
 @pytest.mark.parametrize(
@@ -161,24 +161,40 @@ def test_rollout_without_error_is_rollout_with_none(system):
 def test_batched_parameters_are_looped_ones(system, parameters):
     values = {name: torch.linspace(low, high, 3) for name, (low, high) in parameters.items()}
     x0 = system().initial((2, 3))
-    together = rollout(system(**values), x0, 5)
+    together = system(**values).rollout(x0, 5)
     assert system(**values).initial((2, 3)).shape == x0.shape
     for case in range(3):
         alone = system(**{name: float(value[case]) for name, value in values.items()})
-        torch.testing.assert_close(together[:, case], rollout(alone, x0[:, case], 5))
+        torch.testing.assert_close(together[:, case], alone.rollout(x0[:, case], 5))
     # One parameter may be batched on its own.
     for name, value in values.items():
-        one = rollout(system(**{name: value}), x0, 5)
-        torch.testing.assert_close(one[:, 1], rollout(system(**{name: float(value[1])}), x0[:, 1], 5))
+        one = system(**{name: value}).rollout(x0, 5)
+        torch.testing.assert_close(one[:, 1], system(**{name: float(value[1])}).rollout(x0[:, 1], 5))
+
+
+@each_system
+def test_advance_is_the_end_of_the_rollout(system):
+    x = system.initial((3,))
+    assert torch.equal(system.advance(x, 4), system.rollout(x, 4)[:, -1])
+    assert torch.equal(system.advance(x, 0), x)
+
+
+@each_system
+def test_each_element_advances_by_its_own_number_of_steps(system):
+    x = system.initial((2, 3))
+    steps = torch.tensor([[0, 3, 1], [2, 5, 4]])
+    end = system.advance_each(x, steps, 4)
+    path = system.rollout(x, 4)
+    for i in range(2):
+        for j in range(3):
+            torch.testing.assert_close(end[i, j], path[i, j, min(int(steps[i, j]), 4)])
 
 
 @pytest.mark.parametrize("system", [Lorenz63(), Lorenz96(size=40)], ids=["Lorenz63", "Lorenz96"])
 def test_spinup_reaches_the_attractor(system):
     """The mean after the spin-up is that of ten time units later, within 4 Monte Carlo errors."""
     x = system.initial((400,))
-    later = x
-    for _ in range(round(10 / system.dt)):
-        later = system.step(later)
+    later = system.advance(x, round(10 / system.dt))
     # Sites are alike on the ring; Lorenz-63's z is its only coordinate with a mean.
     early, late = (s.flatten(1).mean(dim=1) if s.ndim == 3 else s[:, 2] for s in (x, later))
     error = ((early.var() + late.var()) / 400).sqrt()

@@ -4,14 +4,11 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from scipy.stats import norm
 
 from posterity import data, metrics
 from posterity.data.tensors import truth_of, window_of
-from posterity.problems import Ensemble, Problem, Twin
 from posterity.tasks.assimilate import assimilate
 from posterity.tasks.common import build_problem
-from posterity.tasks.draw import predictive_pit
 from posterity.tasks.sample import load_estimator, sample
 from posterity.tasks.simulate import simulate
 from posterity.tasks.train import train
@@ -33,12 +30,6 @@ def drawn(experiment, tmp_path):
     return posterior
 
 
-@pytest.fixture
-def truth(experiment) -> tuple[Problem, Twin]:
-    problem = build_problem(experiment())
-    return problem, problem.sample((500,))
-
-
 def test_new_observations_are_covered_by_the_exact_posterior(drawn) -> None:
     exact, prior = (drawn(method, cases=400, samples=200)["predictive_pit"] for method in ("exact", "prior"))
     assert exact.dims == ("case", "time", "obs_channel", "obs_x")
@@ -52,29 +43,6 @@ def test_new_observations_are_covered_by_the_exact_posterior(drawn) -> None:
             assert abs(float(means.mean()) - expected) < 4 * float(means.std()) / 400**0.5 + 0.5 / 200
     coverage = metrics.predictive_coverage(exact).mean("case")
     assert (abs(coverage - coverage["level"]) < 0.03).all()
-
-
-def test_of_the_truth_itself_the_transform_is_that_of_new_noise(truth) -> None:
-    """Which is independent of the noise of the observations that there were."""
-    problem, twin = truth
-    draws = Ensemble(twin.x.expand(3, *twin.x.shape), twin.theta, range(problem.steps))
-    u = predictive_pit(problem, twin, draws)[:, :4]
-    seen = ~twin.window.y.isnan()
-    assert torch.equal(~u.isnan(), seen)
-    noise = ((twin.window.y - twin.x[:, :4]) / twin.window.std)[seen]
-    new = torch.as_tensor(norm.ppf(u[seen].cpu()))
-    count = len(new) ** 0.5
-    assert abs(float(new.mean())) < 4 / count
-    assert abs(float(new.square().mean()) - 1) < 4 * 2**0.5 / count
-    assert abs(float((new * noise.cpu()).mean())) < 4 / count
-
-
-def test_draws_that_leave_times_out_are_held_against_the_others(truth) -> None:
-    problem, twin = truth
-    u = predictive_pit(problem, twin, Ensemble(twin.x[None, :, 3:], twin.theta, range(3, problem.steps)))
-    assert u.shape == (500, 3, 1, 6)
-    assert torch.equal(~u[:, 0].isnan(), ~twin.window.y[:, 3].isnan())
-    assert u[:, 1:].isnan().all()
 
 
 def test_filters_are_held_against_the_last_observations(drawn) -> None:

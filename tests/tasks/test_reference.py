@@ -8,10 +8,10 @@ import xarray as xr
 from posterity import data
 from posterity.data.tensors import window_of
 from posterity.errors import ConfigError
-from posterity.problems import Ensemble, exact_posterior
+from posterity.problems import exact_posterior
 from posterity.tasks.assimilate import assimilate
 from posterity.tasks.common import build_problem
-from posterity.tasks.reference import gaps, join, reference
+from posterity.tasks.reference import reference
 from posterity.tasks.simulate import simulate
 
 EXACT = {"kind": "exact", "samples": 3000, "runs": 2}
@@ -57,22 +57,6 @@ def test_runs_are_numbered_and_differ_by_their_monte_carlo_error(made) -> None:
 def test_one_run_has_no_gap(made) -> None:
     _, drawn = made(reference=EXACT | {"runs": 1})
     assert "info_gap" not in drawn
-
-
-def test_gaps_count_states_and_parameters() -> None:
-    x, theta = torch.randn(2, 400, 3, 2, 1), torch.randn(2, 400, 3, 1)
-    theta[1] += 10
-    runs = [
-        Ensemble(x[run], theta[run], range(2), {"ess": torch.ones(3) * run, "failed": torch.ones(3)}) for run in (0, 1)
-    ]
-    worst, median = gaps(runs)
-    assert worst.shape == median.shape == (3,)
-    assert (worst > 1.5).all()
-    assert (median < 0.5).all()
-    joined = join(runs)
-    assert joined.x.shape == (800, 3, 2, 1)
-    assert joined.info["ess"].tolist() == [0.5] * 3
-    assert joined.info["failed"].tolist() == [2.0] * 3
 
 
 @pytest.mark.parametrize(("change", "message"), [

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..problems import Ensemble, Posterior, Problem, Window
-from ..problems.ensemble import joined
+from ..problems.ensemble import join_info
 from ..tensors import append_dims
 from .montecarlo.climatology import Climatology, moments
 from .sequential.record import Sequential
@@ -15,7 +15,7 @@ from .sequential.record import Sequential
 
 @dataclass(frozen=True)
 class Cycled(Posterior):
-    r"""A method of one window, run over a record window by window:
+    r"""Cycled method: a method of one window, run over a record window by window:
 
     .. math::
         x_b^{k+1} = \overline{x}_F^k, \qquad
@@ -45,7 +45,7 @@ class Cycled(Posterior):
     draws: int = 1000
 
     def __post_init__(self) -> None:
-        """Refuses standard deviations that are none."""
+        """Checks inflation, floor and the number of climatological draws."""
         if self.inflation <= 0:
             raise ValueError(f"inflation: the factor of the standard deviations must be positive, not {self.inflation}")
         if self.floor <= 0:
@@ -57,7 +57,7 @@ class Cycled(Posterior):
     def sample(self, window: Window, samples: int) -> Ensemble:
         """Draws from one window after another, each with the forecast of the last as its background."""
         if samples < 2:
-            raise ValueError(f"samples: {samples} have no standard deviation, which the next window needs; ask for 2")
+            raise ValueError(f"samples: the background of the next window needs at least 2, not {samples}")
         length = self.problem.window
         first = self._first(window)
         background, std = first
@@ -65,12 +65,14 @@ class Cycled(Posterior):
         states, infos = [], []
         for start in range(0, self.problem.length, length):
             stop = start + length
-            # What is lost is run blind and thrown away, so that it cannot spoil the batch.
+            # Lost cases are run without observations, and their draws discarded, so that they cannot spoil the batch.
             y = torch.where(append_dims(lost, window.y.ndim - 1), torch.nan, window.y)[:, start:stop]
             part = Window(y, window.std[:, start:stop], background, std, window.start + start)
             drawn = self.method.sample(part, samples)
             if drawn.steps != range(length + 1):
-                raise ValueError(f"method: {type(self.method).__name__} does not return all states of a window")
+                raise ValueError(
+                    f"method: {type(self.method).__name__} does not return all states of a window; use one that does"
+                )
             x = torch.where(append_dims(lost, drawn.x[0].ndim - 1), torch.nan, drawn.x)
             states.append(x[:, :, :length])
             infos.append(drawn.info)
@@ -78,7 +80,7 @@ class Cycled(Posterior):
             lost = ~(background + std).flatten(1).isfinite().all(dim=1)
             background = torch.where(append_dims(lost, background.ndim - 1), first[0], background)
             std = torch.where(append_dims(lost, std.ndim - 1), first[1], std).clamp(min=self.floor)
-        return Ensemble(torch.cat(states, dim=2), drawn.theta, range(self.problem.length), joined(infos))
+        return Ensemble(torch.cat(states, dim=2), drawn.theta, range(self.problem.length), join_info(infos))
 
     def _first(self, window: Window) -> tuple[Tensor, Tensor]:
         """The first background and its standard deviations, both with shape ``(case, *shape)``."""
@@ -92,7 +94,7 @@ class Cycled(Posterior):
 
 
 def cycled(problem: Problem, kind: type[Posterior], build: Callable[[Problem], Posterior]) -> Posterior:
-    """Constructs a method for records: as it is if it runs through them itself, else cycled.
+    """Constructs a method for records: the method itself if it runs through them, else cycled.
 
     Args:
         problem: The problem.

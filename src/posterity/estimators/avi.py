@@ -6,7 +6,7 @@ from torch import Tensor
 from ..flows import Flow
 from ..flows.gaussians import FullGaussian
 from ..nn import Network
-from ..problems import Control, Ensemble, Problem, Twin, Window, ensemble
+from ..problems import Control, Ensemble, Problem, Twin, Window, decode_ensemble
 from .estimator import DensityEstimator, draw_flow
 from .target import ControlTarget
 from .whitening import LaplaceWhitening
@@ -129,9 +129,9 @@ class AmortizedVariational(DensityEstimator):
         cost = torch.cat([control.cost(u[chunk]) for chunk in control.chunks(samples)])
         info = {"cost": cost.mean(dim=0)}
         if log_q.isnan().all():
-            return ensemble(control, u, info)
+            return decode_ensemble(control, u, info)
         info["elbo"] = -(cost + log_q).mean(dim=0) - control.log_normalizer()
-        return ensemble(control, u, info, log_q)
+        return decode_ensemble(control, u, info, log_q)
 
     def _recognise(self, control: Control) -> tuple[Tensor, LaplaceWhitening, Tensor | None]:
         """The context of the flow, its coordinates, and the start of the iterations if there are any."""

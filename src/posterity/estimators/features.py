@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from ..problems import Problem, Window
-from ..systems import rollout
 
 
 class Standardizer(nn.Module):
@@ -134,7 +133,7 @@ class Features(nn.Module):
     @torch.no_grad()
     def _innovation(self, window: Window) -> Tensor:
         """The innovations of the background's trajectory, with the shape of ``window.y``."""
-        x = rollout(self.problem.system, window.background, self.problem.window - 1)
+        x = self.problem.system.rollout(window.background, self.problem.window - 1)
         innovation = (window.y - self.problem.observation.operator(x)) / window.std
         return torch.asinh(innovation.nan_to_num(nan=0.0))
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..problems import Control, Ensemble, Posterior, Window, ensemble
+from ..problems import Control, Ensemble, Posterior, Window, decode_ensemble
 from .estimator import DensityEstimator
 from .target import ControlTarget
 
@@ -55,4 +55,4 @@ class Refined(Posterior):
         """Draws from the posterior of each case."""
         control = Control(self.estimator.problem, window)
         u, info = self.refinement.refine(control, self.estimator, samples)
-        return ensemble(control, u, info)
+        return decode_ensemble(control, u, info)

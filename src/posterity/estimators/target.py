@@ -7,8 +7,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ..problems import Control, Ensemble, Problem, Twin, Window, ensemble, refill
-from ..systems import rollout
+from ..problems import Control, Ensemble, Problem, Twin, Window, decode_ensemble, refill
 
 
 class Target(abc.ABC):
@@ -72,7 +71,7 @@ class ControlTarget(Target):
         self, problem: Problem, window: Window, values: Tensor, info: Mapping[str, Tensor], log_q: Tensor | None
     ) -> Ensemble:
         """Runs the model from each control."""
-        return ensemble(Control(problem, window), values.flatten(2), info, log_q)
+        return decode_ensemble(Control(problem, window), values.flatten(2), info, log_q)
 
 
 class StateTarget(Target):
@@ -123,7 +122,7 @@ class StateTarget(Target):
             error = None
             if problem.weak:
                 error = problem.error_std() * torch.randn(*x.shape[:2], problem.forecast, *problem.shape)
-            later = rollout(problem.system_at(theta), x[:, :, -1], problem.forecast, error)
+            later = problem.system_at(theta).rollout(x[:, :, -1], problem.forecast, error)
             x = torch.cat((x, later[:, :, 1:]), dim=2)
         finite = x.flatten(2).sum(dim=-1).isfinite()
         if not finite.all():

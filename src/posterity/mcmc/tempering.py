@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..problems.resampling import effective_size, normalise, systematic
+from ..problems.resampling import effective_sample_size, normalise_weights, systematic_resampling
 from .hamiltonian import Particles, Potential, check_trajectories, evaluate, move
 from .preconditioning import preconditioner
 
@@ -90,11 +90,11 @@ class Tempering:
             beta[warm] = colder
             temperatures[warm] += 1
             log_evidence[warm] += (torch.logsumexp(log_weights, dim=0) - log(number)).to(log_evidence)
-            lowest[warm] = torch.minimum(lowest[warm], effective_size(log_weights).to(lowest))
+            lowest[warm] = torch.minimum(lowest[warm], effective_sample_size(log_weights).to(lowest))
 
-            weights = normalise(log_weights)
+            weights = normalise_weights(log_weights)
             scale = preconditioner(some.u, weights)
-            some = some.take(systematic(weights, number))
+            some = some.take(systematic_resampling(weights, number))
             some, step[warm], rate = self._move(part, some, colder, scale, step[warm], self.moves)
             accepted[warm] += rate
             particles = particles.insert(some, warm)
@@ -140,7 +140,7 @@ def next_temperature(misfit: Tensor, beta: Tensor, fraction: float) -> Tensor:
 
     def enough(colder: Tensor) -> Tensor:
         """Whether a temperature leaves enough particles."""
-        return ~(effective_size(-(colder - beta) * misfit) < wanted)
+        return ~(effective_sample_size(-(colder - beta) * misfit) < wanted)
 
     low, high = beta, torch.ones_like(beta)
     done = enough(high)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..problems.resampling import effective_size, normalise, systematic
+from ..problems.resampling import effective_sample_size, normalise_weights, systematic_resampling
 from .diagnostics import pareto_smooth
 
 #: The fewest draws to whose weights a tail can be fitted.
@@ -43,7 +43,8 @@ def resample(log_weights: Tensor, samples: int) -> Resampled:
     log_weights = log_weights.double().nan_to_num(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
     smoothed, k_hat = pareto_smooth(log_weights)
     log_mean = torch.logsumexp(log_weights, dim=0) - log(len(log_weights))
-    return Resampled(systematic(normalise(smoothed), samples), k_hat, effective_size(smoothed), log_mean)
+    chosen = systematic_resampling(normalise_weights(smoothed), samples)
+    return Resampled(chosen, k_hat, effective_sample_size(smoothed), log_mean)
 
 
 def check_draws(draws: int) -> None:

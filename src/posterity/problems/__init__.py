@@ -1,13 +1,15 @@
-"""What is asked: observations, the joint distribution, and the control through which methods see it."""
+"""Inference problems: observations, the joint distribution, and the control through which methods see it."""
 
 from .chunks import chunks
 from .control import Control, Linearization
-from .ensemble import ensemble, refill
+from .ensemble import decode_ensemble, refill
 from .gaussian import GaussianPosterior, check_linear, exact_posterior
 from .masks import GridMask, Mask, RandomMask, TimeMask
+from .noise import GaussianNoise, Noise
 from .observation import Observation
 from .operators import Composed, GaussianStations, Identity, Operator, Pointwise, Quadratic
 from .posterior import Posterior
+from .predictive import log_likelihood, predictive_pit
 from .priors import LogNormal, Normal, ParameterPrior, Uniform
 from .problem import Ensemble, Joint, Problem, Twin, Window
 from .state_control import StateControl
@@ -16,6 +18,7 @@ __all__ = [
     "Composed",
     "Control",
     "Ensemble",
+    "GaussianNoise",
     "GaussianPosterior",
     "GaussianStations",
     "GridMask",
@@ -24,6 +27,7 @@ __all__ = [
     "Linearization",
     "LogNormal",
     "Mask",
+    "Noise",
     "Normal",
     "Observation",
     "Operator",
@@ -40,7 +44,9 @@ __all__ = [
     "Window",
     "check_linear",
     "chunks",
-    "ensemble",
+    "decode_ensemble",
     "exact_posterior",
+    "log_likelihood",
+    "predictive_pit",
     "refill",
 ]

@@ -11,7 +11,7 @@ CACHE = {"cpu": 2**20, "cuda": 2**28}
 
 
 def chunks(total: int, size: int, device: torch.device) -> Iterator[slice]:
-    """Cuts a batch.
+    """Cuts a batch into slices that fit the memory.
 
     Args:
         total: The number of elements of the batch.

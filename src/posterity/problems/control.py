@@ -1,4 +1,4 @@
-"""The control: one whitened vector per case, through which every per-case method sees a problem."""
+"""The control: one whitened vector per case, in which all per-case methods work."""
 
 from collections.abc import Iterator
 from math import log, pi, prod
@@ -7,13 +7,13 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from ..systems import jacobian, rollout
+from ..systems import jacobian
 from .chunks import chunks
 from .problem import Problem, Window
 
 
 class Linearization(NamedTuple):
-    r"""The cost and its Gauss–Newton model at a control.
+    r"""Cost, gradient and Gauss–Newton Hessian at a control.
 
     Args:
         cost: :math:`J(u)`, with shape ``(*batch,)``.
@@ -28,7 +28,7 @@ class Linearization(NamedTuple):
 
 
 class Control:
-    r"""The control :math:`u = (u_0, v, w_0, …, w_{T-2})` of a window, in which everything is whitened:
+    r"""Whitened control :math:`u = (u_0, v, w_0, …, w_{T-2})` of a window:
 
     .. math:: x_0 = x_b + B^{1/2} u_0, \qquad \theta = f(v), \qquad x_{t+1} = M(x_t; \theta) + Q^{1/2} w_t .
 
@@ -49,11 +49,11 @@ class Control:
     def __init__(self, problem: Problem, window: Window) -> None:
         if window.background.isnan().any():
             raise ValueError(
-                "background: there is none, and a Gaussian prior over the initial state needs one; "
+                "background: missing, and the Gaussian prior of the initial state needs one; "
                 "give the problem a background_std, or use an estimator that learns the prior"
             )
         if problem.cycles > 1:
-            raise ValueError("cycles: a control sees one window; take those of a record one by one")
+            raise ValueError("cycles: a control is of one window; split the record, or wrap the method by cycled()")
         self.problem = problem
         self.window = window
         self.cases = window.background.shape[0]
@@ -104,9 +104,9 @@ class Control:
         return self._rollout(u, states, self.errors(u))
 
     def decode(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """The trajectories and parameters that controls stand for.
+        """Maps controls to trajectories and parameters.
 
-        Observations say nothing of the model errors behind the window: under the weak constraint they are drawn anew.
+        Model errors behind the window are not observed: under the weak constraint they are drawn from their prior.
 
         Args:
             u: The controls, with shape ``(*batch, case, size)``.
@@ -122,7 +122,7 @@ class Control:
         return self._rollout(u, self.problem.steps, errors), self.parameters(u)
 
     def encode(self, x: Tensor, theta: Tensor) -> Tensor:
-        """The controls that stand for trajectories and parameters: the inverse of :meth:`decode`.
+        """Maps trajectories and parameters to controls: the inverse of :meth:`decode`.
 
         Args:
             x: The states of the window, and maybe more, with shape ``(*batch, case, states, *shape)``.
@@ -147,7 +147,7 @@ class Control:
     def _rollout(self, u: Tensor, states: int, errors: Tensor | None) -> Tensor:
         """Runs the model from each control."""
         self.model_steps += (states - 1) * self._members(u)
-        return rollout(self.problem.system_at(self.parameters(u)), self.initial(u), states - 1, errors)
+        return self.problem.system_at(self.parameters(u)).rollout(self.initial(u), states - 1, errors)
 
     def misfit(self, u: Tensor, states: int | None = None) -> Tensor:
         r"""The observation cost :math:`J_o(u) = \frac12 \sum_t \|H(x_t(u)) - y_t\|^2_{R_t^{-1}}`.
@@ -181,7 +181,7 @@ class Control:
         return -self.cost(u) - self.log_normalizer()
 
     def log_normalizer(self) -> Tensor:
-        r"""What turns the cost into a density: :math:`-\log p(u, y) - J(u)`, with shape ``(case,)``."""
+        r"""The normaliser of the cost, :math:`-\log p(u, y) - J(u)`, with shape ``(case,)``."""
         terms = torch.where(self.observed, self.window.std.log() + 0.5 * log(2 * pi), 0)
         return terms.flatten(1).sum(dim=-1) + 0.5 * self.size * log(2 * pi)
 

@@ -1,4 +1,4 @@
-"""From draws of the control to an ensemble."""
+"""Ensembles: decoded from draws of the control, refilled where draws failed, and joined from several runs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,8 +13,8 @@ from .resampling import take
 COUNTS = ("seconds", "model_steps", "gradients", "failed")
 
 
-def ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor], log_q: Tensor | None = None) -> Ensemble:
-    """Decodes draws of the control, and gives the place of each failed one to another of its case.
+def decode_ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor], log_q: Tensor | None = None) -> Ensemble:
+    """Decodes draws of the control to an ensemble, and replaces each failed one by another of its case.
 
     A draw has failed if it is not finite or its trajectory diverges. The count per case is ``info["failed"]``; a
     case all of whose draws failed stays NaN.
@@ -45,11 +45,11 @@ def ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor], log_q: Ten
 
 
 def refill(good: Tensor, values: Tensor) -> Tensor:
-    """Gives the place of each failed member to a good one of its case.
+    """Replaces each failed member by a good one of its case.
 
     Args:
-        good: Which members have not failed, with shape ``(members, case)``.
-        values: What belongs to the members, with shape ``(members, case, …)``.
+        good: True for members that have not failed, with shape ``(members, case)``.
+        values: Values of the members, with shape ``(members, case, …)``.
 
     Returns:
         The same with the failed members replaced; a case without a good one is left as it is.
@@ -61,8 +61,8 @@ def refill(good: Tensor, values: Tensor) -> Tensor:
     return take(values, torch.where(good | ~good.any(dim=0), member, donor))
 
 
-def joined(infos: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The diagnostics of several runs or windows together: sums of counts, else means; curves are left out.
+def join_info(infos: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Joins the diagnostics of several runs or windows: sums of counts, else means; curves are left out.
 
     Args:
         infos: The diagnostics of each, by the same names, with shape ``(case,)``.
@@ -76,3 +76,36 @@ def joined(infos: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
             total = torch.stack([info[name] for info in infos]).to(torch.get_default_dtype()).sum(dim=0)
             found[name] = total if name in COUNTS else total / len(infos)
     return found
+
+
+def join_runs(runs: Sequence[Ensemble]) -> Ensemble:
+    """Joins independent runs along their samples.
+
+    Args:
+        runs: The draws of each run, with shapes ``(samples, case, …)``.
+
+    Returns:
+        All draws, with the gaps between runs. Diagnostics that count work are added up, others are averaged.
+    """
+    info = join_info([run.info for run in runs])
+    if len(runs) > 1:
+        info["gap"], info["gap_median"] = run_gaps(runs)
+    x, theta = torch.cat([run.x for run in runs]), torch.cat([run.theta for run in runs])
+    return Ensemble(x, theta, runs[0].steps, info)
+
+
+def run_gaps(runs: Sequence[Ensemble]) -> tuple[Tensor, Tensor]:
+    r"""Range of the means of independent runs, in standard deviations of all draws together,
+
+    .. math:: g_i = \frac{\max_r \bar x_{i,r} - \min_r \bar x_{i,r}}{\sigma_i} .
+
+    Args:
+        runs: The draws of each run, with shapes ``(samples, case, …)``.
+
+    Returns:
+        The largest and the median gap over the entries of states and parameters, with shape ``(case,)``.
+    """
+    draws = torch.stack([torch.cat((run.x.flatten(2), run.theta), dim=-1) for run in runs])
+    means = draws.mean(dim=1)
+    gap = (means.amax(dim=0) - means.amin(dim=0)) / draws.flatten(0, 1).std(dim=0)
+    return gap.amax(dim=-1), gap.median(dim=-1).values

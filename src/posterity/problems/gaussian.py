@@ -1,4 +1,4 @@
-"""The exact posterior of linear-Gaussian problems: the yardstick of every method."""
+"""The exact posterior of linear-Gaussian problems, against which every method is tested."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from .problem import Problem, Window
 
 
 class GaussianPosterior(NamedTuple):
-    r"""A Gaussian over trajectories, :math:`x = m + \Phi\, C^{-T} \varepsilon`.
+    r"""Gaussian distribution of trajectories, :math:`x = m + \Phi\, C^{-T} \varepsilon`.
 
     Args:
         mean: The means :math:`E[x_t | y]`, with shape ``(case, steps, n)``.
@@ -43,7 +43,7 @@ def exact_posterior(problem: Problem, window: Window) -> GaussianPosterior:
         C C^T = I + \sum_t (H_t \Phi_t)^T R_t^{-1} H_t \Phi_t, \qquad
         m_u = (C C^T)^{-1} \sum_t (H_t \Phi_t)^T R_t^{-1} (y_t - H_t A^t x_b) .
 
-    Shares no code with the methods it judges.
+    Shares no code with the methods that are tested against it.
 
     Args:
         problem: A problem of one cycle and known parameters, whose system and operator are linear.
@@ -70,7 +70,7 @@ def exact_posterior(problem: Problem, window: Window) -> GaussianPosterior:
 
 
 def check_linear(problem: Problem) -> tuple[Tensor, Tensor]:
-    """The matrices of a linear problem.
+    """Checks that a problem is linear, and returns its matrices.
 
     Args:
         problem: The problem.
@@ -84,9 +84,9 @@ def check_linear(problem: Problem) -> tuple[Tensor, Tensor]:
     if not isinstance(problem.system, LinearAdvection):
         raise TypeError(f"the exact posterior needs a linear system, not {type(problem.system).__name__}")
     if problem.parameters:
-        raise TypeError("the exact posterior needs known parameters: unknown ones multiply the state")
+        raise TypeError("the exact posterior needs known parameters; remove the unknown ones")
     if problem.cycles > 1:
-        raise TypeError("the exact posterior is that of one window, not of cycles")
+        raise TypeError("the exact posterior is that of one window; set cycles to 1")
     transition = problem.system.transition()
     basis = torch.eye(len(transition)).unflatten(-1, problem.shape)
     operator = problem.observation.operator(basis).flatten(1).mT

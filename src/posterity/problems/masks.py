@@ -1,4 +1,4 @@
-"""Masks: which entries of the observations exist. Several apply together: an entry must pass all of them."""
+"""Masks of observed entries. Several apply together: an entry must pass all of them."""
 
 import abc
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Mask(abc.ABC):
-    """A way to choose the observed entries of a window."""
+    """Abstract mask, which chooses the observed entries of a window."""
 
     @abc.abstractmethod
     def __call__(self, batch: Sequence[int], window: int, shape: Sequence[int]) -> Tensor:
@@ -27,7 +27,7 @@ class Mask(abc.ABC):
 
 @dataclass(frozen=True)
 class RandomMask(Mask):
-    """Keeps each entry with the same probability, drawn anew for each case.
+    """Random mask, which keeps each entry with the same probability, drawn anew for each case.
 
     Args:
         fraction: The probability, between 0 and 1.
@@ -36,7 +36,7 @@ class RandomMask(Mask):
     fraction: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuses what is no probability."""
+        """Checks that the fraction is a probability."""
         if not 0 <= self.fraction <= 1:
             raise ValueError(f"fraction: must lie between 0 and 1, not {self.fraction}")
 
@@ -47,7 +47,7 @@ class RandomMask(Mask):
 
 @dataclass(frozen=True)
 class TimeMask(Mask):
-    """Keeps every k-th time.
+    """Regular mask in time, which keeps every k-th time.
 
     Args:
         every: The number of steps :math:`k` from one observation time to the next.
@@ -58,9 +58,8 @@ class TimeMask(Mask):
     start: int = 0
 
     def __post_init__(self) -> None:
-        """Refuses what no window has."""
-        if self.every < 1 or self.start < 0:
-            raise ValueError(f"every: {self.every} from start: {self.start} names no observation times")
+        """Checks spacing and start."""
+        check_lattice(self.every, self.start)
 
     def __call__(self, batch: Sequence[int], window: int, shape: Sequence[int]) -> Tensor:
         """The same mask for all, of shape ``(window, 1, …)``."""
@@ -71,7 +70,7 @@ class TimeMask(Mask):
 
 @dataclass(frozen=True)
 class GridMask(Mask):
-    """Keeps every k-th site along each grid dimension.
+    """Regular mask in space, which keeps every k-th site along each grid dimension.
 
     Args:
         every: The number of sites :math:`k` from one observed site to the next.
@@ -82,9 +81,8 @@ class GridMask(Mask):
     start: int = 0
 
     def __post_init__(self) -> None:
-        """Refuses what no grid has."""
-        if self.every < 1 or self.start < 0:
-            raise ValueError(f"every: {self.every} from start: {self.start} names no sites")
+        """Checks spacing and start."""
+        check_lattice(self.every, self.start)
 
     def __call__(self, batch: Sequence[int], window: int, shape: Sequence[int]) -> Tensor:
         """The same mask for all, of shape ``(1, 1, *grid)``."""
@@ -92,3 +90,9 @@ class GridMask(Mask):
         kept = torch.zeros((1, 1, *grid), dtype=torch.bool)
         kept[:, :, *[slice(self.start, None, self.every)] * len(grid)] = True
         return kept
+
+
+def check_lattice(every: int, start: int) -> None:
+    """Checks that a lattice has a positive spacing, and starts at its first entry or later."""
+    if every < 1 or start < 0:
+        raise ValueError(f"every: {every} from start: {start} is no lattice; needs every >= 1 and start >= 0")

@@ -10,7 +10,7 @@ from .control import Control, Linearization
 
 
 class Minimum(NamedTuple):
-    """Where the minimisation of each case ended.
+    """Minimum of the 4DVAR cost of each case, and how it was reached.
 
     Args:
         u: The minimisers, with shape ``(case, size)``.
@@ -48,13 +48,13 @@ def minimize(
     restarts: int = 8,
     perturbations: int = 0,
 ) -> Minimum:
-    r"""Minimises the 4DVAR cost of every case from the background, and from elsewhere where that ended implausibly.
+    r"""Minimises the 4DVAR cost of every case from the background, with restarts where the minimum is implausibly high.
 
     With :math:`m` observations, twice the cost at the minimum is :math:`\chi^2_m` distributed over draws of the joint,
     if the problem is linear and Gaussian. A minimum above the mean of that by five standard deviations,
-    :math:`m / 2 + 5 \sqrt{m / 2}`, is a local one, of which the posterior knows nothing (or the problem is not the one
-    that the data come from): such a case starts again from a draw of the prior, keeps the lower minimum, and does so
-    until it is plausible. A case that diverged from the background already is left alone.
+    :math:`m / 2 + 5 \sqrt{m / 2}`, is a local one of negligible posterior mass (or the data come from another problem):
+    such a case starts again from a draw of the prior, keeps the lower minimum, and does so until it is plausible. A
+    case that diverged from the background already is left alone.
 
     Args:
         control: The control.
@@ -164,7 +164,7 @@ def levenberg_marquardt(
 
 
 def check_options(iterations: int, increment: int, tolerance: float, restarts: int) -> None:
-    """Refuses options with which :func:`minimize` would go nowhere."""
+    """Checks the options of :func:`minimize`: positive lengths and tolerance, and restarts of zero or more."""
     if iterations < 1:
         raise ValueError(f"iterations: at least one is needed, not {iterations}")
     if increment < 1:

@@ -1,13 +1,13 @@
-"""Observations: an operator, its noise, and the pattern of what is observed."""
+"""Observations: an operator, noise, and masks of the entries that exist."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import log, pi
 
 import torch
 from torch import Tensor
 
 from .masks import Mask
+from .noise import GaussianNoise, Noise
 from .operators import Operator
 
 
@@ -15,22 +15,24 @@ from .operators import Operator
 class Observation:
     r"""Observations :math:`y_t = H(x_t) + \varepsilon_t`, :math:`\varepsilon_t \sim N(0, R_t)`, :math:`R_t` diagonal.
 
-    A missing entry is NaN. The standard deviations are drawn for each entry on its own, from an interval that
-    does not depend on the state: were it to, as when noise is a percentage of the observed signal, they would be
-    data about the state.
+    A missing entry is NaN; operator and noise see numbers only. The standard deviations are drawn for each entry on its
+    own, from an interval that does not depend on the state: were it to, as when noise is a percentage of the observed
+    signal, they would be data about the state.
 
     Args:
         operator: The operator :math:`H`.
         std: The interval ``(low, high)`` from which standard deviations are drawn, in units of the observations.
-        masks: What is observed: entries that pass all of them; everything if there is none.
+        masks: The masks; an entry is observed if all of them keep it, so all entries are if there is none.
+        noise: The distribution of the noise of given standard deviations.
     """
 
     operator: Operator
     std: tuple[float, float] = (1.0, 1.0)
     masks: Sequence[Mask] = field(default=())
+    noise: Noise = field(default_factory=GaussianNoise)
 
     def __post_init__(self) -> None:
-        """Refuses a noise that is none."""
+        """Checks that the standard deviations are positive."""
         check_interval("std", self.std)
 
     @property
@@ -39,7 +41,7 @@ class Observation:
         return self.operator.out_shape
 
     def design(self, batch: Sequence[int], window: int) -> tuple[Tensor, Tensor]:
-        """Draws what decides the quality of observations before any is made.
+        """Draws the observing design of windows: standard deviations and mask, before anything is observed.
 
         Args:
             batch: The batch shape.
@@ -65,8 +67,7 @@ class Observation:
         Returns:
             The observations, with the same shape, NaN where not observed.
         """
-        y = self.operator(x)
-        return torch.where(mask, y + std * torch.randn_like(y), torch.nan)
+        return torch.where(mask, self.noise.sample(self.operator(x), std), torch.nan)
 
     def log_prob(self, y: Tensor, x: Tensor, std: Tensor) -> Tensor:
         r"""The log-likelihood :math:`\log p(y | x) = \sum \log N(y; H(x), \sigma^2)` over what is observed.
@@ -82,9 +83,8 @@ class Observation:
         observed = ~y.isnan()
         # What stands for a missing entry must be finite, or its zero gradient would turn into NaN.
         std = torch.where(observed, std, 1)
-        z = (torch.where(observed, y, 0) - self.operator(x)) / std
-        terms = torch.where(observed, -0.5 * z.square() - std.log() - 0.5 * log(2 * pi), 0)
-        return terms.flatten(-len(self.shape) - 1).sum(dim=-1)
+        terms = self.noise.log_prob(torch.where(observed, y, 0), self.operator(x), std)
+        return torch.where(observed, terms, 0).flatten(-len(self.shape) - 1).sum(dim=-1)
 
 
 def uniform(interval: tuple[float, float], shape: Sequence[int]) -> Tensor:
@@ -94,7 +94,7 @@ def uniform(interval: tuple[float, float], shape: Sequence[int]) -> Tensor:
 
 
 def check_interval(name: str, interval: tuple[float, float]) -> None:
-    """Refuses an interval of standard deviations that is not positive and ordered."""
+    """Checks that an interval of standard deviations is positive and ordered."""
     low, high = interval
     if not 0 < low <= high:
         raise ValueError(f"{name}: needs 0 < low <= high, not [{low}, {high}]")

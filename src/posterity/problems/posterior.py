@@ -1,4 +1,4 @@
-"""The interface of a method: draws from a posterior, given windows."""
+"""The abstract inference method: draws from a posterior, given windows."""
 
 import abc
 from typing import ClassVar
@@ -7,7 +7,7 @@ from .problem import Ensemble, Window
 
 
 class Posterior(abc.ABC):
-    """A method that draws from (an approximation of) the posterior of a problem.
+    """Abstract method that draws from (an approximation of) the posterior of a problem.
 
     The constructor takes the problem, then the method's options; ``sample`` has none.
     """

@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 class ParameterPrior(abc.ABC):
-    r"""The prior of one parameter :math:`\theta = f(v)`, :math:`v \sim N(0, 1)`, with :math:`f` increasing.
+    r"""Abstract prior of one parameter :math:`\theta = f(v)`, :math:`v \sim N(0, 1)`, with :math:`f` increasing.
 
-    The control holds :math:`v`, in which every prior is the same.
+    The control holds :math:`v`, whose prior is standard normal for every parameter.
     """
 
     @abc.abstractmethod
@@ -25,7 +25,7 @@ class ParameterPrior(abc.ABC):
 
 @dataclass(frozen=True)
 class Uniform(ParameterPrior):
-    r"""The uniform prior, :math:`\theta = l + (h - l)\, \Phi(v)` with :math:`\Phi` the normal distribution function.
+    r"""Uniform prior, :math:`\theta = l + (h - l)\, \Phi(v)` with :math:`\Phi` the normal distribution function.
 
     Args:
         low: The lower bound :math:`l`.
@@ -36,7 +36,7 @@ class Uniform(ParameterPrior):
     high: float
 
     def __post_init__(self) -> None:
-        """Refuses intervals without a width."""
+        """Checks that the interval has a positive width."""
         if not self.low < self.high:
             raise ValueError(f"low: must be less than high, not {self.low} and {self.high}")
 
@@ -51,7 +51,7 @@ class Uniform(ParameterPrior):
 
 @dataclass(frozen=True)
 class Normal(ParameterPrior):
-    r"""The normal prior, :math:`\theta = \mu + \sigma v`.
+    r"""Normal prior, :math:`\theta = \mu + \sigma v`.
 
     Args:
         mean: The mean :math:`\mu`.
@@ -62,7 +62,7 @@ class Normal(ParameterPrior):
     std: float
 
     def __post_init__(self) -> None:
-        """Refuses spreads that are none."""
+        """Checks that the standard deviation is positive."""
         if self.std <= 0:
             raise ValueError(f"std: must be positive, not {self.std}")
 
@@ -77,7 +77,7 @@ class Normal(ParameterPrior):
 
 @dataclass(frozen=True)
 class LogNormal(ParameterPrior):
-    r"""The log-normal prior of a positive parameter, :math:`\theta = m\, e^{s v}`.
+    r"""Log-normal prior of a positive parameter, :math:`\theta = m\, e^{s v}`.
 
     Args:
         median: The median :math:`m`.
@@ -88,7 +88,7 @@ class LogNormal(ParameterPrior):
     sigma: float
 
     def __post_init__(self) -> None:
-        """Refuses what has no logarithm."""
+        """Checks that median and standard deviation are positive."""
         if self.median <= 0 or self.sigma <= 0:
             raise ValueError(f"median, sigma: must both be positive, not {self.median} and {self.sigma}")
 

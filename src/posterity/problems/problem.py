@@ -1,4 +1,4 @@
-"""The problem: a joint distribution over states and observations, and draws of it."""
+"""The inference problem: a joint distribution over states, parameters and observations, and draws of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, Self, get_args
 import torch
 from torch import Tensor
 
-from ..systems import System, parameter_names, rollout
+from ..systems import System, parameter_names
 from .observation import Observation, check_interval, uniform
 from .priors import ParameterPrior
 
@@ -16,7 +16,7 @@ Joint = Literal["background", "climatology"]
 
 
 class Window(NamedTuple):
-    """All that a method may see.
+    """Observations and background of a window: the input of every method.
 
     Args:
         y: Observations, with shape ``(*batch, length, *obs_shape)``, NaN where not observed; the length is that of
@@ -39,7 +39,7 @@ class Window(NamedTuple):
 
 
 class Twin(NamedTuple):
-    """One draw of the joint.
+    """Twin experiment: one draw of the joint of states, parameters and observations.
 
     Args:
         x: States, with shape ``(*batch, steps, *shape)``.
@@ -54,7 +54,7 @@ class Twin(NamedTuple):
 
 
 class Ensemble(NamedTuple):
-    """Draws from a posterior.
+    """Ensemble of draws from a posterior, with diagnostics.
 
     Args:
         x: States, with shape ``(samples, *batch, steps, *shape)``.
@@ -74,7 +74,7 @@ class Ensemble(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    r"""A state-space model, a window of observations, and what is asked of it.
+    r"""Inference problem: a state-space model, the observations of a window, and the posterior that is sought.
 
     .. math:: x_{t+1} = M(x_t; \theta) + \eta_t, \qquad \eta_t \sim N(0, Q) .
 
@@ -87,11 +87,11 @@ class Problem:
     unknown ones: else the background would be data about them.
 
     Args:
-        system: What moves.
-        observation: What is seen of it.
+        system: The dynamical system :math:`M`.
+        observation: The observations: operator, noise and masks.
         window: The number of assimilated states :math:`T` (of each cycle).
         forecast: The number of states :math:`F` behind the window.
-        joint: Which joint the twins are drawn from.
+        joint: The joint distribution that twins are drawn from.
         background_std: The interval from which each entry of :math:`B^{1/2}` is drawn, in units of the state.
             None, under the climatology joint alone, for no background.
         model_error: The standard deviations :math:`Q^{1/2}` of the error of one step, in units of the state: one
@@ -99,7 +99,8 @@ class Problem:
             :math:`\eta = 0`.
         parameters: The unknown parameters: names of fields of the system, with their priors.
         cycles: The number of windows that follow each other; the record of a case then has ``cycles * window`` states.
-        truth: What twins come from, if it is not the system that inference assumes. Its first channels are the states.
+        truth: The system that twins come from, if it is another than the one that inference assumes. Its first channels
+            are the states.
         start: The interval, both ends included, from which the time is drawn at which a window starts, in steps since
             the start of the system's ensemble. An ensemble that starts off the attractor differs from time to time.
     """
@@ -117,7 +118,7 @@ class Problem:
     start: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
-        """Refuses empty windows, unknown joints, and what does not fit the system."""
+        """Checks lengths, the joint, standard deviations, and that observation, parameters and truth fit the system."""
         if self.window < 1:
             raise ValueError(f"window: at least one state must be assimilated, not {self.window}")
         if self.forecast < 0:
@@ -125,7 +126,7 @@ class Problem:
         if self.cycles < 1:
             raise ValueError(f"cycles: at least one window is needed, not {self.cycles}")
         if self.cycles > 1 and self.forecast:
-            raise ValueError("forecast: windows that follow each other have none behind them; set it to 0")
+            raise ValueError("forecast: not supported with cycles > 1 (the next window follows); set it to 0")
         if not 0 <= self.start[0] <= self.start[1]:
             raise ValueError(f"start: needs 0 <= first <= last, not {list(self.start)}")
         if self.joint not in get_args(Joint):
@@ -137,7 +138,7 @@ class Problem:
         if self.background_std is not None:
             check_interval("background_std", self.background_std)
         elif self.joint == "background":
-            raise ValueError("background_std: the background joint needs one; see the climatology joint")
+            raise ValueError("background_std: the background joint needs one; set it, or use the climatology joint")
         if self.weak and not (self.error_std() >= 0).all():
             raise ValueError(f"model_error: standard deviations must not be negative, not {self.model_error}")
         known = parameter_names(self.system)
@@ -147,15 +148,15 @@ class Problem:
         self._check_truth()
 
     def _check_truth(self) -> None:
-        """Refuses a truth whose first channels are no states of the problem."""
+        """Checks that the first channels of the truth are states of the problem, under the climatology joint."""
         if self.truth is None:
             return
         if self.joint == "background":
             raise ValueError("truth: another system than the assumed one needs the climatology joint")
         if self.truth.shape[1:] != self.shape[1:] or self.truth.shape[0] < self.shape[0]:
-            raise ValueError(f"truth: has states {self.truth.shape}, which do not contain those assumed, {self.shape}")
+            raise ValueError(f"truth: has states {self.truth.shape}, which do not contain the assumed {self.shape}")
         if self.truth.dt != self.system.dt:
-            raise ValueError(f"truth: has dt {self.truth.dt}, and the assumed system {self.system.dt}")
+            raise ValueError(f"truth: has dt {self.truth.dt}, and the assumed system {self.system.dt}; make them equal")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -174,7 +175,7 @@ class Problem:
 
     @property
     def weak(self) -> bool:
-        """Whether the model errs."""
+        """Whether the model has errors (weak constraint)."""
         return self.model_error is not None
 
     @property
@@ -268,7 +269,7 @@ class Problem:
         theta = self.decode_parameters(torch.randn(*batch, len(self.parameters)))
         start = self._starts(batch) if start is None else start
         if self.truth is not None:
-            x = rollout(self.truth, self.climatology(self.truth, start), self.steps - 1)
+            x = self.truth.rollout(self.climatology(self.truth, start), self.steps - 1)
             x = x.narrow(len(batch) + 1, 0, self.shape[0])
             x0, background, std = self._background(x.select(len(batch), 0))
             return self.observe(x, torch.full_like(theta, torch.nan), background, std, start)
@@ -277,7 +278,7 @@ class Problem:
             self.climatology(self.system if self.joint == "background" else system, start)
         )
         error = self.error_std() * torch.randn(*batch, self.steps - 1, *self.shape) if self.weak else None
-        return self.observe(rollout(system, x0, self.steps - 1, error), theta, background, std, start)
+        return self.observe(system.rollout(x0, self.steps - 1, error), theta, background, std, start)
 
     def climatology(self, system: System, start: Tensor) -> Tensor:
         """Draws from a system's ensemble at given times.
@@ -289,11 +290,7 @@ class Problem:
         Returns:
             The states, with shape ``(*batch, *shape)``.
         """
-        x = system.initial(start.shape)
-        late = start.reshape(*start.shape, *([1] * len(system.shape)))
-        for t in range(self.start[1]):
-            x = torch.where(late > t, system.step(x), x)
-        return x
+        return system.advance_each(system.initial(start.shape), start, self.start[1])
 
     def _starts(self, batch: Sequence[int]) -> Tensor:
         """Draws the times at which windows start."""

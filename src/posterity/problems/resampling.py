@@ -1,10 +1,10 @@
-"""Weighted draws: how many they are worth, and equal draws from them."""
+"""Weighted draws: effective sample size, normalisation and systematic resampling."""
 
 import torch
 from torch import Tensor
 
 
-def effective_size(log_weights: Tensor) -> Tensor:
+def effective_sample_size(log_weights: Tensor) -> Tensor:
     r"""The effective number :math:`(\sum_i w_i)^2 / \sum_i w_i^2` of weighted draws.
 
     Args:
@@ -16,7 +16,7 @@ def effective_size(log_weights: Tensor) -> Tensor:
     return (2 * torch.logsumexp(log_weights, dim=0) - torch.logsumexp(2 * log_weights, dim=0)).exp()
 
 
-def normalise(log_weights: Tensor) -> Tensor:
+def normalise_weights(log_weights: Tensor) -> Tensor:
     """The weights, which sum to one; equal ones where all of them are zero.
 
     Args:
@@ -28,7 +28,7 @@ def normalise(log_weights: Tensor) -> Tensor:
     return torch.softmax(log_weights, dim=0).nan_to_num(nan=1 / len(log_weights))
 
 
-def systematic(weights: Tensor, draws: int) -> Tensor:
+def systematic_resampling(weights: Tensor, draws: int) -> Tensor:
     r"""Systematic resampling: draw :math:`i` where the cumulative weight passes :math:`(i + U) / n`, one U per case.
 
     Args:
@@ -54,10 +54,10 @@ def take(values: Tensor, index: Tensor) -> Tensor:
     """Takes members of each case.
 
     Args:
-        values: What belongs to the members, with shape ``(member, case, …)``.
+        values: Values of the members, with shape ``(member, case, …)``.
         index: The numbers of the members, with shape ``(draws, case)``.
 
     Returns:
-        What belongs to those, with shape ``(draws, case, …)``.
+        The values of those, with shape ``(draws, case, …)``.
     """
     return values[index, torch.arange(values.shape[1], device=values.device)]

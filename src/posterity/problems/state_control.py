@@ -1,22 +1,22 @@
-"""The weak-constraint control in coordinates of the trajectory, in which the posterior is Markov."""
+"""The weak-constraint control in states instead of model errors, in which the posterior is a Markov chain."""
 
 from math import prod
 
 import torch
 from torch import Tensor
 
-from ..systems import jacobian, rollout
+from ..systems import jacobian
 from .control import Control, Linearization
 from .problem import Problem, Window
 
 
 class StateControl(Control):
-    r"""The weak-constraint control with states instead of model errors, :math:`z = (z_0, v, z_1, …, z_{T-1})`:
+    r"""Weak-constraint control with states instead of model errors, :math:`z = (z_0, v, z_1, …, z_{T-1})`:
 
     .. math::
         x_0 = x_b + B^{1/2} z_0, \qquad \theta = f(v), \qquad x_t = m_t + Q^{1/2} z_t ,
 
-    where :math:`m_t` is the trajectory of the background without errors, so that zero stands for the same in both
+    where :math:`m_t` is the trajectory of the background without errors, so that zero is the same trajectory in both
     controls. The cost is that of the other control,
 
     .. math::
@@ -43,8 +43,8 @@ class StateControl(Control):
         super().__init__(problem, window)
         if not (self.error_std > 0).all():
             raise ValueError(
-                "model_error: coordinates of the trajectory need an error in every entry of the model, since under "
-                "the strong constraint the first state determines the others; give the problem a model_error"
+                "model_error: coordinates of the trajectory need an error in every entry of the model, since otherwise "
+                "the first state determines the others; give the problem a model_error, or use another family"
             )
         zero = torch.zeros(self.cases, self.size).to(window.background)
         self.origin = super().trajectory(zero, problem.window)
@@ -62,31 +62,31 @@ class StateControl(Control):
         return torch.addcmul(self.origin, self.scale, z).narrow(u.ndim - 1, 0, states)
 
     def decode(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """The trajectories and parameters that controls stand for; see :meth:`Control.decode`."""
+        """Maps controls to trajectories and parameters; see :meth:`Control.decode`."""
         x, theta = self.trajectory(u, self.problem.window), self.parameters(u)
         if self.problem.forecast:
             axis = u.ndim - 1
             fresh = torch.randn(*u.shape[:-1], self.problem.forecast, *self.problem.shape).to(u)
             system = self.problem.system_at(theta)
-            behind = rollout(system, x.select(axis, -1), self.problem.forecast, self.error_std * fresh)
+            behind = system.rollout(x.select(axis, -1), self.problem.forecast, self.error_std * fresh)
             self.model_steps += self.problem.forecast * self._members(u)
             x = torch.cat((x, behind.narrow(axis, 1, self.problem.forecast)), dim=axis)
         return x, theta
 
     def encode(self, x: Tensor, theta: Tensor) -> Tensor:
-        """The controls that stand for trajectories and parameters; see :meth:`Control.encode`."""
+        """Maps trajectories and parameters to controls; see :meth:`Control.encode`."""
         axis = x.ndim - len(self.problem.shape) - 1
         z = ((x.narrow(axis, 0, self.problem.window) - self.origin) / self.scale).flatten(axis)
         return torch.cat((z[..., : self.entries], self.problem.encode_parameters(theta), z[..., self.entries :]), -1)
 
     def whiten(self, u: Tensor) -> Tensor:
-        """The same trajectories and parameters in the other control, with the model errors that they take.
+        """Converts to the control of model errors, :class:`Control`.
 
         Args:
             u: The controls, with shape ``(*batch, case, size)``.
 
         Returns:
-            What :class:`Control` makes the same trajectories of, with the same shape.
+            The controls of the same trajectories and parameters in :class:`Control`, with the same shape.
         """
         x = self.trajectory(u, self.problem.window)
         self.model_steps += (self.problem.window - 1) * self._members(u)

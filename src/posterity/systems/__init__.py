@@ -1,10 +1,10 @@
-"""What moves: discrete-time dynamical systems, differentiable and batched."""
+"""Dynamical systems in discrete time, differentiable and batched."""
 
 from .linear import LinearAdvection
 from .lorenz63 import Lorenz63
 from .lorenz96 import Lorenz96
 from .lorenz96_two_scale import TwoScaleLorenz96
-from .system import System, jacobian, parameter_names, rollout
+from .system import System, jacobian, parameter_names
 
 __all__ = [
     "LinearAdvection",
@@ -14,5 +14,4 @@ __all__ = [
     "TwoScaleLorenz96",
     "jacobian",
     "parameter_names",
-    "rollout",
 ]

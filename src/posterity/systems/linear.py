@@ -1,4 +1,4 @@
-"""A linear system, whose posteriors are known exactly."""
+"""Linear advection with damping and diffusion, a system whose posteriors are known exactly."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class LinearAdvection(System):
     dt: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuses what no ring or clock allows."""
+        """Checks that there are enough sites and a positive time step."""
         if self.size < 2:
             raise ValueError(f"size: a ring needs at least 2 sites, not {self.size}")
         if self.dt <= 0:

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from .integrators import rk4
-from .system import System, check_clock
+from .system import System, check_times
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lorenz63(System):
-    r"""Lorenz-63, three modes of convection:
+    r"""Lorenz-63 system of three convection modes:
 
     .. math::
         \dot x = \sigma (y - x), \quad \dot y = x (\rho - z) - y, \quad \dot z = x y - \beta z .
@@ -44,8 +44,8 @@ class Lorenz63(System):
     spinup: float = 20.0
 
     def __post_init__(self) -> None:
-        """Refuses what no clock allows."""
-        check_clock(self.dt, self.substeps, self.spinup)
+        """Checks time step, substeps and spin-up."""
+        check_times(self.dt, self.substeps, self.spinup)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -55,9 +55,7 @@ class Lorenz63(System):
     def initial(self, batch: Sequence[int]) -> Tensor:
         """Draws around the middle of the attractor, advanced by the spin-up; shape ``(*batch, 3)``."""
         x = torch.randn(*batch, 3) + torch.tensor([0.0, 0.0, 25.0])
-        for _ in range(round(self.spinup / self.dt)):
-            x = self.step(x)
-        return x
+        return self.advance(x, round(self.spinup / self.dt))
 
     def tendency(self, x: Tensor) -> Tensor:
         r"""The right-hand side :math:`(\dot x, \dot y, \dot z)`, with the shape of ``x``."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..tensors import append_dims
 from .integrators import rk4
-from .system import System, check_clock
+from .system import System, check_times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +42,10 @@ class Lorenz96(System):
     spinup: float = 10.0
 
     def __post_init__(self) -> None:
-        """Refuses what no ring or clock allows."""
+        """Checks that there are enough sites and a positive time step."""
         if self.size < 4:
             raise ValueError(f"size: Lorenz-96 needs at least 4 sites, not {self.size}")
-        check_clock(self.dt, self.substeps, self.spinup)
+        check_times(self.dt, self.substeps, self.spinup)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -55,9 +55,7 @@ class Lorenz96(System):
     def initial(self, batch: Sequence[int]) -> Tensor:
         """Draws from :math:`N(0, I)`, advanced by the spin-up; shape ``(*batch, 1, size)``."""
         x = torch.randn(*batch, *self.shape)
-        for _ in range(round(self.spinup / self.dt)):
-            x = self.step(x)
-        return x
+        return self.advance(x, round(self.spinup / self.dt))
 
     def tendency(self, x: Tensor) -> Tensor:
         r"""The right-hand side :math:`\dot x`, with the shape of ``x``."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..tensors import append_dims
 from .integrators import rk4
-from .system import System, check_clock
+from .system import System, check_times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +52,12 @@ class TwoScaleLorenz96(System):
     spinup: float = 10.0
 
     def __post_init__(self) -> None:
-        """Refuses what no ring or clock allows."""
+        """Checks that there are enough sites of both scales and a positive time step."""
         if self.size < 4:
             raise ValueError(f"size: Lorenz-96 needs at least 4 sites, not {self.size}")
         if self.fast < 1:
             raise ValueError(f"fast: each slow site needs a fast one, not {self.fast}")
-        check_clock(self.dt, self.substeps, self.spinup)
+        check_times(self.dt, self.substeps, self.spinup)
 
     @property
     def channels(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -73,9 +73,7 @@ class TwoScaleLorenz96(System):
         """Draws noise, advanced by the spin-up; shape ``(*batch, 1 + fast, size)``."""
         slow, fast = torch.randn(*batch, *self.shape).split((1, self.fast), dim=-2)
         x = torch.cat((slow, 0.1 * fast), dim=-2)
-        for _ in range(round(self.spinup / self.dt)):
-            x = self.step(x)
-        return x
+        return self.advance(x, round(self.spinup / self.dt))
 
     def tendency(self, state: Tensor) -> Tensor:
         """The right-hand sides, with the shape of ``state``."""

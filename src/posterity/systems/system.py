@@ -1,4 +1,4 @@
-"""The interface of a dynamical system, and what can be done with any of them."""
+"""The abstract dynamical system, with the only loops over its steps, and the Jacobian of a batched function."""
 
 import abc
 from collections.abc import Callable, Sequence
@@ -9,12 +9,16 @@ from typing import ClassVar, get_args
 import torch
 from torch import Tensor
 
+from ..tensors import append_dims
+
 
 class System(abc.ABC):
-    r"""A discrete-time dynamical system :math:`x_{t+1} = M(x_t; \theta)`.
+    r"""Abstract discrete-time dynamical system :math:`x_{t+1} = M(x_t; \theta)`.
 
-    Subclasses are frozen dataclasses whose fields are the parameters: a float, or a tensor that carries one
-    value per batch element. States have shape ``(*batch, *shape)`` with ``shape = (channel, *grid)``.
+    All others advance states through :meth:`advance`, :meth:`advance_each` and :meth:`rollout`, so that a subclass can
+    bring a fused kernel for any of them. Subclasses are frozen dataclasses whose fields are the parameters: a float, or
+    a tensor that carries one value per batch element. States have shape ``(*batch, *shape)`` with
+    ``shape = (channel, *grid)``.
     """
 
     #: Names and units of the state's channels, for files and figures.
@@ -31,7 +35,7 @@ class System(abc.ABC):
 
     @abc.abstractmethod
     def initial(self, batch: Sequence[int]) -> Tensor:
-        """Draws states from the start of the ensemble, spin-up included.
+        """Draws states at the start of the system's ensemble, after its spin-up.
 
         Args:
             batch: The batch shape.
@@ -51,40 +55,68 @@ class System(abc.ABC):
             The states one ``dt`` later, with the same shape, differentiable in ``x``.
         """
 
+    def advance(self, x: Tensor, steps: int) -> Tensor:
+        """Advances states by several ``dt``, of which only the last states are kept.
+
+        Args:
+            x: States, with shape ``(*batch, *shape)``.
+            steps: The number of steps.
+
+        Returns:
+            The states ``steps * dt`` later, with the same shape.
+        """
+        for _ in range(steps):
+            x = self.step(x)
+        return x
+
+    def advance_each(self, x: Tensor, steps: Tensor, most: int) -> Tensor:
+        """Advances each batch element by its own number of steps.
+
+        Args:
+            x: States, with shape ``(*batch, *shape)``.
+            steps: The numbers of steps, with shape ``(*batch,)``; those above ``most`` count as ``most``.
+            most: The largest number of steps, known without a look at the tensor.
+
+        Returns:
+            The advanced states, with the same shape.
+        """
+        steps = append_dims(steps, len(self.shape))
+        for t in range(most):
+            x = torch.where(steps > t, self.step(x), x)
+        return x
+
+    def rollout(self, x0: Tensor, steps: int, error: Tensor | None = None) -> Tensor:
+        r"""The trajectory :math:`x_{t+1} = M(x_t) + \eta_t`.
+
+        Args:
+            x0: Initial states, with shape ``(*batch, *shape)``.
+            steps: The number of steps :math:`L`.
+            error: Model errors :math:`\eta`, with shape ``(*batch, steps, *shape)``; none if omitted.
+
+        Returns:
+            The states :math:`x_0, …, x_L`, with shape ``(*batch, steps + 1, *shape)``.
+        """
+        axis = -len(self.shape) - 1
+        states = [x0]
+        for t in range(steps):
+            x = self.step(states[-1])
+            states.append(x if error is None else x + error.select(axis, t))
+        return torch.stack(states, dim=axis)
+
 
 def parameter_names(system: System) -> tuple[str, ...]:
     """The names of the parameters that may be unknown: the fields that may hold a tensor, one value per case."""
     return tuple(f.name for f in fields(system) if Tensor in get_args(f.type))  # type: ignore[arg-type]
 
 
-def check_clock(dt: float, substeps: int, spinup: float) -> None:
-    """Refuses times that no clock allows."""
+def check_times(dt: float, substeps: int, spinup: float) -> None:
+    """Checks that the time step is positive, is cut into at least one substep, and that the spin-up is not negative."""
     if dt <= 0:
         raise ValueError(f"dt: the time between states must be positive, not {dt}")
     if substeps < 1:
         raise ValueError(f"substeps: at least one is needed, not {substeps}")
     if spinup < 0:
         raise ValueError(f"spinup: the time must not be negative, not {spinup}")
-
-
-def rollout(system: System, x0: Tensor, steps: int, error: Tensor | None = None) -> Tensor:
-    r"""The trajectory :math:`x_{t+1} = M(x_t) + \eta_t`.
-
-    Args:
-        system: The system.
-        x0: Initial states, with shape ``(*batch, *shape)``.
-        steps: The number of steps :math:`L`.
-        error: Model errors :math:`\eta`, with shape ``(*batch, steps, *shape)``; none if omitted.
-
-    Returns:
-        The states :math:`x_0, …, x_L`, with shape ``(*batch, steps + 1, *shape)``.
-    """
-    axis = -len(system.shape) - 1
-    states = [x0]
-    for t in range(steps):
-        x = system.step(states[-1])
-        states.append(x if error is None else x + error.select(axis, t))
-    return torch.stack(states, dim=axis)
 
 
 def jacobian(f: Callable[[Tensor], Tensor], x: Tensor, event: int, output: int | None = None) -> tuple[Tensor, Tensor]:

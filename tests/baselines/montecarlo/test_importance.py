@@ -7,7 +7,7 @@ import torch
 from torch.distributions import MultivariateNormal, StudentT
 
 from posterity.baselines import FourDVar, ImportanceSampling
-from posterity.baselines.montecarlo.importance import student
+from posterity.baselines.montecarlo.importance import student_t_noise
 from posterity.baselines.montecarlo.proposals import Laplace, Proposal, Variational
 from posterity.baselines.variational.families import Gaussian
 from posterity.baselines.variational.markov import BlockTridiagonal
@@ -142,15 +142,15 @@ def test_draws_that_diverge_have_no_weight(fragile):
 
 def test_student_noise_has_its_density():
     """One coordinate of it is a Student-t, as is its density; and many degrees of freedom give the normal one."""
-    noise, log_prob = student(4000, 1, 1, 5.0)
+    noise, log_prob = student_t_noise(4000, 1, 1, 5.0)
     torch.testing.assert_close(log_prob, StudentT(5.0).log_prob(noise).squeeze(-1))
-    several, _ = student(4000, 2, 3, 5.0)
+    several, _ = student_t_noise(4000, 2, 3, 5.0)
     # E z² = ν / (ν − 2), with the variance of a Student-t's square, for each of the entries alike.
     assert abs(float(several.square().mean()) - 5 / 3) < 4 * float(several.square().mean(dim=-1).std()) / 8000**0.5
     torch.manual_seed(1)
-    many, log_many = student(10, 2, 3, 1e8)
+    many, log_many = student_t_noise(10, 2, 3, 1e8)
     torch.manual_seed(1)
-    normal, log_normal = student(10, 2, 3)
+    normal, log_normal = student_t_noise(10, 2, 3)
     torch.testing.assert_close(many, normal, rtol=1e-3, atol=0)
     torch.testing.assert_close(log_many, log_normal, rtol=1e-2, atol=0)
 

@@ -6,7 +6,7 @@ import torch
 from posterity.baselines import ETKF, EnKS, IEnKS
 from posterity.baselines.sequential.record import Record
 from posterity.problems import Identity, Observation, Problem, RandomMask
-from posterity.systems import LinearAdvection, Lorenz63, Lorenz96, rollout
+from posterity.systems import LinearAdvection, Lorenz63, Lorenz96
 
 
 def sample(method, window, samples=20):
@@ -58,7 +58,7 @@ def test_iterations_find_the_mode():
 
     def cost(x0, mean, precision, y, std):
         departure = x0 - mean
-        x = rollout(problem.system, x0.unflatten(0, (1, 8)), 5)
+        x = problem.system.rollout(x0.unflatten(0, (1, 8)), 5)
         residual = torch.where(y.isnan(), 0, (y.nan_to_num() - x) / std)
         return 0.5 * (departure @ precision @ departure + residual.square().sum())
 

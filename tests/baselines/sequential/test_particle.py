@@ -9,7 +9,7 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from posterity.baselines import ParticleFilter, ParticleSmoother
-from posterity.baselines.sequential.particle import ancestors
+from posterity.baselines.sequential.particle import draw_ancestors
 from posterity.problems import Identity, Normal, Observation, Problem, RandomMask, Window, chunks, exact_posterior
 from posterity.systems import LinearAdvection, Lorenz63
 
@@ -121,7 +121,7 @@ def test_trajectories_are_runs_of_the_model():
 
 def test_backward_steps_have_the_right_odds():
     here, ahead, weight = torch.randn(1, 2, 3), torch.randn(4, 2, 3), torch.rand(4, 2)
-    drawn = ancestors(here.expand(20_000, -1, -1), ahead, weight)
+    drawn = draw_ancestors(here.expand(20_000, -1, -1), ahead, weight)
     odds = weight * (-0.5 * (here - ahead).square().sum(dim=-1)).exp()
     odds = odds / odds.sum(dim=0)
     share = torch.stack([(drawn == i).double().mean(dim=0) for i in range(4)])
@@ -132,7 +132,7 @@ def test_jitter_moves_copies_alone():
     method = ParticleFilter(linear(), members=1000, jitter=0.7)
     z, weight = torch.randn(1000, 1, 3) * torch.tensor([1.0, 2.0, 0.0]), torch.full((1000, 1), 1e-3)
     index = torch.cat((torch.zeros(998), torch.tensor([1.0, 2.0]))).long().unsqueeze(-1)
-    moved = method.spread(z[index[:, 0]], z, weight, index) - z[index[:, 0]]
+    moved = method.regularise(z[index[:, 0]], z, weight, index) - z[index[:, 0]]
     assert float(moved[998:].abs().max()) == 0
     expected = (0.7 * 1000 ** (-1 / 7)) ** 2 * z[:, 0, :2].var(dim=0)
     found = moved[:998, 0, :2].square().mean(dim=0)
@@ -152,8 +152,8 @@ def test_jitter_by_default_where_nothing_else_moves_copies():
     assert max(distinct(problem, jitter=0.0)) < 20
     assert min(distinct(problem)) > 50
     # Model errors of one site leave the others where they are.
-    assert ParticleFilter(replace(problem, model_error=1.0)).mixing
-    assert not ParticleFilter(replace(problem, model_error=[1.0, 0.0, 0.0])).mixing
+    assert ParticleFilter(replace(problem, model_error=1.0)).has_transition_density
+    assert not ParticleFilter(replace(problem, model_error=[1.0, 0.0, 0.0])).has_transition_density
 
 
 @pytest.mark.parametrize("kind", [ParticleFilter, ParticleSmoother], ids=["filter", "smoother"])

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import torch
 
-from ...problems import Control, Ensemble, Posterior, Problem, Window, ensemble
+from ...problems import Control, Ensemble, Posterior, Problem, Window, decode_ensemble
 from ...problems.resampling import take
 
 
 @dataclass(frozen=True)
 class RejectionABC(Posterior):
-    r"""Rejection ABC: prior draws whose observation cost :math:`J_o` is lowest.
+    r"""Rejection approximate Bayesian computation: prior draws whose observation cost :math:`J_o` is lowest.
 
     Draws ``trials`` controls from :math:`N(0, I)` and keeps the ``fraction`` of them that fits best, which
     targets :math:`p(u) \, \mathbb 1[J_o(u) \leq \epsilon]` with :math:`\epsilon` the kept quantile. The
@@ -33,9 +33,9 @@ class RejectionABC(Posterior):
     fraction: float = 0.001
 
     def __post_init__(self) -> None:
-        """Refuses fractions that keep nothing."""
+        """Checks that the fraction keeps at least one trial."""
         if not 0 < self.fraction <= 1 or round(self.trials * self.fraction) < 1:
-            raise ValueError(f"fraction: {self.fraction} of {self.trials} trials keeps none")
+            raise ValueError(f"fraction: {self.fraction} of {self.trials} trials keeps none; raise one of them")
 
     @torch.no_grad()
     def sample(self, window: Window, samples: int) -> Ensemble:
@@ -55,4 +55,4 @@ class RejectionABC(Posterior):
             best_cost, index = cost.topk(min(kept, len(cost)), dim=0, largest=False)
             best_u = take(best_u, index)
         chosen = torch.randperm(kept)[:samples]
-        return ensemble(control, best_u[chosen], {"cost": best_cost.mean(dim=0), "threshold": best_cost[-1]})
+        return decode_ensemble(control, best_u[chosen], {"cost": best_cost.mean(dim=0), "threshold": best_cost[-1]})

@@ -1,4 +1,4 @@
-"""The climatology: what is known of a system before anything is observed."""
+"""The climatology: the distribution of a system before anything is observed."""
 
 from dataclasses import dataclass, replace
 
@@ -10,9 +10,11 @@ from ...problems import Ensemble, Posterior, Problem, Window
 
 @dataclass(frozen=True)
 class Climatology(Posterior):
-    r"""Draws of the joint itself, blind to observations and backgrounds alike: the floor of all scores.
+    r"""Climatology: draws of the joint itself, which use neither observations nor backgrounds.
 
-    Targets :math:`p(x_{0:T+F}, \theta)`, in which all cases that start at the same time are the same.
+    A method that scores worse has learned nothing.
+
+    Targets :math:`p(x_{0:T+F}, \theta)`, the same for all cases that start at the same time.
 
     Args:
         problem: The problem.

@@ -9,7 +9,7 @@ from ...problems import Ensemble, Posterior, Problem, Window, check_linear, exac
 
 @dataclass(frozen=True)
 class Exact(Posterior):
-    r"""Draws from the exact posterior :math:`p(x_{0:T+F} | y, x_b)` of a linear system observed linearly.
+    r"""Exact method: draws from the posterior :math:`p(x_{0:T+F} | y, x_b)` of a linear system observed linearly.
 
     See :func:`~posterity.problems.gaussian.exact_posterior`. Under the weak constraint it is the Kalman smoother's.
 
@@ -20,7 +20,7 @@ class Exact(Posterior):
     problem: Problem
 
     def __post_init__(self) -> None:
-        """Refuses what is not linear."""
+        """Checks that system and operator are linear, and all parameters known."""
         check_linear(self.problem)
 
     @torch.no_grad()

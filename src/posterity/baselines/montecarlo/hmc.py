@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from ...mcmc import Chains, Particles, convergence
-from ...problems import Control, Ensemble, Posterior, Problem, Window, ensemble
+from ...problems import Control, Ensemble, Posterior, Problem, Window, decode_ensemble
 from .smc import SequentialMonteCarlo
 
 
@@ -50,7 +50,7 @@ class HamiltonianMonteCarlo(Posterior):
     moves: int = 3
 
     def __post_init__(self) -> None:
-        """Refuses options that go nowhere, here and in the particles that chains start from."""
+        """Checks the number of chains, and the options of chains and particles."""
         if not 2 <= self.chains <= self.particles:
             raise ValueError(f"chains: must be from 2 to the number of particles, not {self.chains}")
         self._start()
@@ -77,7 +77,7 @@ class HamiltonianMonteCarlo(Posterior):
             "temperatures": start.info["temperatures"],
             "log_evidence": start.info["log_evidence"],
         }
-        return ensemble(control, draws.spread(samples), info)
+        return decode_ensemble(control, draws.spread(samples), info)
 
     def _chains(self) -> Chains:
         """How the chains move."""

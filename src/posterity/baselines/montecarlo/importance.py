@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...mcmc.weights import check_draws, resample
-from ...problems import Ensemble, Posterior, Problem, Window, ensemble
+from ...problems import Ensemble, Posterior, Problem, Window, decode_ensemble
 from ...problems.resampling import take
 from .proposals import Laplace, Proposal
 
@@ -28,7 +28,7 @@ class ImportanceSampling(Posterior):
 
     Args:
         problem: The problem.
-        proposal: What the draws are from.
+        proposal: The proposal :math:`q`.
         draws: The number of draws from it per case.
         degrees: The degrees of freedom of the Student-t; infinitely many give the Gaussian itself.
 
@@ -43,7 +43,7 @@ class ImportanceSampling(Posterior):
     degrees: float = inf
 
     def __post_init__(self) -> None:
-        """Refuses too few draws for a tail, and degrees of freedom that no distribution has."""
+        """Checks that there are enough draws for the tail fit, and positive degrees of freedom."""
         check_draws(self.draws)
         if not self.degrees > 0:
             raise ValueError(f"degrees: must be positive, not {self.degrees}")
@@ -53,23 +53,23 @@ class ImportanceSampling(Posterior):
         """Resamples weighted draws from the proposal of each case."""
         control = self.proposal.control(self.problem, window)
         q = self.proposal.fit(control)
-        noise, log_noise = student(self.draws, control.cases, control.size, self.degrees)
-        u, volume = q.draw(noise)
+        noise, log_noise = student_t_noise(self.draws, control.cases, control.size, self.degrees)
+        u, log_det = q.draw(noise)
         u = u.to(window.background)
         cost = torch.cat([control.cost(u[chunk]) for chunk in control.chunks(len(u))]).double()
         # A fit that broke down leaves draws that are not finite, and have no weight.
-        drawn = resample(volume - cost - log_noise, samples)
+        drawn = resample(log_det - cost - log_noise, samples)
         normalizer = control.log_normalizer()
         info = {
             "k_hat": drawn.k_hat.to(normalizer),
             "ess": drawn.ess.to(normalizer),
             "log_evidence": drawn.log_mean.to(normalizer) - normalizer,
         }
-        return ensemble(control, take(u, drawn.chosen), info)
+        return decode_ensemble(control, take(u, drawn.chosen), info)
 
 
-def student(draws: int, cases: int, size: int, degrees: float = inf) -> tuple[Tensor, Tensor]:
-    r"""White noise of the multivariate Student-t, or of the normal distribution, which is its limit.
+def student_t_noise(draws: int, cases: int, size: int, degrees: float = inf) -> tuple[Tensor, Tensor]:
+    r"""Draws standard noise of the multivariate Student-t, or of the normal distribution, which is its limit.
 
     Args:
         draws: The number of draws.

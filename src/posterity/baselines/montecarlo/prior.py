@@ -1,15 +1,15 @@
-"""The prior: what every method has to beat."""
+"""The prior, the reference that every method should improve on."""
 
 from dataclasses import dataclass
 
 import torch
 
-from ...problems import Control, Ensemble, Posterior, Problem, Window, ensemble
+from ...problems import Control, Ensemble, Posterior, Problem, Window, decode_ensemble
 
 
 @dataclass(frozen=True)
 class Prior(Posterior):
-    r"""Draws of the background, :math:`x_0 \sim N(x_b, B)`, blind to the observations.
+    r"""Prior: draws around the background, :math:`x_0 \sim N(x_b, B)`, without the observations.
 
     Args:
         problem: The problem.
@@ -21,4 +21,4 @@ class Prior(Posterior):
     def sample(self, window: Window, samples: int) -> Ensemble:
         """Draws from the prior of each case."""
         control = Control(self.problem, window)
-        return ensemble(control, control.prior(samples), {})
+        return decode_ensemble(control, control.prior(samples), {})

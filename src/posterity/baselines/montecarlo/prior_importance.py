@@ -1,18 +1,17 @@
-"""Direct posterior estimation: weighted draws of the prior."""
+"""Importance sampling with the prior as proposal."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ...problems import Control, Ensemble, Posterior, Problem, Window, chunks, ensemble
-from ...problems.resampling import effective_size, normalise, systematic, take
-from ...systems import rollout
+from ...problems import Control, Ensemble, Posterior, Problem, Window, chunks, decode_ensemble
+from ...problems.resampling import effective_sample_size, normalise_weights, systematic_resampling, take
 
 
 @dataclass(frozen=True)
 class PriorImportanceSampling(Posterior):
-    r"""Direct posterior estimation: prior draws resampled by their likelihood,
+    r"""Importance sampling with the prior as proposal (direct posterior estimation):
 
     .. math:: x_i \sim p(x | x_b), \qquad w_i \propto p(y | x_i) .
 
@@ -30,7 +29,7 @@ class PriorImportanceSampling(Posterior):
     draws: int = 100_000
 
     def __post_init__(self) -> None:
-        """Refuses to weigh nothing."""
+        """Checks that there is a draw."""
         if self.draws < 1:
             raise ValueError(f"draws: at least one is needed, not {self.draws}")
 
@@ -49,10 +48,10 @@ class PriorImportanceSampling(Posterior):
             index, size = self._resampled(log_weights, samples)
             kept.append(take(u, index))
             ess.append(size)
-        return ensemble(control, torch.cat(kept, dim=1), {"ess": torch.cat(ess)})
+        return decode_ensemble(control, torch.cat(kept, dim=1), {"ess": torch.cat(ess)})
 
     def _from_climatology(self, window: Window, samples: int) -> Ensemble:
-        """Weighs one ensemble, which is advanced once from the start of the first window to that of the last."""
+        """Weights one ensemble, which is advanced once from the start of the first window to that of the last."""
         problem = self.problem
         v = torch.randn(self.draws, len(problem.parameters))
         theta = problem.decode_parameters(v)
@@ -61,12 +60,13 @@ class PriorImportanceSampling(Posterior):
         x = state.new_empty(samples, len(window.y), problem.steps, *problem.shape)
         drawn = theta.new_empty(samples, len(window.y), theta.shape[-1])
         ess = state.new_empty(len(window.y), dtype=torch.double)
-        for t in range(int(window.start.max()) + 1):
-            if (here := (window.start == t).nonzero().flatten()).numel():
-                ensemble = rollout(system, state, problem.steps - 1, self._errors())
-                index, ess[here] = self._resampled(self._log_likelihood(window, ensemble, here), samples)
-                x[:, here], drawn[:, here] = ensemble[index], theta[index]
-            state = system.step(state)
+        now = 0
+        for start in window.start.unique().tolist():
+            state, now = system.advance(state, int(start) - now), int(start)
+            here = (window.start == start).nonzero().flatten()
+            ensemble = system.rollout(state, problem.steps - 1, self._errors())
+            index, ess[here] = self._resampled(self._log_likelihood(window, ensemble, here), samples)
+            x[:, here], drawn[:, here] = ensemble[index], theta[index]
         return Ensemble(x, drawn, range(problem.steps), {"ess": ess})
 
     def _errors(self) -> Tensor | None:
@@ -90,5 +90,5 @@ class PriorImportanceSampling(Posterior):
         """Which draws each case keeps, with shape ``(samples, case)``, and its effective sample size."""
         log_weights = log_weights.double()
         # A case whose every draw diverged keeps equal weights: its draws will be counted as failed.
-        index = systematic(normalise(log_weights), samples)[torch.randperm(samples)]
-        return index, effective_size(log_weights).nan_to_num(self.draws)
+        index = systematic_resampling(normalise_weights(log_weights), samples)[torch.randperm(samples)]
+        return index, effective_sample_size(log_weights).nan_to_num(self.draws)

@@ -10,10 +10,10 @@ from ..variational.optimizers import NaturalGradient, Optimizer
 
 
 class Proposal(abc.ABC):
-    r"""A way to find a density :math:`q(u)` near the posterior, such as a Gaussian :math:`N(\mu, \Lambda^{-1})`."""
+    r"""Abstract proposal, which fits a density :math:`q(u)` to the posterior, such as :math:`N(\mu, \Lambda^{-1})`."""
 
     def control(self, problem: Problem, window: Window) -> Control:
-        """The coordinates of the density: the control, unless a proposal wants others."""
+        """The coordinates of the density: the control, unless a subclass has others."""
         return Control(problem, window)
 
     @abc.abstractmethod
@@ -38,7 +38,7 @@ class Laplace(Proposal):
     restarts: int = 8
 
     def __post_init__(self) -> None:
-        """Refuses options that go nowhere."""
+        """Checks the options of the minimisation."""
         check_options(self.iterations, self.increment, self.tolerance, self.restarts)
 
     def fit(self, control: Control) -> Density:
@@ -49,7 +49,7 @@ class Laplace(Proposal):
 
 @dataclass(frozen=True)
 class Variational(Proposal):
-    """The density of VI-4DVAR.
+    """Variational proposal: the density of VI-4DVAR.
 
     Args:
         family: The densities allowed.

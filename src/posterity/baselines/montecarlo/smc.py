@@ -6,7 +6,7 @@ from math import log, pi
 import torch
 
 from ...mcmc import Tempered, Tempering
-from ...problems import Control, Ensemble, Posterior, Problem, Window, ensemble
+from ...problems import Control, Ensemble, Posterior, Problem, Window, decode_ensemble
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class SequentialMonteCarlo(Posterior):
     acceptance: float = 0.8
 
     def __post_init__(self) -> None:
-        """Refuses options that go nowhere."""
+        """Checks the number of particles and the options of the tempering."""
         if self.particles < 4:
             raise ValueError(f"particles: at least 4 are needed for a covariance, not {self.particles}")
         if not 2 <= self.ess * self.particles < self.particles:
@@ -66,7 +66,7 @@ class SequentialMonteCarlo(Posterior):
         control = Control(self.problem, window)
         tempered = self.temper(control)
         chosen = torch.randperm(self.particles)[torch.arange(samples) % self.particles]
-        return ensemble(control, tempered.particles.u[chosen], tempered.info)
+        return decode_ensemble(control, tempered.particles.u[chosen], tempered.info)
 
     def temper(self, control: Control) -> Tempered:
         """Carries particles of each case from the prior to the posterior."""

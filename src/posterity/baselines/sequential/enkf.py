@@ -10,7 +10,7 @@ from .kalman import EnsembleKalman, Spectrum, Update, whitened_anomalies
 
 @dataclass(frozen=True)
 class StochasticEnKF(EnsembleKalman):
-    r"""The ensemble Kalman filter with perturbed observations,
+    r"""Stochastic ensemble Kalman filter, with perturbed observations:
 
     .. math::
         x^a_i = x_i + K (y + \varepsilon_i - H(x_i)), \quad

@@ -12,7 +12,7 @@ from .record import Record, Sequential
 
 @dataclass(frozen=True)
 class EnKS(Sequential):
-    r"""The ensemble Kalman smoother: the transform of each analysis moves past states too,
+    r"""Ensemble Kalman smoother: the transform of each analysis is applied to past states too,
 
     .. math:: E_{t-l} \leftarrow \bar x_{t-l} + (w_t + T_t) A_{t-l}, \qquad l = 0, …, L ,
 
@@ -40,7 +40,7 @@ class EnKS(Sequential):
     lag: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuses inflations that are none, and negative lags."""
+        """Checks that the inflation is positive and the lag not negative."""
         super().__post_init__()
         check_inflation(self.inflation)
         if self.lag is not None and self.lag < 0:
@@ -52,7 +52,7 @@ class EnKS(Sequential):
         return self.problem.length if self.lag is None else self.lag
 
     def run(self, record: Record) -> Iterator[Tensor]:
-        """Filters, with the past states that observations still reach in tow."""
+        """Filters, and updates the past states within the lag with each analysis."""
         z = record.prior(self.members)
         past = z.unsqueeze(2)[:, :, :0]
         for t in range(self.problem.length):

@@ -9,7 +9,7 @@ from .kalman import EnsembleKalman, square_root
 
 @dataclass(frozen=True)
 class ETKF(EnsembleKalman):
-    r"""The ensemble transform Kalman filter with the symmetric square root,
+    r"""Ensemble transform Kalman filter with the symmetric square root,
 
     .. math::
         \bar x^a = \bar x + K (y - \overline{H(x)}), \qquad

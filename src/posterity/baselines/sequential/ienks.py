@@ -14,7 +14,7 @@ from .record import Record, Sequential, is_valid
 
 @dataclass(frozen=True)
 class IEnKS(Sequential):
-    r"""The iterative ensemble Kalman smoother: 4DVAR in the space of the members, without an adjoint.
+    r"""Iterative ensemble Kalman smoother: 4DVAR in the space of the members, without an adjoint.
 
     The state at the start of a window, :math:`x_{t-L} = \bar x + w A`, minimises
 
@@ -57,7 +57,7 @@ class IEnKS(Sequential):
     tolerance: float = 1e-2
 
     def __post_init__(self) -> None:
-        """Refuses windows with gaps between them."""
+        """Checks that windows have no gaps between them, and the options of the iteration."""
         super().__post_init__()
         check_inflation(self.inflation)
         if self.reach < 0:
@@ -95,8 +95,7 @@ class IEnKS(Sequential):
             # The next window may start one state behind this one.
             following = max(0, min(last + self.stride, end) - self.reach)
             until = self.problem.steps - 1 if last == end else max(last, following)
-            path = torch.stack(list(self.forecast(record, z, error, until - first)), dim=2)
-            path, error = record.replace_failed(path, error)
+            path, error = record.replace_failed(record.rollout(z, until - first, error), error)
             if self.problem.cycles > 1:
                 yield from path[:, :, start - first : last + 1 - first].unbind(dim=2)
             elif last == end:
@@ -105,13 +104,6 @@ class IEnKS(Sequential):
                 z, error, first = path[:, :, following - first], error[:, :, following - first :], following
         for name in ("iterations", "converged"):
             record.info[name] /= len(starts)
-
-    def forecast(self, record: Record, z: Tensor, error: Tensor, steps: int) -> Iterator[Tensor]:
-        """The ensembles from the start of a window on; model errors behind those given are drawn."""
-        yield z
-        for i in range(steps):
-            z = record.forecast(z, error[:, :, i] if i < error.shape[2] else None)
-            yield z
 
     def analyse(self, record: Record, z: Tensor, error: Tensor, first: int, times: range) -> tuple[Tensor, Tensor]:
         """Estimates the state at the start of a window, and the model errors in it.
@@ -204,9 +196,11 @@ class IEnKS(Sequential):
             ``(case,)``. Members that diverge show what others of their case do; where all do, the innovations are zero.
         """
         error = control[..., size:].unflatten(-1, (times[-1] - first, len(record.error_std)))
-        path = self.forecast(record, control[..., :size], error, times[-1] - first)
-        parts = [record.innovation(z, t) for t, z in enumerate(path, start=first) if t in times]
-        innovation = torch.cat(parts, dim=-1)
+        start = control[..., :size]
+        # Time first and contiguous: operators that are matrix products then need no copy.
+        later = record.rollout(start, times[-1] - first, error)[:, :, 1:].movedim(2, 0).contiguous()
+        states = (start, *later)
+        innovation = torch.cat([record.innovation(states[t - first], t) for t in times], dim=-1)
         good = is_valid(innovation)
         survivors = good.sum(dim=0)
         return torch.where((survivors > 0).unsqueeze(-1), refill(good, innovation), 0), survivors

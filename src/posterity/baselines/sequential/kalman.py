@@ -11,7 +11,7 @@ from .record import Filter, Record
 
 
 class Update(NamedTuple):
-    r"""A linear update of ensembles, the same for all that goes with the members: :math:`E + L R A`.
+    r"""Linear update of ensembles, :math:`E + L R A`, the same for all values of the members.
 
     :math:`A` are the anomalies of the ensemble :math:`E`, one row for each member. Kept in two factors, since their
     rank may be far below the number of members.
@@ -34,7 +34,7 @@ class Update(NamedTuple):
 
 
 class Spectrum(NamedTuple):
-    r"""The powers of :math:`I + S S^T`, for a matrix :math:`S` with a row for each member, as
+    r"""Powers of :math:`I + S S^T` by eigendecomposition, for a matrix :math:`S` with a row for each member:
 
     .. math:: (I + S S^T)^p = I + F\, \mathrm{diag}\Big(\frac{(1 + \lambda)^p - 1}{\nu}\Big) F^T
 
@@ -98,7 +98,7 @@ class Spectrum(NamedTuple):
 
 
 def whitened_anomalies(innovation: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Splits innovations into their mean and what the Kalman gain is made of.
+    r"""Splits innovations into their mean and the observed anomalies, of which the Kalman gain is made.
 
     Args:
         innovation: The whitened innovations of each member, with shape ``(members, case, observations)``.
@@ -131,7 +131,7 @@ def square_root(innovation: Tensor) -> Update:
 
 
 def rotation(members: int) -> Tensor:
-    """Draws an orthogonal matrix that keeps the mean: uniform among those that map the vector of ones to itself.
+    """Draws a mean-preserving rotation: an orthogonal matrix, uniform among those that keep the vector of ones.
 
     Args:
         members: The number of members.
@@ -149,7 +149,7 @@ def rotation(members: int) -> Tensor:
 
 
 def inflate_and_rotate(z: Tensor, inflation: float = 1.0, rotate: bool = False) -> Tensor:
-    """Rotates, at random, and inflates the anomalies of an ensemble.
+    """Rotates the anomalies of an ensemble at random, and inflates them.
 
     Args:
         z: The ensemble, with shape ``(members, case, …)``.
@@ -169,14 +169,14 @@ def inflate_and_rotate(z: Tensor, inflation: float = 1.0, rotate: bool = False) 
 
 
 def check_inflation(inflation: float) -> None:
-    """Refuses an inflation that is none."""
+    """Checks that an inflation is positive."""
     if inflation <= 0:
         raise ValueError(f"inflation: the factor of the anomalies must be positive, not {inflation}")
 
 
 @dataclass(frozen=True)
 class EnsembleKalman(Filter):
-    """An ensemble Kalman filter: an update, then inflation and rotation of what it gives.
+    """Abstract ensemble Kalman filter: an update, then inflation and rotation of the analysis.
 
     Args:
         problem: The problem.
@@ -190,7 +190,7 @@ class EnsembleKalman(Filter):
     rotation: bool = False
 
     def __post_init__(self) -> None:
-        """Refuses an inflation that is none."""
+        """Checks that there are two members, and that the inflation is positive."""
         super().__post_init__()
         check_inflation(self.inflation)
 

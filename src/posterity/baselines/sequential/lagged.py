@@ -1,4 +1,4 @@
-"""4DVAR in sliding windows, with a background covariance that never changes."""
+"""4DVAR in sliding windows, with a static background covariance."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from ...systems import jacobian
 from ..montecarlo.climatology import moments
 from ..variational.fourdvar import gaussian_draws
 from .record import Record, Sequential
-from .threedvar import check_static, first_guess, whitened_slope
+from .threedvar import check_static_covariance, first_guess, whitened_jacobian
 
 
-class Model(NamedTuple):
-    """The cost of a sliding window and its Gauss–Newton model.
+class GaussNewtonModel(NamedTuple):
+    """Gauss–Newton model of the cost of a sliding window.
 
     Args:
         cost: The cost, with shape ``(case,)``; infinite where the model diverged.
         gradient: Its gradient, with shape ``(case, rank)``.
         hessian: Its Gauss–Newton Hessian, with shape ``(case, rank, rank)``.
         path: The trajectory, with shape ``(case, times, size)``.
-        tangent: What the control does to it, with shape ``(case, times, size, rank)``.
+        tangent: Its derivative with respect to the control, with shape ``(case, times, size, rank)``.
     """
 
     cost: Tensor
@@ -34,7 +34,7 @@ class Model(NamedTuple):
 
 @dataclass(frozen=True)
 class LaggedFourDVar(Sequential):
-    r"""4DVAR in windows that slide over the record: the state :math:`L` windows before the end of the newest one is
+    r"""Lagged 4DVAR in sliding windows: the state :math:`L` windows before the end of the newest one is
 
     .. math::
         x = x^f + (s B_{clim})^{1/2} \hat w, \qquad
@@ -69,17 +69,17 @@ class LaggedFourDVar(Sequential):
     tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
-        """Refuses windows that look nowhere, and model errors."""
+        """Checks lag and iteration options, and that the constraint is strong."""
         super().__post_init__()
-        check_static(self.scale, self.draws)
+        check_static_covariance(self.scale, self.draws)
         if self.lag < 1:
-            raise ValueError(f"lag: at least one window is needed, not {self.lag}; see 3DVAR for none")
+            raise ValueError(f"lag: at least one window is needed, not {self.lag}; use 3DVAR for none")
         if self.iterations < 1:
             raise ValueError(f"iterations: at least one is needed, not {self.iterations}")
         if self.tolerance <= 0:
             raise ValueError(f"tolerance: must be positive, not {self.tolerance}")
         if self.problem.weak:
-            raise ValueError("model_error: sliding windows know the strong constraint alone; use another method")
+            raise ValueError("model_error: only the strong constraint is supported; remove it, or use another method")
 
     @property
     def steps(self) -> range:
@@ -97,17 +97,19 @@ class LaggedFourDVar(Sequential):
             best, u = self.minimise(record, z, factor, first, range(start, last + 1))
             draws = gaussian_draws(torch.zeros_like(u), best.hessian, self.members)
             for i in range(start - first, last + 1 - first):
-                yield members(best, draws, i)
+                yield member_states(best, draws, i)
             following = max(0, last + window * (1 - self.lag))
             (z,) = record.replace_failed(best.path[:, min(following, last) - first].unsqueeze(0))
             first = following
-        z = members(best, draws, -1)
+        z = member_states(best, draws, -1)
         for _ in range(self.problem.forecast):
             (z,) = record.replace_failed(record.forecast(z))
             yield z
         record.info["iterations"] /= self.problem.cycles
 
-    def minimise(self, record: Record, z: Tensor, factor: Tensor, first: int, times: range) -> tuple[Model, Tensor]:
+    def minimise(
+        self, record: Record, z: Tensor, factor: Tensor, first: int, times: range
+    ) -> tuple[GaussNewtonModel, Tensor]:
         """Minimises the cost of one window by Levenberg–Marquardt.
 
         Args:
@@ -135,15 +137,17 @@ class LaggedFourDVar(Sequential):
             damping = torch.where(better, damping / 10, 10 * damping.clamp(min=0.1))
             u = torch.where(better.unsqueeze(-1), trial, u)
             moved = better.nonzero().squeeze(-1)
-            best = Model(*(old.index_copy(0, moved, new[moved]) for old, new in zip(best, there, strict=True)))
+            best = GaussNewtonModel(
+                *(old.index_copy(0, moved, new[moved]) for old, new in zip(best, there, strict=True))
+            )
             active = active & (step.square().sum(dim=-1) > self.tolerance**2)
             if not active.any():
                 break
         return best, u
 
 
-def members(model: Model, draws: Tensor, time: int) -> Tensor:
-    """The states at one time that draws of the control stand for, with shape ``(members, case, size)``.
+def member_states(model: GaussNewtonModel, draws: Tensor, time: int) -> Tensor:
+    """The states at one time of draws of the control, by its tangents, with shape ``(members, case, size)``.
 
     Args:
         model: The model at the minimum.
@@ -153,7 +157,7 @@ def members(model: Model, draws: Tensor, time: int) -> Tensor:
     return model.path[:, time] + torch.einsum("cnk,mck->mcn", model.tangent[:, time], draws)
 
 
-def linearize(record: Record, z: Tensor, factor: Tensor, u: Tensor, first: int, times: range) -> Model:
+def linearize(record: Record, z: Tensor, factor: Tensor, u: Tensor, first: int, times: range) -> GaussNewtonModel:
     """The cost of a sliding window and its Gauss–Newton model, from the tangents of all steps in one batch.
 
     Args:
@@ -167,24 +171,23 @@ def linearize(record: Record, z: Tensor, factor: Tensor, u: Tensor, first: int, 
     Returns:
         The model.
     """
-    path = [z + u @ factor.mT]
-    for _ in range(times[-1] - first):
-        path.append(record.forecast(path[-1]))
-    states = torch.cat(path)
+    steps = times[-1] - first
+    path = record.rollout(z + u @ factor.mT, steps)
+    states = path[0].movedim(1, 0)
     tangent = [factor.expand(record.cases, *factor.shape)]
-    if len(path) > 1:
+    if steps:
         for step in jacobian(record.forecast, states[:-1], 1)[1]:
             tangent.append(step @ tangent[-1])
     slope, misfit = u.new_zeros(record.cases, 0, u.shape[1]), u.new_zeros(record.cases, 0)
     for t in filter(record.has_observations, times):
-        slope = torch.cat((slope, whitened_slope(record, t, states[t - first]) @ tangent[t - first]), dim=1)
-        misfit = torch.cat((misfit, record.innovation(path[t - first], t)[0]), dim=1)
+        slope = torch.cat((slope, whitened_jacobian(record, t, states[t - first]) @ tangent[t - first]), dim=1)
+        misfit = torch.cat((misfit, record.innovation(path[:, :, t - first], t)[0]), dim=1)
     cost = 0.5 * (u.square().sum(dim=-1) + misfit.square().sum(dim=-1))
     exact = slope.double()
-    return Model(
+    return GaussNewtonModel(
         cost.nan_to_num(nan=torch.inf),
         u - (slope.mT @ misfit.unsqueeze(-1)).squeeze(-1),
         torch.eye(factor.shape[1], dtype=exact.dtype) + exact.mT @ exact,
-        states.movedim(0, 1),
+        path[0],
         torch.stack(tangent, dim=1),
     )

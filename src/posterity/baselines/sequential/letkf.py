@@ -13,7 +13,7 @@ from .localization import taper
 
 @dataclass(frozen=True)
 class LETKF(EnsembleKalman):
-    r"""The local ensemble transform Kalman filter: an analysis for each site of the grid,
+    r"""Local ensemble transform Kalman filter: an analysis for each site of the grid,
 
     .. math::
         E_s = \bar x_s + \Big(\frac{(I + G_s)^{-1} S \rho_s \bar d}{\sqrt{N - 1}} + (I + G_s)^{-1/2}\Big) A_s, \quad
@@ -41,7 +41,7 @@ class LETKF(EnsembleKalman):
     radius: float | None = 4.0
 
     def __post_init__(self) -> None:
-        """Refuses radii that reach nothing, and operators that do not say where they look."""
+        """Checks that the radius is positive, and that the operator gives the sites of its observations."""
         super().__post_init__()
         if self.radius is not None and self.radius <= 0:
             raise ValueError(f"radius: must be positive, or none for no localisation, not {self.radius}")

@@ -1,4 +1,4 @@
-"""Localisation: how far observations reach on periodic grids."""
+"""Localisation: tapers of observations by their distance on periodic grids."""
 
 from collections.abc import Sequence
 from math import prod, sqrt

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from ...problems import Ensemble, Window, chunks
-from ...problems.resampling import effective_size, normalise, systematic, take
+from ...problems.resampling import effective_sample_size, normalise_weights, systematic_resampling, take
 from .record import Record, Sequential
 
 
 class Generation(NamedTuple):
-    """The particles of one time, as the next forecast starts from them.
+    """Weighted particles of one time, after resampling, and their ancestry.
 
     Args:
         z: The particles, with shape ``(members, case, size)``.
@@ -30,7 +30,7 @@ class Generation(NamedTuple):
 
 @dataclass(frozen=True)
 class Bootstrap(Sequential):
-    """What bootstrap filter and smoother share: the pass forward, and draws of equal weight.
+    """Abstract bootstrap method: the forward pass that filter and smoother share, and draws of equal weight.
 
     Args:
         problem: The problem.
@@ -44,7 +44,7 @@ class Bootstrap(Sequential):
     jitter: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuses fractions and factors that are none."""
+        """Checks the resampling threshold and the jitter."""
         super().__post_init__()
         if not 0 < self.ess <= 1:
             raise ValueError(f"ess: must be a fraction of the particles above 0 and up to 1, not {self.ess}")
@@ -52,12 +52,12 @@ class Bootstrap(Sequential):
             raise ValueError(f"jitter: must not be negative, not {self.jitter}")
 
     @property
-    def mixing(self) -> bool:
-        """Whether model errors move copies apart in all that is unknown."""
+    def has_transition_density(self) -> bool:
+        """Whether the model has a transition density: errors in every entry, and no unknown parameters."""
         return not self.problem.parameters and bool((self.problem.error_std() > 0).all())
 
     @property
-    def kept(self) -> int:
+    def stored(self) -> int:
         """The number of times whose particles are in memory at once."""
         return 1
 
@@ -76,7 +76,7 @@ class Bootstrap(Sequential):
         x = torch.empty(samples, cases, len(self.steps), *self.problem.shape)
         theta = torch.empty(samples, cases, parameters)
         parts = []
-        size = self.members * (prod(self.problem.shape) + parameters) * self.kept
+        size = self.members * (prod(self.problem.shape) + parameters) * self.stored
         for chunk in chunks(cases, size, window.y.device):
             record = Record(self.problem, window.select(chunk))
             for i, z in enumerate(self.draws(record, samples)):
@@ -92,7 +92,7 @@ class Bootstrap(Sequential):
         record.info |= {"ess": torch.zeros(record.cases), "log_evidence": torch.zeros(record.cases)}
         z = record.prior(self.members)
         weight = torch.full((self.members, record.cases, 1), 1 / self.members)
-        # What is healed must be floating-point numbers; these are exact up to 2^24 particles.
+        # Values of members must be floating-point numbers; these are exact up to 2^24 particles.
         own = torch.arange(self.members, dtype=z.dtype).reshape(-1, 1, 1).expand_as(weight)
         for t in range(self.problem.steps):
             if t > 0:
@@ -126,21 +126,23 @@ class Bootstrap(Sequential):
         precision = record.precision[:, t].flatten(1)
         constant = torch.where(precision > 0, precision.log() - 0.5 * log(2 * pi), 0).sum(dim=-1)
         evidence = torch.logsumexp(log_weight, dim=0) - torch.logsumexp(before, dim=0) + constant
-        effective = effective_size(log_weight)
+        effective = effective_sample_size(log_weight)
         record.info["log_evidence"] += torch.where(record.seen[:, t], evidence, 0)
         record.info["ess"] += torch.where(record.seen[:, t], effective / occasions, 0)
 
-        weight = normalise(log_weight)
+        weight = normalise_weights(log_weight)
         own = torch.arange(self.members).unsqueeze(-1).expand_as(weight)
         due = effective <= self.ess * self.members
         if not due.any():
             return z, weight, own
-        index = torch.where(due, systematic(weight, self.members), own)
-        z = self.spread(take(z, index), z, weight, index)
+        index = torch.where(due, systematic_resampling(weight, self.members), own)
+        z = self.regularise(take(z, index), z, weight, index)
         return z, torch.where(due, 1 / self.members, weight), index
 
-    def spread(self, drawn: Tensor, z: Tensor, weight: Tensor, index: Tensor) -> Tensor:
-        r"""Moves copies apart, each by a draw of :math:`N(0, h^2 P)` with the covariance of the weighted particles.
+    def regularise(self, drawn: Tensor, z: Tensor, weight: Tensor, index: Tensor) -> Tensor:
+        r"""Regularises the particles: moves each copy by a draw of :math:`N(0, h^2 P)`.
+
+        The covariance :math:`P` is that of the weighted particles.
 
         Args:
             drawn: The particles drawn, with shape ``(members, case, size)``.
@@ -151,12 +153,12 @@ class Bootstrap(Sequential):
         Returns:
             The particles drawn; those drawn once are left alone.
         """
-        factor = self.jitter if self.jitter is not None else float(not self.mixing)
+        factor = self.jitter if self.jitter is not None else float(not self.has_transition_density)
         if factor == 0:
             return drawn
-        # One particle that weighs all has no covariance: that of all particles takes its place.
-        lonely = weight.square().sum(dim=0) > 0.999
-        weight = torch.where(lonely, 1 / self.members, weight).unsqueeze(-1)
+        # One particle with all of the weight has no covariance: that of all particles takes its place.
+        degenerate = weight.square().sum(dim=0) > 0.999
+        weight = torch.where(degenerate, 1 / self.members, weight).unsqueeze(-1)
         anomalies = weight.sqrt() * (z - (weight * z).sum(dim=0)) / (1 - weight.square().sum(dim=0)).sqrt()
         # A triangular root, which exists whatever the rank.
         root = torch.linalg.qr(anomalies.movedim(0, 1), mode="r").R
@@ -170,7 +172,7 @@ class Bootstrap(Sequential):
 
 @dataclass(frozen=True)
 class ParticleFilter(Bootstrap):
-    r"""The bootstrap particle filter: draws of the model, weighted by the likelihood,
+    r"""Bootstrap particle filter: draws of the model, weighted by the likelihood,
 
     .. math:: w_t^i \propto w_{t-1}^i\, p(y_t | x_t^i), \qquad x_t^i \sim p(x_t | x_{t-1}^i, \theta^i) ,
 
@@ -204,14 +206,14 @@ class ParticleFilter(Bootstrap):
         """Draws from the particles at each time; until the next observations, the same ones."""
         for t, (z, weight, _) in enumerate(self.generations(record)):
             if t == 0 or record.has_observations(t):
-                index = systematic(weight, samples)
+                index = systematic_resampling(weight, samples)
             if t in self.steps:
                 yield take(z, index)
 
 
 @dataclass(frozen=True)
 class ParticleSmoother(Bootstrap):
-    r"""The bootstrap particle smoother: the filter forward, then trajectories drawn backward.
+    r"""Bootstrap particle smoother: the filter forward, then trajectories drawn backward.
 
     Where model errors move all that is unknown, backward simulation draws from the filter's particles
 
@@ -243,21 +245,22 @@ class ParticleSmoother(Bootstrap):
         return range(self.problem.steps)
 
     @property
-    def kept(self) -> int:
-        """All of them are."""
+    def stored(self) -> int:
+        """All of them."""
         return self.problem.steps
 
     def draws(self, record: Record, samples: int) -> Iterator[Tensor]:
         """Draws trajectories from the filter's history, and gives them in order of time."""
         history = list(self.generations(record))
-        index = systematic(history[-1].weight, samples)
-        path = list(self.simulate(record, history, index) if self.mixing else trace(history, index))
+        index = systematic_resampling(history[-1].weight, samples)
+        simulated = self.has_transition_density
+        path = list(self.simulate(record, history, index) if simulated else trace_ancestry(history, index))
         first = path[-1].sort(dim=0).values
         record.info["distinct"] = 1 + (first[1:] != first[:-1]).any(dim=-1).sum(dim=0).to(first)
         return reversed(path)
 
     def simulate(self, record: Record, history: Sequence[Generation], index: Tensor) -> Iterator[Tensor]:
-        """Simulates backward.
+        """Draws trajectories by backward simulation.
 
         Args:
             record: The record.
@@ -271,13 +274,13 @@ class ParticleSmoother(Bootstrap):
         yield here
         for z, weight, _ in reversed(history[:-1]):
             ahead = record.forecast(z, torch.zeros_like(z))
-            index = ancestors(here / record.error_std, ahead / record.error_std, weight)
+            index = draw_ancestors(here / record.error_std, ahead / record.error_std, weight)
             here = take(z, index)
             yield here
 
 
-def ancestors(here: Tensor, ahead: Tensor, weight: Tensor) -> Tensor:
-    r"""Draws :math:`i` with probability :math:`\propto w^i \exp(-\frac12 \|\tilde x - m^i\|^2)`.
+def draw_ancestors(here: Tensor, ahead: Tensor, weight: Tensor) -> Tensor:
+    r"""Draws ancestors :math:`i` with probability :math:`\propto w^i \exp(-\frac12 \|\tilde x - m^i\|^2)`.
 
     Args:
         here: The whitened states :math:`\tilde x`, with shape ``(samples, case, n)``.
@@ -302,7 +305,7 @@ def ancestors(here: Tensor, ahead: Tensor, weight: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def trace(history: Sequence[Generation], index: Tensor) -> Iterator[Tensor]:
+def trace_ancestry(history: Sequence[Generation], index: Tensor) -> Iterator[Tensor]:
     """Traces particles back through their ancestors; see :meth:`ParticleSmoother.simulate` for shapes."""
     for z, _, parent in reversed(history):
         yield take(z, index)

@@ -12,7 +12,7 @@ from ...problems import Ensemble, Posterior, Problem, Window, refill
 
 
 def is_valid(*ensembles: Tensor) -> Tensor:
-    """Tells which members have not failed: whose entries are finite, and below the fourth root of the largest number.
+    """Finds the members that have not failed: all entries are finite, and below the fourth root of the largest number.
 
     Args:
         ensembles: What belongs to the members, each with shape ``(members, case, …)``.
@@ -25,12 +25,12 @@ def is_valid(*ensembles: Tensor) -> Tensor:
 
 
 class Record:
-    r"""The record of a batch of cases as a sequential method meets it, with a count of the work.
+    r"""Observation record of a batch of cases, with the operations of sequential methods and a count of their work.
 
     Ensembles are tensors ``z`` of shape ``(members, case, size)``: the entries of the state, then the whitened unknown
     parameters :math:`v` with :math:`\theta = f(v)`, which do not move. A member that becomes too large for its
     products to be finite has failed, and gives its place to a good one of its case. A case all of whose members failed
-    is dead: it sees nothing any more, and is returned as NaN.
+    is dead: it assimilates nothing further, and is returned as NaN.
 
     Args:
         problem: The problem.
@@ -113,6 +113,30 @@ class Record:
         self.info["model_steps"] += len(z)
         return torch.cat((moved, z[..., self.states :]), dim=-1)
 
+    def rollout(self, z: Tensor, steps: int, error: Tensor | None = None) -> Tensor:
+        r"""The trajectories of an ensemble, as several calls of :meth:`forecast` would give them.
+
+        Args:
+            z: The ensemble, with shape ``(members, case, size)``.
+            steps: The number of steps.
+            error: The model errors of the first steps, with shape ``(members, case, times, states)``; others are
+                drawn.
+
+        Returns:
+            The ensembles at all times, with shape ``(members, case, steps + 1, size)``; members that diverged are not
+            yet replaced.
+        """
+        x, theta = self.split(z)
+        errors = None
+        if self.problem.weak:
+            # One draw for each step, so that random numbers do not depend on how many steps are taken together.
+            given = self.error(len(z), 0) if error is None else error
+            later = [self.error(len(z), 1) for _ in range(steps - given.shape[2])]
+            errors = torch.cat((given, *later), dim=2)[:, :, :steps].unflatten(-1, self.problem.shape)
+        path = self.problem.system_at(theta).rollout(x, steps, errors).flatten(3)
+        self.info["model_steps"] += steps * len(z)
+        return torch.cat((path, z[:, :, None, self.states :].expand(-1, -1, steps + 1, -1)), dim=-1)
+
     def innovation(self, z: Tensor, t: int) -> Tensor:
         r"""The whitened innovations :math:`d = R_t^{-1/2} (y_t - H(x))` of each member.
 
@@ -128,7 +152,7 @@ class Record:
         return torch.where(self.precision[:, t] > 0, (self.y[:, t] - hx) * self.precision[:, t], 0).flatten(2)
 
     def replace_failed(self, *ensembles: Tensor) -> tuple[Tensor, ...]:
-        """Gives the place of each failed member to a good one of its case, and counts it.
+        """Replaces each failed member by a good one of its case, and counts it.
 
         Args:
             ensembles: What belongs to the members, each with shape ``(members, case, …)``.
@@ -148,12 +172,12 @@ class Record:
         return torch.where(self.alive.unsqueeze(-1), innovation, 0)
 
     def compare(self, z: Tensor, t: int, *past: Tensor) -> tuple[Tensor, ...]:
-        """Heals an ensemble, and compares it with the observations of time ``t``.
+        """Replaces failed members, and compares the ensemble with the observations of time ``t``.
 
         Args:
             z: The ensemble at time ``t``.
             t: The time, within the record.
-            past: What else belongs to the members, each with shape ``(members, case, …)``.
+            past: Other values of the members, each with shape ``(members, case, …)``.
 
         Returns:
             The ensemble; its innovations, those of dead cases zero; and the past.
@@ -164,7 +188,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Sequential(Posterior):
-    r"""A method that runs once through the record, with an ensemble of each case.
+    r"""Abstract sequential method, which runs once through the record with an ensemble of each case.
 
     Subclasses say what they do with it in :meth:`run`, and how far behind they look in :attr:`reach`. A method with a
     single window (``cycles=1``) returns only the times at which its draws target the posterior of the problem,
@@ -181,7 +205,7 @@ class Sequential(Posterior):
     members: int = 100
 
     def __post_init__(self) -> None:
-        """Refuses ensembles without a spread."""
+        """Checks that the ensemble has at least two members."""
         if self.members < 2:
             raise ValueError(f"members: an ensemble needs at least 2, not {self.members}")
 
@@ -229,7 +253,7 @@ class Sequential(Posterior):
 
 @dataclass(frozen=True)
 class Filter(Sequential):
-    r"""A filter: forecast and analysis in turn, :math:`p(x_t | y_{0:t-1}) \to p(x_t | y_{0:t})`.
+    r"""Abstract filter: forecast and analysis in turn, :math:`p(x_t | y_{0:t-1}) \to p(x_t | y_{0:t})`.
 
     Subclasses are one method, :meth:`analyse`.
 

@@ -1,4 +1,4 @@
-"""3DVAR: the Kalman analysis with a background covariance that never changes."""
+"""3DVAR: the Kalman analysis with a static background covariance."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,9 +41,9 @@ class ThreeDVar(Sequential):
     draws: int = 1000
 
     def __post_init__(self) -> None:
-        """Refuses covariances that are none."""
+        """Checks the options of the static covariance."""
         super().__post_init__()
-        check_static(self.scale, self.draws)
+        check_static_covariance(self.scale, self.draws)
 
     def run(self, record: Record) -> Iterator[Tensor]:
         """Carries the analysis and the draws around it together: the analysis comes first."""
@@ -80,7 +80,7 @@ class ThreeDVar(Sequential):
         Returns:
             The analysis and the draws, with shape ``(1 + members, case, size)``.
         """
-        g = whitened_slope(record, t, z[0]).double() @ factor.double()
+        g = whitened_jacobian(record, t, z[0]).double() @ factor.double()
         hessian = torch.eye(g.shape[-1], dtype=g.dtype, device=g.device) + g.mT @ g
         w = torch.cholesky_solve(g.mT @ innovation.double().unsqueeze(-1), torch.linalg.cholesky_ex(hessian).L)
         w = w.squeeze(-1).to(z)
@@ -88,7 +88,7 @@ class ThreeDVar(Sequential):
         return z + torch.cat((w.unsqueeze(0), draws)) @ factor.mT
 
 
-def whitened_slope(record: Record, t: int, z: Tensor) -> Tensor:
+def whitened_jacobian(record: Record, t: int, z: Tensor) -> Tensor:
     r"""The tangent :math:`R_t^{-1/2} \partial H / \partial z` of what is observed.
 
     Args:
@@ -101,10 +101,10 @@ def whitened_slope(record: Record, t: int, z: Tensor) -> Tensor:
     """
     observation = record.problem.observation
     x = z[:, : record.states].unflatten(-1, record.problem.shape)
-    _, slope = jacobian(observation.operator, x, len(record.problem.shape), len(observation.shape))
+    _, tangent = jacobian(observation.operator, x, len(record.problem.shape), len(observation.shape))
     precision = record.precision[:, t].flatten(1).unsqueeze(-1)
-    slope = torch.where(precision > 0, slope * precision, 0)
-    return torch.nn.functional.pad(slope, (0, z.shape[-1] - record.states))
+    tangent = torch.where(precision > 0, tangent * precision, 0)
+    return torch.nn.functional.pad(tangent, (0, z.shape[-1] - record.states))
 
 
 def first_guess(record: Record, mean: Tensor) -> Tensor:
@@ -123,8 +123,8 @@ def first_guess(record: Record, mean: Tensor) -> Tensor:
     return torch.nn.functional.pad(background, (0, len(mean) - record.states)).unsqueeze(0)
 
 
-def check_static(scale: float, draws: int) -> None:
-    """Refuses a static covariance that is none."""
+def check_static_covariance(scale: float, draws: int) -> None:
+    """Checks that a static covariance has a positive factor, and draws enough to be estimated from."""
     if scale <= 0:
         raise ValueError(f"scale: the factor of the climatological covariance must be positive, not {scale}")
     if draws < 2:

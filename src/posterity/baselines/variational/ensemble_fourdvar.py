@@ -1,4 +1,4 @@
-"""Ensemble 4DVAR: the mode of perturbed problems."""
+"""Ensemble 4DVAR: the minima of perturbed problems."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,12 +6,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ...problems import Control, Ensemble, Posterior, Problem, Window, ensemble
+from ...problems import Control, Ensemble, Posterior, Problem, Window, decode_ensemble
 from ...problems.minimize import check_options, minimize
 
 
 class PerturbedControl(Control):
-    r"""The control around perturbations of its own: :math:`u = z + u_s`, with the cost of :math:`z`,
+    r"""Control of a perturbed problem, :math:`u = z + u_s`, with the cost of :math:`z`:
 
     .. math:: J_s(z) = \tfrac12 \|z\|^2 + J_o(z + u_s) .
 
@@ -53,8 +53,9 @@ class EnsembleFourDVar(Posterior):
         J_s(u) = \tfrac12 \|u - u_s\|^2 + \tfrac12 \sum_t \|H(x_t(u)) - y_t - \varepsilon_{s,t}\|^2_{R_t^{-1}},
         \quad u_s \sim N(0, I),\ \varepsilon_{s,t} \sim N(0, R_t) .
 
-    Exact if the problem is linear and Gaussian; otherwise an approximation of :math:`p(x_{0:T+F} | y, x_b)`.
-    Members and cases are minimised as one batch. A member of which the minimisation diverged is replaced.
+    Exact if the problem is linear and Gaussian (see :mod:`~posterity.baselines.variational`); otherwise an
+    approximation of :math:`p(x_{0:T+F} | y, x_b)`. Members and cases are minimised as one batch. A member of which the
+    minimisation diverged is replaced.
 
     Args:
         problem: The problem.
@@ -75,7 +76,7 @@ class EnsembleFourDVar(Posterior):
     restarts: int = 8
 
     def __post_init__(self) -> None:
-        """Refuses options that go nowhere."""
+        """Checks the options of the minimisation."""
         check_options(self.iterations, self.increment, self.tolerance, self.restarts)
 
     @torch.no_grad()
@@ -101,4 +102,4 @@ class EnsembleFourDVar(Posterior):
             members = cases(field).to(minimum.cost)
             return torch.where(members.isfinite(), members, torch.nan).nanmean(dim=0)
 
-        return ensemble(control, cases(u), {name: average(value) for name, value in minimum.info.items()})
+        return decode_ensemble(control, cases(u), {name: average(value) for name, value in minimum.info.items()})

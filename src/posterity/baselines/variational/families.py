@@ -1,4 +1,4 @@
-"""Families of variational posteriors: Gaussians, told apart by the precision matrices they allow."""
+"""Variational families: Gaussians with structured precision matrices."""
 
 import abc
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ...problems.minimize import Minimum, minimize
 
 
 class Density(abc.ABC):
-    r"""A density over the control for each case, as the image of white noise, :math:`u = T(\varepsilon)`."""
+    r"""Abstract density over the control for each case, as the image of white noise, :math:`u = T(\varepsilon)`."""
 
     @abc.abstractmethod
     def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,7 +29,7 @@ class Density(abc.ABC):
 
 @dataclass(frozen=True)
 class Gaussian(Density):
-    r"""A Gaussian :math:`N(\mu, \Lambda^{-1})` for each case, in double precision.
+    r"""Gaussian density :math:`N(\mu, \Lambda^{-1})` for each case, in double precision.
 
     Posteriors of chaotic systems are conditioned as badly as single precision can hold; the matrices are small
     beside the trajectories, so their precision costs little.
@@ -75,10 +75,10 @@ def white_entropy(n: int) -> float:
 
 
 class Family(abc.ABC):
-    r"""Gaussians :math:`q(u) = N(\mu, \Lambda^{-1})` whose precision has a structure, and what is made of them."""
+    r"""Abstract variational family: Gaussians :math:`q(u) = N(\mu, \Lambda^{-1})` with a structured precision."""
 
     def control(self, problem: Problem, window: Window) -> Control:
-        """The coordinates in which the family has its structure: the control, unless a family wants others."""
+        """The coordinates in which the family has its structure: the control, unless a subclass has others."""
         return Control(problem, window)
 
     def mode(self, control: Control) -> Minimum:
@@ -89,9 +89,9 @@ class Family(abc.ABC):
     def project(self, matrix: Tensor, control: Control) -> Tensor:
         r"""The nearest precisions of the family.
 
-        Nearest is what maximises the bound if ``matrix`` is the expected Hessian :math:`P`: it minimises
-        :math:`\mathrm{KL}(N(0, \Lambda^{-1}) \,\|\, N(0, P^{-1}))`, so :math:`\mathrm{tr}\, P \Lambda^{-1} + \log\det
-        \Lambda`.
+        Those that maximise the bound if ``matrix`` is the expected Hessian :math:`P`: they minimise
+        :math:`\mathrm{tr}\, P \Lambda^{-1} + \log\det \Lambda`, so :math:`\mathrm{KL}(N(0, \Lambda^{-1}) \,\|\, N(0,
+        P^{-1}))`.
 
         Args:
             matrix: Positive definite matrices, with shape ``(case, n, n)``.
@@ -102,7 +102,7 @@ class Family(abc.ABC):
         """
 
     def precision(self, log_scale: Tensor, weights: Tensor, control: Control) -> Tensor:
-        r"""The precisions that free parameters stand for, for optimisers that need some.
+        r"""Maps free parameters to precisions, for optimisers by gradient descent.
 
         Args:
             log_scale: :math:`\log s`, with shape ``(case, n)``.
@@ -117,7 +117,7 @@ class Family(abc.ABC):
         return upper @ upper.mT
 
     def refine(self, control: Control, q: Gaussian) -> tuple[Density, Tensor]:
-        """What is made of the fitted Gaussians: by default they are what is wanted.
+        """Refines the fitted Gaussians to the densities that are drawn from; by default, these are the same.
 
         Args:
             control: The control.
@@ -131,7 +131,7 @@ class Family(abc.ABC):
 
 @dataclass(frozen=True)
 class MeanField(Family):
-    """Independent coordinates: a diagonal precision."""
+    """Mean-field family: independent coordinates, a diagonal precision."""
 
     def project(self, matrix: Tensor, control: Control) -> Tensor:
         """Keeps the diagonal."""
@@ -140,7 +140,7 @@ class MeanField(Family):
 
 @dataclass(frozen=True)
 class Full(Family):
-    """Any precision."""
+    """Full-rank family: any precision."""
 
     def project(self, matrix: Tensor, control: Control) -> Tensor:
         """Keeps everything."""
@@ -149,11 +149,11 @@ class Full(Family):
 
 @dataclass(frozen=True)
 class LowRank(Family):
-    r"""A diagonal and a few directions in which the data say more: :math:`\Lambda = D + V V^T`.
+    r"""Low-rank family: a diagonal plus a few directions in which the data inform most, :math:`\Lambda = D + V V^T`.
 
-    It is the precision that is so, because in the whitened control the posterior's is :math:`I + G^T R^{-1} G`,
-    the prior's and a term whose rank is that of the data; the covariance then is a diagonal less a few directions.
-    Rank 0 is the mean field, and from rank :math:`n` on any precision can be had.
+    The structure is that of the precision, since :math:`I + G^T R^{-1} G` is the prior's and a term whose rank is that
+    of the data (see :mod:`~posterity.baselines.variational`). Rank 0 is the mean field, and from rank :math:`n` on any
+    precision can be had.
 
     The nearest of them to a matrix is what factor analysis fits to a covariance by maximum likelihood. The iteration
     alternates the best :math:`V` given :math:`D`, by the eigenvectors of :math:`D^{-1/2} P D^{-1/2}`, with the step
@@ -175,7 +175,7 @@ class LowRank(Family):
     iterations: int = 10
 
     def __post_init__(self) -> None:
-        """Refuses negative ranks, and projections that do nothing."""
+        """Checks that the rank is not negative, and that a projection iterates."""
         if self.rank < 0:
             raise ValueError(f"rank: must not be negative, not {self.rank}")
         if self.iterations < 1:

@@ -9,47 +9,49 @@ from torch import Tensor
 from ...flows import MaskedAutoregressive
 from ...problems import Control
 from .families import Density, Family, Gaussian, white_entropy
-from .optimizers import matched_noise, negative_elbo
+from .optimizers import moment_matched_noise, negative_elbo
 
-#: What bends white noise: ``(samples, case, n)`` to the bent noise, and to its log-determinants ``(samples, case)``.
-Bend = Callable[[Tensor], tuple[Tensor, Tensor]]
+#: A map from white noise, ``(samples, case, n)``, to its image and the log-determinants, ``(samples, case)``.
+Transform = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class PushforwardDensity(Density):
-    r"""The image of bent noise under the affine map of a Gaussian, :math:`u = \mu + C^{-T} f(\varepsilon)`.
+    r"""Pushforward of white noise by a transform, then by the affine map of a Gaussian.
+
+    .. math:: u = \mu + C^{-T} f(\varepsilon)
 
     Args:
         gaussian: The Gaussians.
-        bend: The bends :math:`f`.
-        better: Which cases have a bend, with shape ``(case,)``; the others keep the Gaussian.
+        transform: The transform :math:`f` of each case.
+        better: True for cases that have a transform, with shape ``(case,)``; the others keep the Gaussian.
     """
 
     gaussian: Gaussian
-    bend: Bend
+    transform: Transform
     better: Tensor
 
     def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Draws from white noise, with the sum of both log-determinants."""
-        bent, volume = self.bend(noise.to(torch.get_default_dtype()))
-        u, affine = self.gaussian.draw(torch.where(self.better.unsqueeze(-1), bent, noise))
-        return u, torch.where(self.better, volume, 0).double() + affine
+        transformed, log_det = self.transform(noise.to(torch.get_default_dtype()))
+        u, affine = self.gaussian.draw(torch.where(self.better.unsqueeze(-1), transformed, noise))
+        return u, torch.where(self.better, log_det, 0).double() + affine
 
 
 @dataclass(frozen=True)
 class FlowFamily(Family):
-    r"""An inverse autoregressive flow for each case, on top of its best Gaussian:
+    r"""Flow family: an inverse autoregressive flow for each case, on top of its best Gaussian,
 
     .. math::
         u = \mu + C^{-T} f_\phi(\varepsilon), \qquad f_\phi = f_K \circ \dots \circ f_1, \qquad
         f_k(z)_i = e^{a_i(z_{<i})} z_i + b_i(z_{<i}) ,
 
     the order of the entries reversed from one :math:`f_k` to the next. The Gaussian is fitted by the optimiser, the
-    bends :math:`f` then from the identity by Adam on the reparametrised bound, with a rate that falls to zero along a
-    cosine. A masked autoregressive flow run in this direction takes one pass per draw, and the density of its own
-    draws comes with them. Each case has weights of its own, and all cases are one batch. A draw from which the model
-    diverged has no say in a step. Where the bound of the flow does not end above that of the Gaussian, on draws of
-    the same noise, the Gaussian is kept.
+    transforms :math:`f` then from the identity by Adam on the reparametrised bound, with a rate that falls to zero
+    along a cosine. A masked autoregressive flow run in this direction takes one pass per draw, and the density of its
+    own draws comes with them. Each case has weights of its own, and all cases are one batch. A draw from which the
+    model diverged has no say in a step. Where the bound of the flow does not end above that of the Gaussian, on draws
+    of the same noise, the Gaussian is kept.
 
     Args:
         transforms: The number of transformations :math:`K`.
@@ -71,7 +73,7 @@ class FlowFamily(Family):
     learning_rate: float = 0.01
 
     def __post_init__(self) -> None:
-        """Refuses what does not move."""
+        """Checks that sizes, rate and steps are positive, and that samples are even."""
         if self.transforms < 1 or self.iterations < 1 or self.learning_rate <= 0:
             raise ValueError("transforms, iterations and learning_rate: must all be positive")
         if self.samples < 2 or self.samples % 2:
@@ -82,7 +84,7 @@ class FlowFamily(Family):
         return matrix
 
     def refine(self, control: Control, q: Gaussian) -> tuple[Density, Tensor]:
-        """Bends the Gaussians."""
+        """Trains the flow on top of the Gaussians."""
         flow = MaskedAutoregressive(self.transforms, self.hidden).build((control.size,), (0,))
         flow.reset()
         buffers = dict(flow.named_buffers())
@@ -92,23 +94,23 @@ class FlowFamily(Family):
         }
 
         def one(weights: dict[str, Tensor], noise: Tensor) -> tuple[Tensor, Tensor]:
-            """The bend of one case; entries come first in flows, and this one has no context."""
+            """The transform of one case; entries come first in flows, and this one has no context."""
             vectors = noise.mT
-            bent, volume = torch.func.functional_call(flow, (weights, buffers), (vectors, vectors[:0]))
-            return bent.mT, volume
+            transformed, log_det = torch.func.functional_call(flow, (weights, buffers), (vectors, vectors[:0]))
+            return transformed.mT, log_det
 
         each = torch.vmap(one, in_dims=(0, 1), out_dims=(1, 1))
 
-        def bend(noise: Tensor) -> tuple[Tensor, Tensor]:
+        def transform(noise: Tensor) -> tuple[Tensor, Tensor]:
             return each(weights, noise)
 
         everywhere = torch.ones(control.cases, dtype=torch.bool)
-        trace = self._fit(control, PushforwardDensity(q, bend, everywhere), list(weights.values()))
+        trace = self._fit(control, PushforwardDensity(q, transform, everywhere), list(weights.values()))
         noise = torch.randn(max(1024, 4 * control.size), control.cases, control.size)
-        better = negative_elbo(control, PushforwardDensity(q, bend, everywhere), noise) < negative_elbo(
+        better = negative_elbo(control, PushforwardDensity(q, transform, everywhere), noise) < negative_elbo(
             control, q, noise
         )
-        return PushforwardDensity(q, bend, better), trace
+        return PushforwardDensity(q, transform, better), trace
 
     def _fit(self, control: Control, density: PushforwardDensity, weights: list[Tensor]) -> Tensor:
         """Minimises minus the bound over the weights; returns its estimates, with shape ``(case, iteration)``."""
@@ -116,23 +118,23 @@ class FlowFamily(Family):
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, self.iterations)
         trace = []
         for _ in range(self.iterations):
-            noise = matched_noise(self.samples, control.cases, control.size)
+            noise = moment_matched_noise(self.samples, control.cases, control.size)
             with torch.enable_grad():
-                u, volume = density.draw(noise)
+                u, log_det = density.draw(noise)
                 cost, gradient = control.cost_and_gradient(u.to(control.window.background))
                 # A draw from which the model diverged has no gradient, and no say.
                 valid = gradient.isfinite().all(dim=-1)
                 count = valid.sum(dim=0).clamp(min=1)
                 gradient = torch.where(valid.unsqueeze(-1), gradient, 0).double()
                 # A function of the weights with the gradient of the cost.
-                chained = (gradient * u).sum(dim=-1) - torch.where(valid, volume, 0)
+                chained = (gradient * u).sum(dim=-1) - torch.where(valid, log_det, 0)
                 gradients = torch.autograd.grad((chained.sum(dim=0) / count).sum(), weights)
             for weight, slope in zip(weights, gradients, strict=True):
                 # A case whose Gaussian is not finite has no slope, and must not stop the others.
                 weight.grad = slope.nan_to_num(0.0, 0.0, 0.0)
             adam.step()
             schedule.step()
-            value = torch.where(valid, cost - volume.detach(), 0).sum(dim=0) / count
+            value = torch.where(valid, cost - log_det.detach(), 0).sum(dim=0) / count
             trace.append(value.double() - white_entropy(control.size))
         for weight in weights:
             weight.requires_grad_(False)

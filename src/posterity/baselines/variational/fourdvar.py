@@ -5,20 +5,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...problems import Control, Ensemble, Posterior, Problem, Window, ensemble
+from ...problems import Control, Ensemble, Posterior, Problem, Window, decode_ensemble
 from ...problems.minimize import check_options, minimize
 from .families import Gaussian
 
 
 @dataclass(frozen=True)
 class FourDVar(Posterior):
-    r"""Strong-constraint 4DVAR with draws from its Laplace approximation:
+    r"""4DVAR, with draws from its Laplace approximation:
 
     .. math::
         q(u) = N(\hat u, (I + G^T R^{-1} G)^{-1}), \qquad \hat u = \arg\min_u J(u) ,
 
-    with the Gauss–Newton Hessian at the mode. Exact if the problem is linear and Gaussian. Targets
-    :math:`p(x_{0:T+F} | y, x_b)` with the Gaussian prior of the background.
+    with the Gauss–Newton Hessian at the mode; see :mod:`~posterity.baselines.variational`. Exact if the problem is
+    linear and Gaussian. Targets :math:`p(x_{0:T+F} | y, x_b)` with the Gaussian prior of the background.
 
     Args:
         problem: The problem.
@@ -39,7 +39,7 @@ class FourDVar(Posterior):
     restarts: int = 8
 
     def __post_init__(self) -> None:
-        """Refuses options that go nowhere."""
+        """Checks the options of the minimisation."""
         check_options(self.iterations, self.increment, self.tolerance, self.restarts)
 
     @torch.no_grad()
@@ -48,7 +48,7 @@ class FourDVar(Posterior):
         control = Control(self.problem, window)
         minimum = minimize(control, self.iterations, self.increment, self.tolerance, self.restarts)
         u = gaussian_draws(minimum.u, minimum.hessian, samples)
-        return ensemble(control, u, minimum.info)
+        return decode_ensemble(control, u, minimum.info)
 
 
 def gaussian_draws(mean: Tensor, precision: Tensor, samples: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Families of Gaussians over the trajectory, which is a Markov chain under the weak constraint."""
+"""Variational families of Gaussians over the trajectory, for the weak constraint."""
 
 from dataclasses import dataclass
 
@@ -11,17 +11,18 @@ from .families import Family
 
 
 class TrajectoryFamily(Family):
-    """Gaussians over the states of the window and the unknown parameters, under the weak constraint.
+    """Abstract family of Gaussians over the states of the window and the unknown parameters, under the weak constraint.
 
-    A Gaussian over the trajectory is none over the initial state and the model errors, unless the model is linear.
+    A density that is Gaussian in the trajectory is not Gaussian in the initial state and model errors, unless the model
+    is linear.
     """
 
     def control(self, problem: Problem, window: Window) -> StateControl:
-        """Coordinates of the trajectory; refuses the strong constraint, under which they are not free."""
+        """Coordinates of the trajectory; raises if some entry of the model has no error."""
         return StateControl(problem, window)
 
     def mode(self, control: Control) -> Minimum:
-        """The lower of the minima found in both coordinates: their density is the same, their way to it is not."""
+        """The lower of the minima found in both coordinates, whose costs are the same but whose descents differ."""
         found = minimize(control)
         errors = Control(control.problem, control.window)
         start = minimize(errors).u
@@ -43,7 +44,7 @@ class TrajectoryFamily(Family):
 
 @dataclass(frozen=True)
 class TrajectoryMeanField(TrajectoryFamily):
-    """Independent entries of the trajectory: a diagonal precision, that knows nothing of the model's dynamics."""
+    """Mean-field family of trajectories: a diagonal precision, without correlations in time."""
 
     def project(self, matrix: Tensor, control: Control) -> Tensor:
         """Keeps the diagonal."""
@@ -52,11 +53,10 @@ class TrajectoryMeanField(TrajectoryFamily):
 
 @dataclass(frozen=True)
 class BlockTridiagonal(TrajectoryFamily):
-    """The precision of a Markov chain: states depend on their neighbours in time, and on the unknown parameters.
+    """Block-tridiagonal family: the precision of a Markov chain of states, bordered by the unknown parameters.
 
-    No term of the weak-constraint cost sees more, so no Gaussian over the trajectory has a higher bound. The
-    parameters couple to all times: they are an arrow's border of the block-tridiagonal matrix. Matrices are held
-    dense, for some hundred entries.
+    No term of the weak-constraint cost couples more, so no Gaussian over the trajectory has a higher bound; see
+    :mod:`~posterity.baselines.variational`. Matrices are held dense, for some hundred entries.
     """
 
     def project(self, matrix: Tensor, control: Control) -> Tensor:

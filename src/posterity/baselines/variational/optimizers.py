@@ -12,7 +12,7 @@ from .families import Density, Family, Gaussian, white_entropy
 
 
 class Fit(NamedTuple):
-    """A fitted member of a family for each case.
+    """Fitted Gaussian of each case, with the trace of its bound.
 
     Args:
         q: The Gaussians.
@@ -24,7 +24,7 @@ class Fit(NamedTuple):
 
 
 class Optimizer(abc.ABC):
-    r"""A way to minimise :math:`-\mathrm{ELBO} = E_q[-\log p(u, y)] - \mathbb H[q]`."""
+    r"""Abstract optimiser of :math:`-\mathrm{ELBO} = E_q[-\log p(u, y)] - \mathbb H[q]`."""
 
     @abc.abstractmethod
     def fit(self, control: Control, family: Family) -> Fit:
@@ -44,12 +44,12 @@ def negative_elbo(control: Control, q: Density, noise: Tensor) -> Tensor:
     """
     parts = []
     for chunk in control.chunks(len(noise)):
-        u, volume = q.draw(noise[chunk])
-        parts.append(control.cost(u.to(noise)).double() - volume)
+        u, log_det = q.draw(noise[chunk])
+        parts.append(control.cost(u.to(noise)).double() - log_det)
     return torch.cat(parts).mean(dim=0) - white_entropy(control.size)
 
 
-def matched_noise(samples: int, cases: int, size: int) -> Tensor:
+def moment_matched_noise(samples: int, cases: int, size: int) -> Tensor:
     """Draws antithetic white noise whose sample covariance is exactly the identity if it can be.
 
     Expectations of linear and quadratic functions are then exact, whatever the number of samples.
@@ -72,21 +72,21 @@ def matched_noise(samples: int, cases: int, size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class NaturalGradient(Optimizer):
-    r"""Natural-gradient steps from the Laplace approximation at the 4DVAR mode:
+    r"""Natural-gradient optimiser, from the Laplace approximation at the 4DVAR mode:
 
     .. math::
         P \leftarrow P + \rho\, (E_q[\nabla^2 J] - P), \qquad
         \mu \leftarrow \mu - \rho\, P^{-1} E_q[\nabla J], \qquad
         q = N(\mu, \Lambda^{-1}) \text{ with } \Lambda = \Pi(P) ,
 
-    where :math:`\Pi` keeps the entries that the family allows. The curvature :math:`P` is full for every family:
-    preconditioned by its own diagonal alone, a mean-field mean would take hundreds of steps. The expected Hessian
-    comes from gradients alone by Stein's identity, with :math:`P` itself as control variate,
-    :math:`E_q[\nabla^2 J] = P + E[r \varepsilon^T] C^T` for :math:`\Lambda = C C^T` and
-    :math:`r = \nabla J(u) - E_q[\nabla J] - P (u - \mu)`, so that its noise vanishes as the posterior becomes
-    Gaussian. A second-order term keeps :math:`P` positive definite. The rate :math:`\rho` is a half for the first
-    half of the steps, then falls as :math:`1 / (2 + k)`, which averages over all the draws that follow. The start
-    is kept where it has the higher evidence lower bound.
+    where :math:`\Pi` projects on the precisions of the family (see :mod:`~posterity.baselines.variational`). The
+    curvature :math:`P` is full for every family: preconditioned by its own diagonal alone, a mean-field mean would take
+    hundreds of steps. The expected Hessian comes from gradients alone by Stein's identity, with :math:`P` itself as
+    control variate, :math:`E_q[\nabla^2 J] = P + E[r \varepsilon^T] C^T` for :math:`\Lambda = C C^T` and
+    :math:`r = \nabla J(u) - E_q[\nabla J] - P (u - \mu)`, so that its noise vanishes as the posterior becomes Gaussian.
+    A second-order term keeps :math:`P` positive definite. The rate :math:`\rho` is a half for the first half of the
+    steps, then falls as :math:`1 / (2 + k)`, which averages over all the draws that follow. The start is kept where it
+    has the higher evidence lower bound.
 
     Args:
         iterations: The number of steps.
@@ -103,7 +103,7 @@ class NaturalGradient(Optimizer):
     samples: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuses what leaves nothing to average."""
+        """Checks that there are steps, and pairs of draws."""
         if self.iterations < 1:
             raise ValueError(f"iterations: at least one is needed, not {self.iterations}")
         if self.samples is not None and (self.samples < 2 or self.samples % 2):
@@ -117,7 +117,7 @@ class NaturalGradient(Optimizer):
         start = q = Gaussian.from_precision(mode.u, family.project(curvature, control))
         trace = []
         for k in range(self.iterations):
-            noise = matched_noise(samples, control.cases, control.size)
+            noise = moment_matched_noise(samples, control.cases, control.size)
             u = (q.mean + q.transport(noise)).to(mode.u)
             cost, gradient = control.cost_and_gradient(u)
             trace.append(cost.double().mean(dim=0) - q.entropy())
@@ -151,7 +151,7 @@ class NaturalGradient(Optimizer):
         updated = curvature + change + 0.5 * half.mT @ half
         factor, broken = torch.linalg.cholesky_ex(updated)
         shift = torch.cholesky_solve(average.unsqueeze(-1), factor).squeeze(-1)
-        # The mean moves by no more than the posterior's own radius: beyond it the samples know nothing.
+        # The mean moves by no more than the posterior's own radius, within which the samples lie.
         norm = torch.einsum("cij,ci->cj", factor, shift).norm(dim=-1, keepdim=True)
         reach = torch.clamp(noise.shape[-1] ** 0.5 / norm, max=1.0)
         stepped = Gaussian.from_precision(q.mean - rate * reach * shift, family.project(updated, control))
@@ -162,7 +162,7 @@ class NaturalGradient(Optimizer):
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    r"""Adam on the reparametrised bound, as in VI-4DVAR, from :math:`q = N(0, I)`.
+    r"""Adam optimiser of the reparametrised bound, as in VI-4DVAR, from :math:`q = N(0, I)`.
 
     The free parameters are the mean, and those of which the family makes its precisions :math:`\Lambda = C C^T`; draws
     are :math:`u = \mu + C^{-T} \varepsilon`. Correlations start small and random: at zero, directions of low rank would
@@ -182,7 +182,7 @@ class Adam(Optimizer):
     learning_rate: float = 0.01
 
     def __post_init__(self) -> None:
-        """Refuses what does not move."""
+        """Checks that steps, samples and rate are positive."""
         if self.iterations < 1 or self.samples < 1 or self.learning_rate <= 0:
             raise ValueError("iterations, samples and learning_rate: must all be positive")
 

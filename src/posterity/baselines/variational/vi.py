@@ -4,22 +4,22 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ...problems import Ensemble, Posterior, Problem, Window, ensemble
+from ...problems import Ensemble, Posterior, Problem, Window, decode_ensemble
 from .families import Family, Full
-from .optimizers import NaturalGradient, Optimizer, matched_noise, negative_elbo
+from .optimizers import NaturalGradient, Optimizer, moment_matched_noise, negative_elbo
 
 
 @dataclass(frozen=True)
 class VariationalInference(Posterior):
-    r"""VI-4DVAR: the Gaussian over the control that is closest to the posterior,
+    r"""VI-4DVAR: the member of a family that is closest to the posterior,
 
     .. math::
         q^* = \arg\min_{q \in \mathcal Q} E_q[J(u)] - \mathbb H[q]
             = \arg\min_{q \in \mathcal Q} \mathrm{KL}(q \,\|\, p(u | y)) .
 
-    With the full family it is exact if the problem is linear and Gaussian; a mean-field Gaussian then has the
-    posterior's mean, and the variances :math:`1 / (\Sigma^{-1})_{ii}`. Targets :math:`p(x_{0:T+F} | y, x_b)` with
-    the Gaussian prior of the background.
+    The theory is that of :mod:`~posterity.baselines.variational`. With the full family it is exact if the problem is
+    linear and Gaussian; a mean-field Gaussian then has the posterior's mean, and the variances
+    :math:`1 / (\Sigma^{-1})_{ii}`. Targets :math:`p(x_{0:T+F} | y, x_b)` with the Gaussian prior of the background.
 
     Args:
         problem: The problem.
@@ -45,7 +45,7 @@ class VariationalInference(Posterior):
         # Traces leave out the normaliser of the density; with it the objective is minus the bound itself.
         normalizer = control.log_normalizer()
         # The trace is of the densities on the way, from few draws: the one returned gets its own estimate.
-        noise = matched_noise(max(128, 4 * control.size), control.cases, control.size).to(window.background)
+        noise = moment_matched_noise(max(128, 4 * control.size), control.cases, control.size).to(window.background)
         bound = -negative_elbo(control, q, noise) - normalizer
         objective = torch.cat((trace, refinement), dim=-1) + normalizer.unsqueeze(-1)
-        return ensemble(control, u, {"objective": objective, "elbo": bound})
+        return decode_ensemble(control, u, {"objective": objective, "elbo": bound})

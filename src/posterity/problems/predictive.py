@@ -1,0 +1,51 @@
+"""Predictive checks of draws: the log-likelihood of the observations, and the transform of new ones."""
+
+from math import prod
+
+import torch
+from torch import Tensor
+
+from .chunks import chunks
+from .problem import Ensemble, Problem, Twin, Window
+
+
+@torch.no_grad()
+def log_likelihood(problem: Problem, window: Window, ensemble: Ensemble) -> Tensor | None:
+    """The log-likelihood of each draw, with shape ``(samples, case)``; None if draws do not cover what was observed."""
+    if ensemble.steps.start > 0:
+        return None
+    # Draw by draw: operators may need more memory than the draws themselves.
+    draws = ensemble.x[:, :, : problem.length]
+    return torch.stack([problem.observation.log_prob(window.y, x, window.std) for x in draws])
+
+
+@torch.no_grad()
+def predictive_pit(problem: Problem, truth: Twin, ensemble: Ensemble) -> Tensor:
+    r"""The probability integral transform of new observations under the posterior predictive,
+
+    .. math::
+        u = \frac{1}{S} \sum_s \Phi\left(\frac{y' - H(x_s)}{\sigma}\right), \qquad y' = H(x) + \sigma \varepsilon' ,
+
+    uniform on [0, 1] in the limit of many draws of a calibrated posterior. Entries are those that were observed, with
+    the same standard deviations, but new noise: the posterior has seen the old.
+
+    Args:
+        problem: The problem.
+        truth: The draws of the joint.
+        ensemble: The draws from the posterior.
+
+    Returns:
+        The transform, with shape ``(case, time, *obs_shape)`` for the times of the ensemble, NaN where nothing was
+        observed.
+    """
+    operator, (first, end) = problem.observation.operator, (ensemble.steps.start, problem.length)
+    std = torch.where(truth.window.y.isnan(), torch.nan, truth.window.std)[:, first:end]
+    y = operator(truth.x[:, first:end])
+    y = y + std * torch.randn_like(y)
+    u = torch.zeros_like(y)
+    largest = max(prod(problem.shape), prod(problem.observation.shape))
+    for chunk in chunks(len(ensemble.x), y.shape[0] * y.shape[1] * largest, y.device):
+        seen = operator(ensemble.x[chunk, :, : end - first])
+        u += torch.special.ndtr((y - seen) / std).sum(dim=0)
+    missing = u.new_full((len(u), len(ensemble.steps) - u.shape[1], *u.shape[2:]), torch.nan)
+    return torch.cat((u / len(ensemble.x), missing), dim=1)

@@ -1,0 +1,63 @@
+"""Draws against observations: log-likelihoods, and the transform of new observations."""
+
+import pytest
+import torch
+from scipy.stats import norm
+
+from posterity.problems import (
+    Ensemble,
+    Identity,
+    Observation,
+    Problem,
+    RandomMask,
+    Twin,
+    log_likelihood,
+    predictive_pit,
+)
+from posterity.systems import LinearAdvection
+
+
+@pytest.fixture
+def truth(device) -> tuple[Problem, Twin]:
+    problem = Problem(
+        LinearAdvection(size=6),
+        Observation(Identity((1, 6)), std=(0.5, 1.0), masks=(RandomMask(0.5),)),
+        window=4,
+        forecast=2,
+        background_std=(0.5, 1.5),
+    )
+    return problem, problem.sample((500,))
+
+
+def test_of_the_truth_itself_the_transform_is_that_of_new_noise(truth) -> None:
+    """Which is independent of the noise of the observations that there were."""
+    problem, twin = truth
+    draws = Ensemble(twin.x.expand(3, *twin.x.shape), twin.theta, range(problem.steps))
+    u = predictive_pit(problem, twin, draws)[:, :4]
+    seen = ~twin.window.y.isnan()
+    assert torch.equal(~u.isnan(), seen)
+    noise = ((twin.window.y - twin.x[:, :4]) / twin.window.std)[seen]
+    new = torch.as_tensor(norm.ppf(u[seen].cpu()))
+    count = len(new) ** 0.5
+    assert abs(float(new.mean())) < 4 / count
+    assert abs(float(new.square().mean()) - 1) < 4 * 2**0.5 / count
+    assert abs(float((new * noise.cpu()).mean())) < 4 / count
+
+
+def test_draws_that_leave_times_out_are_held_against_the_others(truth) -> None:
+    problem, twin = truth
+    u = predictive_pit(problem, twin, Ensemble(twin.x[None, :, 3:], twin.theta, range(3, problem.steps)))
+    assert u.shape == (500, 3, 1, 6)
+    assert torch.equal(~u[:, 0].isnan(), ~twin.window.y[:, 3].isnan())
+    assert u[:, 1:].isnan().all()
+
+
+def test_the_log_likelihood_is_that_of_each_draw_over_the_window(truth) -> None:
+    problem, twin = truth
+    window = twin.window
+    draws = Ensemble(torch.stack((twin.x, twin.x + 0.5)), twin.theta, range(problem.steps))
+    found = log_likelihood(problem, window, draws)
+    density = torch.distributions.Normal(draws.x[:, :, :4], window.std).log_prob(window.y.nan_to_num())
+    expected = torch.where(window.y.isnan(), 0, density).flatten(2).sum(dim=-1)
+    torch.testing.assert_close(found, expected)
+    assert log_likelihood(problem, window, draws._replace(x=draws.x[:, :, 3:], steps=range(3, 6))) is None
