@@ -34,7 +34,7 @@ ARROWS = {
     "data": {"problems", "systems"},
 }
 #: What stands above the rooms, and may import all of them: the package itself is empty.
-ABOVE = {"posterity", "__main__", "cli", "tasks"}
+ABOVE = {"posterity", "__main__", "cli", "tasks", "testing"}
 #: What may be imported beside the standard library, by rooms that must stay light.
 LIGHT = {
     "systems": {"torch"},
