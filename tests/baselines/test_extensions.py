@@ -14,16 +14,10 @@ from posterity.baselines import (
     SequentialMonteCarlo,
     VariationalInference,
 )
-from posterity.problems import Identity, Normal, Observation, Problem, RandomMask, exact_posterior
-from posterity.systems import LinearAdvection
+from posterity.problems import Normal, RandomMask, exact_posterior
+from posterity.testing import linear_gaussian
 
-STRONG = Problem(
-    LinearAdvection(size=5),
-    Observation(Identity((1, 5)), std=(0.5, 1.0), masks=(RandomMask(0.6),)),
-    window=4,
-    forecast=2,
-    background_std=(0.5, 1.5),
-)
+STRONG = linear_gaussian(5, masks=(RandomMask(0.6),))
 WEAK = replace(STRONG, model_error=0.4)
 #: So narrow a prior that what the speed does is linear.
 JOINT = replace(STRONG, model_error=0.1, parameters={"speed": Normal(1.0, 0.05)})

@@ -9,15 +9,9 @@ from posterity.baselines.variational.markov import BlockTridiagonal, TrajectoryM
 from posterity.baselines.variational.optimizers import Adam, NaturalGradient
 from posterity.problems import Identity, Normal, Observation, Problem, Quadratic, RandomMask, TimeMask, exact_posterior
 from posterity.systems import LinearAdvection, Lorenz96
+from posterity.testing import linear_gaussian
 
-LINEAR = Problem(
-    LinearAdvection(size=5),
-    Observation(Identity((1, 5)), std=(0.5, 1.0), masks=(RandomMask(0.5),)),
-    window=4,
-    forecast=2,
-    background_std=(0.5, 1.5),
-    model_error=0.4,
-)
+LINEAR = linear_gaussian(5, model_error=0.4)
 
 
 @pytest.fixture(scope="module")
