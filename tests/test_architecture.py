@@ -165,6 +165,7 @@ def test_rooms_without_torch_never_import_it(module):
     assert "torch" not in {name.split(".")[0] for name in imports(module)}
 
 
+@pytest.mark.slow
 def test_light_modules_run_without_torch():
     """The imports of other packages count too, and only running them tells."""
     code = f"import {', '.join(within(NO_TORCH))}, sys; sys.exit('torch' in sys.modules)"

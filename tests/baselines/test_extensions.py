@@ -33,6 +33,7 @@ METHODS = {
 each_method = pytest.mark.parametrize("name", METHODS)
 
 
+@pytest.mark.slow
 @each_method
 def test_draws_follow_the_exact_weak_posterior(name, check_gaussian):
     window = WEAK.sample((32,)).window
@@ -59,6 +60,7 @@ def joint(device):
         return window, SequentialMonteCarlo(JOINT, particles=512).sample(window, 512)
 
 
+@pytest.mark.slow
 @each_method
 def test_states_and_parameters_are_those_of_monte_carlo(name, joint):
     """Means and variances of the speed and of the last state, over all cases together, in Monte Carlo errors."""
@@ -76,6 +78,7 @@ def test_states_and_parameters_are_those_of_monte_carlo(name, joint):
         assert abs(float((ours.var(dim=0) / std.square()).mean()) - 1) < 0.08
 
 
+@pytest.mark.slow
 def test_the_speed_is_learned():
     """Its posterior is narrower than its prior, and holds the truth as often as it says."""
     problem = replace(JOINT, window=8, parameters={"speed": Normal(1.0, 0.2)})

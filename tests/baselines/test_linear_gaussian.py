@@ -57,6 +57,7 @@ def test_mean_field_has_the_conditional_variances(linear):
     torch.testing.assert_close(variance, expected, rtol=1e-8, atol=0)
 
 
+@pytest.mark.slow
 @FAMILIES
 def test_natural_gradients_find_the_optimum_from_afar(linear, family, monkeypatch):
     """The fit starts at the Laplace approximation, which is exact here: started from the prior, it has to work."""
@@ -77,6 +78,7 @@ def test_natural_gradients_find_the_optimum_from_afar(linear, family, monkeypatc
     assert float(frobenius(torch.linalg.inv(precision(q)), torch.linalg.inv(exact)).max()) < 0.05
 
 
+@pytest.mark.slow
 @FAMILIES
 def test_adam_finds_the_optimum_within_its_noise(family):
     """Adam at a constant rate hovers around the optimum, and its noise has no closed form.
@@ -95,6 +97,7 @@ def test_adam_finds_the_optimum_within_its_noise(family):
     assert abs(float((variance / optimum).mean()) - 1) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "samples"),
     [
@@ -130,6 +133,7 @@ def test_the_statistics_notice_a_bias_and_a_wrong_spread(linear, check_gaussian)
             check_gaussian(draws(wrong), linear.exact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [

@@ -38,6 +38,7 @@ def trained(make_problem, fit):
     return train
 
 
+@pytest.mark.slow
 def test_the_full_gaussian_reaches_the_evidence(trained, exact_control) -> None:
     """The gap is KL(q || p). 0.03 nats were measured; the mean field's optimum is 0.66 off."""
     estimator, window = trained(FullGaussian())
@@ -55,6 +56,7 @@ def test_the_full_gaussian_reaches_the_evidence(trained, exact_control) -> None:
     assert abs(float(white.var(dim=-1).mean()) - 1) < 0.03
 
 
+@pytest.mark.slow
 def test_the_diagonal_gaussian_reaches_the_mean_field_optimum(trained, exact_control) -> None:
     r"""Its variances are :math:`1 / (\Sigma^{-1})_{ii}`, so its bound is 0.66 nats below; 0.03 more were measured."""
     estimator, window = trained(DiagonalGaussian())
@@ -70,6 +72,7 @@ def test_the_diagonal_gaussian_reaches_the_mean_field_optimum(trained, exact_con
     torch.testing.assert_close(ratio, torch.ones(6), atol=0.05, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_point_reaches_the_minimum_of_the_cost_and_has_no_density(trained, exact_control) -> None:
     """0.02 nats above it were measured, on average."""
     estimator, window = trained(Delta())

@@ -65,6 +65,7 @@ def make(problem: Problem, **options) -> tuple[GuidedScore, Twin]:
     return estimator, twin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
 @pytest.mark.parametrize("guidance", GUIDANCES)
 def test_it_draws_whole_windows_of_any_problem(gradients, problem, guidance) -> None:
@@ -137,6 +138,7 @@ def test_it_sees_the_time_at_which_the_window_starts() -> None:
     assert other.loss(twin).isfinite()
 
 
+@pytest.mark.slow
 def test_a_short_training_comes_near_the_exact_posterior(make_problem, fit) -> None:
     """In posterior standard deviations, with half of the entries missing, of which the prior knew nothing.
 

@@ -43,6 +43,7 @@ def trained(make_problem, exact_control, fit) -> Trained:
     return Trained(estimator, twin, exact_control(problem, twin.window))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_density_is_near_the_exact_one_and_never_better(trained) -> None:
     """The gap is the divergence KL(p || q), averaged over the joint. 0.24 nats were measured, of 6.9 to the prior."""
@@ -57,6 +58,7 @@ def test_the_density_is_near_the_exact_one_and_never_better(trained) -> None:
     torch.testing.assert_close(trained.estimator.loss(trained.twin), -log_q.mean())
 
 
+@pytest.mark.slow
 def test_draws_have_nearly_the_exact_mean_and_spread(trained) -> None:
     """In posterior standard deviations: 0.19 were measured; the prior is off by 2."""
     torch.manual_seed(0)
@@ -76,6 +78,7 @@ def test_draws_have_nearly_the_exact_mean_and_spread(trained) -> None:
     assert 0.9 < ratio < 1.25
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_draws_come_with_their_density(trained) -> None:
     window = trained.twin.window.select(slice(7))

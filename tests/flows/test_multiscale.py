@@ -38,6 +38,7 @@ def base(flow: MultiScaleModule, z: Tensor, context: Tensor) -> Tensor:
     return seen[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bins", [0, 5])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_log_jacobian_is_that_of_autograd(make_flow, shape, bins) -> None:

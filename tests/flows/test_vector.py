@@ -34,6 +34,7 @@ def test_the_density_of_draws_is_the_one_they_come_with(plan, shape, context) ->
     assert not torch.allclose(flow.log_prob(z, given.roll(1, 0)), log_q)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", PLANS)
 def test_densities_integrate_to_one(plan) -> None:
     """By the trapezium rule over a square that holds nearly all of the mass."""

@@ -79,6 +79,7 @@ def test_input_and_condition_matter(case) -> None:
         assert ((module(moved, condition) - y).flatten(1).abs().amax(dim=1) > 1e-6).all()
 
 
+@pytest.mark.slow
 def test_derivatives_are_those_of_differences(case) -> None:
     plan, grid = case
     module = livened(plan.build(1, 1, grid))
@@ -120,6 +121,7 @@ def relative_error(plan: Network, steps: int, tendency: Callable[[Tensor], Tenso
         return float(loss(4096).sqrt())
 
 
+@pytest.mark.slow
 def test_convolutions_learn_the_tendency_of_lorenz96() -> None:
     """A twelfth of the tendency's standard deviation is left after 300 steps; 0.080 was measured."""
 
@@ -130,6 +132,7 @@ def test_convolutions_learn_the_tendency_of_lorenz96() -> None:
     assert error < 0.12
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_compiled_network_is_the_same() -> None:
     """In one graph. Without gradients, for which the compiler would take minutes."""

@@ -33,6 +33,7 @@ def test_rk4_on_a_linear_equation_is_the_taylor_polynomial():
     torch.testing.assert_close(rk4(lambda x: a * x, x, dt), polynomial * x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", [Lorenz63(dt=0.4, spinup=5.0), Lorenz96(size=8, dt=0.4, spinup=5.0)])
 def test_integrator_is_of_fourth_order(system):
     x = replace(system, dt=0.02).initial((16,))
@@ -160,6 +161,7 @@ def test_batched_parameters_are_looped_ones(system, parameters):
         torch.testing.assert_close(one[:, 1], rollout(system(**{name: float(value[1])}), x0[:, 1], 5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", [Lorenz63(), Lorenz96(size=40)], ids=["Lorenz63", "Lorenz96"])
 def test_spinup_reaches_the_attractor(system):
     """The mean after the spin-up is that of ten time units later, within 4 Monte Carlo errors."""

@@ -120,6 +120,7 @@ def draw(folder: Path, tmp_path: Path) -> Plot:
     return partial(plot, **inputs, **problem, output=tmp_path / "figure.svg", reference=folder / "reference-0.nc")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(catalog.CATALOG["figure"]))
 def test_every_figure_is_written_twice_and_again_to_the_byte(draw, tmp_path, name):
     draw(name)
@@ -130,6 +131,7 @@ def test_every_figure_is_written_twice_and_again_to_the_byte(draw, tmp_path, nam
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
 
 
+@pytest.mark.slow
 def test_files_hold_paths_and_no_date(draw, tmp_path):
     draw("scores")
     drawing = (tmp_path / "figure.svg").read_text()
@@ -139,6 +141,7 @@ def test_files_hold_paths_and_no_date(draw, tmp_path):
     assert image.imread(tmp_path / "figure.png").shape[1] == round(6.9 * 300)
 
 
+@pytest.mark.slow
 def test_only_what_a_figure_shows_is_read(draw, tmp_path):
     nowhere = tmp_path / "nowhere.nc"
     draw("scores", twin=nowhere, posteriors=[nowhere])
@@ -177,6 +180,7 @@ def test_labels_replace_names(draw, arguments):
     assert [posterior.attrs["method"] for posterior in arguments["posteriors"]] == ["Sharp as a knife", "blunt"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("operators", "expected"),
     [([], True), (["identity"], True), (["quadratic"], False), (["identity", "stations"], False), (None, False)],
@@ -234,6 +238,7 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> dict:
     return seen
 
 
+@pytest.mark.slow
 def test_the_standard_is_the_reference_or_a_method(draw, handed, folder):
     draw("any")
     assert handed["standard"].attrs["method"] == "reference"
@@ -241,6 +246,7 @@ def test_the_standard_is_the_reference_or_a_method(draw, handed, folder):
     assert handed["standard"].attrs["method"] == "Blunt as a spoon"
 
 
+@pytest.mark.slow
 def test_of_a_group_the_first_method_is_shown_but_for_the_table(draw, handed):
     draw("any", groups={"sharp": "knives", "blunt": "knives"}, labels={"sharp": "knives (1)"})
     assert handed["metrics"]["method"].values.tolist() == ["knives (1)"]
@@ -248,6 +254,7 @@ def test_of_a_group_the_first_method_is_shown_but_for_the_table(draw, handed):
     assert handed["histories"]["group"].values.tolist() == ["knives", "knives"]
 
 
+@pytest.mark.slow
 def test_histories_are_read_by_epoch(draw, handed):
     draw("any")
     histories = handed["histories"]
@@ -264,6 +271,7 @@ def test_a_damaged_history_is_named(draw, tmp_path):
         draw("training", histories=[broken])
 
 
+@pytest.mark.slow
 def test_figures_that_need_a_reference_say_so_and_others_do_without(draw):
     with pytest.raises(
         PosterityError, match="figure 'corner': draws the reference, and there is none; give --reference"
@@ -272,6 +280,7 @@ def test_figures_that_need_a_reference_say_so_and_others_do_without(draw):
     draw("covariance", reference=None)
 
 
+@pytest.mark.slow
 def test_a_failed_figure_leaves_the_last_one(draw, tmp_path):
     draw("data")
     before = (tmp_path / "figure.svg").read_bytes()

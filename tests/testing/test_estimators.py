@@ -13,6 +13,7 @@ from posterity.testing import check_estimator, check_gradients
 SMALL = Convolution(width=8, blocks=1, kernel=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "density"),
     [

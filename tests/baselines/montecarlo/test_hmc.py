@@ -23,6 +23,7 @@ FEW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_error", [None, 0.4], ids=["strong", "weak"])
 def test_draws_follow_the_exact_smoother(check_gaussian, model_error):
     problem = linear_gaussian(4, window=3, background_std=(1.0, 1.0), model_error=model_error)
@@ -44,6 +45,7 @@ def test_draws_follow_the_exact_smoother(check_gaussian, model_error):
     assert ((gradients >= 2) & (gradients <= 4)).all()
 
 
+@pytest.mark.slow
 def test_ranks_of_the_truth_are_uniform(check_ranks):
     """Simulation-based calibration, over states and a parameter."""
     problem = Problem(
@@ -57,6 +59,7 @@ def test_ranks_of_the_truth_are_uniform(check_ranks):
     check_ranks(posterior, twin)
 
 
+@pytest.mark.slow
 def test_a_case_that_diverges_spoils_no_other(square):
     method = HamiltonianMonteCarlo(square.problem, 2, 2, 8, 2, leapfrog=1, particles=32, moves=1)
     posterior = method.sample(square.spoilt, 8)
@@ -65,6 +68,7 @@ def test_a_case_that_diverges_spoils_no_other(square):
     assert not posterior.info["rhat"][1].isfinite()
 
 
+@pytest.mark.slow
 def test_chains_that_diverge_are_rejected(fragile):
     problem, window = fragile
     posterior = HamiltonianMonteCarlo(problem, **FEW).sample(window, 80)

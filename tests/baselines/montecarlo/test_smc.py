@@ -13,6 +13,7 @@ from posterity.testing import check_isolated, linear_gaussian, log_evidence
 FEW = {"particles": 96, "ess": 0.5, "moves": 2, "final": 8, "leapfrog": 4}
 
 
+@pytest.mark.slow
 def test_draws_follow_the_exact_smoother(linear, check_gaussian):
     posterior = SequentialMonteCarlo(linear.problem, **FEW).sample(linear.window, 96)
     assert posterior.x.shape == (96, 32, 15, 1, 16)
@@ -33,6 +34,7 @@ def test_draws_follow_the_exact_smoother(linear, check_gaussian):
     assert ((info["gradients"] - 96) / 96 >= 2 * moves).all()
 
 
+@pytest.mark.slow
 def test_draws_follow_the_exact_smoother_of_a_model_that_errs(check_gaussian):
     problem = linear_gaussian(4, window=5, forecast=2, background_std=(1.0, 1.0), model_error=0.4)
     window = problem.sample((32,)).window
@@ -40,6 +42,7 @@ def test_draws_follow_the_exact_smoother_of_a_model_that_errs(check_gaussian):
     check_gaussian(posterior.x, exact_posterior(problem, window))
 
 
+@pytest.mark.slow
 def test_without_observations_it_is_the_prior(linear, check_gaussian):
     posterior = SequentialMonteCarlo(linear.problem, **FEW).sample(linear.blind, 96)
     assert (posterior.info["temperatures"] == 1).all()
@@ -47,6 +50,7 @@ def test_without_observations_it_is_the_prior(linear, check_gaussian):
     check_gaussian(posterior.x, exact_posterior(linear.problem, linear.blind))
 
 
+@pytest.mark.slow
 def test_modes_have_their_weights():
     """Squares of two sites that do not interact: moments and evidence by quadrature, the lesser mode included."""
     problem = Problem(LinearAdvection(size=2), Observation(Quadratic((1, 2)), std=(0.5, 0.5)), window=1)
@@ -72,6 +76,7 @@ def test_modes_have_their_weights():
     assert abs(float(ratio.mean()) - 1) < 4 * float(ratio.std()) / 200**0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model_error", "parameters"),
     [(None, {}), (None, {"forcing": Uniform(4.0, 12.0)}), (0.3, {})],
@@ -92,6 +97,7 @@ def test_ranks_of_the_truth_are_uniform(check_ranks, model_error, parameters):
     check_ranks(posterior, twin)
 
 
+@pytest.mark.slow
 def test_a_case_that_diverges_spoils_no_other(square):
     method = SequentialMonteCarlo(square.problem, 32, 0.5, moves=1, final=1, leapfrog=2)
     posterior = method.sample(square.spoilt, 32)

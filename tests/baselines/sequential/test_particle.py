@@ -45,6 +45,7 @@ def linear(**options):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [None, 0.5], ids=["strong", "weak"])
 @pytest.mark.parametrize("kind", [ParticleFilter, ParticleSmoother], ids=["filter", "smoother"])
 def test_moments_are_exact(kind, error):
@@ -68,6 +69,7 @@ def test_the_evidence_is_unbiased(error):
     check_estimates((found - log_evidence(problem, window)).exp().unsqueeze(-1), torch.ones(1))
 
 
+@pytest.mark.slow
 def test_unknown_parameters_under_model_errors():
     """The posterior of the damping by quadrature, over exact evidences."""
     problem = linear(model_error=0.3, parameters={"damping": Normal(0.5, 0.5)}, background_std=(0.1, 0.1))

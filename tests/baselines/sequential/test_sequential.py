@@ -117,6 +117,7 @@ def test_a_single_window_is_returned_where_all_observations_are_in(method, start
     assert method(small(forecast=0, cycles=3)).steps == range(18)
 
 
+@pytest.mark.slow
 def test_the_stochastic_filter_tends_to_the_exact_marginals():
     """32 filters for each of 4 cases show the Monte Carlo errors; what is left of the bias is below them."""
     problem = small(0.3)
@@ -158,6 +159,7 @@ def test_a_case_that_sees_nothing_is_left_alone(method):
     torch.testing.assert_close(x[:, 0], alone, rtol=0, atol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", EXACT.values(), ids=EXACT)
 def test_a_batch_does_what_its_cases_do_alone(method, monkeypatch):
     """Also where the cases need different numbers of iterations."""
@@ -254,6 +256,7 @@ def test_without_a_background_the_prior_is_the_systems_own_ensemble():
     assert float((x.var(dim=0) - 1).abs().max()) < 4.5 * (2 / 4000) ** 0.5
 
 
+@pytest.mark.slow
 @each_method
 def test_unknown_parameters_are_learned(method):
     """The forcing of Lorenz-96 in a well observed window: to a twentieth of its prior spread, within its errors."""

@@ -118,6 +118,7 @@ def test_sliding_windows_are_smoothers_with_a_static_prior(lag):
         background, first = exact.mean[:, following - first].unflatten(-1, (1, 4)), following
 
 
+@pytest.mark.slow
 def test_unknown_parameters_are_drawn_to_what_is_seen():
     """The forcing of Lorenz-96 has a large effect on the climatology, through which a static gain sees it."""
     problem = Problem(

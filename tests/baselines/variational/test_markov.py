@@ -54,6 +54,7 @@ def test_bounds_touch_the_evidence_in_both_coordinates(window):
     assert (mean_field < markov - 1).all()
 
 
+@pytest.mark.slow
 def test_adam_fits_the_chain(window):
     """As for other families: Adam hovers, so the allowance is a tenth of a standard deviation and 5 % of variance."""
     family = BlockTridiagonal()
@@ -99,6 +100,7 @@ def test_parameters_border_the_chain(unknown):
     torch.testing.assert_close(family.project(precision, control), precision, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_gaussians_over_the_trajectory_are_ordered(unknown):
     """The chain is nats above independent states, and no worse than any Gaussian over the control on the average."""
     problem, window = unknown
