@@ -1,5 +1,6 @@
 # make demo   sets everything up and runs the demonstration          make test   sets everything up and runs the tests
-# make run EXPERIMENT=vi4dvar                                         make lint   make docs   make lock   make clean
+# make check  the linters and the quick tests, in a minute            make lint   make docs   make lock   make clean
+# make run EXPERIMENT=vi4dvar
 # make literature   analysis errors of cycling methods beside published ones
 #
 # A machine with a GPU takes its own build of torch: make demo TORCH="torch==2.13.0 --index-url <your index>"
@@ -19,7 +20,7 @@ BIN   := .venv/bin
 READY := .venv/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: setup demo run report literature test lint docs lock clean
+.PHONY: setup demo run report literature test check quick lint docs lock clean
 
 setup: $(READY)
 
@@ -38,9 +39,16 @@ literature: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile $(TESTS) $(FLAGS)
 
+# Side by side: mypy takes one processor for as long as most of the tests take.
+check: $(READY)
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint quick
+
+quick: $(READY)
+	@$(MAKE) --no-print-directory test FLAGS="-q -m 'not slow and not workflow and not slurm' $(FLAGS)"
+
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakefmt --check Snakefile workflow && $(BIN)/snakemake --lint
 	$(BIN)/mypy
 
 docs: $(READY)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from posterity.problems import GridMask, Identity, Mask, Observation, Problem
-from posterity.systems import LinearAdvection
+from posterity.problems import GridMask, Mask, Problem
+from posterity.testing import linear_gaussian
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,7 +45,6 @@ def make_problem(device: torch.device) -> Callable[..., Problem]:
     def problem(
         size: int = 8, masks: tuple[Mask, ...] = EVERY_OTHER, std=(0.5, 0.5), background_std=(1.0, 1.0)
     ) -> Problem:
-        observation = Observation(Identity((1, size)), std=std, masks=masks)
-        return Problem(LinearAdvection(size=size), observation, window=4, forecast=2, background_std=background_std)
+        return linear_gaussian(size, window=4, forecast=2, std=std, masks=masks, background_std=background_std)
 
     return problem

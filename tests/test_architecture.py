@@ -34,7 +34,7 @@ ARROWS = {
     "data": {"problems", "systems", "metrics"},
 }
 #: What stands above the rooms, and may import all of them: the package itself is empty.
-ABOVE = {"posterity", "__main__", "cli", "tasks"}
+ABOVE = {"posterity", "__main__", "cli", "tasks", "testing"}
 #: What may be imported beside the standard library, by rooms that must stay light.
 LIGHT = {
     "systems": {"torch"},
@@ -172,6 +172,7 @@ def test_rooms_without_torch_never_import_it(module):
     assert "torch" not in {name.split(".")[0] for name in imports(module)}
 
 
+@pytest.mark.slow
 def test_light_modules_run_without_torch():
     """The imports of other packages count too, and only running them tells."""
     code = f"import {', '.join(within(NO_TORCH))}, sys; sys.exit('torch' in sys.modules)"

@@ -83,6 +83,7 @@ def test_a_lost_case_stays_lost_and_spoils_no_other():
     assert drawn.x[:, 1].isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [FourDVar, VariationalInference])
 def test_chaos_is_followed_without_a_background(kind):
     """Started from the climatology, windows come close to the truth; the free run of the prior does not."""

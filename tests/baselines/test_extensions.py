@@ -14,16 +14,10 @@ from posterity.baselines import (
     SequentialMonteCarlo,
     VariationalInference,
 )
-from posterity.problems import Identity, Normal, Observation, Problem, RandomMask, exact_posterior
-from posterity.systems import LinearAdvection
+from posterity.problems import Normal, RandomMask, exact_posterior
+from posterity.testing import linear_gaussian
 
-STRONG = Problem(
-    LinearAdvection(size=5),
-    Observation(Identity((1, 5)), std=(0.5, 1.0), masks=(RandomMask(0.6),)),
-    window=4,
-    forecast=2,
-    background_std=(0.5, 1.5),
-)
+STRONG = linear_gaussian(5, masks=(RandomMask(0.6),))
 WEAK = replace(STRONG, model_error=0.4)
 #: So narrow a prior that what the speed does is linear.
 JOINT = replace(STRONG, model_error=0.1, parameters={"speed": Normal(1.0, 0.05)})
@@ -39,6 +33,7 @@ METHODS = {
 each_method = pytest.mark.parametrize("name", METHODS)
 
 
+@pytest.mark.slow
 @each_method
 def test_draws_follow_the_exact_weak_posterior(name, check_gaussian):
     window = WEAK.sample((32,)).window
@@ -65,6 +60,7 @@ def joint(device):
         return window, SequentialMonteCarlo(JOINT, particles=512).sample(window, 512)
 
 
+@pytest.mark.slow
 @each_method
 def test_states_and_parameters_are_those_of_monte_carlo(name, joint):
     """Means and variances of the speed and of the last state, over all cases together, in Monte Carlo errors."""
@@ -82,6 +78,7 @@ def test_states_and_parameters_are_those_of_monte_carlo(name, joint):
         assert abs(float((ours.var(dim=0) / std.square()).mean()) - 1) < 0.08
 
 
+@pytest.mark.slow
 def test_the_speed_is_learned():
     """Its posterior is narrower than its prior, and holds the truth as often as it says."""
     problem = replace(JOINT, window=8, parameters={"speed": Normal(1.0, 0.2)})

@@ -59,6 +59,7 @@ def test_an_exception_leaves_what_was_there(tmp_path, error) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.slow
 def test_a_killed_write_leaves_what_was_there_and_the_next_one_clears_up(tmp_path) -> None:
     target = tmp_path / "file.txt"
     target.write_text("old")
@@ -124,6 +125,7 @@ except DataError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_leaves_what_was_there(tmp_path) -> None:
     """A limit on the size of files stands for the end of the disk."""
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY

@@ -172,6 +172,7 @@ def test_samplers_cannot_tell_moment_matching_from_the_posterior(trajectories, s
     torch.testing.assert_close(*draws, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 4])
 def test_moment_matching_draws_the_exact_posterior(trajectories, length) -> None:
     """Mean and covariance of whole trajectories, in Monte Carlo errors, with missing observations."""

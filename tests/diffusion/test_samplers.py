@@ -54,6 +54,7 @@ def gaussian() -> Gaussian:
     return Gaussian(basis @ torch.tensor([1.0, -1.0, 0.5, 0.0]) / 1.5, basis, torch.tensor(STD))
 
 
+@pytest.mark.slow
 @SCHEDULES
 @pytest.mark.parametrize(("make", "order"), [(lambda steps: Ancestral(steps, eta=0.0), 1), (Heun, 2)], ids=["1", "2"])
 def test_deterministic_samplers_are_exact_but_for_errors_of_their_order(gaussian, schedule, make, order) -> None:

@@ -8,6 +8,7 @@ from torch.distributions import MultivariateNormal
 
 from posterity.estimators import Estimator, States
 from posterity.problems import Problem, Twin, Window, exact_posterior
+from posterity.testing import check_loss
 
 
 @pytest.fixture(scope="session")
@@ -26,16 +27,7 @@ def exact_control() -> Callable[[Problem, Window], MultivariateNormal]:
 @pytest.fixture(scope="session")
 def gradients() -> Callable[[Estimator, Twin], dict[str, float]]:
     """The largest gradient of the loss in each parameter: all of them must be there, and finite."""
-
-    def largest(estimator: Estimator, twin: Twin) -> dict[str, float]:
-        estimator.zero_grad()
-        estimator.loss(twin).backward()
-        for name, parameter in estimator.named_parameters():
-            assert parameter.grad is not None, name
-            assert parameter.grad.isfinite().all(), name
-        return {name: float(parameter.grad.abs().max()) for name, parameter in estimator.named_parameters()}
-
-    return largest
+    return check_loss
 
 
 @pytest.fixture(scope="session")

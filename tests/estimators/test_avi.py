@@ -12,6 +12,7 @@ from posterity.flows import CouplingSpline, Delta, DiagonalGaussian, Flow, FullG
 from posterity.nn import MLP, Convolution
 from posterity.problems import Control, Identity, Normal, Observation, Problem, Quadratic, RandomMask, Twin, Window
 from posterity.systems import Lorenz63, Lorenz96
+from posterity.testing import check_density
 
 SMALL = Convolution(width=32, blocks=1, kernel=3)
 FLOWS = [Delta(), DiagonalGaussian(), FullGaussian(), CouplingSpline(transforms=2, hidden=(16,), bins=4)]
@@ -37,6 +38,7 @@ def trained(make_problem, fit):
     return train
 
 
+@pytest.mark.slow
 def test_the_full_gaussian_reaches_the_evidence(trained, exact_control) -> None:
     """The gap is KL(q || p). 0.03 nats were measured; the mean field's optimum is 0.66 off."""
     estimator, window = trained(FullGaussian())
@@ -54,6 +56,7 @@ def test_the_full_gaussian_reaches_the_evidence(trained, exact_control) -> None:
     assert abs(float(white.var(dim=-1).mean()) - 1) < 0.03
 
 
+@pytest.mark.slow
 def test_the_diagonal_gaussian_reaches_the_mean_field_optimum(trained, exact_control) -> None:
     r"""Its variances are :math:`1 / (\Sigma^{-1})_{ii}`, so its bound is 0.66 nats below; 0.03 more were measured."""
     estimator, window = trained(DiagonalGaussian())
@@ -69,6 +72,7 @@ def test_the_diagonal_gaussian_reaches_the_mean_field_optimum(trained, exact_con
     torch.testing.assert_close(ratio, torch.ones(6), atol=0.05, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_point_reaches_the_minimum_of_the_cost_and_has_no_density(trained, exact_control) -> None:
     """0.02 nats above it were measured, on average."""
     estimator, window = trained(Delta())
@@ -181,10 +185,7 @@ def test_draws_carry_their_own_density(make_problem, flow, iterations) -> None:
     problem = make_problem(6, masks=(RandomMask(0.5),), background_std=(0.5, 1.5))
     estimator = AmortizedVariational(problem, SMALL, flow=flow, iterations=iterations)
     window = problem.sample((30,)).window
-    z, log_q = estimator.draw(window, 3)
-    assert z.shape == (3, 30, 1, 6)
-    for draw, density in zip(z, log_q, strict=True):
-        torch.testing.assert_close(estimator.log_prob(draw, window), density)
+    assert check_density(estimator, window).shape == (3, 30, 1, 6)
 
 
 @pytest.mark.parametrize("iterations", [0, 2])

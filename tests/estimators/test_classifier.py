@@ -45,6 +45,7 @@ def area(classifier: Classifier, train: Pairs, test: Pairs) -> tuple[float, floa
     return auc(*(side.cpu().numpy() for side in logits(classifier, test, 500)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("view", "wide"), [(StateView, 1.3), (ObservationView, 1.7)])
 def test_exact_draws_are_not_told_apart_and_wider_ones_are(make_problem, view, wide) -> None:
     """But not better than by the best of tests, which compares their distances from the mean: the ratio has an F law.
@@ -63,6 +64,7 @@ def test_exact_draws_are_not_told_apart_and_wider_ones_are(make_problem, view, w
     assert value < f.cdf(wide**2, 8, 8) + 3 * error
 
 
+@pytest.mark.slow
 def test_draws_of_the_prior_are_told_apart_nearly_always(make_problem) -> None:
     problem = make_problem()
     value, _ = area(Classifier(problem, StateView(problem), SMALL), priors(problem, 1500), priors(problem, 1000))
@@ -105,6 +107,7 @@ def test_a_state_without_a_grid_is_classified_as_a_vector(network) -> None:
         assert logits(classifier, few, 7)[1].shape == (30,)
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_kept(make_problem) -> None:
     """A training that ends after an epoch in which it grew worse gives back the loss that it says."""
     problem = make_problem(4)

@@ -14,6 +14,7 @@ from posterity.estimators import ContinuousFlow, FlowMatching, NeuralScore
 from posterity.flows.flow import log_normal
 from posterity.nn import MLP
 from posterity.problems import Problem, RandomMask, Uniform, exact_posterior
+from posterity.testing import check_density
 
 METHODS = pytest.mark.parametrize("method", [NeuralScore, FlowMatching], ids=["nse", "fmpe"])
 SMALL = MLP((16, 16))
@@ -57,6 +58,7 @@ def circle(target: MultivariateNormal) -> Callable[[Tensor, Tensor], Tensor]:
     return velocity
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", [VarianceExploding(2e-4, 8000.0), Cosine(eta=1e-4)], ids=["exploding", "cosine"])
 def test_the_density_of_a_known_velocity_is_that_of_its_gaussian(target, schedule) -> None:
     """Both ways, to a thousandth of a nat; there is so much noise at one end, and so little at the other."""
@@ -103,6 +105,7 @@ def test_gradients_are_finite_where_observations_are_missing(masked, gradients, 
         assert all(found.values()), found
 
 
+@pytest.mark.slow
 @METHODS
 def test_a_network_of_zeros_is_the_prior(masked, method) -> None:
     """Exactly, in however few steps: draws of the control are the noise that they start from."""
@@ -118,17 +121,13 @@ def test_a_network_of_zeros_is_the_prior(masked, method) -> None:
     assert float(u.std()) == pytest.approx(1, abs=4 / (2 * u.numel()) ** 0.5 + tolerance)
 
 
+@pytest.mark.slow
 @METHODS
 def test_draws_have_the_density_that_is_computed_of_them(masked, method, monkeypatch) -> None:
     """Drawn from noise to data in chunks, evaluated from data to noise: the same but for errors of the integration."""
-    cut = [slice(0, 3), slice(3, 4)]
-    monkeypatch.setattr("posterity.estimators.estimator.network_chunks", lambda *_: cut)
+    monkeypatch.setattr("posterity.estimators.estimator.chunks", lambda n, *_: [slice(0, 2), slice(2, n)])
     estimator, window = ready(method, masked, steps=16), masked.sample((3,)).window
-    z, log_q = estimator.draw(window, 4)
-    assert z.shape == (4, 3, *estimator.shape)
-    assert log_q.shape == (4, 3)
-    for sample in range(4):
-        torch.testing.assert_close(estimator.log_prob(z[sample], window), log_q[sample], rtol=0, atol=1e-3)
+    check_density(estimator, window, atol=1e-3, samples=4)
 
 
 @METHODS
@@ -191,6 +190,7 @@ def test_options_that_are_none_are_refused(masked, method, options, message) -> 
         method(masked, **options)
 
 
+@pytest.mark.slow
 @METHODS
 def test_a_short_training_comes_near_the_exact_posterior(make_problem, exact_control, fit, method) -> None:
     """A few seconds; docs/benchmarks.md has what minutes give. The prior is 5 nats from it."""

@@ -22,6 +22,7 @@ from posterity.problems import (
     exact_posterior,
 )
 from posterity.systems import Lorenz63, Lorenz96
+from posterity.testing import blind
 
 SMALL = Convolution(width=8, blocks=1, kernel=3)
 GUIDANCES = [MomentMatching(), SDAGuidance(1.0), SDAGuidance(1.0, detach=True), DPSGuidance(0.1)]
@@ -64,6 +65,7 @@ def make(problem: Problem, **options) -> tuple[GuidedScore, Twin]:
     return estimator, twin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
 @pytest.mark.parametrize("guidance", GUIDANCES)
 def test_it_draws_whole_windows_of_any_problem(gradients, problem, guidance) -> None:
@@ -92,9 +94,9 @@ def test_the_likelihood_is_that_of_the_states(problem) -> None:
 
 def test_the_prior_never_sees_an_observation() -> None:
     estimator, twin = make(PROBLEMS["background"])
-    blind = twin._replace(window=twin.window._replace(y=torch.full_like(twin.window.y, torch.nan)))
+    unseen = twin._replace(window=blind(twin.window))
     losses = []
-    for seen in (twin, blind):
+    for seen in (twin, unseen):
         torch.manual_seed(2)
         losses.append(estimator.loss(seen))
     assert torch.equal(*losses)
@@ -103,7 +105,7 @@ def test_the_prior_never_sees_an_observation() -> None:
 @pytest.mark.parametrize("guidance", GUIDANCES)
 def test_without_observations_draws_are_those_of_the_prior(guidance) -> None:
     estimator, twin = make(PROBLEMS["background"], guidance=guidance)
-    window = twin.window._replace(y=torch.full_like(twin.window.y, torch.nan))
+    window = blind(twin.window)
     torch.manual_seed(2)
     found = estimator.sample(window, 2)
     torch.manual_seed(2)
@@ -136,6 +138,7 @@ def test_it_sees_the_time_at_which_the_window_starts() -> None:
     assert other.loss(twin).isfinite()
 
 
+@pytest.mark.slow
 def test_a_short_training_comes_near_the_exact_posterior(make_problem, fit) -> None:
     """In posterior standard deviations, with half of the entries missing, of which the prior knew nothing.
 
@@ -153,7 +156,7 @@ def test_a_short_training_comes_near_the_exact_posterior(make_problem, fit) -> N
     std = exact.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
     error = float(((found.mean(dim=0) - exact.mean) / std).square().mean().sqrt())
     ratio = float((found.var(dim=0) / std**2).mean())
-    nothing = exact_posterior(problem, window._replace(y=torch.full_like(window.y, torch.nan))).mean
+    nothing = exact_posterior(problem, blind(window)).mean
     off = float(((nothing - exact.mean) / std).square().mean().sqrt())
     assert error < 0.35 < 1.2 < off
     assert 0.85 < ratio < 1.15

@@ -45,6 +45,7 @@ def trained(make_problem, exact_control, fit) -> Trained:
     return Trained(estimator, twin, posterior, exact_control(problem, twin.window))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_ratio_is_near_the_exact_one(trained):
     """The divergence from the posterior of what tempering normalises. 0.52 nats were measured, of 6.6 to the prior."""
@@ -58,6 +59,7 @@ def test_the_ratio_is_near_the_exact_one(trained):
     assert float(normalizer.abs().mean()) < 0.6
 
 
+@pytest.mark.slow
 def test_draws_have_nearly_the_exact_mean_and_spread(trained):
     """In posterior standard deviations: 0.37 were measured, and 1.12 times the spread; the prior is off by 2."""
     posterior, window = trained.posterior, trained.twin.window
@@ -118,6 +120,7 @@ def test_potentials_have_the_gradient_of_their_cost():
     assert gradient[1].isnan().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ratio_sampler", "worth"),
     [(TemperedSMC(particles=200, leapfrog=8), 200.0), (PriorImportance(4000), 100.0)],

@@ -105,6 +105,7 @@ def test_weights_make_draws_exact(study):
     assert (((info["log_evidence"] - exact) / error).abs() < 4.5).all()
 
 
+@pytest.mark.slow
 def test_chains_make_draws_exact(study):
     problem, window = study
     chains = Hamiltonian(chains=20, warmup=10, iterations=30, leapfrog=8)
@@ -133,6 +134,7 @@ def test_weights_that_are_not_to_be_trusted_are_told(study, shift, scale):
     assert float(info["ess"].median()) < 0.2 * float(good["ess"].median())
 
 
+@pytest.mark.slow
 def test_chains_find_back_from_afar(study):
     """Where weights are lost: 2.5 standard deviations off in each coordinate, and half as wide."""
     problem, window = study

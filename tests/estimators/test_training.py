@@ -108,6 +108,7 @@ class KilledError(Exception):
     """What stands for a kill."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [None, 32])
 @pytest.mark.parametrize("kill", [1, 10, 13, 47])
 def test_a_training_that_is_killed_goes_on_to_the_same_weights(
@@ -250,6 +251,7 @@ def test_the_learning_rate_falls_with_the_time_that_is_spent(problem, batches, v
     assert rates[-1] < 0.2 * rates[0]
 
 
+@pytest.mark.slow
 def test_a_compiled_training_reaches_the_same_weights(problem, draw_states, valid) -> None:
     """With a last batch that is smaller than the others."""
     states, weights = draw_states(problem, 20), []

@@ -1,6 +1,5 @@
 """The catalogue: every name stands for something, other packages add to it, and nothing heavy is imported early."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from posterity import data
+from posterity import cli, data
 from posterity.baselines.variational.families import MeanField
 from posterity.errors import ConfigError
 from posterity.experiment import catalog
@@ -18,6 +17,7 @@ from posterity.problems import Posterior
 EVERYTHING = [(group, kind) for group, kinds in catalog.CATALOG.items() for kind in kinds]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "kind"), EVERYTHING, ids=lambda value: value)
 def test_every_name_stands_for_something(group, kind) -> None:
     found = catalog.resolve(group, kind)
@@ -49,6 +49,7 @@ def test_an_unknown_name_is_refused(group, kind, message) -> None:
     assert str(raised.value) == message
 
 
+@pytest.mark.slow
 def test_names_and_checks_import_no_torch() -> None:
     """Every job of the workflow does all this again, on machines that may have no torch."""
     code = (
@@ -112,8 +113,8 @@ class FirstGuess(Prior):
 
 
 @pytest.fixture
-def plugin(tmp_path):
-    """A package that adds a system and a method, installed where only this test's commands see it."""
+def plugin(tmp_path, monkeypatch, capsys):
+    """A package that adds a system and a method, installed where only this test sees it."""
     site = tmp_path / "site"
     (site / "standstill").mkdir(parents=True)
     (site / "standstill" / "__init__.py").write_text("")
@@ -125,13 +126,23 @@ def plugin(tmp_path):
         "[posterity.systems]\nstandstill = standstill.parts:Standstill\n\n"
         "[posterity.methods]\nfirst-guess = standstill.parts:FirstGuess\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(site), "COLUMNS": "200"}
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
 
     def posterity(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "posterity", *map(str, arguments)]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        """Runs the command line in this process."""
+        monkeypatch.setattr(sys, "argv", ["posterity", *map(str, arguments)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as left:
+            status = int(left.code or 0)
+        return subprocess.CompletedProcess(sys.argv, status, *capsys.readouterr())
 
-    return posterity
+    yield posterity
+    for name in ("standstill", "standstill.parts"):
+        sys.modules.pop(name, None)
 
 
 STUDY = {
@@ -146,6 +157,7 @@ STUDY = {
 }
 
 
+@pytest.mark.slow
 def test_other_packages_add_systems_and_methods(plugin, tmp_path) -> None:
     assert "standstill               standstill.parts:Standstill\n" in plugin("list", "systems").stdout
     listed = plugin("list", "methods").stdout

@@ -64,6 +64,7 @@ def test_the_example_and_its_extension_are_experiments(tmp_path) -> None:
     assert longer.methods["npe"].training == whole.methods["npe"].training.model_copy(update={"epochs": 100})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_the_shipped_experiments_fit_the_schema(path) -> None:
     jsonschema.Draft202012Validator.check_schema(MADE["file_schema"]())

@@ -41,6 +41,7 @@ def test_entries_that_move_together_widen_the_band():
     assert band(axes) == pytest.approx(1.96 * np.sqrt((bins - 1) / cases), rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_band_holds_nineteen_bins_of_twenty():
     """Of calibrated methods whose entries depend on each other, over many histograms."""
     rng = np.random.default_rng(0)
@@ -67,6 +68,7 @@ def test_histograms_are_relative_to_the_expected_count():
     assert [text.get_text() for text in second.texts] == ["4.0"]
 
 
+@pytest.mark.slow
 def test_ranks_of_parameters_stand_apart(ring):
     figure = ranks(ring.metrics, ring.window)
     titles = [axes.get_title() for axes in figure.axes if axes.axison]
@@ -100,6 +102,7 @@ def test_running_means_skip_what_is_missing():
     np.testing.assert_allclose(running_mean(values, 1), values)
 
 
+@pytest.mark.slow
 def test_cycles_are_averaged_behind_the_burn_in(record):
     figure = cycle(record.metrics, record.window, record.cycles, record.burn_in)
     found = [text.get_text() for text in figure.legends[0].get_texts()]

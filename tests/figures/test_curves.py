@@ -52,6 +52,7 @@ def test_observations_of_the_state_lie_on_the_trajectories(ring):
     np.testing.assert_allclose(marked(figure.axes[0]), twin["observation"].values[:, 0, 3])
 
 
+@pytest.mark.slow
 def test_observations_of_another_quantity_stand_apart(point):
     twin, posteriors = one_case(point)
     panels = np.array(trajectories(twin, posteriors, point.window, False).axes).reshape(-1, 3)
@@ -195,6 +196,7 @@ def test_table_without_forecast_or_truth_leaves_columns_out(point, ring, without
     assert not {"CRPS", "spread /\nskill", "90%\ncoverage"} & set(bare)
 
 
+@pytest.mark.slow
 def test_table_shows_densities_and_classifiers_in_a_second_block(many, point):
     summary = summarize(many.metrics, many.window)
     figure = table(summary)

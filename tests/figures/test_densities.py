@@ -66,6 +66,7 @@ def panels(figure: Figure, shape: tuple[int, int]) -> np.ndarray:
     return np.array(figure.axes, dtype=object).reshape(shape)
 
 
+@pytest.mark.slow
 def test_reference_marks_the_truth_and_names_rows_and_columns(ring):
     twin, posteriors, exact = one_case(ring, 2)
     figure = reference(twin, posteriors, exact, ring.window, [4])
@@ -142,6 +143,7 @@ def test_parameters_match_cases_by_their_numbers(ring):
     np.testing.assert_allclose(points.get_ydata(), own)
 
 
+@pytest.mark.slow
 def test_covariances_stand_beside_that_of_the_reference(ring):
     twin, posteriors, exact = one_case(ring)
     figure = covariance(twin, posteriors[:2], ring.window, exact)

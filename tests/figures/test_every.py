@@ -88,6 +88,7 @@ def texts(figure: Figure) -> list[Text]:
     return [text for text in seen if text not in ticks and text not in hidden]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("study", "name"), EVERY)
 def test_texts_lie_inside_apart_and_can_be_read(drawn, name, study):
     figure = drawn[study, name]
@@ -106,6 +107,7 @@ def test_texts_lie_inside_apart_and_can_be_read(drawn, name, study):
         assert across < 1 or along < 2, (one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("study", "name"), EVERY)
 def test_figures_fit_a_page(drawn, name, study):
     width, height = drawn[study, name].get_size_inches()
@@ -113,6 +115,7 @@ def test_figures_fit_a_page(drawn, name, study):
     assert width <= style.WIDTH if name != "table" else 1.1 * style.WIDTH
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({*APPLY["many"]} - {"data"}))
 def test_every_method_is_named(drawn, many, name):
     # Two spaces stand between a name and its numbers.
@@ -122,6 +125,7 @@ def test_every_method_is_named(drawn, many, name):
     assert set(own["method"].values[own.notnull().any([*set(own.dims) - {"method"}])]) <= set(shown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("study", "name"), EVERY)
 def test_units_are_said(drawn, study, name):
     shown = " ".join(text.get_text() for text in texts(drawn[study, name]))
@@ -132,12 +136,14 @@ def test_units_are_said(drawn, study, name):
         assert "time (model time units)" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({*APPLY["many"]} - {"coverage", "expected_coverage", "ranks"}))
 def test_figures_do_without_truth(ring, without_truth, name):
     with style.context():
         FigureCanvasAgg(draw(name, without_truth(ring))).draw()
 
 
+@pytest.mark.slow
 def test_the_surroundings_change_nothing(ring):
     usual = draw("scores", ring)
     with mpl.rc_context({"font.size": 20, "axes.labelsize": 30, "lines.linewidth": 9}):
@@ -147,6 +153,7 @@ def test_the_surroundings_change_nothing(ring):
     assert other.axes[0].lines[0].get_linewidth() == usual.axes[0].lines[0].get_linewidth()
 
 
+@pytest.mark.slow
 def test_figures_import_no_torch():
     modules = ", ".join(target.partition(":")[0] for target in catalog.CATALOG["figure"].values())
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"

@@ -130,6 +130,7 @@ def test_central_intervals_are_those_of_the_end_of_the_window(ring):
         np.testing.assert_allclose(line.get_ydata(), own)
 
 
+@pytest.mark.slow
 def test_corners_are_held_against_the_weighted_prior(ring):
     """It is one of the methods, and no corner of its own is drawn."""
     draws = [posterior.isel(case=0) for posterior in ring.posteriors]
@@ -140,6 +141,7 @@ def test_corners_are_held_against_the_weighted_prior(ring):
     assert names == {"prior", "4dvar", "vi"}
 
 
+@pytest.mark.slow
 def test_a_weighted_prior_of_two_draws_does_not_flatten_methods(ring):
     """It has dots, and no density: its spike would set the scale of the diagonal."""
     draws = [posterior.isel(case=0) for posterior in ring.posteriors]
@@ -209,6 +211,7 @@ def test_variants_that_differ_in_something_else_stand_side_by_side():
     assert len(set(places)) == len(METHODS)
 
 
+@pytest.mark.slow
 def test_quantities_that_nobody_has_are_left_out():
     dataset = sizes(GRID)
     assert len(scaling(dataset.assign(auc=dataset["auc"] * np.nan)).axes) == 2 * 5
@@ -216,6 +219,7 @@ def test_quantities_that_nobody_has_are_left_out():
         scaling(dataset * np.nan)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variants", [GRID, GRID[:3], [("seeing", 8, 1), ("blind", 8, 1)]], ids=("windows", "one", "names")
 )

@@ -68,6 +68,7 @@ def test_gradients_are_finite_even_outside(raw) -> None:
         assert float(gradient.abs().max()) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inverse", [False, True])
 def test_the_written_gradient_is_that_of_finite_differences(x, raw, inverse) -> None:
     """On either side of the knots, and beyond the ends."""

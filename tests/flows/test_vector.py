@@ -7,6 +7,7 @@ from torch import nn
 from posterity.flows import AutoregressiveSpline, CouplingSpline, MaskedAutoregressive
 from posterity.flows.autoregressive import MonotoneMaps
 from posterity.flows.vector import halves, order
+from posterity.testing import check_gradients
 
 PLANS = [
     CouplingSpline(transforms=4, hidden=(16,), bins=4),
@@ -33,6 +34,7 @@ def test_the_density_of_draws_is_the_one_they_come_with(plan, shape, context) ->
     assert not torch.allclose(flow.log_prob(z, given.roll(1, 0)), log_q)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", PLANS)
 def test_densities_integrate_to_one(plan) -> None:
     """By the trapezium rule over a square that holds nearly all of the mass."""
@@ -77,9 +79,7 @@ def test_without_a_context_there_is_one_density() -> None:
 def test_every_weight_has_a_gradient(plan) -> None:
     flow = plan.build((1, 4), (2, 4))
     flow.log_prob(torch.randn(50, 1, 4), torch.randn(50, 2, 4)).sum().backward()
-    for name, parameter in flow.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
+    check_gradients(flow)
 
 
 @pytest.mark.parametrize("size", [2, 3, 8, 11])

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from posterity.problems import Control, Identity, Observation, Problem, Quadratic, RandomMask, TimeMask
-from posterity.systems import LinearAdvection, Lorenz96
+from posterity.problems import Control, Observation, Problem, Quadratic, RandomMask, TimeMask
+from posterity.systems import Lorenz96
+from posterity.testing import linear_gaussian
 
 
 @pytest.fixture(scope="session")
 def linear(device: torch.device) -> Control:
     """A linear-Gaussian problem of 16 sites, 12 steps, half of the entries missing; 32 cases."""
-    observation = Observation(Identity((1, 16)), std=(0.5, 1.0), masks=(RandomMask(0.5),))
-    problem = Problem(LinearAdvection(size=16), observation, window=12, background_std=(0.5, 1.5))
+    problem = linear_gaussian(16, window=12, forecast=0)
     with torch.random.fork_rng():
         torch.manual_seed(1)
         return Control(problem, problem.sample((32,)).window)

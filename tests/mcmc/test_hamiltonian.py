@@ -4,6 +4,7 @@ import torch
 
 from posterity.mcmc import Particles, evaluate, move, transition
 from posterity.problems import Control
+from posterity.testing import hopeless
 
 
 def test_transitions_leave_a_tempered_posterior_invariant(linear):
@@ -41,9 +42,7 @@ def test_small_steps_conserve_energy(square):
 
 def test_cases_take_steps_of_their_own_number(square):
     """As many doublings as make the length, up to the most; a case of which nothing is left takes one."""
-    background = square.window.background.clone()
-    background[4] = 1e4 * (1 + torch.rand(1, 16))
-    control = Control(square.problem, square.window._replace(background=background))
+    control = Control(square.problem, hopeless(square.window, 4))
     particles = evaluate(control, 0.1 * control.prior(6))
     before = control.gradients.clone()
     step = torch.tensor([2.5, 0.9, 0.5, 1e-3, 1e-3])

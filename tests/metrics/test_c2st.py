@@ -32,6 +32,7 @@ def heavy(rng: np.random.Generator, samples: int) -> np.ndarray:
     return gaussian(rng, samples) * rng.choice([0.5, 1.75**0.5], (samples, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("samples", "size"), [(200, 3), (60, 30)])
 def test_equal_distributions_are_told_apart_by_chance_alone(samples, size) -> None:
     rng = np.random.default_rng(samples)
@@ -82,6 +83,7 @@ def test_sides_of_different_sizes_are_balanced() -> None:
     np.testing.assert_allclose(error, 1.5 * (accuracy * (1 - accuracy) / 200) ** 0.5)
 
 
+@pytest.mark.slow
 def test_many_entries_are_judged_by_their_leading_components() -> None:
     rng = np.random.default_rng(0)
     scale = 0.97 ** np.arange(300)

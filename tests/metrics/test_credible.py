@@ -33,6 +33,7 @@ def ranks(std: float, shift: float = 0.0) -> dict[str, xr.DataArray]:
     return {"hpd": hpd_rank(log_q, truth_log_q), "tarp": tarp_rank(state, truth)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["hpd", "tarp"])
 def test_calibrated_draws_are_uniform_and_others_move_the_right_way(kind) -> None:
     found = {std: ranks(std)[kind] for std in (0.7, 1.0, 1.4)}
@@ -131,6 +132,7 @@ def predictive(std: float) -> xr.DataArray:
     return xr.DataArray(u, dims=("case", "time", "obs_channel", "obs_x")).where(rng.uniform(size=size) < 0.5)
 
 
+@pytest.mark.slow
 def test_new_observations_are_covered_if_calibrated() -> None:
     found = {std: predictive_coverage(predictive(std)).mean("case") for std in (0.3, 1.0, 2.0)}
     level = found[1.0]["level"].values

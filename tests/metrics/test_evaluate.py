@@ -23,6 +23,7 @@ def datasets(ensemble, samples: int = 6, cases: int = 5) -> tuple[xr.Dataset, xr
     return twin, xr.Dataset({"state": state, "log_likelihood": likelihood, **info})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [{"case": 2}, {"case": 1, "time": 1}, {"case": 3, "y": 1, "sample": 2}])
 def test_lazy_is_in_memory(ensemble, chunks) -> None:
     twin, posterior = datasets(ensemble)

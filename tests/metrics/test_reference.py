@@ -48,6 +48,7 @@ def test_distances_stand_beside_the_scores(twin) -> None:
     assert abs(float(found["c2st"].mean()) - 0.5) < 4 * float(found["c2st_std"].mean()) / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [{"case": 1}, {"case": 3, "time": 1}, {"case": 2, "sample": 7, "x": 2}])
 def test_lazy_is_in_memory(twin, chunks) -> None:
     parts = posterior(0, 40, theta=True), posterior(1, 60, runs=2, theta=True)

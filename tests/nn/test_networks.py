@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from posterity.nn import MLP, Convolution, Network, UNet
+from posterity.testing import check_gradients
 
 #: Small plans, each with grids that it is made for.
 CASES = {
@@ -51,10 +52,8 @@ def test_every_parameter_has_a_gradient_from_the_first_step(case) -> None:
     plan, grid = case
     module = plan.build(3, 2, grid, 5)
     (module(torch.randn(4, 3, *grid), torch.randn(4, 5)) - torch.randn(4, 2, *grid)).square().sum().backward()
-    for name, parameter in module.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.abs().max() > 0, name
+    found = check_gradients(module)
+    assert all(found.values()), found
 
 
 def test_cases_do_not_see_each_other(case) -> None:
@@ -80,6 +79,7 @@ def test_input_and_condition_matter(case) -> None:
         assert ((module(moved, condition) - y).flatten(1).abs().amax(dim=1) > 1e-6).all()
 
 
+@pytest.mark.slow
 def test_derivatives_are_those_of_differences(case) -> None:
     plan, grid = case
     module = livened(plan.build(1, 1, grid))
@@ -121,6 +121,7 @@ def relative_error(plan: Network, steps: int, tendency: Callable[[Tensor], Tenso
         return float(loss(4096).sqrt())
 
 
+@pytest.mark.slow
 def test_convolutions_learn_the_tendency_of_lorenz96() -> None:
     """A twelfth of the tendency's standard deviation is left after 300 steps; 0.080 was measured."""
 
@@ -131,6 +132,7 @@ def test_convolutions_learn_the_tendency_of_lorenz96() -> None:
     assert error < 0.12
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_compiled_network_is_the_same() -> None:
     """In one graph. Without gradients, for which the compiler would take minutes."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from posterity.problems import Composed, GaussianStations, Identity, Pointwise, Quadratic
+from posterity.testing import check_operator
 
 RING = (2, 12)
 OPERATORS = {
@@ -19,29 +20,9 @@ each_operator = pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPER
 
 
 @each_operator
-@pytest.mark.parametrize("batch", [(), (4,), (3, 4)])
-def test_shapes(operator, batch):
-    assert operator(torch.randn(*batch, *RING)).shape == (*batch, *operator.out_shape)
-
-
-@each_operator
-def test_batched_is_looped(operator):
-    x = torch.randn(3, *RING)
-    torch.testing.assert_close(operator(x), torch.stack([operator(each) for each in x]))
-
-
-@each_operator
-def test_derivatives(operator):
-    assert torch.autograd.gradcheck(operator, (torch.randn(2, *RING, requires_grad=True),))
-
-
-@each_operator
-def test_tangent_and_adjoint_are_transposes(operator):
-    x, dx = torch.randn(2, *RING), torch.randn(2, *RING)
-    y, tangent = torch.func.jvp(operator, (x,), (dx,))
-    cotangent = torch.randn_like(y)
-    (adjoint,) = torch.func.vjp(operator, x)[1](cotangent)
-    torch.testing.assert_close((tangent * cotangent).sum(), (dx * adjoint).sum())
+def test_what_is_taken_for_granted(operator):
+    """Shapes and batches, derivatives, and adjoints that are transposes."""
+    check_operator(operator)
 
 
 def test_values():
@@ -57,6 +38,19 @@ def test_composition_acts_in_order():
     torch.testing.assert_close(OPERATORS["Composed"](x), stations(x.square()))
     assert Composed(RING, []).out_shape == RING
     torch.testing.assert_close(Composed(RING, [])(x), x)
+
+
+@pytest.mark.parametrize(
+    ("operators", "expected"),
+    [
+        ([], True),
+        ([Identity(RING)], True),
+        ([Quadratic(RING)], False),
+        ([Identity(RING), GaussianStations(RING)], False),
+    ],
+)
+def test_a_composition_observes_the_state_if_all_of_it_does(operators, expected):
+    assert Composed(RING, operators).observes_state is expected
 
 
 # exp(−d²/2·0.8²) for d = 1 and 2; nothing beyond the radius of 2.

@@ -16,6 +16,7 @@ def generator(size: int, speed: float, damping: float, diffusion: float) -> torc
     return matrix
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3, 7, 16])
 @pytest.mark.parametrize("parameters", [(1.0, 0.05, 0.05), (-2.0, 0.0, 0.0), (0.0, 0.3, 0.0), (0.3, 0.0, 0.8)])
 def test_step_is_the_matrix_exponential(size, parameters):

@@ -23,6 +23,7 @@ def test_half_turns_about_z_commute_with_the_model():
     torch.testing.assert_close(system.rollout(turn * x, 10), turn * system.rollout(x, 10))
 
 
+@pytest.mark.slow
 def test_lyapunov_exponents():
     """0.906, 0 and −14.572 (Sprott, 2003), summing to −(σ + 1 + β) at every point."""
     members, transient, steps = 400, 150, 250
@@ -44,6 +45,7 @@ def test_lyapunov_exponents():
     assert ((exponents.mean(dim=0) - expected).abs() < 4 * error + 1e-3).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rho", [0.5, 0.9])
 def test_no_convection_below_the_first_bifurcation(rho):
     system = Lorenz63(rho=rho, spinup=0.0)

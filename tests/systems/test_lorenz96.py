@@ -46,6 +46,7 @@ def test_energy_is_balanced_on_the_attractor():
     assert error < 2e-3 * float(x.square().mean())
 
 
+@pytest.mark.slow
 def test_leading_lyapunov_exponent():
     """A doubling time of 2.1 days, 0.42 time units, is an exponent of 1.65 (Lorenz & Emanuel, 1998).
 
@@ -66,6 +67,7 @@ def test_leading_lyapunov_exponent():
     assert float(leading.mean()) == pytest.approx(1.65, abs=0.05)
 
 
+@pytest.mark.slow
 def test_lyapunov_spectrum():
     """QR along the trajectory: the sum is the divergence −N, and the Kaplan–Yorke dimension is some 27.1."""
     members, transient, steps = 8, 100, 200

@@ -30,6 +30,7 @@ def test_advection_and_coupling_keep_the_energy():
     torch.testing.assert_close((x * system.tendency(x)).sum(dim=(1, 2)), -slow - 10.0 * fast)
 
 
+@pytest.mark.slow
 def test_without_coupling_the_slow_sites_are_lorenz_96():
     system = TwoScaleLorenz96(size=6, fast=4, coupling=0.0, forcing=8.0, dt=0.05, substeps=5)
     x0 = system.initial((3,))
@@ -37,6 +38,7 @@ def test_without_coupling_the_slow_sites_are_lorenz_96():
     torch.testing.assert_close(system.rollout(x0, 4)[:, :, :1], alone)
 
 
+@pytest.mark.slow
 def test_the_scheme_is_of_fourth_order():
     x = SYSTEM.initial(())
     coarse, fine, exact = (TwoScaleLorenz96(size=6, fast=4, dt=0.04, substeps=n).step(x) for n in (16, 32, 512))

@@ -82,6 +82,7 @@ def run(tmp_path):
     return joined
 
 
+@pytest.mark.slow
 def test_chunks_and_methods_are_joined_in_order(run) -> None:
     parts = scored("vi", range(2)), scored("abc", range(4), value=2.0), scored("vi", range(2, 4))
     found, rows = run(*parts)
@@ -92,6 +93,7 @@ def test_chunks_and_methods_are_joined_in_order(run) -> None:
     assert found["mean"].dims == ("method", "case", "time", "channel", "x")
 
 
+@pytest.mark.slow
 def test_what_a_method_does_not_have_is_missing(run) -> None:
     one, two = scored("vi", range(3)), scored("abc", range(2), bins=3, iterations=4)
     found, _ = run(one.assign(info_seconds=("case", np.ones(3))), two)
@@ -103,11 +105,13 @@ def test_what_a_method_does_not_have_is_missing(run) -> None:
     np.testing.assert_array_equal(found["info_seconds"].notnull().sum("case"), [3, 0])
 
 
+@pytest.mark.slow
 def test_chunks_of_a_method_may_iterate_for_different_times(run) -> None:
     found, _ = run(scored("vi", range(2), iterations=2), scored("vi", range(2, 4), iterations=5))
     np.testing.assert_array_equal(found["info_objective"][0].notnull().sum("iteration"), [2, 2, 5, 5])
 
 
+@pytest.mark.slow
 def test_attributes_that_all_share_are_kept(run) -> None:
     found, _ = run(scored("vi", range(2)), scored("abc", range(2)))
     assert found.attrs["experiment"] == "lorenz"
@@ -123,6 +127,7 @@ def test_the_comparison_says_what_it_depends_on_itself(run) -> None:
     assert json.loads(found.attrs["code"]) == depends.modules
 
 
+@pytest.mark.slow
 def test_the_table_rounds_the_summary(run) -> None:
     found, rows = run(
         scored("vi", range(4)).assign(info_seconds=("case", np.full(4, 0.012345))), scored("abc", range(4))
@@ -173,6 +178,7 @@ def test_nothing_is_left_of_a_table_that_cannot_be_made(tmp_path: Path) -> None:
     assert not (tmp_path / "table.csv").exists()
 
 
+@pytest.mark.slow
 def test_distances_are_in_the_table_if_one_method_has_them(run) -> None:
     distances = {
         "mean_error": (("case", "time"), np.full((4, TIMES), 0.5)),
@@ -187,6 +193,7 @@ def test_distances_are_in_the_table_if_one_method_has_them(run) -> None:
     assert not any("MMD" in name for name in rows[0])
 
 
+@pytest.mark.slow
 def test_credible_regions_are_in_the_table_if_one_method_has_them(run) -> None:
     own = {
         "energy_score": (("case", "time"), np.full((4, TIMES), 1.5)),
@@ -218,6 +225,7 @@ def classified(method: str, area: float) -> xr.Dataset:
     return xr.Dataset(variables, coordinates, {"experiment": "lorenz", "method": method})
 
 
+@pytest.mark.slow
 def test_classifiers_stand_beside_the_methods_that_have_them(tmp_path) -> None:
     for method in ("vi", "npe"):
         data.write(scored(method, range(3)), tmp_path / f"{method}.nc", "metrics", data.SCORES)
@@ -239,6 +247,7 @@ def test_classifiers_stand_beside_the_methods_that_have_them(tmp_path) -> None:
         aggregate(study(), paths[:1], output, table, classifiers=[tmp_path / "classifier.nc"])
 
 
+@pytest.mark.slow
 def test_parameters_are_in_the_table_by_name(run) -> None:
     names = ("error", "std", "crps", "rank")
     parameters = {f"parameter_{name}": (("case", "parameter"), np.full((4, 1), 0.25)) for name in names}
@@ -250,6 +259,7 @@ def test_parameters_are_in_the_table_by_name(run) -> None:
     assert rows[1]["error of F"] == ""
 
 
+@pytest.mark.slow
 def test_filters_beside_smoothers_are_missing_before_the_window_ends(run) -> None:
     part = scored("enkf", range(3))
     for name in ("mean", "std", "rmse", "spread", "crps", "rank_histogram", "coverage"):
@@ -260,6 +270,7 @@ def test_filters_beside_smoothers_are_missing_before_the_window_ends(run) -> Non
     assert rows[0]["cases"] == "3"
 
 
+@pytest.mark.slow
 def test_cycles_have_analyses_in_the_table(run) -> None:
     _, rows = run(scored("enkf", range(3)), window=1, cycles=4, burn_in=1)
     assert rows[0]["RMSE, analysis (m/s)"] == "2.000"

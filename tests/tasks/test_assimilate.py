@@ -51,6 +51,7 @@ def draw(experiment, tmp_path):
     return drawn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [4, 6])
 def test_own_observations_give_the_exact_posterior(draw, experiment, times) -> None:
     twin = own(times=times)
@@ -72,6 +73,7 @@ def test_own_names_of_cases_are_kept(draw) -> None:
     assert list(draw(twin, samples=3)["case"].to_numpy()) == names
 
 
+@pytest.mark.slow
 def test_own_observations_are_scored_without_a_truth(draw, experiment, tmp_path) -> None:
     draw(own(), samples=5)
     evaluate(experiment(), tmp_path / "my.nc", tmp_path / "posterior.nc", tmp_path / "metrics.nc")

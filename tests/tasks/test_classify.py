@@ -34,6 +34,7 @@ def files(experiment, tmp_path) -> dict[str, list]:
     return found
 
 
+@pytest.mark.slow
 def test_a_classifier_is_trained_and_stands_in_the_table(experiment, files, tmp_path) -> None:
     study = experiment(classifier=CLASSIFIER)
     for name in ("one.nc", "two.nc"):
@@ -65,6 +66,7 @@ def test_a_classifier_is_trained_and_stands_in_the_table(experiment, files, tmp_
         np.testing.assert_allclose(metrics["auc"].sel({"method": "npe"}), one["auc"])
 
 
+@pytest.mark.slow
 def test_what_cannot_be_classified_is_refused(experiment, files, tmp_path) -> None:
     given = (tmp_path / "npe", files["train"], files["valid"], tmp_path / "classifier.nc")
     with pytest.raises(

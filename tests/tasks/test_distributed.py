@@ -1,6 +1,8 @@
 """Processes that share a training: together they take the steps that one would take alone."""
 
 import os
+import runpy
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -53,25 +55,42 @@ with shared(torch.device("cpu")) as rank:
 """
 
 
+def free_port() -> str:
+    """A port at which processes may meet."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return str(probe.getsockname()[1])
+
+
 @pytest.fixture
-def trained(tmp_path: Path):
-    """Runs the script in so many processes; returns what each of them saved."""
+def trained(tmp_path: Path, monkeypatch):
+    """Runs the script in this process, or in several; returns what each of them saved."""
 
     def run(processes: int, memory: int) -> list[dict]:
         script = tmp_path / "script.py"
         script.write_text(SCRIPT)
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-        subprocess.run(
-            [sys.executable, *launcher, str(script), str(tmp_path / "state"), str(memory)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            check=True,
-            capture_output=True,
-        )
+        arguments = [str(script), str(tmp_path / "state"), str(memory)]
+        if processes == 1:
+            monkeypatch.delenv("WORLD_SIZE", raising=False)
+            monkeypatch.setattr(sys, "argv", arguments)
+            with torch.device("cpu"):
+                runpy.run_path(str(script))
+        else:
+            world = {"MASTER_ADDR": "localhost", "MASTER_PORT": free_port(), "WORLD_SIZE": str(processes)}
+            environment = {**os.environ, "OMP_NUM_THREADS": "1", **world}
+            started = [
+                subprocess.Popen(
+                    [sys.executable, *arguments], env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+                )
+                for rank in range(processes)
+            ]
+            assert [process.wait(timeout=300) for process in started] == [0] * processes
         return [torch.load(tmp_path / f"state.{rank}.of.{processes}.pt") for rank in range(processes)]
 
     return run
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(trained) -> None:
     """Of a training set that is read in parts, with a loss that draws nothing: equal but for the order of sums."""
     (alone,), (first, second) = trained(1, 32), trained(2, 32)

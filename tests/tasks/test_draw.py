@@ -30,6 +30,7 @@ def drawn(experiment, tmp_path):
     return posterior
 
 
+@pytest.mark.slow
 def test_new_observations_are_covered_by_the_exact_posterior(drawn) -> None:
     exact, prior = (drawn(method, cases=400, samples=200)["predictive_pit"] for method in ("exact", "prior"))
     assert exact.dims == ("case", "time", "obs_channel", "obs_x")
@@ -63,6 +64,7 @@ def test_draws_do_not_depend_on_whether_there_is_a_truth(drawn, tmp_path, experi
     assert "predictive_pit" not in own
 
 
+@pytest.mark.slow
 def test_a_trained_estimator_says_how_probable_the_truth_is(experiment, tmp_path) -> None:
     study, files = experiment(), {}
     for split in ("train", "valid", "test"):

@@ -83,6 +83,7 @@ def run(tmp_path):
     return scored
 
 
+@pytest.mark.slow
 def test_the_file_holds_the_scores_and_the_provenance(twin, posterior, run) -> None:
     found, expected = run(twin, posterior), metrics.evaluate(twin, posterior, time=WINDOW - 1)
     xr.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -98,6 +99,7 @@ def test_the_file_says_what_it_depends_on_itself(twin, posterior, run) -> None:
     assert json.loads(found.attrs["code"]) == depends.modules
 
 
+@pytest.mark.slow
 def test_small_pieces_give_the_same(twin, posterior, run, monkeypatch) -> None:
     whole = run(twin, posterior)
     monkeypatch.setattr("posterity.data.files.DISK_CHUNK", SAMPLES * SITES)
@@ -105,12 +107,14 @@ def test_small_pieces_give_the_same(twin, posterior, run, monkeypatch) -> None:
     xr.testing.assert_allclose(run(twin, posterior), whole, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_cases_are_matched_by_their_numbers(twin, posterior, run) -> None:
     chosen = [4, 1, 3]
     found, whole = run(twin, posterior.isel(case=chosen)), run(twin, posterior)
     xr.testing.assert_allclose(found, whole.isel(case=chosen), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_times_that_a_posterior_leaves_out_are_missing(twin, posterior, run) -> None:
     found, whole = run(twin, posterior.isel(time=[1, 2])), run(twin, posterior)
     np.testing.assert_allclose(found["time"], twin["time"])
@@ -121,11 +125,13 @@ def test_times_that_a_posterior_leaves_out_are_missing(twin, posterior, run) -> 
     assert found["calibrated_log_likelihood"].notnull().all()
 
 
+@pytest.mark.slow
 def test_times_in_single_precision_are_the_same_times(twin, posterior, run) -> None:
     rounded = posterior.assign_coords(time=posterior["time"].astype(np.float32))
     xr.testing.assert_allclose(run(twin, rounded), run(twin, posterior))
 
 
+@pytest.mark.slow
 def test_observations_of_the_users_own_have_no_truth(twin, posterior, run) -> None:
     own = twin.drop_vars(["state", "time", "channel"]).isel(time=slice(2))
     found, whole = run(own, posterior), run(twin, posterior)
@@ -134,6 +140,7 @@ def test_observations_of_the_users_own_have_no_truth(twin, posterior, run) -> No
     xr.testing.assert_allclose(found["calibrated_log_likelihood"], whole["calibrated_log_likelihood"])
 
 
+@pytest.mark.slow
 def test_names_of_channels_need_not_agree(twin, posterior, run) -> None:
     xr.testing.assert_allclose(run(twin.assign_coords(channel=["v"]), posterior), run(twin, posterior))
 
@@ -205,6 +212,7 @@ def reference(posterior) -> xr.Dataset:
     return xr.Dataset(variables)
 
 
+@pytest.mark.slow
 def test_distances_to_a_reference_are_in_the_file(twin, posterior, reference, run) -> None:
     found = run(twin, posterior, reference)
     expected = metrics.evaluate(twin, posterior, reference, time=WINDOW - 1)
@@ -212,6 +220,7 @@ def test_distances_to_a_reference_are_in_the_file(twin, posterior, reference, ru
     xr.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_reference_may_have_more_cases_and_times(twin, posterior, reference, run) -> None:
     part = posterior.isel(case=[4, 1], time=[1, 2, 3])
     found, whole = run(twin, part, reference), run(twin, posterior, reference)
@@ -220,12 +229,14 @@ def test_a_reference_may_have_more_cases_and_times(twin, posterior, reference, r
     xr.testing.assert_allclose(found.isel(time=slice(1, None)), whole.isel(case=[4, 1], time=slice(1, None)), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_without_the_end_of_the_window_there_are_no_joint_distances(twin, posterior, reference, run) -> None:
     found = run(twin, posterior.isel(time=[0, 3]), reference)
     assert "energy_distance" not in found
     assert found["mean_error"].isel(time=[0, 3]).notnull().all()
 
 
+@pytest.mark.slow
 def test_a_poor_reference_is_reported(twin, posterior, reference, run, caplog) -> None:
     run(twin, posterior, reference)
     assert "reference.nc: is too poor to judge methods by in 2 of 6 cases" in caplog.text
@@ -254,6 +265,7 @@ def test_a_reference_of_something_else_is_refused(twin, posterior, reference, ru
     assert f"{tmp_path / 'posterior.nc'} and {tmp_path / 'reference.nc'}" in str(raised.value)
 
 
+@pytest.mark.slow
 def test_parameters_are_scored(twin, posterior, run) -> None:
     rng = np.random.default_rng(3)
     names = {"parameter": ["F", "b"]}

@@ -36,6 +36,7 @@ def compared(experiment, tmp_path):
     return study, tmp_path / "all.nc"
 
 
+@pytest.mark.slow
 def test_errors_are_averaged_over_analyses_behind_the_burn_in(compared, tmp_path) -> None:
     study, metrics = compared
     literature([study], [metrics], tmp_path / "literature.md")
@@ -50,6 +51,7 @@ def test_errors_are_averaged_over_analyses_behind_the_burn_in(compared, tmp_path
     assert cells[6] == "3"
 
 
+@pytest.mark.slow
 def test_window_methods_are_cycled(compared) -> None:
     _, metrics = compared
     rmse = data.load(data.read(metrics, "comparison", data.SCORES), metrics)["rmse"]
@@ -57,6 +59,7 @@ def test_window_methods_are_cycled(compared) -> None:
     assert np.isfinite(rmse).all()
 
 
+@pytest.mark.slow
 def test_what_is_not_published_is_refused(compared, experiment, tmp_path) -> None:
     study, metrics = compared
     silent = experiment(**CYCLES | {"methods": {"prior": {"kind": "prior"}}})

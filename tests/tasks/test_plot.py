@@ -143,6 +143,7 @@ def draw(folder: Path, tmp_path: Path) -> Plot:
     return drawn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(catalog.CATALOG["figure"]))
 def test_every_figure_is_written_twice_and_again_to_the_byte(draw, tmp_path, name):
     draw(name)
@@ -153,6 +154,7 @@ def test_every_figure_is_written_twice_and_again_to_the_byte(draw, tmp_path, nam
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
 
 
+@pytest.mark.slow
 def test_files_hold_paths_and_no_date(draw, tmp_path):
     draw("scores")
     drawing = (tmp_path / "figure.svg").read_text()
@@ -162,6 +164,7 @@ def test_files_hold_paths_and_no_date(draw, tmp_path):
     assert image.imread(tmp_path / "figure.png").shape[1] == round(6.9 * 300)
 
 
+@pytest.mark.slow
 def test_only_what_a_figure_shows_is_read(draw, tmp_path):
     nowhere = tmp_path / "nowhere.nc"
     draw("scores", twin=nowhere, posteriors=[nowhere])
@@ -209,6 +212,7 @@ def test_labels_replace_names(draw, arguments):
     assert [posterior.attrs["method"] for posterior in arguments["posteriors"]] == ["Sharp as a knife", "blunt"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("said", "expected"), [({"of_state": 1}, True), ({"of_state": 0}, False), ({}, False)])
 def test_observations_say_whether_they_are_of_the_state(draw, arguments, folder, tmp_path, said, expected):
     twin = xr.open_dataset(folder / "twin.nc").load()
@@ -260,6 +264,7 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> dict:
     return seen
 
 
+@pytest.mark.slow
 def test_the_standard_is_the_reference_or_a_method(draw, handed, folder):
     draw("reference")
     assert handed["standard"].attrs["method"] == "reference"
@@ -267,6 +272,7 @@ def test_the_standard_is_the_reference_or_a_method(draw, handed, folder):
     assert handed["standard"].attrs["method"] == "Blunt as a spoon"
 
 
+@pytest.mark.slow
 def test_of_a_group_the_first_method_is_shown_but_for_the_table(draw, handed):
     draw("table", study(sharp={"group": "knives", "label": "knives (1)"}, blunt={"group": "knives"}))
     assert handed["metrics"]["method"].values.tolist() == ["knives (1)"]
@@ -274,6 +280,7 @@ def test_of_a_group_the_first_method_is_shown_but_for_the_table(draw, handed):
     assert handed["histories"]["group"].values.tolist() == ["knives", "knives"]
 
 
+@pytest.mark.slow
 def test_histories_are_read_by_epoch(draw, handed):
     draw("training")
     histories = handed["histories"]
@@ -290,6 +297,7 @@ def test_a_damaged_history_is_named(draw, tmp_path):
         draw("training", histories=[broken])
 
 
+@pytest.mark.slow
 def test_figures_that_need_a_reference_say_so_and_others_do_without(draw):
     with pytest.raises(
         PosterityError, match="figure 'corner': draws the reference, and there is none; give --reference"
@@ -298,6 +306,7 @@ def test_figures_that_need_a_reference_say_so_and_others_do_without(draw):
     draw("covariance", reference=None)
 
 
+@pytest.mark.slow
 def test_a_failed_figure_leaves_the_last_one(draw, tmp_path):
     draw("data")
     before = (tmp_path / "figure.svg").read_bytes()

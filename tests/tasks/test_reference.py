@@ -31,6 +31,7 @@ def made(experiment, tmp_path):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [None, 0.3], ids=["strong", "weak"])
 def test_it_is_the_exact_posterior_of_a_linear_problem(made, experiment, error) -> None:
     twin, drawn = made(reference=EXACT, model_error=error)
@@ -43,6 +44,7 @@ def test_it_is_the_exact_posterior_of_a_linear_problem(made, experiment, error) 
     assert np.isfinite(drawn["log_likelihood"]).all()
 
 
+@pytest.mark.slow
 def test_runs_are_numbered_and_differ_by_their_monte_carlo_error(made) -> None:
     _, drawn = made(reference=EXACT)
     assert drawn["run"].to_numpy().tolist() == [0] * 3000 + [1] * 3000
@@ -54,6 +56,7 @@ def test_runs_are_numbered_and_differ_by_their_monte_carlo_error(made) -> None:
     assert (drawn.attrs["method"], drawn.attrs["experiment"]) == ("exact", "study")
 
 
+@pytest.mark.slow
 def test_one_run_has_no_gap(made) -> None:
     _, drawn = made(reference=EXACT | {"runs": 1})
     assert "info_gap" not in drawn
@@ -94,6 +97,7 @@ def test_parameters_travel_through_files(experiment, tmp_path) -> None:
         assert states["theta"].sizes["case"] == 20
 
 
+@pytest.mark.slow
 def test_test_cases_come_from_the_truth_and_training_from_the_assumed_system(experiment, tmp_path) -> None:
     truth = {"kind": "lorenz96-two-scale", "options": {"size": 6, "fast": 4, "spinup": 1.0}}
     study = experiment(**JOINT | {"model_error": None, "truth": truth, "prior": {"joint": "climatology", "std": 1.0}})

@@ -88,6 +88,7 @@ def written(done, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_trainings_of_a_group_are_its_seeds(done, written) -> None:
     (_, long), results = done
     found = read(written / "scaling.nc", "scaling", SCORES)
@@ -114,6 +115,7 @@ def test_the_file_says_what_code_it_depends_on(done, written) -> None:
     assert code == dependencies("scaling", experiments[0]).modules
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_nan(written) -> None:
     found = read(written / "scaling.nc", "scaling", SCORES)
     assert found["auc"].isnull().all()
@@ -123,6 +125,7 @@ def test_what_is_not_there_is_nan(written) -> None:
     np.testing.assert_allclose(found["published_log_score"], [[np.nan, -1.5], [np.nan, np.nan]])
 
 
+@pytest.mark.slow
 def test_the_table_has_a_row_for_each_training(written) -> None:
     with (written / "scaling.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -135,6 +138,7 @@ def test_the_table_has_a_row_for_each_training(written) -> None:
     assert (written / "scaling.svg").is_file()
 
 
+@pytest.mark.slow
 def test_a_file_without_variants_and_missing_trainings_are_named(done, written, tmp_path) -> None:
     experiments, results = done
     targets = (tmp_path / "scaling.nc", tmp_path / "scaling.csv", tmp_path / "scaling.svg")

@@ -76,6 +76,7 @@ def test_a_trained_estimator_samples(experiment, shards, tmp_path) -> None:
         assert (one["state"] == two["state"]).all()
 
 
+@pytest.mark.slow
 def test_weights_of_another_configuration_are_refused(experiment, shards, tmp_path) -> None:
     files, output = shards(), tmp_path / "npe"
     train(experiment(), "npe", files["train"], files["valid"], output)
@@ -143,6 +144,7 @@ def test_a_damaged_shard_is_named(experiment, shards, tmp_path) -> None:
     assert str(raised.value).startswith(f"{files['train'][1]}: ")
 
 
+@pytest.mark.slow
 def test_shards_that_do_not_fit_are_named(experiment, shards, tmp_path) -> None:
     study, files = experiment(), shards()
     long = shards(experiment("long", window=5), "long")
@@ -160,6 +162,7 @@ def test_shards_that_do_not_fit_are_named(experiment, shards, tmp_path) -> None:
             train(study, "npe", *given, tmp_path / "npe")
 
 
+@pytest.mark.slow
 def test_a_training_that_diverges_says_where(experiment, shards, tmp_path) -> None:
     study = experiment(methods={"npe": {"kind": "npe", "training": {"learning_rate": 1e30, "clip": 1e30, "batch": 4}}})
     files = shards(study)
@@ -168,6 +171,7 @@ def test_a_training_that_diverges_says_where(experiment, shards, tmp_path) -> No
     assert not (tmp_path / "npe").exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_read_is_left_aside(experiment, shards, tmp_path, monkeypatch, caplog) -> None:
     """And one of other data, options or code is not even looked at."""
     study, files = experiment(), shards()
@@ -212,6 +216,7 @@ cli.main()
 """
 
 
+@pytest.mark.slow
 def test_a_training_that_is_killed_ends_in_the_same_bits(study, experiment, shards, tmp_path) -> None:
     """Killed at a random moment, then run again; in single precision, as users run it."""
     methods = {"npe": SMALL | {"training": {"epochs": 25, "batch": 8}}}
@@ -256,6 +261,7 @@ def test_compiling_without_a_compiler_is_refused_at_once(experiment, shards, tmp
         train(study, "npe", files["train"], files["valid"], tmp_path / "npe", "cpu")
 
 
+@pytest.mark.slow
 def test_a_training_stops_before_the_end_of_its_job(experiment, shards, tmp_path, monkeypatch) -> None:
     """And goes on in the next one, to the same bits."""
     monkeypatch.setattr("posterity.estimators.training.LOOK", 2)
@@ -271,6 +277,7 @@ def test_a_training_stops_before_the_end_of_its_job(experiment, shards, tmp_path
     assert same_weights(tmp_path / "npe", tmp_path / "alone")
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_estimator(study, experiment, shards, tmp_path) -> None:
     """Started by torchrun; the one that writes says how many they were."""
     methods = {"npe": SMALL | {"training": {"epochs": 2, "batch": 8}}}

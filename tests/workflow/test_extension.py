@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1200)]
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
 
 EXPERIMENT = {

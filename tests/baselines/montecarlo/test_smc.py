@@ -2,36 +2,25 @@
 
 import pytest
 import torch
-from torch.distributions import MultivariateNormal
 
 from posterity.baselines import SequentialMonteCarlo
-from posterity.problems import Control, Identity, Observation, Problem, Quadratic, RandomMask, exact_posterior
+from posterity.problems import Control, Observation, Problem, Quadratic, RandomMask, exact_posterior
 from posterity.problems.priors import Uniform
 from posterity.systems import LinearAdvection, Lorenz96
+from posterity.testing import check_isolated, linear_gaussian, log_evidence
 
 #: Enough for small and for Gaussian posteriors.
 FEW = {"particles": 96, "ess": 0.5, "moves": 2, "final": 8, "leapfrog": 4}
 
 
-def log_evidence(linear):
-    """log p(y | x_b) of the linear study, by the dense Gaussian of the observations."""
-    transition_matrix = linear.problem.system.transition()
-    H = torch.cat([torch.linalg.matrix_power(transition_matrix, t) for t in range(12)])
-    found = []
-    for y, std, background, background_std in zip(*(field.flatten(1) for field in linear.window[:4]), strict=True):
-        seen = ~y.isnan()
-        G, B, R = H[seen], torch.diag(background_std**2), torch.diag(std[seen] ** 2)
-        found.append(MultivariateNormal(G @ background, G @ B @ G.mT + R).log_prob(y[seen]))
-    return torch.stack(found)
-
-
+@pytest.mark.slow
 def test_draws_follow_the_exact_smoother(linear, check_gaussian):
     posterior = SequentialMonteCarlo(linear.problem, **FEW).sample(linear.window, 96)
     assert posterior.x.shape == (96, 32, 15, 1, 16)
     assert not posterior.info["failed"].any()
     check_gaussian(posterior.x, linear.exact)
     # The estimate of the evidence itself is unbiased, and that of its logarithm close.
-    excess = posterior.info["log_evidence"] - log_evidence(linear)
+    excess = posterior.info["log_evidence"] - log_evidence(linear.problem, linear.window)
     ratio = excess.exp()
     assert abs(float(ratio.mean()) - 1) < 4 * float(ratio.std()) / 32**0.5
     assert float(excess.std()) < 1
@@ -45,14 +34,15 @@ def test_draws_follow_the_exact_smoother(linear, check_gaussian):
     assert ((info["gradients"] - 96) / 96 >= 2 * moves).all()
 
 
+@pytest.mark.slow
 def test_draws_follow_the_exact_smoother_of_a_model_that_errs(check_gaussian):
-    observation = Observation(Identity((1, 4)), std=(0.5, 1.0), masks=(RandomMask(0.5),))
-    problem = Problem(LinearAdvection(size=4), observation, window=5, forecast=2, model_error=0.4)
+    problem = linear_gaussian(4, window=5, forecast=2, background_std=(1.0, 1.0), model_error=0.4)
     window = problem.sample((32,)).window
     posterior = SequentialMonteCarlo(problem, **FEW).sample(window, 96)
     check_gaussian(posterior.x, exact_posterior(problem, window))
 
 
+@pytest.mark.slow
 def test_without_observations_it_is_the_prior(linear, check_gaussian):
     posterior = SequentialMonteCarlo(linear.problem, **FEW).sample(linear.blind, 96)
     assert (posterior.info["temperatures"] == 1).all()
@@ -60,6 +50,7 @@ def test_without_observations_it_is_the_prior(linear, check_gaussian):
     check_gaussian(posterior.x, exact_posterior(linear.problem, linear.blind))
 
 
+@pytest.mark.slow
 def test_modes_have_their_weights():
     """Squares of two sites that do not interact: moments and evidence by quadrature, the lesser mode included."""
     problem = Problem(LinearAdvection(size=2), Observation(Quadratic((1, 2)), std=(0.5, 0.5)), window=1)
@@ -85,6 +76,7 @@ def test_modes_have_their_weights():
     assert abs(float(ratio.mean()) - 1) < 4 * float(ratio.std()) / 200**0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model_error", "parameters"),
     [(None, {}), (None, {"forcing": Uniform(4.0, 12.0)}), (0.3, {})],
@@ -105,13 +97,12 @@ def test_ranks_of_the_truth_are_uniform(check_ranks, model_error, parameters):
     check_ranks(posterior, twin)
 
 
+@pytest.mark.slow
 def test_a_case_that_diverges_spoils_no_other(square):
     method = SequentialMonteCarlo(square.problem, 32, 0.5, moves=1, final=1, leapfrog=2)
     posterior = method.sample(square.spoilt, 32)
     assert posterior.info["failed"].tolist() == [0, 32, 0, 0]
-    sound = [0, 2, 3]
-    assert posterior.x[:, sound].isfinite().all()
-    assert all(value[sound].isfinite().all() for value in posterior.info.values())
+    check_isolated(posterior, lost=[1])
     assert posterior.info["log_evidence"][1] == -torch.inf
 
 

@@ -73,6 +73,7 @@ def test_no_inflation_is_refused(kind):
         kind(PROBLEM, inflation=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "published"),
     [

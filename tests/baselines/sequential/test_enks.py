@@ -54,6 +54,7 @@ def test_the_past_is_not_inflated():
     torch.testing.assert_close(anomalies[1], 2 * anomalies[0])
 
 
+@pytest.mark.slow
 def test_smoothing_is_better_than_filtering():
     """On chaotic Lorenz-96, the errors of past states fall: by a sixth at least, in every case."""
     problem = Problem(Lorenz96(size=8), Observation(Identity((1, 8))), window=1, cycles=120)

@@ -92,6 +92,7 @@ def test_shifts_that_leave_gaps_are_refused():
             IEnKS(problem, **{name: -1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("system", "std", "method", "published", "cases"),
     [

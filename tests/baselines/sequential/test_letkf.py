@@ -125,6 +125,7 @@ def test_what_cannot_be_localised_is_refused():
         LETKF(RING, radius=0)
 
 
+@pytest.mark.slow
 def test_few_members_follow_lorenz_96_with_localisation():
     """Seven members for 40 sites, the published 0.22 (DAPPER, after Bocquet, 2011), where an ETKF diverges.
 

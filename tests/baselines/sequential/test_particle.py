@@ -1,7 +1,7 @@
 """Particle filter and smoother against exact posteriors, in errors that their own repetitions show."""
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from posterity.baselines import ParticleFilter, ParticleSmoother
 from posterity.baselines.sequential.particle import draw_ancestors
 from posterity.problems import Identity, Normal, Observation, Problem, RandomMask, Window, chunks, exact_posterior
 from posterity.systems import LinearAdvection, Lorenz63
+from posterity.testing import Breaking, blind, check_isolated, log_evidence
 
 REPETITIONS = 64
 
@@ -33,21 +34,6 @@ def check_estimates(estimates: Tensor, exact: Tensor) -> None:
     assert float(z.abs().max()) < student.ppf(1 - 6e-5 / (2 * z.numel()), count - 1)
 
 
-def log_evidence(problem: Problem, window: Window) -> Tensor:
-    """The exact log p(y | x_b) of a linear-Gaussian problem observed through the identity, with shape ``(case,)``."""
-    prior = exact_posterior(problem, window._replace(y=torch.full_like(window.y, torch.nan)))
-    seen = range(problem.length)
-    evidences = []
-    for case, y in enumerate(window.y.flatten(1)):
-        there = ~y.isnan()
-        mean = prior.mean[case, seen].flatten()[there]
-        root = prior.factor[case, seen].flatten(0, 1)[there]
-        noise = torch.diag(window.std[case].flatten()[there].square())
-        joint = torch.distributions.MultivariateNormal(mean, root @ root.mT + noise)
-        evidences.append(joint.log_prob(y[there]))
-    return torch.stack(evidences)
-
-
 def linear(**options):
     """Three sites, of which few things are seen: particles suffice."""
     return Problem(
@@ -59,17 +45,7 @@ def linear(**options):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fragile(LinearAdvection):
-    """Breaks where the first site is large."""
-
-    limit: float = 1.0
-
-    def step(self, x):
-        moved = super().step(x)
-        return torch.where(x[..., :1] > self.limit, torch.nan, moved)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [None, 0.5], ids=["strong", "weak"])
 @pytest.mark.parametrize("kind", [ParticleFilter, ParticleSmoother], ids=["filter", "smoother"])
 def test_moments_are_exact(kind, error):
@@ -93,6 +69,7 @@ def test_the_evidence_is_unbiased(error):
     check_estimates((found - log_evidence(problem, window)).exp().unsqueeze(-1), torch.ones(1))
 
 
+@pytest.mark.slow
 def test_unknown_parameters_under_model_errors():
     """The posterior of the damping by quadrature, over exact evidences."""
     problem = linear(model_error=0.3, parameters={"damping": Normal(0.5, 0.5)}, background_std=(0.1, 0.1))
@@ -160,12 +137,12 @@ def test_jitter_by_default_where_nothing_else_moves_copies():
 @pytest.mark.parametrize("error", [None, 0.1], ids=["strong", "weak"])
 def test_failing_particles_are_replaced(kind, error):
     """Of the second case none survives, and the others do not notice."""
-    problem = replace(linear(model_error=error), system=Fragile(size=3))
+    problem = replace(linear(model_error=error), system=Breaking(inner=LinearAdvection(size=3)))
     window = replace(problem, system=LinearAdvection(size=3)).sample((3,)).window
     background = torch.zeros(3, 1, 3)
     background[1, 0, 0] = 50
     drawn = kind(problem, members=200).sample(window._replace(background=background), 50)
-    assert drawn.x[:, [0, 2]].isfinite().all()
+    check_isolated(drawn, lost=[1])
     assert drawn.x[:, 1].isnan().all()
     assert (drawn.info["failed"] > 0).all()
     assert drawn.info["ess"].isfinite().all()
@@ -176,7 +153,7 @@ def test_cases_are_cut_into_pieces_that_fit(monkeypatch):
     problem = linear()
     window = problem.sample((7,)).window
     background = torch.arange(7.0).reshape(7, 1, 1).expand(7, 1, 3) * 100
-    window = window._replace(background=background, y=torch.full_like(window.y, torch.nan))
+    window = blind(window)._replace(background=background)
     monkeypatch.setitem(sys.modules[chunks.__module__].CACHE, window.y.device.type, 3 * 100 * 5 * 2)
     drawn = ParticleSmoother(problem, members=100).sample(window, 30)
     assert drawn.x.shape == (30, 7, 5, 1, 3)

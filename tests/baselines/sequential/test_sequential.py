@@ -5,7 +5,6 @@ prior, and of the model errors, they must give the exact posterior moments: no t
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import pytest
 import torch
@@ -14,7 +13,8 @@ from posterity.baselines import ETKF, LETKF, EnKS, IEnKS, StochasticEnKF
 from posterity.baselines.sequential.record import Filter, Record, is_valid, refill
 from posterity.problems import Identity, Observation, Problem, RandomMask, TimeMask, Window, exact_posterior
 from posterity.problems.priors import Normal
-from posterity.systems import LinearAdvection, Lorenz96, System
+from posterity.systems import LinearAdvection, Lorenz96
+from posterity.testing import Breaking, blind
 
 METHODS = {
     "enkf": lambda problem, n: StochasticEnKF(problem, n),
@@ -47,19 +47,8 @@ class Free(Filter):
         return z
 
 
-@dataclass(frozen=True, kw_only=True)
-class Brittle(System):
-    """Two independent sites that keep their values; states whose first site exceeds 1 have no next."""
-
-    channels: ClassVar[tuple[str, ...]] = ("x",)
-    dt: float = 1.0
-    shape: ClassVar[tuple[int, ...]] = (1, 2)
-
-    def initial(self, batch):
-        return torch.zeros(*batch, 1, 2)
-
-    def step(self, x):
-        return torch.where(x[..., :1] > 1, torch.nan, x)
+#: Two independent sites that keep their values; states whose first site exceeds 1 have no next.
+BRITTLE = Breaking(inner=LinearAdvection(size=2, speed=0.0, damping=0.0, diffusion=0.0))
 
 
 def small(weak=None, forecast=2, **options):
@@ -128,6 +117,7 @@ def test_a_single_window_is_returned_where_all_observations_are_in(method, start
     assert method(small(forecast=0, cycles=3)).steps == range(18)
 
 
+@pytest.mark.slow
 def test_the_stochastic_filter_tends_to_the_exact_marginals():
     """32 filters for each of 4 cases show the Monte Carlo errors; what is left of the bias is below them."""
     problem = small(0.3)
@@ -148,11 +138,10 @@ def test_without_observations_the_prior_is_left(method):
     """No observation, no analysis: the same draws as those of a filter that learns nothing."""
     problem = small()
     window = problem.sample((3,)).window
-    blind = window._replace(y=torch.full_like(window.y, torch.nan))
     torch.manual_seed(1)
-    free = Free(problem, 20).sample(blind, 20)
+    free = Free(problem, 20).sample(blind(window), 20)
     torch.manual_seed(1)
-    posterior = method(problem, 20).sample(blind, 20)
+    posterior = method(problem, 20).sample(blind(window), 20)
     torch.testing.assert_close(posterior.x[:, :, -3:], free.x, rtol=0, atol=0)
 
 
@@ -170,6 +159,7 @@ def test_a_case_that_sees_nothing_is_left_alone(method):
     torch.testing.assert_close(x[:, 0], alone, rtol=0, atol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", EXACT.values(), ids=EXACT)
 def test_a_batch_does_what_its_cases_do_alone(method, monkeypatch):
     """Also where the cases need different numbers of iterations."""
@@ -191,7 +181,7 @@ def test_a_batch_does_what_its_cases_do_alone(method, monkeypatch):
 @each_method
 def test_members_that_fail_are_replaced_and_counted(method):
     """A third of the prior draws have no next; what is drawn has."""
-    problem = Problem(Brittle(), Observation(Identity((1, 2)), std=(2.0, 2.0)), window=2)
+    problem = Problem(BRITTLE, Observation(Identity((1, 2)), std=(2.0, 2.0)), window=2)
     zero = torch.zeros(6, 1, 2)
     window = Window(
         zero.unsqueeze(1).repeat(1, 2, 1, 1), 2 + zero.unsqueeze(1).repeat(1, 2, 1, 1), zero, 2 + zero, zero
@@ -204,7 +194,7 @@ def test_members_that_fail_are_replaced_and_counted(method):
 
 @each_method
 def test_a_case_without_any_good_member_is_lost_alone(method):
-    problem = Problem(Brittle(), Observation(Identity((1, 2))), window=2)
+    problem = Problem(BRITTLE, Observation(Identity((1, 2))), window=2)
     zero = torch.zeros(2, 1, 2)
     background = torch.tensor([[[100.0, 0.0]], [[-100.0, 0.0]]])
     y = background.unsqueeze(1).repeat(1, 2, 1, 1)
@@ -217,7 +207,7 @@ def test_a_case_without_any_good_member_is_lost_alone(method):
 
 def test_steps_that_lead_nowhere_are_halved():
     """Observations of what no member survives: filters lose the case, iterations stop where members live."""
-    problem = Problem(Brittle(), Observation(Identity((1, 2)), std=(0.1, 0.1)), window=2)
+    problem = Problem(BRITTLE, Observation(Identity((1, 2)), std=(0.1, 0.1)), window=2)
     zero, y = torch.zeros(2, 1, 2), torch.zeros(2, 2, 1, 2)
     y[0, 0, 0, 0] = 5
     window = Window(y, y * 0 + 0.1, zero, zero + 0.3, zero)
@@ -266,6 +256,7 @@ def test_without_a_background_the_prior_is_the_systems_own_ensemble():
     assert float((x.var(dim=0) - 1).abs().max()) < 4.5 * (2 / 4000) ** 0.5
 
 
+@pytest.mark.slow
 @each_method
 def test_unknown_parameters_are_learned(method):
     """The forcing of Lorenz-96 in a well observed window: to a twentieth of its prior spread, within its errors."""

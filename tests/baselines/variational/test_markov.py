@@ -9,15 +9,9 @@ from posterity.baselines.variational.markov import BlockTridiagonal, TrajectoryM
 from posterity.baselines.variational.optimizers import Adam, NaturalGradient
 from posterity.problems import Identity, Normal, Observation, Problem, Quadratic, RandomMask, TimeMask, exact_posterior
 from posterity.systems import LinearAdvection, Lorenz96
+from posterity.testing import linear_gaussian
 
-LINEAR = Problem(
-    LinearAdvection(size=5),
-    Observation(Identity((1, 5)), std=(0.5, 1.0), masks=(RandomMask(0.5),)),
-    window=4,
-    forecast=2,
-    background_std=(0.5, 1.5),
-    model_error=0.4,
-)
+LINEAR = linear_gaussian(5, model_error=0.4)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +54,7 @@ def test_bounds_touch_the_evidence_in_both_coordinates(window):
     assert (mean_field < markov - 1).all()
 
 
+@pytest.mark.slow
 def test_adam_fits_the_chain(window):
     """As for other families: Adam hovers, so the allowance is a tenth of a standard deviation and 5 % of variance."""
     family = BlockTridiagonal()
@@ -105,6 +100,7 @@ def test_parameters_border_the_chain(unknown):
     torch.testing.assert_close(family.project(precision, control), precision, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_gaussians_over_the_trajectory_are_ordered(unknown):
     """The chain is nats above independent states, and no worse than any Gaussian over the control on the average."""
     problem, window = unknown

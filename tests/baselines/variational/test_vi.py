@@ -47,6 +47,7 @@ def test_low_rank_has_the_other_families_as_its_limits(control, curvature, rank,
     torch.testing.assert_close(LowRank(rank).project(curvature, control), other.project(curvature, control))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rank", "other"), [(0, MeanField()), (16, Full())])
 def test_bounds_have_the_same_limits(square, rank, other):
     bounds = []
@@ -56,6 +57,7 @@ def test_bounds_have_the_same_limits(square, rank, other):
     torch.testing.assert_close(*bounds)
 
 
+@pytest.mark.slow
 def test_projections_of_low_rank_near_with_iterations_and_rank(control, curvature):
     """The divergence never rises with an iteration, nor with a direction."""
     for rank in (1, 4, 10):
@@ -71,6 +73,7 @@ def test_projections_recover_what_is_of_low_rank(control):
     torch.testing.assert_close(LowRank(2, 1000).project(matrix, control), matrix, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_wider_families_have_higher_bounds(control, flow):
     """FlowFamily ≥ full ≥ rank 8 ≥ rank 2 ≥ mean-field, on common noise: none falls short by 4 Monte Carlo errors."""
     gaussian, density, _ = flow
@@ -89,6 +92,7 @@ def test_wider_families_have_higher_bounds(control, flow):
     assert float(gain.mean()) > 0.1 + 4 * float(gain.std()) / len(noise) ** 0.5
 
 
+@pytest.mark.slow
 def test_flows_end_no_lower_than_their_gaussians(control, flow):
     """Case by case, within 4 errors of the difference."""
     gaussian, density, trace = flow
@@ -100,6 +104,7 @@ def test_flows_end_no_lower_than_their_gaussians(control, flow):
     assert float(trace[:, :20].mean() - trace[:, -20:].mean()) > 0.1
 
 
+@pytest.mark.slow
 def test_flows_know_their_own_density(flow):
     """The log-determinant of each draw's Jacobian, by autograd."""
     _, density, _ = flow
@@ -117,6 +122,7 @@ def test_a_flow_that_is_worse_than_its_gaussian_is_not_kept(control):
     torch.testing.assert_close(density.draw(noise), (gaussian.draw(noise)[0], torch.zeros(5, 16)))
 
 
+@pytest.mark.slow
 def test_a_case_that_diverges_spoils_no_other_flow(square):
     draws = []
     for each in (square.twin.window.select(slice(3)), square.spoilt.select(slice(3))):
@@ -129,6 +135,7 @@ def test_a_case_that_diverges_spoils_no_other_flow(square):
     assert sound.info["objective"].shape == (3, 8)
 
 
+@pytest.mark.slow
 def test_flows_add_nothing_where_the_posterior_is_gaussian(linear):
     """The bound is the evidence already: what a flow adds is its noise, and that is not kept."""
     control = Control(linear.problem, linear.window)
