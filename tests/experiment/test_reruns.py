@@ -74,6 +74,7 @@ TABLE = {
     "figures": {"plot"},
     "data": SIMULATIONS | DRAWS | SCORES | {"plot"},
     "tasks": SIMULATIONS | DRAWS | SCORES | {"plot"},
+    "testing": set(),
 }
 
 
