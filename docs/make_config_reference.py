@@ -140,7 +140,10 @@ def models() -> dict[str, Any]:
     schema = Experiment.model_json_schema()
     del schema["properties"]["name"]
     kind, component = {"type": "string"}, {"$ref": "#/$defs/Component"}
-    schema["properties"]["system"] = {"anyOf": [kind, component], "description": "What moves."}
+    schema["properties"]["system"] = {
+        "anyOf": [kind, component],
+        "description": Experiment.model_fields["system"].description,
+    }
     for model, name in (("MethodConfig", "refinement"), ("ClassifierConfig", "network")):
         schema["$defs"][model]["properties"][name]["anyOf"].append(kind)
     for name in ("operator", "mask"):

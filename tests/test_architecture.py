@@ -46,15 +46,19 @@ LIGHT = {
     "baselines": {"torch"},
 }
 #: Rooms and modules that start quickly, on machines that may have no torch: nothing that they import may import it.
-NO_TORCH = ("metrics", "figures", "experiment", "errors", "cli", "data.schema", "data.files")
+NO_TORCH = (
+    "metrics", "figures", "experiment", "errors", "cli", "data.schema", "data.files", "data.lock", "data.scores",
+    "tasks.provenance", "tasks.evaluate", "tasks.aggregate", "tasks.plot", "tasks.scaling", "tasks.literature",
+    "tasks.why",
+)  # fmt: skip
 #: Rooms in which files are read and written, and modules.
 FILES = ("data", "tasks", "cli", "experiment.files", "experiment.modules")
-#: The one module that loops over the steps of a system, and those that may call a single step, each with its reason.
+#: The modules that may call the step of a system, each with its reason; all others advance states by its methods.
 STEPPING = {
     "systems.system": "advance, advance_each and rollout",
     "systems.linear": "the matrix of one step",
-    "problems.control": "the errors and the Jacobians of single steps, on the states of a trajectory as one batch",
-    "baselines.sequential.record": "the forecast of filters, which treat the ensemble after every step",
+    "testing.components": "the checks of a step",
+    "testing.examples": "a system that breaks another",
 }
 #: The most lines of a module: beyond, look for the two things that it does.
 LINES = 350
@@ -162,7 +166,9 @@ def test_the_rooms_at_the_bottom_stay_light(module):
 
 @each(within(NO_TORCH))
 def test_light_modules_import_no_torch(module):
-    guilty = {name: by for name, by in reached(module).items() if name.split(".")[0] in ("torch", "safetensors.torch")}
+    guilty = {
+        name: by for name, by in reached(module).items() if name == "safetensors.torch" or name.split(".")[0] == "torch"
+    }
     assert not guilty, f"{module} imports torch by way of {guilty}"
 
 

@@ -1,4 +1,4 @@
-"""The command line: one verb per rule of the workflow, and two that look around."""
+"""The command line: one verb per rule of the workflow, and three that look around."""
 
 import logging
 import sys
@@ -42,6 +42,13 @@ SEVERAL = {
     "aggregate": ("--metrics", "--classifier"),
     "plot": ("--posterior", "--history"),
     "literature": ("--metrics",),
+}
+
+#: The options of files that a verb can do without: given with none, as the workflow may, they count as not given.
+OPTIONAL = {
+    "evaluate": ("--reference",),
+    "aggregate": ("--classifier",),
+    "plot": ("--posterior", "--history", "--reference"),
 }
 
 
@@ -291,24 +298,26 @@ def _with(experiment: str, method: str) -> Experiment:
     return settings
 
 
-def repeated(arguments: Sequence[str]) -> list[str]:
-    """Repeats an option of files for each of its values: ``--train a b`` becomes ``--train a --train b``."""
-    expanded: list[str] = []
+def expanded(arguments: Sequence[str]) -> list[str]:
+    """Spells out the options of files: ``--train a b`` is ``--train a --train b``; optional ones without any go."""
     verb = next((argument for argument in arguments if not argument.startswith("-")), "")
+    found: list[str] = []
     option = ""
-    for argument in arguments:
+    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=False):
         if argument.startswith("-"):
             option = argument
-        elif option in SEVERAL.get(verb, ()) and expanded[-1] != option:
-            expanded.append(option)
-        expanded.append(argument)
-    return expanded
+            if option in OPTIONAL.get(verb, ()) and following.startswith("-"):
+                continue
+        elif option in SEVERAL.get(verb, ()) and found[-1] != option:
+            found.append(option)
+        found.append(argument)
+    return found
 
 
 def main() -> None:
     """Runs the command line; errors that a user can mend are shown without a traceback."""
     try:
-        app(repeated(sys.argv[1:]))
+        app(expanded(sys.argv[1:]))
     except PosterityError as error:
         Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="bold red", markup=False, highlight=False)
         sys.exit(2)

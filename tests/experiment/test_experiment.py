@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from posterity.errors import ConfigError
-from posterity.experiment import Experiment, every, files, load
+from posterity.experiment import Experiment, catalog, every, files, load
 from posterity.experiment import sections as parts
 from posterity.experiment.component import Component, targets
 from posterity.experiment.dependencies import dependencies
@@ -150,6 +150,18 @@ def test_training_sets_do_not_depend_on_the_observations_but_tests_do(write) -> 
     two = load(write(changed({"observation.std": 0.7, "methods.laplace.label": "Laplace"}), "two"))
     assert depends("simulate", one, "train") == depends("simulate", two, "train")
     assert depends("simulate", one, "test") != depends("simulate", two, "test")
+
+
+def test_what_a_kind_stands_for_counts(write, monkeypatch) -> None:
+    """Another class under the same kind, in the same module, makes other results."""
+    experiment = load(write(changed({"methods.vi": {"kind": "vi", "options": {"family": "mean-field"}}})))
+    before = dependencies("assimilate", experiment, "vi")
+    assert "posterity.baselines.variational.families:MeanField" in before.configuration["classes"]
+    families = {**catalog.CATALOG["family"], "mean-field": catalog.CATALOG["family"]["full"]}
+    monkeypatch.setattr(catalog, "CATALOG", {**catalog.CATALOG, "family": families})
+    after = dependencies("assimilate", experiment, "vi")
+    assert after.modules == before.modules
+    assert after.key != before.key
 
 
 def test_labels_and_numbers_of_cases_and_draws_change_no_draw(write) -> None:

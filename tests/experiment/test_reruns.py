@@ -23,7 +23,7 @@ from functools import cache
 from pathlib import Path
 import posterity
 from posterity.experiment import digest, load
-from posterity.experiment.dependencies import dependencies, made_from
+from posterity.experiment.dependencies import STAGES, dependencies
 
 experiment, known, read = load(sys.argv[1]), {}, digest._code.__wrapped__
 digest._code = lambda module: known.get(module) or known.setdefault(module, read(module))
@@ -32,7 +32,7 @@ while pending:
     job = pending.pop()
     if job not in jobs:
         jobs.add(job)
-        pending += made_from(job[0], experiment, job[1])
+        pending += STAGES[job[0]].origins(experiment, job[1])
 keys = lambda: {" ".join(job).strip(): dependencies(job[0], experiment, job[1]).key for job in jobs}
 before, root, redone = keys(), Path(posterity.__file__).parent, {}
 for path in sorted(root.rglob("*.py")):
@@ -142,6 +142,11 @@ def test_a_figure_redraws_itself_and_those_that_use_it(redone, edits) -> None:
         ("baselines.sequential.etkf", []),
         ("mcmc.tempering", ["reference"]),
         ("metrics.evaluate", ["evaluate 4dvar", "evaluate npe", "evaluate prior"]),
+        ("metrics.roc", []),
+        ("data.lock", ["train npe"]),
+        ("baselines.cycling", sorted(BASELINES)),
+        ("baselines.sequential.record", []),
+        ("baselines.montecarlo.climatology", []),
         ("tasks.simulate", sorted(SIMULATIONS)),
         ("tasks.classify", []),
     ],

@@ -1,18 +1,25 @@
 """Observations: masks, noise, likelihood."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.distributions import Normal
 
+from posterity.baselines import ETKF, ImportanceSampling
 from posterity.problems import (
+    Ensemble,
     GaussianNoise,
     GaussianStations,
     GridMask,
     Identity,
+    Noise,
     Observation,
     Quadratic,
     RandomMask,
     TimeMask,
+    log_likelihood,
+    predictive_pit,
 )
 
 
@@ -134,3 +141,29 @@ def test_gaussian_noise_is_torch_s_normal_entry_by_entry():
     assert float(((y - h) / std).mean(dim=0).abs().max()) < 4.5 / 20_000**0.5
     assert float((((y - h) / std).square().mean(dim=0) - 1).abs().max()) < 4.5 * (2 / 20_000) ** 0.5
     torch.testing.assert_close(GaussianNoise().log_prob(y, h, std), Normal(h, std).log_prob(y))
+
+
+class Laplace(Noise):
+    """Noise with heavier tails."""
+
+    def sample(self, h, std):
+        return torch.distributions.Laplace(h, std / 2**0.5, validate_args=False).sample()
+
+    def log_prob(self, y, h, std):
+        return torch.distributions.Laplace(h, std / 2**0.5, validate_args=False).log_prob(y)
+
+    def cdf(self, y, h, std):
+        return torch.distributions.Laplace(h, std / 2**0.5, validate_args=False).cdf(y)
+
+
+@pytest.mark.parametrize("method", [ImportanceSampling, ETKF])
+def test_methods_of_whitened_residuals_refuse_other_noise(make_problem, method):
+    """They would take it for Gaussian; what asks the noise itself goes on."""
+    gaussian = make_problem()
+    problem = replace(gaussian, observation=replace(gaussian.observation, noise=Laplace()))
+    twin = problem.sample((3,))
+    truth = Ensemble(twin.x.expand(2, *twin.x.shape), twin.theta.expand(2, *twin.theta.shape), range(problem.steps))
+    assert log_likelihood(problem, twin.window, truth).isfinite().all()
+    assert torch.nanmean(predictive_pit(problem, twin, truth)).item() == pytest.approx(0.5, abs=0.2)
+    with pytest.raises(ValueError, match=r"observation\.noise: .* needs Gaussian noise, not Laplace; choose another"):
+        method(problem).sample(twin.window, 10)

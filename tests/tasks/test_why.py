@@ -8,7 +8,6 @@ import xarray as xr
 from posterity.errors import ConfigError
 from posterity.experiment import Experiment
 from posterity.experiment.digest import reached
-from posterity.tasks import why as module
 from posterity.tasks.assimilate import assimilate
 from posterity.tasks.simulate import simulate
 from posterity.tasks.why import why
@@ -92,9 +91,3 @@ def test_what_is_not_there_is_refused(experiment, tmp_path, stage, name, message
     with pytest.raises(ConfigError) as raised:
         told(experiment(), tmp_path, stage, name)
     assert str(raised.value) == message
-
-
-def test_every_stage_of_one_experiment_has_results() -> None:
-    from posterity.experiment.dependencies import STAGES
-
-    assert set(module.RESULTS) == set(STAGES) - {"scaling", "literature"}

@@ -101,7 +101,7 @@ def test_a_second_workflow_is_refused_and_a_dead_one_stands_in_no_way(study):
     second = study.start()
     printed, _ = second.communicate(timeout=120)
     assert second.returncode != 0
-    assert re.search(rf"results/tiny: is in use by process {first.pid} on .*Wait for it to end, or stop it", printed)
+    assert re.search(rf"results/tiny: is in use by process {first.pid} on .*; wait for it to end, or stop it", printed)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     study.run("--until", "aggregate")

@@ -58,7 +58,7 @@ def lock_results():
         try:
             LOCKS.enter_context(lock(Path("results", name)))
         except PosterityError as error:
-            raise WorkflowError(f"{error} Wait for it to end, or stop it.") from None
+            raise WorkflowError(str(error)) from None
 
 
 def owning(folder, methods):
@@ -152,15 +152,6 @@ def reference_of(shard):
         )
 
     return file
-
-
-def option(flag, name):
-    """A params function: the flag with the input files of a name, or nothing if there are none."""
-
-    def given(wildcards, input):
-        return f"{flag} {input[name]}" if input.get(name) else ""
-
-    return given
 
 
 def metrics_of_all(wildcards):

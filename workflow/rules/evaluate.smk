@@ -13,13 +13,12 @@ rule evaluate:
         "../../envs/posterity.yaml"
     params:
         file=file_of,
-        reference=option("--reference", "reference"),
         depends=depends_on("evaluate"),
     message:
         "evaluate: {wildcards.method}, test shard {wildcards.shard} of {wildcards.experiment}"
     shell:
         "python -m posterity evaluate {params.file} --twin {input.twin} --posterior {input.posterior}"
-        " {params.reference} --output {output} > {log} 2>&1"
+        " --reference {input.reference} --output {output} > {log} 2>&1"
 
 
 rule aggregate:
@@ -42,10 +41,9 @@ rule aggregate:
         "../../envs/posterity.yaml"
     params:
         file=file_of,
-        classifiers=option("--classifier", "classifiers"),
         depends=depends_on("aggregate"),
     message:
         "aggregate: all methods of {wildcards.experiment}"
     shell:
-        "python -m posterity aggregate {params.file} --metrics {input.metrics} {params.classifiers}"
+        "python -m posterity aggregate {params.file} --metrics {input.metrics} --classifier {input.classifiers}"
         " --output {output.metrics} --table {output.table} > {log} 2>&1"

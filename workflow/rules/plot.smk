@@ -21,12 +21,9 @@ rule plot:
         "../../envs/posterity.yaml"
     params:
         file=file_of,
-        posteriors=option("--posterior", "posteriors"),
-        reference=option("--reference", "reference"),
-        histories=option("--history", "histories"),
         depends=depends_on("plot"),
     message:
         "plot: {wildcards.figure} of {wildcards.experiment}"
     shell:
         "python -m posterity plot {params.file} --figure {wildcards.figure} --twin {input.twin} --metrics {input.metrics}"
-        " {params.posteriors} {params.reference} {params.histories} --output {output.vector} > {log} 2>&1"
+        " --posterior {input.posteriors} --reference {input.reference} --history {input.histories} --output {output.vector} > {log} 2>&1"

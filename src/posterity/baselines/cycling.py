@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from ..problems import Ensemble, Posterior, Problem, Window
+from ..problems.climatology import climatological_moments
 from ..problems.ensemble import join_info
 from ..tensors import append_dims
-from .montecarlo.climatology import Climatology, moments
-from .sequential.record import Sequential
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class Cycled(Posterior):
         """The first background and its standard deviations, both with shape ``(case, *shape)``."""
         if not window.background.isnan().any():
             return window.background, window.background_std
-        mean, root = moments(self.problem, self.draws)
+        mean, root = climatological_moments(self.problem, self.draws)
         entries = window.background[0].numel()
         values = (mean, root.square().sum(dim=0).sqrt())
         background, std = (value[:entries].reshape(self.problem.shape).expand_as(window.background) for value in values)
@@ -104,6 +103,6 @@ def cycled(problem: Problem, kind: type[Posterior], build: Callable[[Problem], P
     Returns:
         The method.
     """
-    if problem.cycles == 1 or issubclass(kind, Sequential | Climatology):
+    if problem.cycles == 1 or kind.takes_records:
         return build(problem)
     return Cycled(problem, build(problem.cycle()))

@@ -32,7 +32,8 @@ def lock(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise DataError(f"{folder}: is in use by {file.read() or 'another process'}.") from None
+            holder = file.read() or "another process"
+            raise DataError(f"{folder}: is in use by {holder}; wait for it to end, or stop it") from None
         except OSError as error:
             # Some shared disks have no locks: better to work without than not at all.
             log.warning("%s: cannot be locked (%s); do not let two processes write into it", folder, error.strerror)

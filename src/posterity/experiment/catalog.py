@@ -147,6 +147,9 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+#: How many parameters of a constructor the package gives, before the options: the problem, or the shape of a state.
+GIVEN: Mapping[str, int] = {"method": 1, "operator": 1}
+
 #: Entry points through which other packages add to a group.
 ENTRY_POINTS = {"system": "posterity.systems", "method": "posterity.methods"}
 

@@ -69,18 +69,18 @@ def targets(group: str, component: Component) -> Iterator[str]:
             yield from targets(name, value)
 
 
-def check(group: str, component: Component, where: str, skip: int) -> None:
-    """Checks a component's kind, and its options against its constructor; ``skip`` parameters are ours to give."""
+def check(group: str, component: Component, where: str) -> None:
+    """Checks a component's kind, and its options against its constructor."""
     try:
         target = catalog.target(group, component.kind)
-        known = {parameter.name: parameter for parameter in signature(target)[skip:]}
+        known = {parameter.name: parameter for parameter in signature(target)[catalog.GIVEN.get(group, 0) :]}
     except ConfigError as error:
         raise ValueError(f"{where}: {error}") from None
     for name, value in component.options.items():
         if name not in known:
             raise ValueError(f"{where}.options: unknown option '{name}' of {component.kind}{nearest(name, known)}")
         if isinstance(value, Component):
-            check(name, value, f"{where}.options.{name}", skip=0)
+            check(name, value, f"{where}.options.{name}")
         else:
             _check_value(known[name].annotation, value, f"{where}.options.{name}")
     for name, parameter in known.items():

@@ -1,7 +1,7 @@
 """Dependencies of each stage of the workflow: a part of the configuration, and the code that its task reaches.
 
-The one table of it. The rules of the workflow track it, files carry it, checkpoints are keyed by it, and
-``posterity why`` prints it.
+:data:`STAGES` is the one table of stages. The rules of the workflow track what it says, files carry it, checkpoints are
+keyed by it, and ``posterity why`` prints it.
 """
 
 import json
@@ -46,45 +46,52 @@ def dependencies(stage: str, experiment: Experiment, name: str = "") -> Dependen
         name: What the stage makes in it: the split of ``simulate``, the figure of ``plot``, else the method.
 
     Returns:
-        The part of the configuration and the code.
+        The part of the configuration and the code. Classes that are constructed are part of the configuration, by
+        the ``module:Class`` that kinds stand for.
 
     Raises:
         ConfigError: If there is no such stage.
     """
     if stage not in STAGES:
         raise ConfigError(f"there is no stage '{stage}'{nearest(stage, STAGES)}")
-    configuration, made_of = STAGES[stage](experiment, name)
-    return Dependencies(configuration, reached([f"posterity.tasks.{stage}", *made_of]))
+    configuration, classes = STAGES[stage].part(experiment, name)
+    named = {"classes": classes} if classes else {}
+    return Dependencies(configuration | named, reached([f"posterity.tasks.{stage}", *classes]))
 
 
-def made_from(stage: str, experiment: Experiment, name: str = "") -> list[tuple[str, str]]:
-    """The stages whose results a stage reads, with what each makes; see :func:`dependencies`."""
-    simulated, test = [("simulate", "train"), ("simulate", "valid")], [("simulate", "test")]
-    references = [("reference", "")] if experiment.reference is not None else []
-    drawn = [("sample" if name in experiment.sampled() else "assimilate", name)]
-    origins = {
-        "train": simulated,
-        "sample": [("train", experiment.weights(name)), *test] if stage == "sample" else [],
-        "assimilate": test,
-        "reference": test,
-        "classify": [("train", name), *simulated],
-        "evaluate": [*drawn, *test, *references],
-        "aggregate": [
-            *(("evaluate", method) for method in experiment.methods),
-            *(("classify", method) for method in experiment.classified()),
-        ],
-        "plot": [("aggregate", ""), *test],
-    }
-    return origins.get(stage, [])
-
+#: A stage, and what it makes.
+Job = tuple[str, str]
 
 #: The keys of an experiment that its problem is made of.
 PROBLEM = ("system", "observation", "prior", "window", "forecast", "model_error", "parameters", "cycles", "start")
 #: The lengths of a record, which scores are averaged over.
 LENGTHS = ("window", "cycles", "burn_in")
 
-#: A part of the configuration, and the ``module:Class`` targets that are constructed.
+#: A part of the configuration, and the classes that are constructed, as ``module:Class``.
 Part = tuple[dict[str, Any], list[str]]
+
+
+def _nothing(*_: object) -> list[Any]:
+    """No origins, or no names."""
+    return []
+
+
+class Stage(NamedTuple):
+    """A stage of the workflow.
+
+    Args:
+        part: The part of the configuration that it reads, and the classes that it constructs.
+        results: Where its results stand in the folder of an experiment; empty if it takes several experiments.
+        origins: The stages whose results it reads.
+        names: All that it makes of an experiment, told apart by name; nothing if it makes one thing.
+        option: The option of the command line that gives the name.
+    """
+
+    part: Callable[[Experiment, str], Part]
+    results: str = ""
+    origins: Callable[[Experiment, str], list[Job]] = _nothing
+    names: Callable[[Experiment], list[str]] = _nothing
+    option: str = ""
 
 
 def _problem(experiment: Experiment) -> list[str]:
@@ -176,16 +183,53 @@ def _literature(experiment: Experiment, _: str) -> Part:
     return {**experiment.slice(*LENGTHS), "published": experiment.published()}, []
 
 
-STAGES: Mapping[str, Callable[[Experiment, str], Part]] = {
-    "simulate": _simulate,
-    "train": _train,
-    "sample": _draw,
-    "assimilate": _draw,
-    "reference": _reference,
-    "classify": _classify,
-    "evaluate": _evaluate,
-    "aggregate": _aggregate,
-    "plot": _plot,
-    "scaling": _scaling,
-    "literature": _literature,
+def _test_cases(*_: object) -> list[Job]:
+    return [("simulate", "test")]
+
+
+def _training_cases(*_: object) -> list[Job]:
+    return [("simulate", "train"), ("simulate", "valid")]
+
+
+def _of_sample(experiment: Experiment, name: str) -> list[Job]:
+    return [("train", experiment.weights(name)), *_test_cases()]
+
+
+def _of_classify(experiment: Experiment, name: str) -> list[Job]:
+    return [("train", name), *_training_cases()]
+
+
+def _of_evaluate(experiment: Experiment, name: str) -> list[Job]:
+    drawn = ("sample" if name in experiment.sampled() else "assimilate", name)
+    references = [] if experiment.reference is None else [("reference", "")]
+    return [drawn, *_test_cases(), *references]
+
+
+def _of_aggregate(experiment: Experiment, _: str) -> list[Job]:
+    scored = [("evaluate", method) for method in experiment.methods]
+    return scored + [("classify", method) for method in experiment.classified()]
+
+
+def _of_plot(experiment: Experiment, _: str) -> list[Job]:
+    return [("aggregate", ""), *_test_cases()]
+
+
+def _splits(experiment: Experiment) -> list[str]:
+    return list(type(experiment.splits).model_fields)
+
+
+METHOD = "--method"
+
+STAGES: Mapping[str, Stage] = {
+    "simulate": Stage(_simulate, "simulations/{name}/*.nc", names=_splits, option="--split"),
+    "train": Stage(_train, "models/{name}/estimator.json", _training_cases, Experiment.trained, METHOD),
+    "sample": Stage(_draw, "posteriors/{name}/*.nc", _of_sample, Experiment.sampled, METHOD),
+    "assimilate": Stage(_draw, "posteriors/{name}/*.nc", _test_cases, Experiment.assimilated, METHOD),
+    "reference": Stage(_reference, "references/*.nc", _test_cases),
+    "classify": Stage(_classify, "classifiers/{name}.nc", _of_classify, Experiment.classified, METHOD),
+    "evaluate": Stage(_evaluate, "metrics/{name}/*.nc", _of_evaluate, lambda experiment: [*experiment.methods], METHOD),
+    "aggregate": Stage(_aggregate, "metrics.nc", _of_aggregate),
+    "plot": Stage(_plot, "figures/{name}.svg", _of_plot, lambda _: [*catalog.names("figure")], "--figure"),
+    "scaling": Stage(_scaling),
+    "literature": Stage(_literature),
 }

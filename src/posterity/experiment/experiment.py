@@ -32,8 +32,8 @@ class Experiment(Model):
     )
     title: str = Field(description="One line for the report.")
     seed: int = Field(default=0, ge=0, description="Seed from which every task derives its own.")
-    system: Component = Field(description="What moves.")
-    observation: ObservationConfig = Field(description="What is seen of it.")
+    system: Component = Field(description="The dynamical system.")
+    observation: ObservationConfig = Field(description="Operator, masks and noise of the observations.")
     prior: PriorConfig = Field(description="The prior over the first state.")
     window: PositiveInt = Field(description="The number of assimilated states.")
     forecast: int = Field(default=0, ge=0, description="The number of states behind the window.")
@@ -81,26 +81,26 @@ class Experiment(Model):
             raise ValueError(f"start: needs 0 <= first <= last, not {list(self.starts())}")
         if not self.methods:
             raise ValueError("methods: name at least one")
-        check("system", self.system, "system", skip=0)
+        check("system", self.system, "system")
         for group, components in (("operator", self.observation.operator), ("mask", self.observation.mask)):
             for index, component in enumerate(components):
-                check(group, component, f"observation.{group}.{index}", skip=int(group == "operator"))
+                check(group, component, f"observation.{group}.{index}")
         if self.truth is not None:
-            check("system", self.truth, "truth", skip=0)
+            check("system", self.truth, "truth")
         for name, prior in self.parameters.items():
-            check("prior", prior, f"parameters.{name}", skip=0)
+            check("prior", prior, f"parameters.{name}")
         if self.reference is not None:
-            check("method", self.reference, "reference", skip=1)
+            check("method", self.reference, "reference")
         if self.classifier is not None and self.classifier.network is not None:
-            check("network", self.classifier.network, "classifier.network", skip=0)
+            check("network", self.classifier.network, "classifier.network")
         if (standard := self.figures.standard) is not None and standard not in self.methods:
             raise ValueError(f"figures.standard: there is no method '{standard}'{nearest(standard, self.methods)}")
         self._check_cycles()
         for name, method in self.methods.items():
             self._check_refined(name, method)
-            check("method", method, f"methods.{name}", skip=1)
-            if not name.replace("-", "").replace("_", "").isalnum():
-                raise ValueError(f"methods.{name}: names are made of letters, digits, '-' and '_'")
+            check("method", method, f"methods.{name}")
+            if not _is_name(name):
+                raise ValueError(f"methods.{name}: names are made of {LETTERS}")
         return self
 
     def _check_cycles(self) -> None:
@@ -125,7 +125,7 @@ class Experiment(Model):
                 f"methods.{name}.refines: there is no trained method '{method.refines}'"
                 f"{nearest(method.refines, self.trained())}"
             )
-        check("refinement", method.refinement, f"methods.{name}.refinement", skip=0)
+        check("refinement", method.refinement, f"methods.{name}.refinement")
 
     @property
     def length(self) -> int:
@@ -203,6 +203,15 @@ class Experiment(Model):
         return found
 
 
+#: What names of experiments, variants and methods are made of, since folders are named by them.
+LETTERS = "letters, digits, '-' and '_'"
+
+
+def _is_name(name: str) -> bool:
+    """Whether a name may be that of a folder."""
+    return name.replace("-", "").replace("_", "").isalnum()
+
+
 def load(experiment: str | Path) -> Experiment:
     """Reads an experiment file, and those that it extends.
 
@@ -219,8 +228,8 @@ def load(experiment: str | Path) -> Experiment:
     """
     path, variant = locate(experiment)
     content = tree(path, variant)
-    if not all(name.replace("-", "").replace("_", "").isalnum() for name in (path.stem, variant or "none")):
-        raise ConfigError(f"{path}: rename it: names of experiments are made of letters, digits, '-' and '_'")
+    if not all(map(_is_name, (path.stem, variant) if variant else (path.stem,))):
+        raise ConfigError(f"{path}: rename it: names of experiments are made of {LETTERS}")
     if "name" in content:
         raise ConfigError(f"{path}: name: an experiment is named by its file; remove the key")
     where = f"{path}/{variant}" if variant else str(path)

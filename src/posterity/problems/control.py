@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..systems import jacobian
 from .chunks import chunks
+from .noise import check_gaussian_noise
 from .problem import Problem, Window
 
 
@@ -52,6 +53,7 @@ class Control:
                 "background: missing, and the Gaussian prior of the initial state needs one; "
                 "give the problem a background_std, or use an estimator that learns the prior"
             )
+        check_gaussian_noise(problem.observation.noise, "the cost of a control")
         if problem.cycles > 1:
             raise ValueError("cycles: a control is of one window; split the record, or wrap the method by cycled()")
         self.problem = problem
@@ -141,7 +143,7 @@ class Control:
     def _whitened_errors(self, x: Tensor, theta: Tensor) -> Tensor:
         r"""The model errors of trajectories, :math:`Q^{-1/2}(x_{t+1} - M(x_t; \theta))`, one time fewer than states."""
         axis, steps = x.ndim - len(self.problem.shape) - 1, self.problem.window - 1
-        forecast = self.problem.system_at(theta.unsqueeze(-2)).step(x.narrow(axis, 0, steps))
+        forecast = self.problem.system_at(theta.unsqueeze(-2)).advance(x.narrow(axis, 0, steps), 1)
         return (x.narrow(axis, 1, steps) - forecast) / self.error_std
 
     def _rollout(self, u: Tensor, states: int, errors: Tensor | None) -> Tensor:
@@ -263,7 +265,7 @@ class Control:
             """One step of the state, with the whitened parameters beside it."""
             theta = self.problem.decode_parameters(z[..., self.entries :])
             state = z[..., : self.entries].unflatten(-1, self.problem.shape)
-            return self.problem.system_at(theta).step(state).flatten(-len(self.problem.shape))
+            return self.problem.system_at(theta).advance(state, 1).flatten(-len(self.problem.shape))
 
         return jacobian(step, torch.cat((x.flatten(u.ndim), v), dim=-1), 1)[1]
 

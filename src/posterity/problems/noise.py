@@ -11,8 +11,8 @@ from torch import Tensor
 class Noise(abc.ABC):
     r"""Abstract observation noise :math:`p(y | h)`, independent from entry to entry, of known standard deviations.
 
-    Methods that take whitened residuals (the control and its cost, Kalman filters, the predictive transform) assume
-    that it is Gaussian.
+    Methods that take whitened residuals (the control and its cost, Kalman filters) assume that it is Gaussian, and
+    raise where it is not.
     """
 
     @abc.abstractmethod
@@ -40,6 +40,10 @@ class Noise(abc.ABC):
             The log-densities, entry by entry.
         """
 
+    @abc.abstractmethod
+    def cdf(self, y: Tensor, h: Tensor, std: Tensor) -> Tensor:
+        """The cumulative distribution of each entry of the observations; arguments as of :meth:`log_prob`."""
+
 
 @dataclass(frozen=True)
 class GaussianNoise(Noise):
@@ -53,3 +57,15 @@ class GaussianNoise(Noise):
         r"""The log-densities :math:`\log N(y; h, \sigma^2)`."""
         z = (y - h) / std
         return -0.5 * z.square() - std.log() - 0.5 * log(2 * pi)
+
+    def cdf(self, y: Tensor, h: Tensor, std: Tensor) -> Tensor:
+        r"""The probabilities :math:`\Phi((y - h) / \sigma)`."""
+        return torch.special.ndtr((y - h) / std)
+
+
+def check_gaussian_noise(noise: Noise, method: str) -> None:
+    """Raises if a method that takes whitened residuals meets noise that is not Gaussian."""
+    if not isinstance(noise, GaussianNoise):
+        raise ValueError(
+            f"observation.noise: {method} needs Gaussian noise, not {type(noise).__name__}; choose another method"
+        )

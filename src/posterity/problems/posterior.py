@@ -15,6 +15,9 @@ class Posterior(abc.ABC):
     #: Whether it must be trained before it can draw.
     trained: ClassVar[bool] = False
 
+    #: Whether it runs through records of several windows itself; others are given one window after another.
+    takes_records: ClassVar[bool] = False
+
     @abc.abstractmethod
     def sample(self, window: Window, samples: int) -> Ensemble:
         """Draws from the posterior of each case.

@@ -23,11 +23,11 @@ def log_likelihood(problem: Problem, window: Window, ensemble: Ensemble) -> Tens
 def predictive_pit(problem: Problem, truth: Twin, ensemble: Ensemble) -> Tensor:
     r"""The probability integral transform of new observations under the posterior predictive,
 
-    .. math::
-        u = \frac{1}{S} \sum_s \Phi\left(\frac{y' - H(x_s)}{\sigma}\right), \qquad y' = H(x) + \sigma \varepsilon' ,
+    .. math:: u = \frac{1}{S} \sum_s F(y' \mid H(x_s)), \qquad y' \sim p(y' | H(x)) ,
 
-    uniform on [0, 1] in the limit of many draws of a calibrated posterior. Entries are those that were observed, with
-    the same standard deviations, but new noise: the posterior has seen the old.
+    with the cumulative distribution :math:`F` of the noise: uniform on [0, 1] in the limit of many draws of a
+    calibrated posterior. Entries are those that were observed, with the same standard deviations, but new noise: the
+    posterior has seen the old.
 
     Args:
         problem: The problem.
@@ -40,12 +40,12 @@ def predictive_pit(problem: Problem, truth: Twin, ensemble: Ensemble) -> Tensor:
     """
     operator, (first, end) = problem.observation.operator, (ensemble.steps.start, problem.length)
     std = torch.where(truth.window.y.isnan(), torch.nan, truth.window.std)[:, first:end]
-    y = operator(truth.x[:, first:end])
-    y = y + std * torch.randn_like(y)
+    noise = problem.observation.noise
+    y = noise.sample(operator(truth.x[:, first:end]), std)
     u = torch.zeros_like(y)
     largest = max(prod(problem.shape), prod(problem.observation.shape))
     for chunk in chunks(len(ensemble.x), y.shape[0] * y.shape[1] * largest, y.device):
         seen = operator(ensemble.x[chunk, :, : end - first])
-        u += torch.special.ndtr((y - seen) / std).sum(dim=0)
+        u += noise.cdf(y, seen, std).sum(dim=0)
     missing = u.new_full((len(u), len(ensemble.steps) - u.shape[1], *u.shape[2:]), torch.nan)
     return torch.cat((u / len(ensemble.x), missing), dim=1)

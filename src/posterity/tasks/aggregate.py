@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from .. import data
+from ..data import SCORES, atomic, read, read_many, write
 from ..errors import DataError
 from ..experiment import Experiment
 from ..metrics import rows, summarize
-from .provenance import attributes
+from .provenance import dependency_attributes
 
 
 def aggregate(
@@ -34,10 +34,10 @@ def aggregate(
     joined = _join(_by_method(metrics))
     if classifiers:
         joined = joined.merge(_classified(classifiers, joined["method"]), join="left", combine_attrs="override")
-    joined = joined.assign_attrs(attributes("aggregate", experiment))
-    data.write(joined, output, "comparison", data.SCORES)
+    joined = joined.assign_attrs(dependency_attributes("aggregate", experiment))
+    write(joined, output, "comparison", SCORES)
     lines = rows(summarize(joined, experiment.window, experiment.cycles, experiment.burn_in))
-    with data.atomic(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(lines[0]))
         writer.writeheader()
         writer.writerows(lines)
@@ -47,7 +47,7 @@ def _by_method(paths: Sequence[Path]) -> Mapping[str, xr.Dataset]:
     """The metrics of each method, its chunks of cases joined."""
     files: dict[str, list[Path]] = {}
     for path in paths:
-        method = data.read(path, "metrics", data.SCORES).attrs.get("method")
+        method = read(path, "metrics", SCORES).attrs.get("method")
         if not method:
             raise DataError(f"{path}: has no attribute 'method', which names the method; add it, or make it again")
         files.setdefault(str(method), []).append(path)
@@ -55,7 +55,7 @@ def _by_method(paths: Sequence[Path]) -> Mapping[str, xr.Dataset]:
         raise DataError("there are no metrics to aggregate; give at least one metrics file")
     datasets = {}
     for method, own in files.items():
-        dataset = datasets[method] = data.read_many(own, "metrics", data.SCORES)
+        dataset = datasets[method] = read_many(own, "metrics", SCORES)
         cases = dataset.get_index("case")
         if not cases.is_unique:
             raise DataError(
@@ -82,8 +82,7 @@ def _join(datasets: Mapping[str, xr.Dataset]) -> xr.Dataset:
 def _classified(paths: Sequence[Path], methods: xr.DataArray) -> xr.Dataset:
     """What classifiers tell of each method, NaN where there is none."""
     found = {
-        str(dataset.attrs.get("method")): dataset
-        for dataset in (data.read(path, "classifier", data.SCORES) for path in paths)
+        str(dataset.attrs.get("method")): dataset for dataset in (read(path, "classifier", SCORES) for path in paths)
     }
     if unknown := set(found) - set(methods.values):
         raise DataError(f"{paths[0]}: is of the method '{min(unknown)}', which has no metrics; give those too")

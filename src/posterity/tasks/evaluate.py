@@ -7,10 +7,11 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from .. import data, metrics
+from ..data import SCORES, read, write
 from ..errors import DataError
 from ..experiment import Experiment
-from .provenance import attributes
+from ..metrics import evaluate as scores_of
+from .provenance import dependency_attributes
 
 log = logging.getLogger("posterity")
 
@@ -35,7 +36,7 @@ def evaluate(experiment: Experiment, twin: Path, posterior: Path, output: Path, 
     Raises:
         DataError: If a file cannot be read, or they do not belong together.
     """
-    truth, draws = data.read(twin, "twin"), data.read(posterior, "posterior")
+    truth, draws = read(twin, "twin"), read(posterior, "posterior")
     truth = truth.isel(case=_positions(truth, draws, "case", (posterior, twin)))
     truth = truth.assign_coords(case=draws["case"])
     held, end = None, None
@@ -47,16 +48,16 @@ def evaluate(experiment: Experiment, twin: Path, posterior: Path, output: Path, 
     draws = draws.assign_coords(time=_same_times(truth, draws))
     if reference is not None:
         held, end = _reference(reference, draws, experiment.length, posterior)
-    scored = metrics.evaluate(truth, draws, held, end)
+    scored = scores_of(truth, draws, held, end)
     # Chunks are computed side by side: threads of each in addition would wait for each other.
     with threadpool_limits(1):
-        scored = _at_all_times(scored, truth).assign_attrs(draws.attrs | attributes("evaluate", experiment))
-        data.write(scored, output, "metrics", data.SCORES)
+        scored = _at_all_times(scored, truth).assign_attrs(draws.attrs | dependency_attributes("evaluate", experiment))
+        write(scored, output, "metrics", SCORES)
 
 
 def _reference(path: Path, posterior: xr.Dataset, length: int, source: Path) -> tuple[xr.Dataset, int | None]:
     """The reference of a posterior's cases and times, and the place of the window's end among these."""
-    reference = data.read(path, "posterior")
+    reference = read(path, "posterior")
     _check_entries(reference, posterior, (source, path))
     if "theta" in posterior and "theta" in reference and _names(posterior) != _names(reference):
         raise DataError(

@@ -16,7 +16,7 @@ from ..errors import DataError, PosterityError
 from ..experiment import Experiment, catalog
 from ..figures.drawing import style
 from ..metrics import summarize
-from .provenance import description
+from .provenance import dependency_text
 
 #: Suffix and metadata of each file; without a date and the version of what drew it, equal data give equal bytes.
 FORMATS: Mapping[str, Mapping[str, str | None]] = {
@@ -93,7 +93,7 @@ def plot(
     needed = {name for name, parameter in wanted.items() if parameter.default is Parameter.empty}
     if reference is None and needed & {"reference", "standard"}:
         raise PosterityError(f"figure '{figure}': draws the reference, and there is none; give --reference FILE")
-    save(draw(**{name: sources[name]() for name in wanted}), Path(output), description("plot", experiment, figure))
+    save(draw(**{name: sources[name]() for name in wanted}), Path(output), dependency_text("plot", experiment, figure))
 
 
 def save(figure: Figure, output: Path, description: str) -> None:

@@ -6,7 +6,7 @@ from ..experiment import Experiment
 from ..experiment.dependencies import dependencies
 
 
-def attributes(stage: str, experiment: Experiment, name: str = "") -> dict[str, str]:
+def dependency_attributes(stage: str, experiment: Experiment, name: str = "") -> dict[str, str]:
     """The attributes ``configuration`` and ``code`` of a dataset, each as JSON.
 
     Args:
@@ -21,7 +21,7 @@ def attributes(stage: str, experiment: Experiment, name: str = "") -> dict[str, 
     return {"configuration": json.dumps(depends.configuration), "code": json.dumps(depends.modules)}
 
 
-def description(stage: str, experiment: Experiment, name: str = "") -> str:
+def dependency_text(stage: str, experiment: Experiment, name: str = "") -> str:
     """The same as one text, for formats that hold a single description: a JSON object with both keys.
 
     Args:

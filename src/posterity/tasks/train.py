@@ -31,6 +31,7 @@ from .cases import read_states, read_twins
 from .checkpoint import Checkpoint
 from .common import build_method, build_problem, commit, device_name, log, on_device, peak_memory, seed_everything
 from .distributed import shared
+from .provenance import dependency_attributes
 
 #: Seconds before the end of a job in which a training saves its state and stops.
 MARGIN = 120.0
@@ -84,8 +85,7 @@ def train(
             if rank == 0:
                 origin = {
                     "method": method,
-                    "configuration": json.dumps(depends.configuration),
-                    "code": json.dumps(depends.modules),
+                    **dependency_attributes("train", experiment, method),
                     "device": device_name(chosen),
                     "peak_memory_mib": peak_memory(chosen),
                 }

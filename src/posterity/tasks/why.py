@@ -10,21 +10,8 @@ from typing import Any
 import xarray as xr
 
 from ..errors import ConfigError, nearest
-from ..experiment import Experiment, catalog
-from ..experiment.dependencies import Dependencies, dependencies, made_from
-
-#: Where the results of a stage stand in the folder of an experiment, and what says what they depend on.
-RESULTS: Mapping[str, str] = {
-    "simulate": "simulations/{name}/*.nc",
-    "train": "models/{name}/estimator.json",
-    "sample": "posteriors/{name}/*.nc",
-    "assimilate": "posteriors/{name}/*.nc",
-    "reference": "references/*.nc",
-    "classify": "classifiers/{name}.nc",
-    "evaluate": "metrics/{name}/*.nc",
-    "aggregate": "metrics.nc",
-    "plot": "figures/{name}.svg",
-}
+from ..experiment import Experiment
+from ..experiment.dependencies import STAGES, Dependencies, dependencies
 
 
 def why(experiment: Experiment, stage: str, name: str, results: Path) -> Iterator[str]:
@@ -60,21 +47,11 @@ def why(experiment: Experiment, stage: str, name: str, results: Path) -> Iterato
 
 def check_name(experiment: Experiment, stage: str, name: str) -> None:
     """Raises if an experiment has no such stage, or nothing of that name in it."""
-    if stage not in RESULTS:
-        raise ConfigError(f"there is no stage '{stage}' of one experiment{nearest(stage, RESULTS)}")
-    known = {
-        "simulate": ("--split", ["train", "valid", "test"]),
-        "train": ("--method", experiment.trained()),
-        "sample": ("--method", experiment.sampled()),
-        "assimilate": ("--method", experiment.assimilated()),
-        "classify": ("--method", experiment.classified()),
-        "evaluate": ("--method", list(experiment.methods)),
-        "plot": ("--figure", list(catalog.names("figure"))),
-    }
+    known = [stage for stage, each in STAGES.items() if each.results]
     if stage not in known:
-        return
-    option, names = known[stage]
-    if name not in names:
+        raise ConfigError(f"there is no stage '{stage}' of one experiment{nearest(stage, known)}")
+    names, option = STAGES[stage].names(experiment), STAGES[stage].option
+    if option and name not in names:
         wanted = f"there is no '{name}'" if name else "name one"
         raise ConfigError(f"{option}: {stage} of '{experiment.name}': {wanted}{nearest(name, names)}")
 
@@ -86,19 +63,19 @@ def _title(stage: str, name: str) -> str:
 def _origins(experiment: Experiment, stage: str, name: str) -> Iterator[tuple[str, str]]:
     """All stages that a stage is made from, directly or by way of others, each once."""
     seen: set[tuple[str, str]] = set()
-    pending = made_from(stage, experiment, name)
+    pending = STAGES[stage].origins(experiment, name)
     while pending:
         origin = pending.pop(0)
         if origin not in seen:
             seen.add(origin)
             yield origin
-            pending += made_from(origin[0], experiment, origin[1])
+            pending += STAGES[origin[0]].origins(experiment, origin[1])
 
 
 def _report(experiment: Experiment, stage: str, name: str, results: Path, told: bool) -> Iterator[str]:
-    """What has changed since the results of a stage were made; of what is as it was only if it is to be told."""
+    """Says what has changed since the results of a stage were made; that nothing has, only if it is to be told."""
     now = dependencies(stage, experiment, name)
-    pattern = RESULTS[stage].format(name=name)
+    pattern = STAGES[stage].results.format(name=name)
     changes: dict[tuple[str, ...] | None, list[Path]] = {}
     for path in sorted((results / experiment.name).glob(pattern)):
         changes.setdefault(_changes(path, now), []).append(path)
@@ -116,7 +93,7 @@ def _report(experiment: Experiment, stage: str, name: str, results: Path, told: 
 
 
 def _changes(path: Path, now: Dependencies) -> tuple[str, ...] | None:
-    """What differs between what a file was made from and what there is now."""
+    """The differences between what a file was made from and what there is now."""
     try:
         attributes = _attributes(path)
         configuration, modules = json.loads(attributes["configuration"]), json.loads(attributes["code"])

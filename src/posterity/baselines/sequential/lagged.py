@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...problems.climatology import climatological_moments
 from ...systems import jacobian
-from ..montecarlo.climatology import moments
 from ..variational.fourdvar import gaussian_draws
 from .record import Record, Sequential
 from .threedvar import check_static_covariance, first_guess, whitened_jacobian
@@ -89,7 +89,7 @@ class LaggedFourDVar(Sequential):
     def run(self, record: Record) -> Iterator[Tensor]:
         """Minimises window by window; behind the record there is the forecast of the draws."""
         record.info["iterations"] = torch.zeros(record.cases)
-        mean, root = moments(self.problem, self.draws)
+        mean, root = climatological_moments(self.problem, self.draws)
         factor = self.scale**0.5 * root.mT
         z, first, window = first_guess(record, mean), 0, self.problem.window
         for start in range(0, self.problem.length, window):

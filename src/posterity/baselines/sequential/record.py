@@ -4,11 +4,13 @@ import abc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...problems import Ensemble, Posterior, Problem, Window, refill
+from ...problems.noise import check_gaussian_noise
 
 
 def is_valid(*ensembles: Tensor) -> Tensor:
@@ -45,6 +47,7 @@ class Record:
     """
 
     def __init__(self, problem: Problem, window: Window) -> None:
+        check_gaussian_noise(problem.observation.noise, "a sequential method")
         self.problem = problem
         self.window = window
         self.cases = window.y.shape[0]
@@ -56,11 +59,11 @@ class Record:
         self.error_std = problem.error_std().flatten() if problem.weak else torch.empty(0)
         self.info = {name: torch.zeros(self.cases) for name in ("model_steps", "gradients", "failed")}
         self.alive = torch.ones(self.cases, dtype=torch.bool)
-        self._occasions = self.seen.any(dim=0).tolist()
+        self._observed = self.seen.any(dim=0).tolist()
 
     def has_observations(self, t: int) -> bool:
         """Whether any case has an observation at time ``t``; there are none behind the record."""
-        return t < len(self._occasions) and self._occasions[t]
+        return t < len(self._observed) and self._observed[t]
 
     def prior(self, members: int) -> Tensor:
         """Draws from the prior: around the background if there is one, else from the system's own ensemble.
@@ -107,7 +110,7 @@ class Record:
             The ensemble one step later; members that diverged are not yet replaced.
         """
         x, theta = self.split(z)
-        moved = self.problem.system_at(theta).step(x).flatten(2)
+        moved = self.problem.system_at(theta).advance(x, 1).flatten(2)
         if self.problem.weak:
             moved = moved + (self.error(len(z), 1).squeeze(2) if error is None else error)
         self.info["model_steps"] += len(z)
@@ -200,6 +203,8 @@ class Sequential(Posterior):
         problem: The problem.
         members: The number of members of each case's ensemble; at least as many as draws that are asked for.
     """
+
+    takes_records: ClassVar[bool] = True
 
     problem: Problem
     members: int = 100

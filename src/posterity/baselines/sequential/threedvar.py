@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...problems.climatology import climatological_moments
 from ...systems import jacobian
-from ..montecarlo.climatology import moments
 from ..variational.fourdvar import gaussian_draws
 from .record import Record, Sequential
 
@@ -47,7 +47,7 @@ class ThreeDVar(Sequential):
 
     def run(self, record: Record) -> Iterator[Tensor]:
         """Carries the analysis and the draws around it together: the analysis comes first."""
-        mean, root = moments(self.problem, self.draws)
+        mean, root = climatological_moments(self.problem, self.draws)
         factor = self.scale**0.5 * root.mT
         z = torch.cat((first_guess(record, mean), record.prior(self.members)))
         for t in range(self.problem.steps):
