@@ -78,10 +78,11 @@ def _variant(experiment: Experiment, folder: Path) -> xr.Dataset:
             if (value := experiment.methods[name].published_log_score) is not None:
                 published[row] = value
     dims = ("method", "seed")
+    state = summary["crps"].attrs.get("units", "1")
     variables = {
-        name: (dims, values[name], {"long_name": text, "units": units}) for name, (text, units) in TRAININGS.items()
+        name: (dims, values[name], {"long_name": text, "units": units.of(state)})
+        for name, (text, units) in TRAININGS.items()
     }
-    variables["crps"][2]["units"] = variables["crps_error"][2]["units"] = summary["crps"].attrs.get("units", "1")
     size = prod(length for name, length in metrics["mean"].sizes.items() if name in ENTRIES)
     return xr.Dataset(
         {
