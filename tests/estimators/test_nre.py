@@ -125,7 +125,7 @@ def test_potentials_have_the_gradient_of_their_cost():
 @pytest.mark.parametrize(
     ("ratio_sampler", "worth"),
     [(TemperedSMC(particles=200, leapfrog=8), 200.0), (PriorImportance(4000), 100.0)],
-    ids=["hmc", "importance"],
+    ids=["smc", "importance"],
 )
 def test_walks_draw_from_a_known_ratio(ratio_sampler, worth):
     context = 0.5 * torch.randn(40, 1, 3)
@@ -192,7 +192,7 @@ PROBLEMS = {
 
 
 @pytest.mark.parametrize(
-    "ratio_sampler", [TemperedSMC(8, moves=1, final=1, leapfrog=1), PriorImportance(25)], ids=["hmc", "is"]
+    "ratio_sampler", [TemperedSMC(8, moves=1, final=1, leapfrog=1), PriorImportance(25)], ids=["smc", "is"]
 )
 @pytest.mark.parametrize(("problem", "target"), PROBLEMS.values(), ids=PROBLEMS)
 def test_every_target_is_learned_and_drawn(problem: Problem, target: Target | None, ratio_sampler: RatioSampler):
