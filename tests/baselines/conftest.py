@@ -1,6 +1,5 @@
 """The two studies that every baseline faces, and one in which states have no next."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
@@ -9,7 +8,6 @@ from torch import Tensor
 
 from posterity import testing
 from posterity.problems import (
-    Ensemble,
     GaussianPosterior,
     Observation,
     Problem,
@@ -97,15 +95,3 @@ def fragile(device: torch.device) -> Fragility:
         torch.manual_seed(4)
         window = Problem(Lorenz96(size=5, dt=0.1, spinup=0.0), observation, window=2).sample((6,)).window
     return Fragility(Problem(system, observation, window=2), window._replace(background=torch.zeros(6, 1, 5)))
-
-
-@pytest.fixture(scope="session")
-def check_ranks() -> Callable[[Ensemble, Twin], None]:
-    """Checks that the truth ranks anywhere among the draws; see the function for the statistics."""
-    return testing.check_ranks
-
-
-@pytest.fixture(scope="session")
-def check_gaussian() -> Callable[[Tensor, GaussianPosterior], None]:
-    """Checks draws against an exact Gaussian; see the function for the statistics."""
-    return testing.check_gaussian

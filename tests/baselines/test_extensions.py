@@ -15,7 +15,7 @@ from posterity.baselines import (
     VariationalInference,
 )
 from posterity.problems import Normal, RandomMask, exact_posterior
-from posterity.testing import linear_gaussian
+from posterity.testing import check_gaussian, linear_gaussian
 
 STRONG = linear_gaussian(5, masks=(RandomMask(0.6),))
 WEAK = replace(STRONG, model_error=0.4)
@@ -35,7 +35,7 @@ each_method = pytest.mark.parametrize("name", METHODS)
 
 @pytest.mark.slow
 @each_method
-def test_draws_follow_the_exact_weak_posterior(name, check_gaussian):
+def test_draws_follow_the_exact_weak_posterior(name):
     window = WEAK.sample((32,)).window
     kind, options = METHODS[name]
     draws = kind(WEAK, **options).sample(window, 400)

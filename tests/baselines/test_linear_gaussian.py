@@ -13,7 +13,7 @@ from posterity.baselines.variational.optimizers import Adam, NaturalGradient
 from posterity.problems import Control, GaussianPosterior, Identity, Observation, Problem, RandomMask, decode_ensemble
 from posterity.problems.minimize import Minimum, levenberg_marquardt
 from posterity.systems import LinearAdvection
-from posterity.testing import log_evidence
+from posterity.testing import check_gaussian, log_evidence
 
 FAMILIES = pytest.mark.parametrize(
     "family", [Full(), LowRank(rank=3), MeanField()], ids=["full", "low-rank", "mean-field"]
@@ -107,7 +107,7 @@ def test_adam_finds_the_optimum_within_its_noise(family):
     ],
     ids=["4DVAR", "VI", "ensemble 4DVAR"],
 )
-def test_draws_follow_the_exact_smoother(linear, check_gaussian, method, samples):
+def test_draws_follow_the_exact_smoother(linear, method, samples):
     """Window and forecast, mean and covariance; the members of an ensemble are independent draws too."""
     posterior = method(linear.problem).sample(linear.window, samples)
     assert posterior.x.shape == (samples, 32, 15, 1, 16)
@@ -116,7 +116,7 @@ def test_draws_follow_the_exact_smoother(linear, check_gaussian, method, samples
     check_gaussian(posterior.x, linear.exact)
 
 
-def test_the_statistics_notice_a_bias_and_a_wrong_spread(linear, check_gaussian):
+def test_the_statistics_notice_a_bias_and_a_wrong_spread(linear):
     """Exact draws pass; a tenth of a standard deviation or five per cent of spread do not."""
     factor = torch.linalg.cholesky(linear.exact.covariance[:, 0])
     deviation = torch.einsum("cij,scj->sci", factor, torch.randn(200, 32, 16))
@@ -146,7 +146,7 @@ def test_the_statistics_notice_a_bias_and_a_wrong_spread(linear, check_gaussian)
     ],
     ids=["prior", "4DVAR", "VI", "mean-field", "ensemble 4DVAR", "ABC"],
 )
-def test_no_observations_leave_the_prior(linear, check_gaussian, method):
+def test_no_observations_leave_the_prior(linear, method):
     posterior = method(linear.problem).sample(linear.blind, 60)
     check_gaussian(posterior.x, exact_prior(linear))
 

@@ -7,8 +7,7 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from posterity.estimators import Estimator, States
-from posterity.problems import Problem, Twin, Window, exact_posterior
-from posterity.testing import check_loss
+from posterity.problems import Problem, Window, exact_posterior
 
 
 @pytest.fixture(scope="session")
@@ -22,12 +21,6 @@ def exact_control() -> Callable[[Problem, Window], MultivariateNormal]:
         return MultivariateNormal((exact.mean[:, 0] - window.background.flatten(1)) / std, covariance)
 
     return posterior
-
-
-@pytest.fixture(scope="session")
-def gradients() -> Callable[[Estimator, Twin], dict[str, float]]:
-    """The largest gradient of the loss in each parameter: all of them must be there, and finite."""
-    return check_loss
 
 
 @pytest.fixture(scope="session")

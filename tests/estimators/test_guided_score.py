@@ -22,7 +22,7 @@ from posterity.problems import (
     exact_posterior,
 )
 from posterity.systems import Lorenz63, Lorenz96
-from posterity.testing import blind
+from posterity.testing import blind, check_loss
 
 SMALL = Convolution(width=8, blocks=1, kernel=3)
 GUIDANCES = [MomentMatching(), SDAGuidance(1.0), SDAGuidance(1.0, detach=True), DPSGuidance(0.1)]
@@ -68,9 +68,9 @@ def make(problem: Problem, **options) -> tuple[GuidedScore, Twin]:
 @pytest.mark.slow
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
 @pytest.mark.parametrize("guidance", GUIDANCES)
-def test_it_draws_whole_windows_of_any_problem(gradients, problem, guidance) -> None:
+def test_it_draws_whole_windows_of_any_problem(problem, guidance) -> None:
     estimator, twin = make(problem, guidance=guidance)
-    gradients(estimator, twin)
+    check_loss(estimator, twin)
     window = twin.window.select(slice(5))
     assert window.y.isnan().any()
     found = estimator.sample(window, 4)

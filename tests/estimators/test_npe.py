@@ -12,7 +12,7 @@ from posterity.flows import AutoregressiveSpline, CouplingSpline, Flow, MaskedAu
 from posterity.nn import MLP, Convolution
 from posterity.problems import GaussianStations, Observation, Problem, RandomMask, Twin, Uniform, exact_posterior
 from posterity.systems import Lorenz96
-from posterity.testing import check_density
+from posterity.testing import check_density, check_loss
 
 FLOWS = [
     CouplingSpline(transforms=2, hidden=(8,), bins=4),
@@ -96,11 +96,11 @@ def cases(problem: Problem, flow: Flow, target: Target | None = None) -> tuple[N
 
 
 @pytest.fixture
-def check(gradients) -> Callable[[NeuralPosterior, Twin], Tensor]:
+def check() -> Callable[[NeuralPosterior, Twin], Tensor]:
     """Draws are finite, and every weight learns; returns the states of the draws."""
 
     def checked(estimator: NeuralPosterior, twin: Twin) -> Tensor:
-        gradients(estimator, twin)
+        check_loss(estimator, twin)
         posterior = estimator.sample(twin.window, 3)
         assert posterior.x.isfinite().all()
         assert posterior.log_q.isfinite().all()

@@ -15,6 +15,7 @@ from posterity.estimators.ratio_samplers import PriorImportance, RatioSampler, T
 from posterity.nn import MLP, Convolution, Network
 from posterity.problems import Ensemble, Observation, Problem, Quadratic, RandomMask, Twin, Uniform, Window
 from posterity.systems import Lorenz96
+from posterity.testing import check_loss
 
 SMALL = {"network": MLP((8,)), "context": 2}
 CONTRASTS = {"balanced": BNRELoss(10.0), "contrastive": NREContrastiveLoss(3), "odds": NREContrastiveLoss(2, gamma=4.0)}
@@ -124,7 +125,7 @@ def test_potentials_have_the_gradient_of_their_cost():
 @pytest.mark.parametrize(
     ("ratio_sampler", "worth"),
     [(TemperedSMC(particles=200, leapfrog=8), 200.0), (PriorImportance(4000), 100.0)],
-    ids=["hmc", "importance"],
+    ids=["smc", "importance"],
 )
 def test_walks_draw_from_a_known_ratio(ratio_sampler, worth):
     context = 0.5 * torch.randn(40, 1, 3)
@@ -191,17 +192,15 @@ PROBLEMS = {
 
 
 @pytest.mark.parametrize(
-    "ratio_sampler", [TemperedSMC(8, moves=1, final=1, leapfrog=1), PriorImportance(25)], ids=["hmc", "is"]
+    "ratio_sampler", [TemperedSMC(8, moves=1, final=1, leapfrog=1), PriorImportance(25)], ids=["smc", "is"]
 )
 @pytest.mark.parametrize(("problem", "target"), PROBLEMS.values(), ids=PROBLEMS)
-def test_every_target_is_learned_and_drawn(
-    gradients, problem: Problem, target: Target | None, ratio_sampler: RatioSampler
-):
+def test_every_target_is_learned_and_drawn(problem: Problem, target: Target | None, ratio_sampler: RatioSampler):
     estimator = NeuralRatio(problem, target, ratio_sampler=ratio_sampler, bridges=2, **SMALL)
     twin = problem.sample((6,))
     assert twin.window.y.isnan().any()
     estimator.standardize(twin)
-    found = gradients(estimator, twin)
+    found = check_loss(estimator, twin)
     assert all(found.values()), found
     posterior = estimator.sample(twin.window, 5)
     assert posterior.x.shape == (5, 6, len(posterior.steps), 1, 6)

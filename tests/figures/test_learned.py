@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from posterity.data import TRAININGS
 from posterity.errors import PosterityError
 from posterity.figures.corner import corner
 from posterity.figures.drawing import style
@@ -158,7 +159,7 @@ def sizes(variants):
     rng, dims = np.random.default_rng(0), ("variant", "method", "seed")
     shape = (len(variants), len(METHODS), 3)
     found = {
-        name: (dims, rng.uniform(1, 2, shape))
+        name: (dims, rng.uniform(1, 2, shape), {"units": TRAININGS[name][1].of("m/s")})
         for name in ("log_score", "auc", "crps", "sampling_seconds", "training_seconds", "parameters", "valid_loss")
     }
     dataset = xr.Dataset(
@@ -183,6 +184,9 @@ def test_methods_are_drawn_against_size_for_each_window():
     figure = scaling(dataset)
     assert len(figure.axes) == 2 * 6
     assert [axes.get_title() for axes in figure.axes[:2]] == ["window of 1", "window of 10"]
+    assert [axes.get_ylabel() for axes in figure.axes[::2]] == [
+        "−log q / N (nat)", "AUC (fraction)", "CRPS (m/s)", "1000 draws (s)", "training (s)", "weights (10³)"
+    ]  # fmt: skip
     assert texts(figure) == [*METHODS, "published"]
     short = dataset.isel(variant=[4, 5, 3], method=1)
     (line,) = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 3 and line.get_linestyle() == "-"][:1]

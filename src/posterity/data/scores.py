@@ -6,7 +6,8 @@ Apart from the other kinds, so that a new score redoes no training and no draw: 
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ..metrics.table import Source, scores_of
+from ..metrics.score import Source, Units
+from ..metrics.table import scores_of
 from .schema import Schema, Variable
 
 
@@ -24,17 +25,17 @@ _METRICS, _CLASSIFIER = _variables(Source.METRICS), _variables(Source.CLASSIFIER
 _COMPARISON = _METRICS | {name: replace(variable, required=False) for name, variable in _CLASSIFIER.items()}
 
 #: What the variants of an experiment tell of each training of each method: its description and units.
-TRAININGS: Mapping[str, tuple[str, str]] = {
-    "log_score": ("log score of the truth, of standardised states", "nat"),
-    "log_score_error": ("its standard error over cases", "nat"),
-    "auc": ("area under the curve of the classifier in state space", "1"),
-    "auc_error": ("its standard error over cases", "1"),
-    "crps": ("fair CRPS at the end of the window", "1"),
-    "crps_error": ("its standard error over cases", "1"),
-    "sampling_seconds": ("wall time per 1000 draws of a case", "s"),
-    "valid_loss": ("best validation loss", "1"),
-    "training_seconds": ("wall time of the training", "s"),
-    "parameters": ("number of weights", "1"),
+TRAININGS: Mapping[str, tuple[str, Units]] = {
+    "log_score": ("log score of the truth, of standardised states", Units.NAT),
+    "log_score_error": ("its standard error over cases", Units.NAT),
+    "auc": ("area under the curve of the classifier in state space", Units.ONE),
+    "auc_error": ("its standard error over cases", Units.ONE),
+    "crps": ("fair CRPS at the end of the window", Units.STATE),
+    "crps_error": ("its standard error over cases", Units.STATE),
+    "sampling_seconds": ("wall time per 1000 draws of a case", Units.SECOND),
+    "valid_loss": ("best validation loss", Units.ONE),
+    "training_seconds": ("wall time of the training", Units.SECOND),
+    "parameters": ("number of weights", Units.ONE),
 }
 
 #: The same as variables of a file, and what they stand beside.

@@ -7,7 +7,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ..problems import Control, Ensemble, Problem, Twin, Window, decode_ensemble, refill
+from ..problems import Control, Ensemble, Problem, Twin, Window, decode_ensemble, replace_failed
 
 
 class Target(abc.ABC):
@@ -124,9 +124,5 @@ class StateTarget(Target):
                 error = problem.error_std() * torch.randn(*x.shape[:2], problem.forecast, *problem.shape)
             later = problem.system_at(theta).rollout(x[:, :, -1], problem.forecast, error)
             x = torch.cat((x, later[:, :, 1:]), dim=2)
-        finite = x.flatten(2).sum(dim=-1).isfinite()
-        if not finite.all():
-            x, theta = refill(finite, x), refill(finite, theta)
-            log_q = None if log_q is None else refill(finite, log_q)
-        info = {**info, "failed": (~finite).sum(dim=0)}
-        return Ensemble(x, theta, range(self.first(problem), problem.steps), info, log_q)
+        x, theta, log_q, failed = replace_failed(x, theta, log_q)
+        return Ensemble(x, theta, range(self.first(problem), problem.steps), {**info, "failed": failed}, log_q)

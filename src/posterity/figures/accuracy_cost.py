@@ -1,13 +1,13 @@
 """Accuracy against cost: every method is a point."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..metrics import standard_error
 from .drawing import style
 from .drawing.labels import put_labels
 from .drawing.panels import judged, methods_of, need
@@ -20,14 +20,6 @@ RANGE = 5.0
 
 #: Longer labels of the vertical axis take two lines.
 LONG = 45
-
-
-class Score(NamedTuple):
-    """A score of all methods: its label, its means over cases and their standard errors."""
-
-    label: str
-    means: np.ndarray
-    errors: np.ndarray
 
 
 @style.styled
@@ -68,45 +60,36 @@ def accuracy_cost(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: in
             floor = float(metrics[f"{name}_floor"].isel(time=times).mean())
             axes.axhline(floor, color="0.5", linewidth=0.8, linestyle=":", zorder=0)
             label = f"{label}, dotted: between runs"
-        _panel(axes, methods, seconds, _score(style.quantity(label, metrics[name]), score.values))
+        _panel(axes, methods, seconds, style.quantity(label, metrics[name]), score)
     return figure
 
 
-def _score(label: str, values: np.ndarray) -> Score:
-    """The means over cases ``(method, case)``, with their standard errors; no error of a single case."""
-    count = np.isfinite(values).sum(axis=1)
-    means = np.nansum(values, axis=1) / np.where(count, count, np.nan)
-    squares = np.nansum((values - means[:, None]) ** 2, axis=1)
-    return Score(label, means, np.sqrt(squares / np.where(count > 1, (count - 1) * count, np.nan)))
-
-
-def _panel(axes: Axes, methods: Sequence[str], seconds: np.ndarray, score: Score) -> None:
-    """Draws one score of all methods that have it."""
-    known = np.isfinite(score.means) & np.isfinite(seconds) & (seconds > 0)
+def _panel(axes: Axes, methods: Sequence[str], seconds: np.ndarray, label: str, score: xr.DataArray) -> None:
+    """Draws one score ``(method, case)`` of all methods that have it, with errors of its means over cases."""
+    means, errors = score.mean("case").values, standard_error(score).values
+    known = np.isfinite(means) & np.isfinite(seconds) & (seconds > 0)
     at = np.flatnonzero(known).tolist()
-    front = pareto(seconds[known], score.means[known])
-    axes.plot(seconds[known][front], score.means[known][front], color="0.75", linewidth=3, zorder=0)
+    front = pareto(seconds[known], means[known])
+    axes.plot(seconds[known][front], means[known][front], color="0.75", linewidth=3, zorder=0)
     looks = list(style.looks(methods).values())
     for index in at:
         axes.errorbar(
             seconds[index],
-            score.means[index],
-            score.errors[index] if np.isfinite(score.errors[index]) else None,
+            means[index],
+            errors[index] if np.isfinite(errors[index]) else None,
             color=looks[index].colour,
             marker=looks[index].marker,
             markersize=4,
             elinewidth=0.7,
         )
     axes.set_xlabel("time per case, without training (s)")
-    axes.set_ylabel(score.label if len(score.label) < LONG else score.label.replace(" (", "\n("))
+    axes.set_ylabel(label if len(label) < LONG else label.replace(" (", "\n("))
     axes.margins(0.12)
     style.logarithmic(axes, "x")
-    if known.any() and score.means[known].max() > RANGE * score.means[known].min() > 0:
+    if known.any() and means[known].max() > RANGE * means[known].min() > 0:
         style.logarithmic(axes, "y")
-    points = np.column_stack([seconds[known], score.means[known]])
-    put_labels(
-        axes, points, score.errors[known], [methods[index] for index in at], [looks[index].colour for index in at]
-    )
+    points = np.column_stack([seconds[known], means[known]])
+    put_labels(axes, points, errors[known], [methods[index] for index in at], [looks[index].colour for index in at])
 
 
 def pareto(costs: np.ndarray, scores: np.ndarray) -> np.ndarray:

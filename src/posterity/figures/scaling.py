@@ -24,22 +24,35 @@ LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 SPREAD = 0.6
 
 
-class Quantity(NamedTuple):
-    """A quantity of a panel: its variable, its label, whether its axis is logarithmic, and its ideal value."""
+class Ordinate(NamedTuple):
+    """The vertical axis of a panel.
+
+    Args:
+        name: The variable that it shows.
+        label: What it is called.
+        units: Its units; empty for those of the variable.
+        logarithmic: Whether it is a logarithmic one.
+        ideal: The ideal value.
+    """
 
     name: str
     label: str
+    units: str = ""
     logarithmic: bool = False
     ideal: float = np.nan
 
+    def title(self, variable: xr.DataArray) -> str:
+        """The label with its units."""
+        return f"{self.label} ({self.units})" if self.units else style.quantity(self.label, variable)
 
-QUANTITIES = (
-    Quantity("log_score", "−log q / N (nat)"),
-    Quantity("auc", "AUC (fraction)", ideal=0.5),
-    Quantity("crps", "CRPS"),
-    Quantity("sampling_seconds", "1000 draws (s)", logarithmic=True),
-    Quantity("training_seconds", "training (s)", logarithmic=True),
-    Quantity("parameters", "weights (10³)", logarithmic=True),
+
+ORDINATES = (
+    Ordinate("log_score", "−log q / N"),
+    Ordinate("auc", "AUC", "fraction", ideal=0.5),
+    Ordinate("crps", "CRPS"),
+    Ordinate("sampling_seconds", "1000 draws", logarithmic=True),
+    Ordinate("training_seconds", "training", logarithmic=True),
+    Ordinate("parameters", "weights", "10³", logarithmic=True),
 )
 
 
@@ -73,26 +86,26 @@ def scaling(scaling: xr.Dataset) -> Figure:
     Raises:
         PosterityError: If there is no score or cost.
     """
-    shown = [quantity for quantity in QUANTITIES if bool(scaling[quantity.name].notnull().any())]
+    shown = [ordinate for ordinate in ORDINATES if bool(scaling[ordinate.name].notnull().any())]
     if not shown:
         raise PosterityError("figure 'scaling': there is nothing to draw; evaluate the methods again")
+    titles = {ordinate.name: ordinate.title(scaling[ordinate.name]) for ordinate in shown}
     scaling = scaling.assign(
         log_score=scaling["log_score"] / scaling["size"],
         published_log_score=scaling["published_log_score"] / scaling["size"],
         parameters=scaling["parameters"] / 1000,
     )
     columns, looks = _columns(scaling), style.looks(methods_of(scaling))
-    cells = [(quantity, column) for quantity in shown for column in columns]
+    cells = [(ordinate, column) for ordinate in shown for column in columns]
     across = len(columns) if len(columns) > 1 else min(ACROSS, len(cells))
     entries = _entries(scaling, looks)
     down, lines = -(-len(cells) // across), -(-len(entries) // ENTRIES)
     figure = style.canvas(0.45 + HEIGHT * down + 0.16 * lines)
     axes = figure.subplots(down, across, squeeze=False)
-    for index, (panel, (quantity, column)) in enumerate(zip(axes.flat, cells, strict=False)):
-        _panel(panel, scaling.isel(variant=column.places), quantity, column, list(looks.values()))
+    for index, (panel, (ordinate, column)) in enumerate(zip(axes.flat, cells, strict=False)):
+        _panel(panel, scaling.isel(variant=column.places), ordinate, column, list(looks.values()))
         if index % len(columns) == 0:
-            units = style.quantity(quantity.label, scaling["crps"]) if quantity.name == "crps" else quantity.label
-            panel.set_ylabel(units)
+            panel.set_ylabel(titles[ordinate.name])
         if index < len(columns) > 1:
             panel.set_title(column.title)
         _abscissa(panel, scaling["variant"].values, column, lowest=index + across >= len(cells))
@@ -132,13 +145,13 @@ def _entries(scaling: xr.Dataset, looks: Mapping[str, style.Look]) -> dict[str, 
     return entries
 
 
-def _panel(axes: Axes, scaling: xr.Dataset, quantity: Quantity, column: Column, looks: Sequence[style.Look]) -> None:
+def _panel(axes: Axes, scaling: xr.Dataset, ordinate: Ordinate, column: Column, looks: Sequence[style.Look]) -> None:
     """Draws one quantity of all methods, with the bands of their trainings."""
-    values = scaling[quantity.name].transpose("method", "variant", "seed").values
+    values = scaling[ordinate.name].transpose("method", "variant", "seed").values
     published = scaling["published_log_score"].transpose("method", "variant").values
     for index, (own, look) in enumerate(zip(values, looks, strict=True)):
         x = column.x if column.line else column.x + SPREAD * ((index + 0.5) / len(looks) - 0.5)
-        if quantity.name == "log_score":
+        if ordinate.name == "log_score":
             axes.plot(x, published[index], color=look.colour, marker="x", markersize=6, linestyle="")
         known = np.isfinite(own).any(axis=1)
         x, own = x[known], own[known]
@@ -152,9 +165,9 @@ def _panel(axes: Axes, scaling: xr.Dataset, quantity: Quantity, column: Column, 
             axes.fill_between(x, low, high, color=look.colour, alpha=0.25, linewidth=0)
         else:
             axes.vlines(x, low, high, color=look.colour, linewidth=2, alpha=0.4)
-    if np.isfinite(quantity.ideal):
-        axes.axhline(quantity.ideal, color="0.6", linewidth=0.6, linestyle=":", zorder=0)
-    if quantity.logarithmic:
+    if np.isfinite(ordinate.ideal):
+        axes.axhline(ordinate.ideal, color="0.6", linewidth=0.6, linestyle=":", zorder=0)
+    if ordinate.logarithmic:
         style.logarithmic(axes, "y")
 
 

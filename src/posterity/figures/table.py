@@ -10,13 +10,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..metrics import judged_moment
 from ..metrics.score import Head, Quantity
 from ..metrics.table import headed
 from .drawing import style
 from .drawing.panels import methods_of, need
-
-#: The moment of the scores that are given at one moment only, and that of windows that follow each other.
-MOMENTS = ("window end", "analysis")
 
 #: The nominal coverage of which the observed one is given, or the nearest there is.
 LEVEL = 0.9
@@ -91,7 +89,7 @@ def _columns(summary: xr.Dataset, quantity: Quantity, head: Head) -> list[Column
     """The columns of a quantity, one for each space if there are several; none if the summary does not have it."""
     if quantity.name not in summary:
         return []
-    moment = next(moment for moment in MOMENTS if moment in summary["moment"].values)
+    moment = judged_moment(summary)
     at = summary.sel(moment=moment)
     if "level" in at[quantity.name].dims:
         level, entries = _coverage(at[quantity.name])

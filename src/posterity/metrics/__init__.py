@@ -20,7 +20,7 @@ from .ranks import entry_rank, parameter_rank, uniformity
 from .reference import against_reference
 from .roc import RATES, auc, true_positive_rate
 from .scores import crps, log_score, mean, rmse, spread, variance
-from .summary import calibrated, cycle_average, spread_skill, summarize
+from .summary import calibrated, cycle_average, judged_moment, spread_skill, summarize
 from .table import attributes
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "expected_coverage",
     "expected_log_likelihood",
     "hpd_rank",
+    "judged_moment",
     "kernel_distances",
     "log_score",
     "mean",

@@ -16,6 +16,7 @@ class Units(Enum):
     ONE = "1"
     STATE = "those of the state"
     NAT = "nat"
+    SECOND = "s"
     REFERENCE = "standard deviations of the reference"
 
     def of(self, state: str) -> str:

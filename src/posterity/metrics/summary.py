@@ -8,6 +8,9 @@ from .calibration import LEVELS
 from .score import Score, Source
 from .table import averaged
 
+#: The moment by which methods are judged: the end of the window, or the analyses of windows that follow each other.
+WINDOW_END, ANALYSIS = "window end", "analysis"
+
 
 def summarize(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: int = 0) -> xr.Dataset:
     r"""Averages scores over cases.
@@ -93,6 +96,18 @@ def cycle_average(metrics: xr.Dataset, window: int, burn_in: int = 0) -> xr.Data
     return metrics.isel(time=ends).mean("time", skipna=False, keep_attrs=True)
 
 
+def judged_moment(summary: xr.Dataset) -> str:
+    """The moment by which methods are judged.
+
+    Args:
+        summary: A summary, see :func:`summarize`.
+
+    Returns:
+        ``window end``, or ``analysis`` if windows follow each other.
+    """
+    return next(moment for moment in (WINDOW_END, ANALYSIS) if moment in summary["moment"].values)
+
+
 def calibrated(summary: xr.Dataset) -> xr.DataArray:
     """Whether nothing speaks against the calibration of a method.
 
@@ -166,8 +181,8 @@ def _at_moments(metrics: xr.Dataset, window: int, cycles: int, burn_in: int) -> 
     if cycles > 1:
         found = cycle_average(metrics, window, burn_in)
         axes = {name: score.dims.index("time") for name, score in metrics.items() if "time" in score.dims}
-        return found.assign({name: found[name].expand_dims(moment=["analysis"], axis=axes[name]) for name in axes})
+        return found.assign({name: found[name].expand_dims(moment=[ANALYSIS], axis=axes[name]) for name in axes})
     times = metrics.sizes["time"]
-    moments = {"start": 0, "window end": window - 1} | ({"forecast end": times - 1} if times > window else {})
+    moments = {"start": 0, WINDOW_END: window - 1} | ({"forecast end": times - 1} if times > window else {})
     index = xr.DataArray(list(moments.values()), dims="moment", coords={"moment": list(moments)})
     return metrics.isel(time=index)

@@ -2,7 +2,7 @@
 
 from .chunks import chunks
 from .control import Control, Linearization
-from .ensemble import decode_ensemble, refill
+from .ensemble import decode_ensemble, refill, replace_failed
 from .gaussian import GaussianPosterior, check_linear, exact_posterior
 from .masks import GridMask, Mask, RandomMask, TimeMask
 from .noise import GaussianNoise, Noise
@@ -49,4 +49,5 @@ __all__ = [
     "log_likelihood",
     "predictive_pit",
     "refill",
+    "replace_failed",
 ]

@@ -30,18 +30,33 @@ def decode_ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor], log
     """
     parts = [control.decode(u[chunk]) for chunk in control.chunks(len(u))]
     x, theta = (torch.cat(part) for part in zip(*parts, strict=True))
+    x, theta, log_q, failed = replace_failed(x, theta, log_q)
+    info = {
+        **info,
+        "failed": failed,
+        "model_steps": control.model_steps,
+        "gradients": control.gradients,
+    }
+    return Ensemble(x, theta, range(control.problem.steps), info, log_q)
+
+
+def replace_failed(x: Tensor, theta: Tensor, log_q: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    """Replaces each draw of which a state is not finite by another of its case.
+
+    Args:
+        x: The states, with shape ``(samples, case, time, *shape)``.
+        theta: The parameters, with shape ``(samples, case, parameters)``.
+        log_q: The log-density of each draw, with shape ``(samples, case)``; None if it has none.
+
+    Returns:
+        The same with the failed draws replaced, see :func:`refill`, and the number of these of each case.
+    """
     # The sum over a trajectory is finite only if every entry is, and takes one pass.
     finite = x.flatten(2).sum(dim=-1).isfinite()
     if not finite.all():
         x, theta = refill(finite, x), refill(finite, theta)
         log_q = None if log_q is None else refill(finite, log_q)
-    info = {
-        **info,
-        "failed": (~finite).sum(dim=0),
-        "model_steps": control.model_steps,
-        "gradients": control.gradients,
-    }
-    return Ensemble(x, theta, range(control.problem.steps), info, log_q)
+    return x, theta, log_q, (~finite).sum(dim=0)
 
 
 def refill(good: Tensor, values: Tensor) -> Tensor:

@@ -14,12 +14,10 @@ from ..errors import ConfigError
 from ..experiment import Experiment
 from ..experiment.dependencies import dependencies
 from ..figures.scaling import scaling as draw
-from ..metrics import summarize
+from ..metrics import judged_moment, summarize
+from ..metrics.scores import ENTRIES
 from .artifacts import description
 from .plot import save
-
-#: The moment at which scores are taken, and that of windows that follow each other.
-MOMENTS = ("window end", "analysis")
 
 #: What a training wrote of itself, by the names that it goes by here.
 TRAINING = {"valid_loss": "best_valid_loss", "training_seconds": "seconds", "parameters": "parameters"}
@@ -80,11 +78,12 @@ def _variant(experiment: Experiment, folder: Path) -> xr.Dataset:
             if (value := experiment.methods[name].published_log_score) is not None:
                 published[row] = value
     dims = ("method", "seed")
+    state = summary["crps"].attrs.get("units", "1")
     variables = {
-        name: (dims, values[name], {"long_name": text, "units": units}) for name, (text, units) in TRAININGS.items()
+        name: (dims, values[name], {"long_name": text, "units": units.of(state)})
+        for name, (text, units) in TRAININGS.items()
     }
-    variables["crps"][2]["units"] = variables["crps_error"][2]["units"] = summary["crps"].attrs.get("units", "1")
-    size = prod(length for name, length in metrics["mean"].sizes.items() if name in ("channel", "y", "x"))
+    size = prod(length for name, length in metrics["mean"].sizes.items() if name in ENTRIES)
     return xr.Dataset(
         {
             **variables,
@@ -98,8 +97,7 @@ def _variant(experiment: Experiment, folder: Path) -> xr.Dataset:
 
 def _scores(summary: xr.Dataset) -> dict[str, float]:
     """The scores of a method, and its cost."""
-    moment = next(moment for moment in MOMENTS if moment in summary["moment"].values)
-    at = summary.sel(moment=moment)
+    at = summary.sel(moment=judged_moment(summary))
     found = {name: at[name] for name in ("log_score", "log_score_error", "crps", "crps_error")}
     if "auc" in summary:
         found |= {name: summary[name].sel(space="state") for name in ("auc", "auc_error")}

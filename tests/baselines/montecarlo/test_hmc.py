@@ -8,7 +8,7 @@ from posterity.mcmc import Chains, Draws, convergence
 from posterity.problems import Observation, Problem, Quadratic, RandomMask, exact_posterior
 from posterity.problems.priors import Uniform
 from posterity.systems import Lorenz96
-from posterity.testing import check_isolated, linear_gaussian
+from posterity.testing import check_gaussian, check_isolated, check_ranks, linear_gaussian
 
 #: Enough for small and for Gaussian posteriors: every fourth iteration is as good as independent.
 FEW = {
@@ -25,7 +25,7 @@ FEW = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model_error", [None, 0.4], ids=["strong", "weak"])
-def test_draws_follow_the_exact_smoother(check_gaussian, model_error):
+def test_draws_follow_the_exact_smoother(model_error):
     problem = linear_gaussian(4, window=3, background_std=(1.0, 1.0), model_error=model_error)
     window = problem.sample((32,)).window
     # The last two cases see nothing: their posterior is the prior.
@@ -46,7 +46,7 @@ def test_draws_follow_the_exact_smoother(check_gaussian, model_error):
 
 
 @pytest.mark.slow
-def test_ranks_of_the_truth_are_uniform(check_ranks):
+def test_ranks_of_the_truth_are_uniform():
     """Simulation-based calibration, over states and a parameter."""
     problem = Problem(
         Lorenz96(size=5, dt=0.1, spinup=5.0),

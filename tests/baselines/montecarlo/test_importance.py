@@ -14,7 +14,7 @@ from posterity.baselines.variational.markov import BlockTridiagonal
 from posterity.baselines.variational.optimizers import NaturalGradient
 from posterity.problems import Control, Observation, Problem, Quadratic, exact_posterior
 from posterity.systems import LinearAdvection
-from posterity.testing import check_isolated, linear_gaussian, log_evidence
+from posterity.testing import check_gaussian, check_isolated, linear_gaussian, log_evidence
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def small():
 @pytest.mark.parametrize(
     "proposal", [Laplace(), Variational(optimizer=NaturalGradient(iterations=2))], ids=["Laplace", "VI"]
 )
-def test_an_exact_proposal_has_equal_weights(linear, check_gaussian, proposal):
+def test_an_exact_proposal_has_equal_weights(linear, proposal):
     posterior = ImportanceSampling(linear.problem, proposal, draws=200).sample(linear.window, 200)
     assert posterior.x.shape == (200, 32, 15, 1, 16)
     torch.testing.assert_close(posterior.info["ess"], torch.full((32,), 200.0))
@@ -55,7 +55,7 @@ def test_an_exact_proposal_has_equal_weights(linear, check_gaussian, proposal):
 
 
 @pytest.mark.parametrize("degrees", [float("inf"), 5.0], ids=["Gaussian", "Student-t"])
-def test_weights_correct_a_wrong_proposal(small, check_gaussian, degrees):
+def test_weights_correct_a_wrong_proposal(small, degrees):
     """As many draws as to make those that are resampled nearly all different, and so nearly independent."""
     problem, window = small
     posterior = ImportanceSampling(problem, Off(), draws=8000, degrees=degrees).sample(window, 100)
@@ -66,7 +66,7 @@ def test_weights_correct_a_wrong_proposal(small, check_gaussian, degrees):
     assert abs(float(ratio.mean()) - 1) < 4 * float(ratio.std()) / 32**0.5
 
 
-def test_a_proposal_in_other_coordinates_is_exact(check_gaussian):
+def test_a_proposal_in_other_coordinates_is_exact():
     """The block-tridiagonal Gaussian over the trajectory, under the weak constraint."""
     problem = linear_gaussian(4, window=4, forecast=1, background_std=(1.0, 1.0), model_error=0.4)
     window = problem.sample((32,)).window

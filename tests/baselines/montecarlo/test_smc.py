@@ -7,14 +7,14 @@ from posterity.baselines import SequentialMonteCarlo
 from posterity.problems import Control, Observation, Problem, Quadratic, RandomMask, exact_posterior
 from posterity.problems.priors import Uniform
 from posterity.systems import LinearAdvection, Lorenz96
-from posterity.testing import check_isolated, linear_gaussian, log_evidence
+from posterity.testing import check_gaussian, check_isolated, check_ranks, linear_gaussian, log_evidence
 
 #: Enough for small and for Gaussian posteriors.
 FEW = {"particles": 96, "ess": 0.5, "moves": 2, "final": 8, "leapfrog": 4}
 
 
 @pytest.mark.slow
-def test_draws_follow_the_exact_smoother(linear, check_gaussian):
+def test_draws_follow_the_exact_smoother(linear):
     posterior = SequentialMonteCarlo(linear.problem, **FEW).sample(linear.window, 96)
     assert posterior.x.shape == (96, 32, 15, 1, 16)
     assert not posterior.info["failed"].any()
@@ -35,7 +35,7 @@ def test_draws_follow_the_exact_smoother(linear, check_gaussian):
 
 
 @pytest.mark.slow
-def test_draws_follow_the_exact_smoother_of_a_model_that_errs(check_gaussian):
+def test_draws_follow_the_exact_smoother_of_a_model_that_errs():
     problem = linear_gaussian(4, window=5, forecast=2, background_std=(1.0, 1.0), model_error=0.4)
     window = problem.sample((32,)).window
     posterior = SequentialMonteCarlo(problem, **FEW).sample(window, 96)
@@ -43,7 +43,7 @@ def test_draws_follow_the_exact_smoother_of_a_model_that_errs(check_gaussian):
 
 
 @pytest.mark.slow
-def test_without_observations_it_is_the_prior(linear, check_gaussian):
+def test_without_observations_it_is_the_prior(linear):
     posterior = SequentialMonteCarlo(linear.problem, **FEW).sample(linear.blind, 96)
     assert (posterior.info["temperatures"] == 1).all()
     assert (posterior.info["log_evidence"] == 0).all()
@@ -82,7 +82,7 @@ def test_modes_have_their_weights():
     [(None, {}), (None, {"forcing": Uniform(4.0, 12.0)}), (0.3, {})],
     ids=["strong", "parameter", "weak"],
 )
-def test_ranks_of_the_truth_are_uniform(check_ranks, model_error, parameters):
+def test_ranks_of_the_truth_are_uniform(model_error, parameters):
     """Simulation-based calibration, over states and parameters."""
     problem = Problem(
         Lorenz96(size=5, dt=0.1, spinup=5.0),

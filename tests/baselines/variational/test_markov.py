@@ -9,7 +9,7 @@ from posterity.baselines.variational.markov import BlockTridiagonal, TrajectoryM
 from posterity.baselines.variational.optimizers import Adam, NaturalGradient
 from posterity.problems import Identity, Normal, Observation, Problem, Quadratic, RandomMask, TimeMask, exact_posterior
 from posterity.systems import LinearAdvection, Lorenz96
-from posterity.testing import linear_gaussian
+from posterity.testing import check_gaussian, linear_gaussian
 
 LINEAR = linear_gaussian(5, model_error=0.4)
 
@@ -38,7 +38,7 @@ def test_block_tridiagonal_is_exact(window):
     torch.testing.assert_close(covariance, exact.covariance[:, :4], rtol=1e-8, atol=1e-8)
 
 
-def test_draws_follow_the_exact_smoother(window, check_gaussian):
+def test_draws_follow_the_exact_smoother(window):
     """The forecast too, whose errors are drawn afresh."""
     method = VariationalInference(LINEAR, BlockTridiagonal(), NaturalGradient(iterations=2))
     check_gaussian(method.sample(window, 400).x, exact_posterior(LINEAR, window))
