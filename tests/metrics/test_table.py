@@ -62,6 +62,6 @@ def test_attributes_say_the_units_and_what_floors_are() -> None:
         attributes("no_such_score")
 
 
-def test_headings_say_units_of_the_state_and_nats_alone() -> None:
-    assert [units.heading("m/s") for units in Units] == ["", " (m/s)", " (nat)", ""]
+def test_headings_say_units_but_of_plain_numbers_and_of_distances() -> None:
+    assert [units.heading("m/s") for units in Units] == ["", " (m/s)", " (nat)", " (s)", ""]
     assert Units.STATE.heading("1") == ""

@@ -2,7 +2,7 @@
 
 from .files import atomic, load, read, read_many, write
 from .lock import lock
-from .schema import INFO, PROVENANCE, check
+from .schema import check
 from .scores import SCORES, TRAININGS
 
-__all__ = ["INFO", "PROVENANCE", "SCORES", "TRAININGS", "atomic", "check", "load", "lock", "read", "read_many", "write"]
+__all__ = ["SCORES", "TRAININGS", "atomic", "check", "load", "lock", "read", "read_many", "write"]

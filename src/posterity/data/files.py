@@ -117,7 +117,7 @@ def read(path: Path, kind: str, schema: Schema = SCHEMA) -> xr.Dataset:
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
+        raise DataError(f"{path}: there is no such file; make it first, or correct the path")
     try:
         dataset = xr.open_dataset(path, engine="netcdf4", decode_times=False)
         dataset = dataset.assign({name: variable.chunk(_memory_chunk(variable)) for name, variable in dataset.items()})

@@ -17,7 +17,7 @@ INFO = "info_"
 
 @dataclass(frozen=True)
 class Variable:
-    """What a file says of one variable.
+    """A variable of a file.
 
     Args:
         dims: Its leading dimensions; ``*`` stands for the dimensions of the grid.
@@ -65,9 +65,6 @@ SCHEMA: Schema = {
     },
 }
 
-#: What every file says of where it comes from; experiment files of users' own data need none.
-PROVENANCE = ("experiment", "method", "seed", "joint", "configuration", "version", "commit")
-
 
 def dims(kind: str, variable: str, grid: int, schema: Schema = SCHEMA) -> tuple[str, ...]:
     """The dimensions of a variable.
@@ -96,7 +93,7 @@ def grid_size(variable: xr.DataArray) -> int:
 
 
 def check(dataset: xr.Dataset, kind: str, source: str, schema: Schema = SCHEMA) -> xr.Dataset:
-    """Checks names, dimensions, types and provenance, before a write and after a read.
+    """Checks names, dimensions and types, before a write and after a read.
 
     Args:
         dataset: The dataset.
@@ -126,10 +123,10 @@ def check(dataset: xr.Dataset, kind: str, source: str, schema: Schema = SCHEMA) 
                 "transpose or rename them"
             )
         if not np.issubdtype(found.dtype, np.number):
-            raise DataError(f"{source}: '{name}' holds {found.dtype}, not numbers")
+            raise DataError(f"{source}: '{name}' holds {found.dtype}, not numbers; write it as float")
         if 0 in found.shape:
             empty = ", ".join(str(d) for d, n in zip(found.dims, found.shape, strict=True) if n == 0)
-            raise DataError(f"{source}: '{name}' is empty along {empty}")
+            raise DataError(f"{source}: '{name}' is empty along {empty}; give it at least one entry")
     return dataset
 
 

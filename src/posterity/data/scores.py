@@ -24,7 +24,7 @@ _METRICS, _CLASSIFIER = _variables(Source.METRICS), _variables(Source.CLASSIFIER
 #: The scores of all methods, side by side.
 _COMPARISON = _METRICS | {name: replace(variable, required=False) for name, variable in _CLASSIFIER.items()}
 
-#: What the variants of an experiment tell of each training of each method: its description and units.
+#: The numbers of each training of each method, for the comparison of variants: descriptions and units.
 TRAININGS: Mapping[str, tuple[str, Units]] = {
     "log_score": ("log score of the truth, of standardised states", Units.NAT),
     "log_score_error": ("its standard error over cases", Units.NAT),

@@ -67,7 +67,9 @@ def states(
         DataError: If there are no states, or sizes or backgrounds do not fit the problem.
     """
     if "state" not in dataset:
-        raise DataError(f"{source}: variable 'state' is missing; estimators are trained and chosen by true states")
+        raise DataError(
+            f"{source}: variable 'state' is missing; estimators are trained and chosen by true states: simulate it"
+        )
     x = _sized(dataset, "state", (problem.steps, *problem.shape), source, device)
     background, std = _background(dataset, problem, source, device)
     return x, _parameters(dataset, problem, source, device), background, std, _start(dataset, problem, source, device)
@@ -205,7 +207,7 @@ def _parameters(dataset: xr.Dataset, problem: Problem, source: str, device: torc
         return torch.zeros(dataset.sizes["case"], 0, device=device)
     if "theta" not in dataset:
         raise DataError(
-            f"{source}: variable 'theta' is missing; it holds the parameters {', '.join(problem.parameters)}"
+            f"{source}: variable 'theta' is missing; add it, with the parameters {', '.join(problem.parameters)}"
         )
     return _sized(dataset, "theta", (len(problem.parameters),), source, device)
 
@@ -217,7 +219,7 @@ def _start(dataset: xr.Dataset, problem: Problem, source: str, device: torch.dev
     if problem.start[1]:
         first, last = problem.start
         raise DataError(
-            f"{source}: variable 'start' is missing; windows of the experiment start at steps {first} to {last}"
+            f"{source}: variable 'start' is missing; add the step at which each window starts, {first} to {last}"
         )
     return torch.zeros(dataset.sizes["case"], device=device)
 
@@ -228,15 +230,17 @@ def _background(
     """Reads backgrounds and their standard deviations; NaN if neither file nor problem has them."""
     if "background" not in dataset:
         if problem.background_std is not None:
-            raise DataError(f"{source}: variable 'background' is missing; the experiment's prior is a background")
+            raise DataError(
+                f"{source}: variable 'background' is missing; add it, since the experiment's prior is a background"
+            )
         nothing = torch.full((dataset.sizes["case"], *problem.shape), torch.nan, device=device)
         return nothing, nothing
     if "background_std" not in dataset:
-        raise DataError(f"{source}: has 'background' without 'background_std'")
+        raise DataError(f"{source}: has 'background' without 'background_std'; add its standard deviations")
     background = _sized(dataset, "background", problem.shape, source, device)
     std = _sized(dataset, "background_std", problem.shape, source, device)
     if not background.isfinite().all():
-        raise DataError(f"{source}: 'background' is not finite at {_place(~background.isfinite())}")
+        raise DataError(f"{source}: 'background' is not finite at {_place(~background.isfinite())}; fill it in")
     if (wrong := ~((std > 0) & std.isfinite())).any():
         raise DataError(f"{source}: 'background_std' must be positive and finite; it is not at {_place(wrong)}")
     return background, std
@@ -252,7 +256,7 @@ def _sized(dataset: xr.Dataset, name: str, shape: tuple[int, ...], source: str, 
 
 
 def _place(wrong: Tensor) -> str:
-    """Where the first offending entry stands."""
+    """The place of the first offending entry, for a message."""
     return "index (" + ", ".join(map(str, wrong.nonzero()[0].tolist())) + ")"
 
 

@@ -163,7 +163,7 @@ def _aggregate(experiment: Experiment, _: str) -> Part:
 
 
 def _plot(experiment: Experiment, figure: str) -> Part:
-    """What of the configuration shows in a figure."""
+    """The figure shows labels and groups of methods, too."""
     shown = {
         "labels": {name: method.label for name, method in experiment.methods.items()},
         "groups": experiment.groups(),

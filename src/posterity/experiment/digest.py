@@ -1,4 +1,4 @@
-"""What code a target reaches, and a digest of it.
+"""Digests of the code that a target reaches.
 
 A result depends on the code that can run to make it: on every module that its task reaches by imports, each taken
 without what cannot change a result (comments, docstrings, formatting, type hints of functions). An import that serves
@@ -22,7 +22,7 @@ CARRIED_ROOM = "posterity.experiment"
 
 
 class Code(NamedTuple):
-    """What of a module counts.
+    """The part of a module that can change results.
 
     Args:
         digest: Twelve hexadecimal digits, of its code.
@@ -63,7 +63,7 @@ def digest(modules: dict[str, str]) -> str:
 
 @cache
 def _code(module: str) -> Code:
-    """What of a module counts."""
+    """Reads the part of a module that can change results."""
     tree = syntax_tree(module)
     bare = _Bare()
     tree = bare.visit(tree)

@@ -203,7 +203,7 @@ class Experiment(Model):
         return found
 
 
-#: What names of experiments, variants and methods are made of, since folders are named by them.
+#: The characters of names of experiments, variants and methods, since folders are named by them.
 LETTERS = "letters, digits, '-' and '_'"
 
 

@@ -1,4 +1,4 @@
-"""Where experiment files are, and what stands in them: YAML, with files that extend others. Imports no torch."""
+"""Experiment files as text: finding them, and merging YAML that extends other files. Imports no torch."""
 
 import re
 from pathlib import Path
@@ -8,10 +8,10 @@ import yaml
 
 from ..errors import ConfigError, nearest
 
-#: Where experiment files named without a path are looked for.
+#: The folder of experiment files that are named without a path.
 EXPERIMENTS = Path("config/experiments")
 
-#: How names of experiment files end.
+#: The suffixes of experiment files.
 SUFFIXES = (".yaml", ".yml")
 
 
@@ -70,11 +70,11 @@ def tree(path: Path, variant: str | None = None) -> dict[str, Any]:
 def _whole(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The tree of a file, variants and all, merged into that of the file it extends; ``below`` are those that do."""
     if path in below:
-        raise ConfigError(f"{path}: extends itself, by way of {', '.join(map(str, below))}")
+        raise ConfigError(f"{path}: extends itself, by way of {', '.join(map(str, below))}; remove one 'extends'")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not YAML: {error}") from None
     if not isinstance(content, dict):

@@ -47,7 +47,7 @@ def imported_from(module: str, node: ast.ImportFrom) -> str:
 
 
 def origin(module: str, name: str) -> tuple[str, str] | None:
-    """Where a module imports a name from, and what it is called there; None if it does not."""
+    """The module that a name is imported from, and its name there; None if the module does not import it."""
     return _names(module).get(name)
 
 

@@ -39,7 +39,7 @@ Interval = Annotated[
 
 
 class ObservationConfig(Model):
-    """What is seen of the states, and how well."""
+    """The observations: operators, masks and noise."""
 
     operator: tuple[Component, ...] = Field(default=(), description="Operators, the first to act first; none: all.")
     mask: tuple[Component, ...] = Field(default=(), description="Masks; an entry is observed if it passes them all.")
@@ -83,7 +83,7 @@ class SplitsConfig(Model):
 
 
 class TrainingConfig(Model):
-    """How an estimator is trained."""
+    """The training of an estimator."""
 
     epochs: PositiveInt = Field(default=100, description="Passes over the training set.")
     batch: PositiveInt = Field(default=256, description="Cases per step, of all processes together.")
@@ -166,7 +166,7 @@ class ReferenceConfig(Component):
 
 
 class ClassifierConfig(Model):
-    """How networks are trained to tell the truth from the draws of estimators, which is the test of these."""
+    """The training of classifiers, networks that tell the truth from the draws of an estimator to test it."""
 
     cases: PositiveInt = Field(
         default=8192, description="Windows to train on, from the training split; all of that if it has fewer."
@@ -182,7 +182,7 @@ class ClassifierConfig(Model):
 
 
 class FiguresConfig(Model):
-    """What figures show."""
+    """Choices of what figures show."""
 
     case: int = Field(default=0, ge=0, description="The case of the first test shard that is drawn.")
     sites: tuple[int, ...] | None = Field(

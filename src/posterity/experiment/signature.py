@@ -1,4 +1,4 @@
-"""What constructors take, read from their source without importing it."""
+"""Signatures of constructors and functions, read from their source without importing it."""
 
 import ast
 from collections.abc import Iterator

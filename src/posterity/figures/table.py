@@ -19,10 +19,10 @@ from .drawing.panels import methods_of, need
 #: The nominal coverage of which the observed one is given, or the nearest there is.
 LEVEL = 0.9
 
-#: What the spaces of classifiers are called.
+#: The names of the spaces of classifiers.
 SPACES = {"state": "state", "observation": "obs."}
 
-#: What stands for a number that there is none of.
+#: The mark of a missing number.
 NONE = "–"
 
 #: The most digits behind the point.

@@ -48,7 +48,7 @@ def training(histories: xr.Dataset) -> Figure:
     """
     names = list(dict.fromkeys(histories["group"].values.tolist()))
     if not names:
-        raise PosterityError("figure 'training': there is no history of a training to draw")
+        raise PosterityError("figure 'training': there is no history of a training to draw; give --history FILES")
     across = min(ACROSS, len(names))
     down = -(-len(names) // across)
     figure = style.canvas(0.45 + (HEIGHT if across > 1 else 2.0) * down)

@@ -66,7 +66,7 @@ def _row(summary: xr.Dataset, columns: list[Column]) -> dict[str, str]:
 
 
 def _cells(summary: xr.Dataset, column: Column, place: str) -> dict[str, str]:
-    """What stands in the row of a quantity: itself with its error, or the percentage at each level."""
+    """The cells of a quantity: itself with its error, or the percentage at each level."""
     (name, heading, digits, error, *_), units, block = column
     value, behind = summary[name], "" if block in ("", "parameter") else f", {place}"
     if "level" in value.dims:

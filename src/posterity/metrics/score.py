@@ -1,4 +1,4 @@
-"""What the table of scores says of each: name, dimensions and units, how it is averaged, and how tables show it."""
+"""An entry of the table of scores: name, dimensions and units, its average, and its columns in tables."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from .averages import Average
 
-#: What the names of floors end with: the distance of a reference to itself, between its runs.
+#: The suffix of floors: the distance of a reference to itself, between its runs.
 FLOOR = "_floor"
 
 
 class Units(Enum):
-    """What a score is measured in."""
+    """The units of a score."""
 
     ONE = "1"
     STATE = "those of the state"
@@ -30,7 +30,7 @@ class Units(Enum):
 
 
 class Source(Enum):
-    """Where a score comes from: a kind of file, the diagnostics of a posterior, or the summary alone."""
+    """The origin of a score: a kind of file, the diagnostics of a posterior, or the summary alone."""
 
     METRICS = auto()
     CLASSIFIER = auto()

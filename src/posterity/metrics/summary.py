@@ -1,4 +1,4 @@
-"""What a table says: scores at a few moments, averaged over cases, with their errors."""
+"""Summaries: scores at a few moments, averaged over cases, with their errors."""
 
 import numpy as np
 import xarray as xr
@@ -157,7 +157,7 @@ def spread_skill(rmse: xr.DataArray, spread: xr.DataArray, samples: xr.DataArray
 
 
 def _complete(metrics: xr.Dataset) -> xr.Dataset:
-    """What a summary averages, NaN where the file does not have it; floors and parameters only if it has them."""
+    """The scores to average, NaN where the file does not have them; floors and parameters only if it has them."""
     found = {}
     for name, score, _ in averaged():
         if name in metrics:

@@ -1,7 +1,7 @@
 """The table of scores, in the order of the columns of tables.
 
-What files hold, what a summary averages and what tables show derives from it: a new score is a function that computes
-it, and an entry here.
+The variables of files, the averages of a summary and the columns of tables derive from it. A new score is a function, a
+call of it in :mod:`.evaluate`, and an entry here.
 """
 
 from collections.abc import Iterator

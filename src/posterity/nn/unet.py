@@ -42,9 +42,13 @@ class UNet(Network):
             raise ValueError(f"widths, blocks: must all be positive, not {list(widths)} and {blocks}")
         check_kernel(kernel)
         if not set(attention) <= set(range(len(widths))):
-            raise ValueError(f"attention: levels are 0 to {len(widths) - 1}, and {list(attention)} has others")
+            raise ValueError(
+                f"attention: levels are 0 to {len(widths) - 1}, and {list(attention)} has others; remove them"
+            )
         if heads < 1 or any(widths[level] % heads for level in attention):
-            raise ValueError(f"heads: the widths of levels with attention cannot be divided by {heads}")
+            raise ValueError(
+                f"heads: the widths of levels with attention cannot be divided by {heads}; choose a divisor of them"
+            )
         self.widths, self.blocks, self.kernel = tuple(widths), blocks, kernel
         self.attention, self.heads = frozenset(attention), heads
 

@@ -25,7 +25,7 @@ class Operator(abc.ABC):
 
     @property
     def sites(self) -> Tensor:
-        """Where the observations stand, for localisation: a site of the flattened grid for each entry of theirs.
+        """The sites of the observations, for localisation: a site of the flattened grid for each entry of theirs.
 
         The grid of the state unless a subclass says otherwise.
         """

@@ -133,7 +133,8 @@ class Problem:
             raise ValueError(f"joint: must be {' or '.join(map(repr, get_args(Joint)))}, not {self.joint!r}")
         if self.observation.operator.shape != self.shape:
             raise ValueError(
-                f"observation: its operator observes {self.observation.operator.shape}, but states are {self.shape}"
+                f"observation: its operator observes {self.observation.operator.shape}, but states are {self.shape}; "
+                "give it that shape"
             )
         if self.background_std is not None:
             check_interval("background_std", self.background_std)

@@ -134,6 +134,6 @@ class StateControl(Control):
         )
 
     def blocks(self) -> list[slice]:
-        """Where each state stands in the control."""
+        """The slice of each state in the control."""
         later = range(self.known, self.size, self.entries)
         return [slice(0, self.entries), *(slice(start, start + self.entries) for start in later)]

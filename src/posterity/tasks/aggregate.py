@@ -80,7 +80,7 @@ def _join(datasets: Mapping[str, xr.Dataset]) -> xr.Dataset:
 
 
 def _classified(paths: Sequence[Path], methods: xr.DataArray) -> xr.Dataset:
-    """What classifiers tell of each method, NaN where there is none."""
+    """The classifiers of all methods, NaN for those that have none."""
     found = {
         str(dataset.attrs.get("method")): dataset for dataset in (read(path, "classifier", SCORES) for path in paths)
     }

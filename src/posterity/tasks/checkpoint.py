@@ -20,7 +20,7 @@ INTERVAL = 30.0
 
 
 class Checkpoint:
-    """Where a training saves its whole state, and finds it again.
+    """The saved state of a training that has not ended.
 
     The folder stands beside the output and not in it, because Snakemake removes the outputs of a job that failed. The
     file is keyed by all that the training depends on: another configuration or another training set starts anew.

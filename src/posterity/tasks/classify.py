@@ -22,7 +22,7 @@ from .common import build, build_problem, log, on_device, provenance, seed_every
 from .draw import cost
 from .sample import load_estimator
 
-#: What classifiers see of a state.
+#: The views of a state, one for each classifier.
 VIEWS: tuple[type[StateView | ObservationView], ...] = (StateView, ObservationView)
 
 

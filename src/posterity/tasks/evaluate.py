@@ -93,7 +93,7 @@ def _warn(reference: xr.Dataset, path: Path) -> None:
 
 
 def _check_entries(whole: xr.Dataset, posterior: xr.Dataset, sources: tuple[Path, Path]) -> None:
-    """Refuses states of another size."""
+    """Raises if states have other sizes than those of the posterior."""
     for name in ("channel", "y", "x"):
         sizes = [str(dataset["state"].sizes.get(name, "none")) for dataset in (posterior, whole)]
         if sizes[0] != sizes[1]:
@@ -101,7 +101,7 @@ def _check_entries(whole: xr.Dataset, posterior: xr.Dataset, sources: tuple[Path
 
 
 def _positions(whole: xr.Dataset, posterior: xr.Dataset, name: str, sources: tuple[Path, Path]) -> np.ndarray:
-    """Where the cases, or the times, of a posterior stand in its twin, or its reference."""
+    """The places of a posterior's cases, or times, in its twin or its reference."""
     found, wanted = _labels(posterior, name), _labels(whole, name)
     for source, labels in zip(sources, (found, wanted), strict=True):
         if len(set(labels)) < len(labels):

@@ -24,7 +24,7 @@ FORMATS: Mapping[str, Mapping[str, str | None]] = {
     "png": {"Software": None},
 }
 
-#: What figures show of a training.
+#: The curves of a training.
 CURVES = ("train_loss", "valid_loss", "seconds")
 
 

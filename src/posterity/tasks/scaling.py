@@ -19,7 +19,7 @@ from ..metrics.scores import ENTRIES
 from .artifacts import description
 from .plot import save
 
-#: What a training wrote of itself, by the names that it goes by here.
+#: The keys of the description of a training, by the names of the variables.
 TRAINING = {"valid_loss": "best_valid_loss", "training_seconds": "seconds", "parameters": "parameters"}
 
 
@@ -106,7 +106,7 @@ def _scores(summary: xr.Dataset) -> dict[str, float]:
 
 
 def _training(folder: Path) -> dict[str, float]:
-    """What a training wrote of itself."""
+    """The numbers in the description of a training."""
     found = description(folder, TRAINING.values())
     return {name: float(found[key]) for name, key in TRAINING.items()}
 

@@ -1,4 +1,4 @@
-"""What all checks share: messages, and draws that are the same each time."""
+"""Shared by all checks: messages, and draws that are the same each time."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

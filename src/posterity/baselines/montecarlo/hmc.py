@@ -80,11 +80,11 @@ class HamiltonianMonteCarlo(Posterior):
         return decode_ensemble(control, draws.spread(samples), info)
 
     def _chains(self) -> Chains:
-        """How the chains move."""
+        """The kernel of the chains."""
         return Chains(self.warmup, self.iterations, self.thinning, self.length, self.leapfrog, self.acceptance)
 
     def _start(self) -> SequentialMonteCarlo:
-        """What the chains start from."""
+        """The particles that chains start from."""
         return SequentialMonteCarlo(
             self.problem,
             self.particles,

@@ -75,5 +75,5 @@ class SequentialMonteCarlo(Posterior):
         return tempered._replace(info={**tempered.info, "log_evidence": log_evidence})
 
     def _tempering(self) -> Tempering:
-        """How particles are carried."""
+        """The tempering of particles."""
         return Tempering(self.ess, self.moves, self.final, self.length, self.leapfrog, self.acceptance)

@@ -88,7 +88,7 @@ class Bootstrap(Sequential):
 
     def generations(self, record: Record) -> Iterator[Generation]:
         """Forecasts, weights and resamples, from the start of the record to the end of the forecast."""
-        occasions = record.seen.sum(dim=1).clamp(min=1)
+        observed_times = record.seen.sum(dim=1).clamp(min=1)
         record.info |= {"ess": torch.zeros(record.cases), "log_evidence": torch.zeros(record.cases)}
         z = record.prior(self.members)
         weight = torch.full((self.members, record.cases, 1), 1 / self.members)
@@ -99,14 +99,14 @@ class Bootstrap(Sequential):
                 z = record.forecast(z)
             if record.has_observations(t):
                 z, innovation, weight, parent = record.compare(z, t, weight, own)
-                z, weight, index = self.analyse(record, t, z, weight.squeeze(-1), innovation, occasions)
+                z, weight, index = self.analyse(record, t, z, weight.squeeze(-1), innovation, observed_times)
                 parent, weight = parent.gather(0, index.unsqueeze(-1)), weight.unsqueeze(-1)
             else:
                 z, weight, parent = record.replace_failed(z, weight, own)
             yield Generation(z, weight.squeeze(-1), parent.squeeze(-1).long())
 
     def analyse(
-        self, record: Record, t: int, z: Tensor, weight: Tensor, innovation: Tensor, occasions: Tensor
+        self, record: Record, t: int, z: Tensor, weight: Tensor, innovation: Tensor, observed_times: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Weights the particles by the likelihood, and resamples those of the cases that need it.
 
@@ -116,7 +116,7 @@ class Bootstrap(Sequential):
             z: The particles, with shape ``(members, case, size)``.
             weight: Their weights, with shape ``(members, case)``.
             innovation: Their whitened innovations, with shape ``(members, case, observations)``.
-            occasions: How often a case is observed, with shape ``(case,)``.
+            observed_times: How often a case is observed, with shape ``(case,)``.
 
         Returns:
             The particles, their weights, and the numbers that they had.
@@ -128,7 +128,7 @@ class Bootstrap(Sequential):
         evidence = torch.logsumexp(log_weight, dim=0) - torch.logsumexp(before, dim=0) + constant
         effective = effective_sample_size(log_weight)
         record.info["log_evidence"] += torch.where(record.seen[:, t], evidence, 0)
-        record.info["ess"] += torch.where(record.seen[:, t], effective / occasions, 0)
+        record.info["ess"] += torch.where(record.seen[:, t], effective / observed_times, 0)
 
         weight = normalise_weights(log_weight)
         own = torch.arange(self.members).unsqueeze(-1).expand_as(weight)
