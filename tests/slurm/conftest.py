@@ -52,7 +52,7 @@ class Study:
         self.results = folder / "results" / "tiny"
         # The copy's package comes before the installed one: an edit amid a run would be a reason to train anew.
         self.environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
-        for name in ("Snakefile", "workflow", "config", "profiles", "src"):
+        for name in ("Snakefile", "workflow", "config", "profiles", "envs", "src"):
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, folder / name)
         shutil.copy(HERE / "tiny.yaml", folder / "config" / "experiments" / "tiny.yaml")

@@ -29,8 +29,8 @@ def white(monkeypatch):
         size = problem.system.shape[-1] + len(problem.parameters)
         return torch.zeros(size), torch.eye(size)
 
-    monkeypatch.setattr("posterity.baselines.sequential.threedvar.moments", moments)
-    monkeypatch.setattr("posterity.baselines.sequential.lagged.moments", moments)
+    monkeypatch.setattr("posterity.baselines.sequential.threedvar.climatological_moments", moments)
+    monkeypatch.setattr("posterity.baselines.sequential.lagged.climatological_moments", moments)
 
 
 def check_draws(x, mean, covariance):
