@@ -262,7 +262,9 @@ def why(
     """Say what a stage depends on, and what changed since its results were made."""
     from .tasks.why import why as task
 
-    for line in task(load(experiment), stage, method or split or figure, results):
+    given = {"--method": method, "--split": split, "--figure": figure}
+    named = {option: value for option, value in given.items() if value}
+    for line in task(load(experiment), stage, named, results):
         typer.echo(line)
 
 
@@ -287,7 +289,9 @@ def list_names(
 
 def _plural(group: str) -> str:
     """The plural of a group's name."""
-    return group[:-1] + "ies" if group.endswith("y") and group[-2] not in "aeiou" else group + "s"
+    if group.endswith("y") and group[-2] not in "aeiou":
+        return group[:-1] + "ies"
+    return group + ("es" if group.endswith("s") else "s")
 
 
 def _with(experiment: str, method: str) -> Experiment:

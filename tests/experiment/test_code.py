@@ -102,6 +102,45 @@ def test_an_import_for_hints_leads_nowhere_and_does_not_count(package) -> None:
     assert set(reached([f"{used}.user"])) == {f"{used}.user", f"{used}.one"}
 
 
+def test_what_is_not_for_hints_under_type_checking_counts(package) -> None:
+    text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import json\nelse:\n    LEVEL = 1\n"
+    assert digest_of(package, text) != digest_of(package, text.replace("LEVEL = 1", "LEVEL = 2"))
+    assert digest_of(package, text) == digest_of(package, text.replace("import json", "import csv"))
+    otherwise = "from typing import TYPE_CHECKING\nif not TYPE_CHECKING:\n    LEVEL = 1\n"
+    assert digest_of(package, otherwise) != digest_of(package, otherwise.replace("LEVEL = 1", "LEVEL = 2"))
+    whole = "import typing\nif typing.TYPE_CHECKING:\n    import json\n"
+    assert digest_of(package, whole) == digest_of(package, "import typing\n")
+
+
+def test_a_name_that_a_package_makes_its_own_leads_to_the_package(package) -> None:
+    name = package(
+        user="from .room import wrapped, lazy",
+        room__in____init__="from .one import wrapped\nwrapped = print\n"
+        "try:\n    from .two import lazy\nexcept ImportError:\n    lazy = None\n",
+        room__in__one="wrapped = 1",
+        room__in__two="lazy = 2",
+    )
+    assert set(reached([f"{name}.user"])) >= {f"{name}.{part}" for part in ("user", "room", "room.one", "room.two")}
+
+
+def test_the_code_of_a_package_counts_beside_its_imports(package) -> None:
+    bare = package(room__in____init__="from .one import One\n__all__ = ['One']\n", room__in__one="class One: ...")
+    assert set(reached([f"{bare}.room.one"])) == {f"{bare}.room.one"}
+    busy = package(room__in____init__="import math\nmath.set(1)\n", room__in__one="class One: ...")
+    assert set(reached([f"{busy}.room.one"])) == {f"{busy}.room.one", f"{busy}.room.__init__"}
+
+
+def test_a_name_that_a_module_passes_on_is_followed(package) -> None:
+    """The module may need it for its hints alone."""
+    name = package(user="from .one import Two", one="from .two import Two\ndef f(x: Two): ...", two="class Two: ...")
+    assert set(reached([f"{name}.user"])) == {f"{name}.user", f"{name}.one", f"{name}.two"}
+
+
+def test_what_has_no_source_leads_nowhere(package) -> None:
+    name = package(user="try:\n    from ._fast import f\nexcept ImportError:\n    from .slow import f\n", slow="f = 1")
+    assert set(reached([f"{name}.user"])) == {f"{name}.user", f"{name}.slow"}
+
+
 def test_a_name_leads_to_the_module_that_defines_it_and_to_no_sibling(package) -> None:
     name = package(
         user="from PACKAGE.room import One",

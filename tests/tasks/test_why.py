@@ -1,5 +1,6 @@
 """``posterity why``: what a stage depends on, and what changed since."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,13 @@ def results(experiment, tmp_path: Path) -> Path:
     """The folder of results in which one shard was simulated and assimilated."""
     study, folder = experiment(), tmp_path / "results" / "study"
     simulate(study, "test", 0, folder / "simulations" / "test" / "0.nc")
-    assimilate(study, "4dvar", folder / "simulations" / "test" / "0.nc", folder / "posteriors" / "4dvar" / "0.nc", 5)
+    assimilate(study, "4dvar", folder / "simulations" / "test" / "0.nc", folder / "posteriors" / "4dvar" / "0.nc")
     return tmp_path / "results"
 
 
 def told(study: Experiment, results: Path, stage: str = "assimilate", name: str = "4dvar") -> list[str]:
-    return list(why(study, stage, name, results))
+    option = {"simulate": "--split", "plot": "--figure"}.get(stage, "--method")
+    return list(why(study, stage, {option: name} if name else {}, results))
 
 
 def test_it_lists_the_configuration_and_the_code(experiment, results) -> None:
@@ -91,3 +93,36 @@ def test_what_is_not_there_is_refused(experiment, tmp_path, stage, name, message
     with pytest.raises(ConfigError) as raised:
         told(experiment(), tmp_path, stage, name)
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("stage", "named", "message"),
+    [
+        ("assimilate", {"--figure": "4dvar"}, "--figure: assimilate takes --method; leave it out"),
+        ("aggregate", {"--method": "a"}, "--method: aggregate takes no option that names a part of it; leave it out"),
+        ("reference", {}, "'study' has no reference: say which method makes it, under 'reference'"),
+    ],
+)
+def test_options_of_other_stages_are_refused(experiment, tmp_path, stage, named, message) -> None:
+    with pytest.raises(ConfigError) as raised:
+        list(why(experiment(), stage, named, tmp_path))
+    assert str(raised.value) == message
+
+
+def test_it_says_how_many_draws_and_cases_there_should_be(experiment, results) -> None:
+    """They are arguments of the tasks, which the workflow tracks beside the configuration."""
+    lines = told(experiment(samples=7, splits={"test": {"cases": 3}}), results)
+    assert "  number of 'sample': 20 -> 7" in lines
+    assert "  number of 'case': 2 -> 3" in lines
+
+
+def test_damaged_results_are_named(experiment, results) -> None:
+    path = results / "study" / "posteriors" / "4dvar" / "0.nc"
+    path.write_bytes(path.read_bytes()[:100])
+    said = told(experiment(), results)[-1]
+    assert re.fullmatch(rf"{path}: cannot be read \(.*\); delete it and make it again", said)
+    trained = results / "study" / "models" / "npe" / "estimator.json"
+    trained.parent.mkdir(parents=True)
+    trained.write_text("[1]")
+    said = f"{trained}: does not say what it was made from; the workflow knows"
+    assert said in told(experiment(), results, "train", "npe")

@@ -1,5 +1,7 @@
 """Reruns are exact: a change redoes what depends on it, and nothing else."""
 
+import shutil
+
 import pytest
 import xarray as xr
 
@@ -85,6 +87,19 @@ def test_an_option_redoes_one_method(study):
 def test_training_options_retrain_one_estimator(study):
     study.edit("config/experiments/tiny.yaml", "epochs: 3", "epochs: 4")
     assert study.planned() == {"train": 1, "sample": 2, "evaluate": 2, "aggregate": 1, "plot": FIGURES}
+
+
+def test_a_training_that_failed_is_not_forgotten(study):
+    """Snakemake removes the outputs of a job that failed, and asks for no weights as long as there are draws."""
+    study.edit("config/experiments/tiny.yaml", "epochs: 3", "epochs: 4")
+    shutil.rmtree(study.results / "models")
+    assert study.planned() == {"train": 1, "sample": 2, "evaluate": 2, "aggregate": 1, "plot": FIGURES}
+
+
+def test_the_order_of_methods_is_that_of_tables(study):
+    tiny = study.folder / "config" / "experiments" / "tiny.yaml"
+    tiny.write_text(tiny.read_text().replace("methods:\n", "methods:\n  prior: null\n", 1) + "  prior: {kind: prior}\n")
+    assert study.planned() == {"aggregate": 1, "plot": FIGURES}
 
 
 def test_classifiers_are_added_to_what_there_is(study):

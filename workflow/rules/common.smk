@@ -6,7 +6,7 @@ from pathlib import Path
 import posterity
 from posterity.errors import PosterityError
 from posterity.experiment import Experiment, catalog, every
-from posterity.experiment.dependencies import dependencies
+from posterity.experiment.dependencies import dependencies, lineage
 from posterity.experiment.signature import signature
 from snakemake.exceptions import WorkflowError
 
@@ -26,7 +26,13 @@ try:
 except PosterityError as error:
     raise WorkflowError(str(error)) from None
 
-FILES = {experiment.name: file for study in STUDIES for file, experiment in study}
+FILES = {}
+for study in STUDIES:
+    for file, experiment in study:
+        if (other := FILES.setdefault(experiment.name, file)) != file:
+            raise WorkflowError(
+                f"{other} and {file} are both named {experiment.name}, and so are their results: rename one"
+            )
 EXPERIMENTS = {
     experiment.name: experiment for study in STUDIES for _, experiment in study
 }
@@ -84,14 +90,19 @@ def file_of(wildcards):
     return FILES[wildcards.experiment]
 
 
+# What results depend on, as far as it is known: of each experiment, by stage and what it makes.
+LINEAGES = {name: {} for name in EXPERIMENTS}
+
+
 def depends_on(stage):
-    """A params function: what a stage depends on beside its input files. A change of it redoes the stage."""
+    """A params function: what a result depends on beside the files themselves. A change of it redoes the stage."""
 
     def depends(wildcards):
         made = wildcards.get(
             "split", wildcards.get("figure", wildcards.get("method", ""))
         )
-        return dependencies(stage, experiment_of(wildcards), made).key
+        known = LINEAGES[wildcards.experiment]
+        return lineage(stage, experiment_of(wildcards), made, known)
 
     return depends
 

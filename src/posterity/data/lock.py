@@ -26,8 +26,14 @@ def lock(folder: Path) -> Iterator[None]:
     Raises:
         DataError: If another process holds the lock; the message says which, where and since when.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+", encoding="utf-8") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot be written ({error.strerror}); check the path and its permissions"
+        ) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -54,7 +54,7 @@ class Component(Model):
     @field_validator("options")
     @classmethod
     def _tree(cls, options: dict[str, Any]) -> dict[str, Any]:
-        nested = {name: value for name, value in options.items() if name in catalog.CATALOG}
+        nested = {name: value for name, value in options.items() if name in catalog.CATALOG and value is not None}
         return options | _COMPONENTS.validate_python(nested)
 
 

@@ -4,6 +4,7 @@
 keyed by it, and ``posterity why`` prints it.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -62,6 +63,30 @@ def dependencies(stage: str, experiment: Experiment, name: str = "") -> Dependen
 #: A stage, and what it makes.
 Job = tuple[str, str]
 
+
+def lineage(stage: str, experiment: Experiment, name: str = "", known: dict[Job, str] | None = None) -> str:
+    """A digest of all that a result depends on, by way of the stages it is made from too.
+
+    The workflow tracks it, and not the dependencies of a stage alone: else draws of old weights would pass as up to
+    date once a new training has failed, and has taken the old weights with it.
+
+    Args:
+        stage: The stage.
+        experiment: The experiment.
+        name: What the stage makes in it, see :func:`dependencies`.
+        known: The digests of this experiment that are known already, to which those found are added.
+
+    Returns:
+        Sixteen hexadecimal digits.
+    """
+    known = {} if known is None else known
+    if (stage, name) not in known:
+        origins = STAGES[stage].origins(experiment, name)
+        keys = [dependencies(stage, experiment, name).key, *(lineage(s, experiment, n, known) for s, n in origins)]
+        known[stage, name] = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:16]
+    return known[stage, name]
+
+
 #: The keys of an experiment that its problem is made of.
 PROBLEM = ("system", "observation", "prior", "window", "forecast", "model_error", "parameters", "cycles", "start")
 #: The lengths of a record, which scores are averaged over.
@@ -71,9 +96,25 @@ LENGTHS = ("window", "cycles", "burn_in")
 Part = tuple[dict[str, Any], list[str]]
 
 
-def _nothing(*_: object) -> list[Any]:
-    """No origins, or no names."""
+def _no_jobs(*_: object) -> list[Job]:
     return []
+
+
+def _no_names(_: Experiment) -> list[str]:
+    return []
+
+
+def _no_sizes(*_: object) -> dict[str, int]:
+    return {}
+
+
+def _draws(experiment: Experiment, name: str, _: int) -> dict[str, int]:
+    return {"sample": experiment.draws(name)}
+
+
+def _cases(experiment: Experiment, split: str, shard: int) -> dict[str, int]:
+    sizes = getattr(experiment.splits, split).shards()
+    return {"case": sizes[shard]} if shard < len(sizes) else {}
 
 
 class Stage(NamedTuple):
@@ -85,13 +126,15 @@ class Stage(NamedTuple):
         origins: The stages whose results it reads.
         names: All that it makes of an experiment, told apart by name; nothing if it makes one thing.
         option: The option of the command line that gives the name.
+        sizes: The sizes of the results of a shard, which are arguments of the task, and no part of the configuration.
     """
 
     part: Callable[[Experiment, str], Part]
     results: str = ""
-    origins: Callable[[Experiment, str], list[Job]] = _nothing
-    names: Callable[[Experiment], list[str]] = _nothing
+    origins: Callable[[Experiment, str], list[Job]] = _no_jobs
+    names: Callable[[Experiment], list[str]] = _no_names
     option: str = ""
+    sizes: Callable[[Experiment, str, int], dict[str, int]] = _no_sizes
 
 
 def _problem(experiment: Experiment) -> list[str]:
@@ -140,7 +183,9 @@ def _method(experiment: Experiment, name: str) -> list[str]:
 
 
 def _reference(experiment: Experiment, _: str) -> Part:
-    made_of = [] if experiment.reference is None else _all([("method", experiment.reference)])
+    if experiment.reference is None:
+        raise ConfigError(f"'{experiment.name}' has no reference: say which method makes it, under 'reference'")
+    made_of = _all([("method", experiment.reference)])
     return experiment.slice(*PROBLEM, "seed", "reference"), [*_problem(experiment), *made_of]
 
 
@@ -159,7 +204,7 @@ def _evaluate(experiment: Experiment, _: str) -> Part:
 
 
 def _aggregate(experiment: Experiment, _: str) -> Part:
-    return experiment.slice(*LENGTHS), []
+    return {**experiment.slice(*LENGTHS), "methods": list(experiment.methods)}, []
 
 
 def _plot(experiment: Experiment, figure: str) -> Part:
@@ -180,7 +225,8 @@ def _scaling(experiment: Experiment, _: str) -> Part:
 
 
 def _literature(experiment: Experiment, _: str) -> Part:
-    return {**experiment.slice(*LENGTHS), "published": experiment.published()}, []
+    labels = {name: experiment.methods[name].label for name in experiment.published()}
+    return {**experiment.slice(*LENGTHS), "published": experiment.published(), "labels": labels}, []
 
 
 def _test_cases(*_: object) -> list[Job]:
@@ -221,15 +267,15 @@ def _splits(experiment: Experiment) -> list[str]:
 METHOD = "--method"
 
 STAGES: Mapping[str, Stage] = {
-    "simulate": Stage(_simulate, "simulations/{name}/*.nc", names=_splits, option="--split"),
+    "simulate": Stage(_simulate, "simulations/{name}/*.nc", names=_splits, option="--split", sizes=_cases),
     "train": Stage(_train, "models/{name}/estimator.json", _training_cases, Experiment.trained, METHOD),
-    "sample": Stage(_draw, "posteriors/{name}/*.nc", _of_sample, Experiment.sampled, METHOD),
-    "assimilate": Stage(_draw, "posteriors/{name}/*.nc", _test_cases, Experiment.assimilated, METHOD),
+    "sample": Stage(_draw, "posteriors/{name}/*.nc", _of_sample, Experiment.sampled, METHOD, _draws),
+    "assimilate": Stage(_draw, "posteriors/{name}/*.nc", _test_cases, Experiment.assimilated, METHOD, _draws),
     "reference": Stage(_reference, "references/*.nc", _test_cases),
     "classify": Stage(_classify, "classifiers/{name}.nc", _of_classify, Experiment.classified, METHOD),
     "evaluate": Stage(_evaluate, "metrics/{name}/*.nc", _of_evaluate, lambda experiment: [*experiment.methods], METHOD),
     "aggregate": Stage(_aggregate, "metrics.nc", _of_aggregate),
-    "plot": Stage(_plot, "figures/{name}.svg", _of_plot, lambda _: [*catalog.names("figure")], "--figure"),
+    "plot": Stage(_plot, "figures/{name}.svg", _of_plot, Experiment.figures_drawn, "--figure"),
     "scaling": Stage(_scaling),
     "literature": Stage(_literature),
 }

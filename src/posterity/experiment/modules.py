@@ -25,7 +25,8 @@ def source_file(module: str) -> Path:
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
     candidates = [folder.joinpath(*rest) for folder in folders] if rest else [Path(spec.origin or root)]
     for path in candidates:
-        for candidate in (path, path.with_suffix(".py"), path / "__init__.py"):
+        # As Python does, which takes a package before a module of the same name.
+        for candidate in (path / "__init__.py", path, path.with_suffix(".py")):
             if candidate.is_file():
                 return candidate
     raise ConfigError(f"there is no module '{module}' in {', '.join(map(str, folders)) or spec.origin}")
@@ -63,14 +64,31 @@ def _names(module: str) -> dict[str, tuple[str, str]]:
 
 
 @cache
+def _own_names(module: str) -> frozenset[str]:
+    """The names that the top level of a module binds otherwise than by a plain import."""
+    found: set[str] = set()
+    for statement in syntax_tree(module).body:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(statement.name)
+        elif not isinstance(statement, ast.Import | ast.ImportFrom):
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                    found.add(node.id)
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    found.update(alias.asname or alias.name for alias in node.names)
+    return frozenset(found)
+
+
+@cache
 def defining_module(module: str, name: str) -> str:
     """The module that defines a name which is imported from a module or package: itself, or the end of re-exports."""
     if not name:
         return module
     path = source_file(module)
-    if path.name != "__init__.py":
+    if path.name != "__init__.py" or name in _own_names(module):
         return module
+    if found := origin(module, name):
+        return defining_module(*found)
     if (path.parent / f"{name}.py").is_file() or (path.parent / name / "__init__.py").is_file():
         return f"{module}.{name}"
-    found = origin(module, name)
-    return defining_module(*found) if found else module
+    return module

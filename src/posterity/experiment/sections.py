@@ -16,6 +16,7 @@ from pydantic import (
 from ..errors import ConfigError, nearest
 from . import catalog
 from .component import Component, Model
+from .signature import signature
 
 
 def _pair(value: Any) -> Any:
@@ -107,7 +108,7 @@ class TrainingConfig(Model):
     @classmethod
     def _known_schedule(cls, name: str) -> str:
         try:
-            catalog.target("lr_schedule", name)
+            signature(catalog.target("lr_schedule", name))
         except ConfigError as error:
             raise ValueError(str(error)) from None
         return name

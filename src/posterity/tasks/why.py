@@ -9,18 +9,19 @@ from typing import Any
 
 import xarray as xr
 
-from ..errors import ConfigError, nearest
+from ..errors import ConfigError, DataError, nearest
 from ..experiment import Experiment
 from ..experiment.dependencies import STAGES, Dependencies, dependencies
 
 
-def why(experiment: Experiment, stage: str, name: str, results: Path) -> Iterator[str]:
+def why(experiment: Experiment, stage: str, named: Mapping[str, str], results: Path) -> Iterator[str]:
     """Says what a stage depends on, and what has changed since its results, and those it is made from, were made.
 
     Args:
         experiment: The experiment.
         stage: The stage.
-        name: The split of ``simulate``, the figure of ``plot``, else the method; nothing where the stage needs none.
+        named: What the stage makes, by the option that says it: ``--split`` of ``simulate``, ``--figure`` of ``plot``,
+            else ``--method``; nothing where the stage makes one thing.
         results: The folder of the results of all experiments.
 
     Yields:
@@ -29,7 +30,7 @@ def why(experiment: Experiment, stage: str, name: str, results: Path) -> Iterato
     Raises:
         ConfigError: If there is no such stage, split, figure or method in the experiment.
     """
-    check_name(experiment, stage, name)
+    name = _name(experiment, stage, named)
     found = dependencies(stage, experiment, name)
     yield f"{_title(stage, name)} of {experiment.name} depends on"
     yield "  the configuration"
@@ -45,15 +46,19 @@ def why(experiment: Experiment, stage: str, name: str, results: Path) -> Iterato
         yield from _report(experiment, *origin, results, told=False)
 
 
-def check_name(experiment: Experiment, stage: str, name: str) -> None:
-    """Raises if an experiment has no such stage, or nothing of that name in it."""
+def _name(experiment: Experiment, stage: str, named: Mapping[str, str]) -> str:
+    """What the stage makes; raises if an experiment has no such stage, or nothing of that name in it."""
     known = [stage for stage, each in STAGES.items() if each.results]
     if stage not in known:
         raise ConfigError(f"there is no stage '{stage}' of one experiment{nearest(stage, known)}")
-    names, option = STAGES[stage].names(experiment), STAGES[stage].option
+    option, names = STAGES[stage].option, STAGES[stage].names(experiment)
+    if strange := [given for given in named if given != option]:
+        raise ConfigError(f"{strange[0]}: {stage} takes {option or 'no option that names a part of it'}; leave it out")
+    name = named.get(option, "")
     if option and name not in names:
         wanted = f"there is no '{name}'" if name else "name one"
         raise ConfigError(f"{option}: {stage} of '{experiment.name}': {wanted}{nearest(name, names)}")
+    return name
 
 
 def _title(stage: str, name: str) -> str:
@@ -76,44 +81,54 @@ def _report(experiment: Experiment, stage: str, name: str, results: Path, told: 
     """Says what has changed since the results of a stage were made; that nothing has, only if it is to be told."""
     now = dependencies(stage, experiment, name)
     pattern = STAGES[stage].results.format(name=name)
-    changes: dict[tuple[str, ...] | None, list[Path]] = {}
-    for path in sorted((results / experiment.name).glob(pattern)):
-        changes.setdefault(_changes(path, now), []).append(path)
-    if not changes:
+    changes: dict[tuple[str, ...], list[Path]] = {}
+    paths = sorted((results / experiment.name).glob(pattern))
+    if not paths:
         yield f"{_title(stage, name)}: there are no results yet in {results / experiment.name / pattern}"
+    for path in paths:
+        shard = int(path.stem) if path.stem.isdigit() else 0
+        try:
+            lines = _changes(path, now, STAGES[stage].sizes(experiment, name, shard))
+        except DataError as error:
+            yield str(error)
+        else:
+            changes.setdefault(lines, []).append(path)
     for lines, files in changes.items():
         where = ", ".join(map(str, files))
-        if lines is None:
-            yield f"{where}: does not say what it was made from; the workflow knows"
-        elif lines:
+        if lines:
             yield f"{where}: will be made anew, since"
             yield from (f"  {line}" for line in lines)
         elif told:
             yield f"{where}: as it would be made now"
 
 
-def _changes(path: Path, now: Dependencies) -> tuple[str, ...] | None:
+def _changes(path: Path, now: Dependencies, sizes: Mapping[str, int]) -> tuple[str, ...]:
     """The differences between what a file was made from and what there is now."""
     try:
-        attributes = _attributes(path)
-        configuration, modules = json.loads(attributes["configuration"]), json.loads(attributes["code"])
-    except (OSError, KeyError, ValueError):
-        return None
+        attributes, found = _read(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); delete it and make it again") from error
+    try:
+        configuration, modules = (json.loads(attributes[name]) for name in ("configuration", "code"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: does not say what it was made from; the workflow knows") from error
     # As a file holds it: JSON knows lists alone.
     wanted = json.loads(json.dumps(now.configuration))
-    return (*_differences(configuration, wanted), *_modules(modules, now.modules))
+    numbers = (f"number of '{name}': {found[name]} -> {size}" for name, size in sizes.items() if found[name] != size)
+    return (*_differences(configuration, wanted), *numbers, *_modules(modules, now.modules))
 
 
-def _attributes(path: Path) -> Mapping[str, Any]:
-    """The attributes of a result."""
+def _read(path: Path) -> tuple[Mapping[str, Any], Mapping[Any, int]]:
+    """The attributes of a result, and the sizes of its dimensions."""
     if path.suffix == ".nc":
-        with xr.open_dataset(path, decode_times=False) as dataset:
-            return dataset.attrs
+        with xr.open_dataset(path, decode_times=False, engine="netcdf4") as dataset:
+            return dataset.attrs, dict(dataset.sizes)
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".svg":
         found = re.search(r"<dc:description>(.*?)</dc:description>", text, flags=re.DOTALL)
-        text = unescape(found.group(1)) if found else "{}"
-    return json.loads(text)
+        described = json.loads(unescape(found.group(1))) if found else {}
+        return {name: json.dumps(value) for name, value in described.items()}, {}
+    return json.loads(text), {}
 
 
 def _differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
