@@ -97,8 +97,8 @@ def test_a_training_that_failed_is_not_forgotten(study):
 
 
 def test_the_order_of_methods_is_that_of_tables(study):
-    tiny = study.folder / "config" / "experiments" / "tiny.yaml"
-    tiny.write_text(tiny.read_text().replace("methods:\n", "methods:\n  prior: null\n", 1) + "  prior: {kind: prior}\n")
+    prior, fourdvar = "  prior:\n    kind: prior\n", "  4dvar:\n    kind: 4dvar\n"
+    study.edit("config/experiments/vi4dvar.yaml", prior + fourdvar, fourdvar + prior)
     assert study.planned() == {"aggregate": 1, "plot": FIGURES}
 
 
