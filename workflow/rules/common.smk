@@ -6,7 +6,7 @@ from pathlib import Path
 import posterity
 from posterity.errors import PosterityError
 from posterity.experiment import Experiment, catalog, every
-from posterity.experiment.dependencies import dependencies, lineage
+from posterity.experiment.dependencies import lineage
 from posterity.experiment.signature import signature
 from snakemake.exceptions import WorkflowError
 
@@ -253,7 +253,7 @@ def trainings_of_variants(wildcards):
 def variants_depend_on(wildcards):
     """What the comparison of variants depends on."""
     return [
-        dependencies("scaling", experiment).key
+        lineage("scaling", experiment, "", LINEAGES[experiment.name])
         for experiment in COMPARED[wildcards.study]
     ]
 

@@ -15,7 +15,8 @@ rule literature:
     params:
         files=[FILES[name] for name in PUBLISHED],
         depends=[
-            dependencies("literature", EXPERIMENTS[name]).key for name in PUBLISHED
+            lineage("literature", EXPERIMENTS[name], "", LINEAGES[name])
+            for name in PUBLISHED
         ],
     message:
         "literature: analysis errors beside those that are published"

@@ -256,7 +256,11 @@ def _of_aggregate(experiment: Experiment, _: str) -> list[Job]:
     return scored + [("classify", method) for method in experiment.classified()]
 
 
-def _of_plot(experiment: Experiment, _: str) -> list[Job]:
+def _of_table(*_: object) -> list[Job]:
+    return [("aggregate", "")]
+
+
+def _of_plot(*_: object) -> list[Job]:
     return [("aggregate", ""), *_test_cases()]
 
 
@@ -276,6 +280,6 @@ STAGES: Mapping[str, Stage] = {
     "evaluate": Stage(_evaluate, "metrics/{name}/*.nc", _of_evaluate, lambda experiment: [*experiment.methods], METHOD),
     "aggregate": Stage(_aggregate, "metrics.nc", _of_aggregate),
     "plot": Stage(_plot, "figures/{name}.svg", _of_plot, Experiment.figures_drawn, "--figure"),
-    "scaling": Stage(_scaling),
-    "literature": Stage(_literature),
+    "scaling": Stage(_scaling, origins=_of_table),
+    "literature": Stage(_literature, origins=_of_table),
 }
