@@ -199,21 +199,24 @@ def _block(axes: Axes, columns: Sequence[Column], top: float, width: float) -> N
 
 
 def _widths(columns: Sequence[Column]) -> list[float]:
-    """The widths of all columns in characters; one that shares its head with none has to hold all of it."""
-    alone = [sum(other.group == column.group for other in columns) == 1 for column in columns]
-    return [
-        max(column.width, GAP + len(column.group)) if single else column.width
-        for column, single in zip(columns, alone, strict=True)
-    ]
+    """The widths of all columns in characters; those that share a head have to hold all of it together."""
+    found: list[float] = []
+    for group, members in groupby(columns, key=lambda column: column.group):
+        widths = [column.width for column in members]
+        lacking = max(0.0, GAP + len(group) - sum(widths)) / len(widths)
+        found += [width + lacking for width in widths]
+    return found
 
 
 def _groups(axes: Axes, columns: Sequence[Column], right: np.ndarray, top: float) -> None:
     """Sets the heads that neighbours share, each over a rule."""
-    for group, members in groupby(zip(columns, right, strict=True), key=lambda pair: pair[0].group):
-        pairs = list(members)
-        left, end = pairs[0][1] - pairs[0][0].width + GAP, pairs[-1][1]
-        if len(pairs) > 1:
-            axes.text((left + end) / 2, top - 3.25, group, ha="center", va="center")
-            axes.plot((left, end), (top - 2.75, top - 2.75), color="black", linewidth=0.4)
+    for group, members in groupby(zip(columns, right, strict=True), key=lambda place: place[0].group):
+        places = list(members)
+        # Columns are set to the right, and may be spread far apart: the head keeps to what stands in the first.
+        end = places[-1][1]
+        start = min(places[0][1] - places[0][0].width, end - len(group) - GAP) + GAP
+        if len(places) > 1:
+            axes.text((start + end) / 2, top - 3.25, group, ha="center", va="center")
+            axes.plot((start, end), (top - 2.75, top - 2.75), color="black", linewidth=0.4)
         else:
             axes.text(end, top - 3.25, group, ha="right", va="center")
