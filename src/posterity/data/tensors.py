@@ -231,7 +231,7 @@ def _background(
     if "background" not in dataset:
         if problem.background_std is not None:
             raise DataError(
-                f"{source}: variable 'background' is missing; add it, since the experiment's prior is a background"
+                f"{source}: variable 'background' is missing; the experiment's prior is a background, so add it"
             )
         nothing = torch.full((dataset.sizes["case"], *problem.shape), torch.nan, device=device)
         return nothing, nothing
