@@ -105,7 +105,7 @@ def window_of(dataset: xr.Dataset, problem: Problem, source: str, device: torch.
     if (wrong := ~y.isnan() & ~((std > 0) & std.isfinite())).any():
         raise DataError(
             f"{source}: 'observation_std' must be positive and finite wherever there is an observation; it is not at "
-            f"{int(wrong.sum())} entries, first at {_place(wrong)}"
+            f"{int(wrong.sum())} entries, first at {_place(wrong)}; correct these"
         )
     # Where nothing is observed the standard deviation means nothing: any positive number does.
     std = torch.where(y.isnan() & ~((std > 0) & std.isfinite()), 1.0, std)
@@ -231,7 +231,7 @@ def _background(
     if "background" not in dataset:
         if problem.background_std is not None:
             raise DataError(
-                f"{source}: variable 'background' is missing; add it, since the experiment's prior is a background"
+                f"{source}: variable 'background' is missing; the experiment's prior is a background, so add it"
             )
         nothing = torch.full((dataset.sizes["case"], *problem.shape), torch.nan, device=device)
         return nothing, nothing
@@ -242,7 +242,9 @@ def _background(
     if not background.isfinite().all():
         raise DataError(f"{source}: 'background' is not finite at {_place(~background.isfinite())}; fill it in")
     if (wrong := ~((std > 0) & std.isfinite())).any():
-        raise DataError(f"{source}: 'background_std' must be positive and finite; it is not at {_place(wrong)}")
+        raise DataError(
+            f"{source}: 'background_std' must be positive and finite; it is not at {_place(wrong)}; correct it there"
+        )
     return background, std
 
 
@@ -251,7 +253,7 @@ def _sized(dataset: xr.Dataset, name: str, shape: tuple[int, ...], source: str, 
     if dataset[name].shape[1:] != shape:
         found = ", ".join(f"{d} {n}" for d, n in list(dataset[name].sizes.items())[1:])
         wanted = " × ".join(map(str, shape))
-        raise DataError(f"{source}: '{name}' has {found}; the experiment's problem has {wanted}")
+        raise DataError(f"{source}: '{name}' has {found}; the experiment's problem has {wanted}; make them equal")
     return _tensor(dataset[name], device)
 
 

@@ -28,24 +28,10 @@ def summarize(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: int = 
         burn_in: The number of first cycles to leave out.
 
     Returns:
-        The dataset with dimensions ``(method, moment, level, parameter, space)``, as far as ``metrics`` has them.
-
-        At the start of the window, at its end, and at the end of the forecast if there is one, or of the analyses
-        if there are cycles: ``rmse``, ``crps``, ``energy_score``, ``variogram_score``, the distances ``mean_error``,
-        ``std_error``, ``covariance_error`` and ``sliced_wasserstein`` (and their ``*_floor``), all with errors;
-        ``spread``, ``spread_skill`` with its error, ``coverage``, and ``rank_uniformity``, the p-value of
-        :func:`posterity.metrics.uniformity`.
-
-        Of each case: ``log_score``, ``log_likelihood``, ``log_likelihood_gap`` (above the calibrated one),
-        ``energy_distance``, ``mmd`` and ``c2st`` (and their ``*_floor``), with errors; ``calibrated_log_likelihood``,
-        ``reference_gap``; ``predictive_coverage``; of credible regions ``hpd_coverage`` and ``tarp_coverage`` with the
-        p-values ``hpd_uniformity`` and ``tarp_uniformity``; the cost: ``seconds``, ``model_steps``, ``gradients`` and
-        ``failed`` draws; ``samples``; and ``cases``, the number of those whose draws did not all fail.
-
-        If methods were classified, ``auc`` with its error, for each space.
-
-        If there are parameters, for each: ``parameter_error``, ``parameter_std`` and ``parameter_crps`` with errors,
-        ``parameter_coverage`` and ``parameter_rank_uniformity``.
+        The dataset with dimensions ``(method, moment, level, parameter, space)``, as far as ``metrics`` has them: the
+        averages of the scores in :mod:`posterity.metrics.table`, and ``cases``, the number of those whose draws did not
+        all fail. Scores that depend on time are given at the start of the window, at its end, and at the end of the
+        forecast if there is one, or of the analyses if there are cycles.
 
     Raises:
         DataError: If there are fewer times than the windows have.
@@ -109,7 +95,7 @@ def judged_moment(summary: xr.Dataset) -> str:
 
 
 def calibrated(summary: xr.Dataset) -> xr.DataArray:
-    """Whether nothing speaks against the calibration of a method.
+    """Whether a method passes the tests of calibration.
 
     At every moment that it covers, its spread–skill ratio lies within three standard errors of one, and the ranks of
     the truth are uniform at the level of one per cent, shared out over the moments.
@@ -170,7 +156,7 @@ def _complete(metrics: xr.Dataset) -> xr.Dataset:
 
 
 def _missing(metrics: xr.Dataset, score: Score) -> xr.DataArray:
-    """A score that no case has."""
+    """The stand-in for a score that a file lacks: NaN for every case."""
     like = metrics["spread"] if "time" in score.dims else metrics["samples"].astype(np.float64)
     nothing = xr.full_like(like, np.nan).assign_attrs(units="1")
     return nothing.expand_dims(level=list(LEVELS), axis=-1) if "level" in score.dims else nothing

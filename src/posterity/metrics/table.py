@@ -1,7 +1,8 @@
 """The table of scores, in the order of the columns of tables.
 
 The variables of files, the averages of a summary and the columns of tables derive from it. A new score is a function, a
-call of it in :mod:`.evaluate`, and an entry here.
+call of it in :mod:`.evaluate` (for parameters in :mod:`.parameters`, for distances to the reference in
+:mod:`.reference`), and an entry here.
 """
 
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ def _credibility(region: str, label: str, needs: str, heading: str, place: int) 
 
 
 def _of_parameter(name: str, heading: str, digits: int = 4, error: bool = False) -> tuple[Quantity, ...]:
-    """A quantity of each parameter, of which tables show none without a truth."""
+    """A quantity of each parameter; tables leave it out without a truth."""
     return (Quantity(name, heading, digits, error, beside="parameter_error"),)
 
 

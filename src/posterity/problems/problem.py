@@ -153,9 +153,14 @@ class Problem:
         if self.truth is None:
             return
         if self.joint == "background":
-            raise ValueError("truth: another system than the assumed one needs the climatology joint")
+            raise ValueError(
+                "truth: another system than the assumed one needs the climatology joint; use that, or remove the truth"
+            )
         if self.truth.shape[1:] != self.shape[1:] or self.truth.shape[0] < self.shape[0]:
-            raise ValueError(f"truth: has states {self.truth.shape}, which do not contain the assumed {self.shape}")
+            raise ValueError(
+                f"truth: has states {self.truth.shape}, which do not contain the assumed {self.shape}; "
+                "give it the same grid and at least as many channels"
+            )
         if self.truth.dt != self.system.dt:
             raise ValueError(f"truth: has dt {self.truth.dt}, and the assumed system {self.system.dt}; make them equal")
 

@@ -67,15 +67,15 @@ def plot(
     @cache
     def one_case() -> xr.Dataset:
         """The twin's case."""
-        return _twin(Path(twin), experiment.figures.case)
+        return _twin(twin, experiment.figures.case)
 
     sources: Mapping[str, Callable[[], Any]] = {
         "twin": lambda: load(one_case(), twin),
-        "twins": lambda: read(Path(twin), "twin"),
-        "metrics": lambda: _metrics(Path(metrics), names, groups),
-        "classifiers": lambda: _metrics(Path(metrics), names, groups),
+        "twins": lambda: read(twin, "twin"),
+        "metrics": lambda: _metrics(metrics, names, groups),
+        "classifiers": lambda: _metrics(metrics, names, groups),
         "summary": lambda: summarize(
-            _metrics(Path(metrics), names), experiment.window, experiment.cycles, experiment.burn_in
+            _metrics(metrics, names), experiment.window, experiment.cycles, experiment.burn_in
         ),
         "posteriors": lambda: _posteriors(posteriors, one_case()["case"].item(), names),
         "reference": lambda: _reference(reference, one_case()["case"].item(), names),
@@ -93,7 +93,7 @@ def plot(
     needed = {name for name, parameter in wanted.items() if parameter.default is Parameter.empty}
     if reference is None and needed & {"reference", "standard"}:
         raise PosterityError(f"figure '{figure}': draws the reference, and there is none; give --reference FILE")
-    save(draw(**{name: sources[name]() for name in wanted}), Path(output), dependency_text("plot", experiment, figure))
+    save(draw(**{name: sources[name]() for name in wanted}), output, dependency_text("plot", experiment, figure))
 
 
 def save(figure: Figure, output: Path, description: str) -> None:
@@ -149,7 +149,7 @@ def _posteriors(paths: Sequence[Path], case: int, labels: Mapping[str, str]) -> 
     methods: dict[str, xr.Dataset | None] = {}
     for path in paths:
         dataset = read(path, "posterior")
-        method = str(dataset.attrs.get("method", Path(path).stem))
+        method = str(dataset.attrs.get("method", path.stem))
         methods[method] = methods.get(method) or _chosen(dataset, case)
     found = [draws.assign_attrs(method=labels.get(name, name)) for name, draws in methods.items() if draws]
     if len(found) < len(methods):
@@ -164,17 +164,17 @@ def _reference(path: Path | None, case: int, labels: Mapping[str, str]) -> xr.Da
     """One case of the draws of the reference (or of a method), lazily and under its name; None if there is none."""
     if path is None:
         return None
-    dataset = read(Path(path), "posterior")
+    dataset = read(path, "posterior")
     found = _chosen(dataset, case)
     if found is None:
         raise PosterityError(f"{path}: there is no case {case}; name the file that has it, or change 'figures.case'")
-    method = str(dataset.attrs.get("method", Path(path).stem))
+    method = str(dataset.attrs.get("method", path.stem))
     return found.assign_attrs(method=style.REFERENCE if "run" in dataset else labels.get(method, method))
 
 
 def _histories(paths: Sequence[Path], labels: Mapping[str, str], groups: Mapping[str, str]) -> xr.Dataset:
     """The histories of all trainings, NaN behind the end of shorter ones; methods are named by their folders."""
-    found = {path.parent.name: _history(path) for path in map(Path, paths)}
+    found = {path.parent.name: _history(path) for path in paths}
     method = xr.Variable("method", [labels.get(name, name) for name in found])
     joined = xr.concat(list(found.values()), dim=method, join="outer") if found else xr.Dataset(coords={"method": []})
     return joined.assign_coords(group=("method", [groups.get(name, name) for name in found]))

@@ -80,11 +80,11 @@ class PriorImportanceSampling(Posterior):
         """The log-likelihood of trajectories in some of the cases, with shape ``(draws, case)``."""
         seen = x[:, : self.problem.window].unsqueeze(1)
         y, std = window.y[cases], window.std[cases]
-        parts = [
-            self.problem.observation.log_prob(y[part], seen, std[part])
-            for part in chunks(len(cases), seen.numel(), x.device)
+        values = [
+            self.problem.observation.log_prob(y[chunk], seen, std[chunk])
+            for chunk in chunks(len(cases), seen.numel(), x.device)
         ]
-        return torch.cat(parts, dim=1)
+        return torch.cat(values, dim=1)
 
     def _resampled(self, log_weights: Tensor, samples: int) -> tuple[Tensor, Tensor]:
         """Which draws each case keeps, with shape ``(samples, case)``, and its effective sample size."""

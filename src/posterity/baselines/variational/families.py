@@ -143,7 +143,7 @@ class Full(Family):
     """Full-rank family: any precision."""
 
     def project(self, matrix: Tensor, control: Control) -> Tensor:
-        """Keeps everything."""
+        """Returns the matrix as it is."""
         return matrix
 
 

@@ -80,7 +80,7 @@ class FlowFamily(Family):
             raise ValueError(f"samples: draws come in pairs, so an even number is needed, not {self.samples}")
 
     def project(self, matrix: Tensor, control: Control) -> Tensor:
-        """Keeps everything: the Gaussian below the flow is full."""
+        """Returns the matrix as it is: the Gaussian below the flow is of full rank."""
         return matrix
 
     def refine(self, control: Control, q: Gaussian) -> tuple[Density, Tensor]:
