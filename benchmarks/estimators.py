@@ -160,7 +160,7 @@ def ours(flow: str, pairs: dict[str, Tensor], epochs: int, compiled: bool = Fals
         def loss(self, twin: Twin) -> Tensor:
             return -self.flow.log_prob(twin.x, twin.window.y).mean()
 
-        def sample(self, window: Window, samples: int) -> Ensemble:
+        def sample_cases(self, window: Window, samples: int) -> Ensemble:
             raise NotImplementedError
 
     u, context = pairs["u"], pairs["context"]

@@ -52,8 +52,7 @@ class Cycled(Posterior):
         if self.draws < 2:
             raise ValueError(f"draws: standard deviations need at least 2, not {self.draws}")
 
-    @torch.no_grad()
-    def sample(self, window: Window, samples: int) -> Ensemble:
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from one window after another, each with the forecast of the last as its background."""
         if samples < 2:
             raise ValueError(f"samples: the background of the next window needs at least 2, not {samples}")

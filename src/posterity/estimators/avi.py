@@ -116,8 +116,7 @@ class AmortizedVariational(DensityEstimator):
         u, log_q = self._draw(context, whitening, samples)
         return u.unflatten(-1, self.shape), log_q
 
-    @torch.no_grad()
-    def sample(self, window: Window, samples: int) -> Ensemble:
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the density.
 
         ``info["cost"]`` is the average cost of the draws, and ``info["elbo"]`` the evidence lower bound that they

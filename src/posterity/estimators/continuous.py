@@ -84,11 +84,10 @@ class ContinuousFlow(DensityEstimator):
         z, log_q = (torch.cat(part).unflatten(0, (samples, -1)) for part in zip(*found, strict=True))
         return z, log_q
 
-    @torch.no_grad()
-    def sample(self, window: Window, samples: int) -> Ensemble:
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws, with the log-density of each if they are to have it."""
         if self.density:
-            return super().sample(window, samples)
+            return super().sample_cases(window, samples)
         given = contexts(self.features(window), samples, self.shape)
         found = [self.generate(torch.randn(len(part), *self.shape), part) for part in given]
         return self.decode(window, torch.cat(found).unflatten(0, (samples, -1)))

@@ -121,8 +121,7 @@ class DensityEstimator(Estimator):
         r"""The average of :math:`-\log q(z | y)`, in nats."""
         return -self.log_prob(self.encode(twin), twin.window).mean()
 
-    @torch.no_grad()
-    def sample(self, window: Window, samples: int) -> Ensemble:
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the density, with the log-density of each draw."""
         z, log_q = self.draw(window, samples)
         return self.decode(window, z, {}, log_q)

@@ -67,8 +67,7 @@ class GuidedScore(Estimator):
         """The denoising loss of the prior, which observations do not enter."""
         return denoising_loss(self.denoiser, self.encode(twin), self.features(twin.window))
 
-    @torch.no_grad()
-    def sample(self, window: Window, samples: int) -> Ensemble:
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws trajectories, guided by the observations."""
         found = []
         for given in contexts(self.features(window), samples, self.shape):

@@ -97,8 +97,7 @@ class NeuralRatio(Estimator):
         losses = [self.ratio_loss.loss(ratios[k, :, k], ratios[k + 1 : k + 2, :, k]) for k in range(last)]
         return torch.stack([*losses, self.ratio_loss.loss(ratios[last, :, last], ratios[last + 1 :, :, last])]).sum()
 
-    @torch.no_grad()
-    def sample(self, window: Window, samples: int) -> Ensemble:
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the posterior of each case by the ratio sampler."""
         z, info = self.ratio_sampler.draw(self.potential(window), samples)
         return self.decode(window, z.unflatten(-1, self.shape), info)

@@ -3,7 +3,6 @@
 import abc
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from ..problems import Control, Ensemble, Posterior, Window, decode_ensemble
@@ -48,11 +47,10 @@ class Refined(Posterior):
             raise ValueError(
                 "refinement: needs the posterior's density, known for the control under the background joint only"
             )
-        self.estimator, self.refinement = estimator, refinement
+        self.problem, self.estimator, self.refinement = estimator.problem, estimator, refinement
 
-    @torch.no_grad()
-    def sample(self, window: Window, samples: int) -> Ensemble:
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the posterior of each case."""
-        control = Control(self.estimator.problem, window)
+        control = Control(self.problem, window)
         u, info = self.refinement.refine(control, self.estimator, samples)
         return decode_ensemble(control, u, info)

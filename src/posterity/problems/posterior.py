@@ -3,13 +3,16 @@
 import abc
 from typing import ClassVar
 
-from .problem import Ensemble, Window
+import torch
+
+from .problem import Ensemble, Problem, Window
 
 
 class Posterior(abc.ABC):
     """Abstract method that draws from (an approximation of) the posterior of a problem.
 
-    The constructor takes the problem, then the method's options; ``sample`` has none.
+    The constructor takes the problem, which it keeps, then the method's options; ``sample`` has none. Subclasses say
+    how draws are made in :meth:`sample_cases`.
     """
 
     #: Whether it must be trained before it can draw.
@@ -18,9 +21,30 @@ class Posterior(abc.ABC):
     #: Whether it runs through records of several windows itself; others are given one window after another.
     takes_records: ClassVar[bool] = False
 
-    @abc.abstractmethod
+    problem: Problem
+
+    def __init_subclass__(cls) -> None:
+        """Lets a class that overrides ``sample`` itself, as those of version 0.1.0 do, draw as it did, unchecked."""
+        super().__init_subclass__()
+        if "sample" in vars(cls) and cls.sample_cases is Posterior.sample_cases:
+            cls.sample_cases = cls.sample  # type: ignore[method-assign]
+
     def sample(self, window: Window, samples: int) -> Ensemble:
         """Draws from the posterior of each case.
+
+        Args:
+            window: The windows, with one batch dimension ``case``.
+            samples: The number of draws per case.
+
+        Returns:
+            The draws, with shapes ``(samples, case, …)``, and diagnostics of each case.
+        """
+        with torch.no_grad():
+            return self.sample_cases(window, samples)
+
+    @abc.abstractmethod
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
+        """Draws from the posterior of each case of windows that have been checked; without a graph of gradients.
 
         Args:
             window: The windows, with one batch dimension ``case``.

@@ -37,8 +37,7 @@ class RejectionABC(Posterior):
         if not 0 < self.fraction <= 1 or round(self.trials * self.fraction) < 1:
             raise ValueError(f"fraction: {self.fraction} of {self.trials} trials keeps none; raise one of them")
 
-    @torch.no_grad()
-    def sample(self, window: Window, samples: int) -> Ensemble:
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws without replacement from the kept trials of each case."""
         kept = round(self.trials * self.fraction)
         if samples > kept:

@@ -3,8 +3,6 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import torch
-
 from ...problems import Ensemble, Posterior, Problem, Window
 
 
@@ -24,8 +22,7 @@ class Climatology(Posterior):
 
     problem: Problem
 
-    @torch.no_grad()
-    def sample(self, window: Window, samples: int) -> Ensemble:
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws trajectories of the assumed system, anew for each case."""
         start = window.start.expand(samples, -1)
         twin = replace(self.problem, truth=None).sample(start.shape, start)

@@ -23,8 +23,7 @@ class Exact(Posterior):
         """Checks that system and operator are linear, and all parameters known."""
         check_linear(self.problem)
 
-    @torch.no_grad()
-    def sample(self, window: Window, samples: int) -> Ensemble:
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the posterior of each case."""
         x = exact_posterior(self.problem, window).sample(samples)
         theta = x.new_zeros(*x.shape[:2], 0)

@@ -56,8 +56,7 @@ class HamiltonianMonteCarlo(Posterior):
         self._start()
         self._chains()
 
-    @torch.no_grad()
-    def sample(self, window: Window, samples: int) -> Ensemble:
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws evenly from the iterations of all chains."""
         kept = self.iterations // self.thinning * self.chains
         if samples > kept:

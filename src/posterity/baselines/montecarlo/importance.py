@@ -48,8 +48,7 @@ class ImportanceSampling(Posterior):
         if not self.degrees > 0:
             raise ValueError(f"degrees: must be positive, not {self.degrees}")
 
-    @torch.no_grad()
-    def sample(self, window: Window, samples: int) -> Ensemble:
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Resamples weighted draws from the proposal of each case."""
         control = self.proposal.control(self.problem, window)
         q = self.proposal.fit(control)

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
-
 from ...problems import Control, Ensemble, Posterior, Problem, Window, decode_ensemble
 
 
@@ -17,8 +15,7 @@ class Prior(Posterior):
 
     problem: Problem
 
-    @torch.no_grad()
-    def sample(self, window: Window, samples: int) -> Ensemble:
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the prior of each case."""
         control = Control(self.problem, window)
         return decode_ensemble(control, control.prior(samples), {})

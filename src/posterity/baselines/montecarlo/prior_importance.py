@@ -33,8 +33,7 @@ class PriorImportanceSampling(Posterior):
         if self.draws < 1:
             raise ValueError(f"draws: at least one is needed, not {self.draws}")
 
-    @torch.no_grad()
-    def sample(self, window: Window, samples: int) -> Ensemble:
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Resamples the weighted prior draws of each case, systematically."""
         if window.background.isnan().any():
             return self._from_climatology(window, samples)

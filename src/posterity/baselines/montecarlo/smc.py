@@ -60,8 +60,7 @@ class SequentialMonteCarlo(Posterior):
             )
         self._tempering()
 
-    @torch.no_grad()
-    def sample(self, window: Window, samples: int) -> Ensemble:
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the particles of each case, none a second time before all were drawn once."""
         control = Control(self.problem, window)
         tempered = self.temper(control)

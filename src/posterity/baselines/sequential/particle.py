@@ -69,8 +69,7 @@ class Bootstrap(Sequential):
         """Draws as many as there are particles."""
         return self.draws(record, self.members)
 
-    @torch.no_grad()
-    def sample(self, window: Window, samples: int) -> Ensemble:
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the weighted particles, with as many cases at a time as fit the memory."""
         cases, parameters = window.y.shape[0], len(self.problem.parameters)
         x = torch.empty(samples, cases, len(self.steps), *self.problem.shape)

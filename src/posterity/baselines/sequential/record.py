@@ -237,8 +237,7 @@ class Sequential(Posterior):
             weigh the same, and failed ones have been replaced.
         """
 
-    @torch.no_grad()
-    def sample(self, window: Window, samples: int) -> Ensemble:
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws members without replacement, the same ones at all times."""
         if samples > self.members:
             raise ValueError(

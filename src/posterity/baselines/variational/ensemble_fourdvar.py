@@ -79,8 +79,7 @@ class EnsembleFourDVar(Posterior):
         """Checks the options of the minimisation."""
         check_options(self.iterations, self.increment, self.tolerance, self.restarts)
 
-    @torch.no_grad()
-    def sample(self, window: Window, samples: int) -> Ensemble:
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Minimises one perturbed problem for each draw."""
         control = Control(self.problem, window)
         # Members and cases are one batch of windows, each with its own perturbations.

@@ -42,8 +42,7 @@ class FourDVar(Posterior):
         """Checks the options of the minimisation."""
         check_options(self.iterations, self.increment, self.tolerance, self.restarts)
 
-    @torch.no_grad()
-    def sample(self, window: Window, samples: int) -> Ensemble:
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the Laplace approximation of each case."""
         control = Control(self.problem, window)
         minimum = minimize(control, self.iterations, self.increment, self.tolerance, self.restarts)

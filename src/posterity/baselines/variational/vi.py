@@ -35,8 +35,7 @@ class VariationalInference(Posterior):
     family: Family = field(default_factory=Full)
     optimizer: Optimizer = field(default_factory=NaturalGradient)
 
-    @torch.no_grad()
-    def sample(self, window: Window, samples: int) -> Ensemble:
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the fitted Gaussian of each case."""
         control = self.family.control(self.problem, window)
         gaussian, trace = self.optimizer.fit(control, self.family)
