@@ -1,6 +1,17 @@
-"""The documentation: pages in Markdown, the reference from the docstrings."""
+"""The documentation: pages in Markdown, the reference from the docstrings.
+
+The site asks for nothing outside itself: MathJax is shipped with its pages.
+"""
+
+import re
+from pathlib import Path
 
 from posterity import __version__
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: Pages that stand elsewhere in the project, where code hosts and readers look for them, and their names here.
+PAGES = {"config/README.md": "configuration.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 
 project = "Posterity"
 author = "The Posterity developers"
@@ -13,6 +24,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "sphinx-mathjax-offline",
 ]
 exclude_patterns = ["_build", "_templates"]
 templates_path = ["_templates"]
@@ -41,6 +53,21 @@ def skip_fields(app, what, name, obj, skip, options):
     return skip or (getattr(obj, "__doc__", None) or "").startswith("Alias for field number")
 
 
+def gather_pages(app, config):
+    """Copies the pages that stand elsewhere, with their links as they are from here."""
+    for source, name in PAGES.items():
+        text = (ROOT / source).read_text(encoding="utf-8")
+        (ROOT / "docs" / name).write_text(re.sub(r"\]\((?:\.\./)?docs/", "](", text), encoding="utf-8")
+
+
+def link_pages(app, name, source):
+    """Leads links to the pages that stand elsewhere to their copies."""
+    for page, copy in PAGES.items():
+        source[0] = source[0].replace(f"](../{page}", f"]({copy}")
+
+
 def setup(app):
     """Connects to Sphinx."""
+    app.connect("config-inited", gather_pages)
+    app.connect("source-read", link_pages)
     app.connect("autodoc-skip-member", skip_fields)

@@ -21,8 +21,10 @@ INTRODUCTION = """\
 `config.yaml` says which experiments the workflow runs. Each experiment is a file in `experiments/`, named as its
 results are to be named. It holds the science and nothing else: partitions, memory and time stand in `profiles/`.
 
-    posterity check EXPERIMENT      # says what a file means, or what is wrong with it
-    posterity list methods          # or systems, operators, masks, families, optimizers, figures, experiments
+```console
+$ posterity check EXPERIMENT      # says what a file means, or what is wrong with it
+$ posterity list methods          # or systems, operators, masks, families, optimizers, figures, experiments
+```
 
 ## An example
 

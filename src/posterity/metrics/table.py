@@ -1,8 +1,8 @@
 """The table of scores, in the order of the columns of tables.
 
 The variables of files, the averages of a summary and the columns of tables derive from it. A new score is a function, a
-call of it in :mod:`.evaluate` (for parameters in :mod:`.parameters`, for distances to the reference in
-:mod:`.reference`), and an entry here.
+call of it in :mod:`posterity.metrics.evaluate` (for parameters in :mod:`posterity.metrics.parameters`, for distances to
+the reference in :mod:`posterity.metrics.reference`), and an entry here.
 """
 
 from collections.abc import Iterator
