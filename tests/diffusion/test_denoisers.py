@@ -1,18 +1,16 @@
-"""Noise schedules, the denoiser's preconditioning, and its loss."""
+"""Schedules, the denoiser of a network, and its loss."""
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from posterity.diffusion import Denoiser, denoising_loss
-from posterity.diffusion.denoisers import Residual, stratified
-from posterity.diffusion.schedules import Cosine, LinearBeta, Schedule, VarianceExploding
+from posterity.diffusion import EDM, LearnedDenoiser, Residual, Straight, denoising_loss
+from posterity.diffusion.denoisers import stratified
 from posterity.nn import MLP, Network
-
-SCHEDULES = (Cosine(), LinearBeta(), VarianceExploding())
 
 
 class Plan(Network):
@@ -39,43 +37,65 @@ class Nothing(nn.Module):
         return torch.zeros_like(x[:, :1])
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda value: type(value).__name__)
-def test_schedules_go_from_data_to_noise(schedule: Schedule) -> None:
-    t = torch.linspace(0, 1, 101)
-    ratio = schedule.sigma(t) / schedule.alpha(t)
-    assert float(schedule.alpha(t)[0]) == pytest.approx(1)
-    assert 0 < float(ratio[0]) <= 2e-3 * (1 + 1e-12)
-    assert float(ratio[-1]) >= 80 * (1 - 1e-12)
-    assert (ratio.diff() > 0).all()
-    angle, scale = schedule.angle(t), schedule.scale(t)
-    torch.testing.assert_close(scale * angle.cos(), schedule.alpha(t))
-    torch.testing.assert_close(scale * angle.sin(), schedule.sigma(t))
-    assert torch.equal(schedule.times(4), torch.tensor([1.0, 0.75, 0.5, 0.25, 0.0]))
+def test_grids_go_from_noise_to_data() -> None:
+    for steps in (1, 2, 7, 64):
+        angles = EDM().angles(steps)
+        assert len(angles) == steps + 1
+        assert angles[-1] == 0
+        assert math.tan(angles[0]) == pytest.approx(1e3)
+        assert all(late < early for early, late in pairwise(angles))
+    assert math.tan(angles[-2]) == pytest.approx(2e-3)
+    assert Straight().angles(64) == angles
 
 
-@pytest.mark.parametrize("schedule", [Cosine(), LinearBeta()], ids=lambda value: type(value).__name__)
-def test_variance_is_preserved(schedule: Schedule) -> None:
-    t = torch.linspace(0, 1, 11)
-    torch.testing.assert_close(schedule.scale(t).square(), torch.full((11,), 1 + 1e-6), rtol=1e-12, atol=0)
+def test_grids_are_spaced_as_those_of_edm_where_noise_does_not_hide_the_data() -> None:
+    """EDM's formula for the ratios of noise to data, held against ratios that saturate at five."""
+    ratios = [math.tan(angle) for angle in EDM(most=50.0).angles(20)[:-1]]
+    saturated = torch.tensor([ratio / (1 + ratio / 5) for ratio in ratios])
+    first, last = saturated[0], saturated[-1]
+    part = torch.linspace(0, 1, 20)
+    expected = (first ** (1 / 7) + part * (last ** (1 / 7) - first ** (1 / 7))) ** 7
+    torch.testing.assert_close(saturated, expected)
 
 
-def test_schedules_are_those_of_the_literature() -> None:
-    t = torch.linspace(0, 1, 11, requires_grad=True)
-    # Data are at half the way between one and eta in the arc cosine of their scale's root.
-    torch.testing.assert_close(Cosine().alpha(t).sqrt().acos() / math.acos(1e-3**0.5), t)
-    (rate,) = torch.autograd.grad(-2 * LinearBeta().alpha(t).log().sum(), t)
-    torch.testing.assert_close(rate, 0.1 + (20 - 0.1) * t)
-    root = VarianceExploding().sigma(t) ** (1 / 7)
-    torch.testing.assert_close(root, 2e-3 ** (1 / 7) * (1 - t) + 80 ** (1 / 7) * t)
+def test_densities_are_those_of_the_literature() -> None:
+    """EDM's log-normal noise, -1.2 and 1.2 for data of deviation 0.5; and straight paths at uniform times."""
+    share = torch.linspace(0.01, 0.99, 99)
+    noise = torch.distributions.LogNormal(-1.2, 1.2).icdf(share)
+    torch.testing.assert_close(EDM().quantile(share).tan(), noise / 0.5, rtol=0.01, atol=0)
+    torch.testing.assert_close(Straight(exponent=0.0).quantile(share), share * math.pi / 2)
+    # With an exponent of one the density falls in a line, which leaves the square of what is left.
+    left = 1 - 2 / math.pi * Straight().quantile(share)
+    torch.testing.assert_close(left.square(), 1 - share)
+
+
+def test_the_loss_at_uniform_angles_is_that_of_flow_matching() -> None:
+    """The integral over times of the error of a velocity is that over angles of the error of its residual."""
+    z, noise, n = torch.tensor(0.7), torch.tensor(-1.3), 20_000
+    share = (torch.arange(n) + 0.5) / n
+
+    def residual(x: Tensor, angle: Tensor) -> Tensor:
+        return 0.3 * x - angle.sin()
+
+    t, scale = share, torch.hypot(share, 1 - share)
+    x = ((1 - t) * noise + t * z) / scale
+    velocity = ((2 * t - 1) * x + residual(x, torch.atan2(1 - t, t))) / scale
+    matching = (velocity - (z - noise)).square().mean()
+
+    angle = Straight(exponent=0.0).quantile(share)
+    x = angle.cos() * z + angle.sin() * noise
+    error = residual(x, angle) - (angle.sin() * z - angle.cos() * noise)
+    torch.testing.assert_close(math.pi / 2 * error.square().mean(), matching, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Cosine(eta=0), "eta: must lie between 0 and 1, not 0"),
-        (lambda: LinearBeta(first=30), "first: must lie between 0 and 20, not 30"),
-        (lambda: VarianceExploding(last=1e-3), "first: must lie between 0 and 0.001, not 0.002"),
-        (lambda: VarianceExploding(rho=0), "rho: must be positive, not 0"),
+        (lambda: EDM(least=0), "least: must lie between 0 and 1000, not 0"),
+        (lambda: Straight(most=1e-3), "least: must lie between 0 and 0.001, not 0.002"),
+        (lambda: EDM(rho=0), "rho: must be positive, not 0"),
+        (lambda: EDM(std=0), "std: must be positive, not 0"),
+        (lambda: Straight(exponent=-1.0), "exponent: must be larger than -1, not -1"),
     ],
 )
 def test_schedules_refuse_what_is_none(make, message) -> None:
@@ -83,44 +103,43 @@ def test_schedules_refuse_what_is_none(make, message) -> None:
         make()
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda value: type(value).__name__)
-def test_the_denoiser_recovers_data_from_what_is_orthogonal_to_their_noisy_values(schedule: Schedule) -> None:
+@pytest.mark.parametrize("angle", [0.01, 0.6, 1.5])
+def test_the_denoiser_recovers_data_from_what_is_orthogonal_to_their_noisy_values(angle) -> None:
     """A network that is right about each row gives back the data, at all levels of noise."""
-    denoiser = Denoiser(Residual((1, 5), 1, Plan(Copy())), schedule)
-    t, z, noise = torch.linspace(0, 1, 20), torch.randn(20, 1, 5), torch.randn(20, 1, 5)
-    alpha, sigma, angle = (part(t).view(-1, 1, 1) for part in (schedule.alpha, schedule.sigma, schedule.angle))
-    found = denoiser(alpha * z + sigma * noise, t, angle.sin() * z - angle.cos() * noise)
-    torch.testing.assert_close(found, z, rtol=1e-9, atol=1e-9)
+    z, noise = torch.randn(20, 1, 5), torch.randn(20, 1, 5)
+    denoiser = LearnedDenoiser(Residual((1, 5), 1, Plan(Copy())), math.sin(angle) * z - math.cos(angle) * noise)
+    torch.testing.assert_close(denoiser.mean(math.cos(angle) * z + math.sin(angle) * noise, angle), z)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda value: type(value).__name__)
-def test_a_network_of_zeros_is_exact_for_standard_normal_data(schedule: Schedule) -> None:
-    """The mean of z given its noisy value, by the rule of Gaussian conditioning; and one time for all is as good."""
-    denoiser = Denoiser(Residual((1, 5), 0, Plan(Nothing())), schedule)
-    x, t = torch.randn(20, 1, 5), torch.tensor(0.4)
-    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-    found = denoiser(x, t, torch.zeros(20, 0, 5))
-    torch.testing.assert_close(found, alpha / (alpha**2 + sigma**2) * x)
-    assert torch.equal(denoiser(x, t.expand(20), torch.zeros(20, 0, 5)), found)
+def test_pullbacks_are_products_with_the_jacobian() -> None:
+    """Of each point that is asked for, at each angle, however often the denoiser is asked about others."""
+    denoiser = LearnedDenoiser(Residual((2,), 3, MLP((8,))), torch.randn(6, 3))
+    for _ in range(2):
+        for x in torch.randn(2, 6, 2):
+            for angle in (0.2, 1.0):
+                w = torch.randn(6, 2)
+                _, expected = torch.autograd.functional.vjp(lambda x, angle=angle: denoiser.mean(x, angle), x, w)
+                for factor in (1, 2):
+                    torch.testing.assert_close(denoiser.pullback(x, angle, factor * w), factor * expected)
 
 
 def test_the_network_sees_the_level_of_noise_and_the_context() -> None:
-    denoiser = Denoiser(Residual((2,), 3, MLP((8,))), Cosine())
+    residual = Residual((2,), 3, MLP((8,)))
     x, t, context = torch.randn(6, 2), torch.rand(6), torch.randn(6, 3)
-    found = denoiser.residual(x, t, context)
+    found = residual(x, t, context)
     assert found.shape == (6, 2)
-    assert not torch.isclose(denoiser.residual(x, t + 0.1, context), found).all(dim=1).any()
-    assert not torch.isclose(denoiser.residual(x, t, context + 0.1), found).all(dim=1).any()
+    assert not torch.isclose(residual(x, t + 0.1, context), found).all(dim=1).any()
+    assert not torch.isclose(residual(x, t, context + 0.1), found).all(dim=1).any()
     # At both ends too, where the logarithm of the level would be infinite.
-    ends = denoiser.residual(x, torch.tensor([0.0, math.pi / 2] * 3), context)
+    ends = residual(x, torch.tensor([0.0, math.pi / 2] * 3), context)
     assert ends.isfinite().all()
 
 
 def test_the_loss_of_knowing_nothing_is_one_and_that_of_knowing_all_is_zero() -> None:
     z = torch.randn(4000, 1, 5)
-    nothing = Denoiser(Residual((1, 5), 0, Plan(Nothing())), Cosine())
+    nothing = Residual((1, 5), 0, Plan(Nothing()))
     # The mean of 20 000 squares of standard normal numbers.
-    assert float(denoising_loss(nothing, z, z[:, :0])) == pytest.approx(1, abs=4 * (2 / 20_000) ** 0.5)
+    assert float(denoising_loss(nothing, EDM(), z, z[:, :0])) == pytest.approx(1, abs=4 * (2 / 20_000) ** 0.5)
 
     class Told(nn.Module):
         """Is told the data, and finds the noise and its level from the noisy ones and the encoding."""
@@ -131,12 +150,12 @@ def test_the_loss_of_knowing_nothing_is_one_and_that_of_knowing_all_is_zero() ->
             noise = (x[:, :1] - angle.cos() * x[:, 1:]) / angle.sin()
             return angle.sin() * x[:, 1:] - angle.cos() * noise
 
-    told = Denoiser(Residual((1, 5), 1, Plan(Told())), Cosine())
-    assert float(denoising_loss(told, z, z)) < 1e-16
+    told = Residual((1, 5), 1, Plan(Told()))
+    assert float(denoising_loss(told, EDM(), z, z)) < 1e-16
 
 
 def test_stratified_draws_fill_each_interval_once() -> None:
-    found = stratified(1000)
+    found = stratified(torch.empty(1000))
     assert torch.equal((found * 1000).long().sort().values, torch.arange(1000))
     # In random order: neighbours are no nearer than others.
     assert float(found.diff().abs().mean()) == pytest.approx(1 / 3, abs=0.05)

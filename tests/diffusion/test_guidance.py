@@ -1,54 +1,54 @@
 """Guidance against Gaussian priors observed linearly, whose posteriors are known at every level of noise."""
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import cos, sin, tan
 
 import pytest
 import torch
 from torch import Tensor
 
-from posterity.diffusion.denoisers import Denoise
+from posterity.diffusion import EDM
 from posterity.diffusion.guidance import DPSGuidance, Likelihood, MomentMatching, SDAGuidance, conjugate_gradients
-from posterity.diffusion.samplers import Ancestral, Heun, PredictorCorrector
-from posterity.diffusion.schedules import Cosine, VarianceExploding
+from posterity.diffusion.samplers import Ancestral, PredictorCorrector, RungeKutta
 from posterity.problems import RandomMask, exact_posterior
-from posterity.tensors import append_dims
 
 EXACT = MomentMatching(iterations=50, tolerance=1e-12)
 GUIDANCES = [EXACT, SDAGuidance(), SDAGuidance(gamma=1.0, detach=True), DPSGuidance()]
-SCHEDULES = [Cosine(), VarianceExploding()]
-TIMES = [0.02, 0.3, 0.7, 1.0]
+ANGLES = [0.002, 0.3, 1.0, 1.56]
 
 
-class Gaussian(NamedTuple):
-    """A Gaussian prior of each row, and its denoiser."""
+@dataclass(frozen=True)
+class Gaussian:
+    """A Gaussian of each row, and its denoiser."""
 
-    mean: Tensor
+    center: Tensor
     covariance: Tensor
 
-    def denoiser(self, schedule: Cosine | VarianceExploding) -> Denoise:
-        r"""The exact denoiser :math:`m + \alpha P (\alpha^2 P + \sigma^2 I)^{-1} (x_t - \alpha m)`."""
+    @cached_property
+    def eigen(self) -> tuple[Tensor, Tensor]:
+        """The eigenvalues and eigenvectors of the covariance."""
+        return torch.linalg.eigh(self.covariance)
 
-        values, vectors = torch.linalg.eigh(self.covariance)
+    def mean(self, x: Tensor, angle: float) -> Tensor:
+        r"""The exact mean :math:`m + \cos P (\cos^2 P + \sin^2 I)^{-1} (\bar x - \cos m)`."""
+        return self.center + self.pullback(x, angle, x - cos(angle) * self.center)
 
-        def denoise(x: Tensor, t: Tensor) -> Tensor:
-            parts = (schedule.alpha(t), schedule.sigma(t))
-            alpha, sigma = (append_dims(part.expand(len(x)), values.ndim - 1) for part in parts)
-            gain = alpha * values / (alpha**2 * values + sigma**2)
-            away = vectors.mT @ (x.flatten(1) - alpha * self.mean).unsqueeze(-1)
-            return (self.mean + (vectors @ (gain.unsqueeze(-1) * away)).squeeze(-1)).view_as(x)
-
-        return denoise
+    def pullback(self, x: Tensor, angle: float, w: Tensor) -> Tensor:
+        """The product with the derivative of the mean, which is symmetric."""
+        values, vectors = self.eigen
+        gain = cos(angle) * values / (cos(angle) ** 2 * values + sin(angle) ** 2)
+        return (vectors @ (gain.unsqueeze(-1) * (vectors.mT @ w.unsqueeze(-1)))).squeeze(-1)
 
     def given(self, matrix: Tensor, likelihood: Likelihood) -> "Gaussian":
         """The posterior by Kalman's formula: no precision of the prior, which may be singular, is asked for."""
         slope = likelihood.precision.unsqueeze(-1) * matrix
         innovation = slope @ self.covariance @ slope.mT + torch.eye(len(matrix))
         gain = torch.linalg.solve(innovation, slope @ self.covariance).mT
-        residual = (likelihood.y - self.mean @ matrix.mT) * likelihood.precision
+        residual = (likelihood.y - self.center @ matrix.mT) * likelihood.precision
         return Gaussian(
-            self.mean + (gain @ residual.unsqueeze(-1)).squeeze(-1), self.covariance - gain @ slope @ self.covariance
+            self.center + (gain @ residual.unsqueeze(-1)).squeeze(-1), self.covariance - gain @ slope @ self.covariance
         )
 
 
@@ -64,77 +64,93 @@ def linear() -> tuple[Gaussian, Tensor, Likelihood]:
     return prior, matrix, Likelihood(lambda z: z @ matrix.mT, y, precision)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("t", TIMES)
-def test_moment_matching_is_exact_for_gaussian_priors(linear, schedule, t) -> None:
+@pytest.mark.parametrize("angle", ANGLES)
+def test_moment_matching_is_exact_for_gaussian_priors(linear, angle) -> None:
     prior, matrix, likelihood = linear
-    t = torch.tensor(t)
-    x = schedule.scale(t) * torch.randn(10, 5)
-    found = EXACT.guide(prior.denoiser(schedule), schedule, likelihood)(x, t)
-    torch.testing.assert_close(found, prior.given(matrix, likelihood).denoiser(schedule)(x, t))
+    x = torch.randn(10, 5)
+    found = EXACT.guide(prior, likelihood)(x, angle)
+    torch.testing.assert_close(found, prior.given(matrix, likelihood).mean(x, angle))
 
 
-def test_rows_may_be_at_different_times_and_do_not_see_each_other(linear) -> None:
+def test_rows_do_not_see_each_other(linear) -> None:
     prior, _, likelihood = linear
-    x, t = torch.randn(10, 5), torch.linspace(0.1, 1, 10)
+    x = torch.randn(10, 5)
     for guidance in GUIDANCES:
-        together = guidance.guide(prior.denoiser(Cosine()), Cosine(), likelihood)(x, t)
+        together = guidance.guide(prior, likelihood)(x, 0.7)
         for row in range(10):
             one = slice(row, row + 1)
             alone = likelihood._replace(y=likelihood.y[one], precision=likelihood.precision[one])
-            single = Gaussian(prior.mean[one], prior.covariance[one])
-            found = guidance.guide(single.denoiser(Cosine()), Cosine(), alone)(x[one], t[row])
+            found = guidance.guide(Gaussian(prior.center[one], prior.covariance[one]), alone)(x[one], 0.7)
             torch.testing.assert_close(found, together[one])
 
 
 @pytest.mark.parametrize("guidance", GUIDANCES)
-@pytest.mark.parametrize("t", TIMES)
-def test_without_observations_the_denoiser_is_that_of_the_prior(linear, guidance, t) -> None:
+@pytest.mark.parametrize("angle", ANGLES)
+def test_without_observations_the_denoiser_is_that_of_the_prior(linear, guidance, angle) -> None:
     prior, _, likelihood = linear
     nothing = likelihood._replace(precision=torch.zeros_like(likelihood.precision))
-    x, t, denoise = torch.randn(10, 5), torch.tensor(t), prior.denoiser(Cosine())
-    assert torch.equal(guidance.guide(denoise, Cosine(), nothing)(x, t), denoise(x, t))
+    x = torch.randn(10, 5)
+    assert torch.equal(guidance.guide(prior, nothing)(x, angle), prior.mean(x, angle))
+
+
+def test_guidance_asks_for_means_and_pullbacks_of_one_point_only(linear) -> None:
+    """No graph over the denoiser: one whose answers are constants serves as well."""
+    prior, matrix, likelihood = linear
+    asked = []
+
+    class Parts:
+        def mean(self, x: Tensor, angle: float) -> Tensor:
+            asked.append(x)
+            with torch.no_grad():
+                return prior.mean(x, angle)
+
+        def pullback(self, x: Tensor, angle: float, w: Tensor) -> Tensor:
+            asked.append(x)
+            with torch.no_grad():
+                return prior.pullback(x, angle, w)
+
+    x = torch.randn(10, 5)
+    found = EXACT.guide(Parts(), likelihood)(x, 0.7)
+    torch.testing.assert_close(found, prior.given(matrix, likelihood).mean(x, 0.7))
+    assert all(point is x for point in asked)
 
 
 def test_moment_matching_linearises_an_operator_that_is_not_linear(linear) -> None:
     """Against dense Jacobians, at one level of noise."""
     prior, matrix, likelihood = linear
-    t, x, schedule = torch.tensor(0.5), torch.randn(10, 5), Cosine()
+    angle, x = 0.6, torch.randn(10, 5)
     squared = likelihood._replace(operator=lambda z: (z @ matrix.mT).square())
-    found = EXACT.guide(prior.denoiser(schedule), schedule, squared)(x, t)
+    found = EXACT.guide(prior, squared)(x, angle)
 
-    mean = prior.denoiser(schedule)(x, t)
-    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-    noisy = alpha**2 * prior.covariance + sigma**2 * torch.eye(5)
-    covariance = sigma**2 * prior.covariance @ torch.linalg.inv(noisy)
+    mean = prior.mean(x, angle)
+    noisy = cos(angle) ** 2 * prior.covariance + sin(angle) ** 2 * torch.eye(5)
+    covariance = sin(angle) ** 2 * prior.covariance @ torch.linalg.inv(noisy)
     slope = 2 * (mean @ matrix.mT).unsqueeze(-1) * matrix * likelihood.precision.unsqueeze(-1)
     residual = (likelihood.y - (mean @ matrix.mT).square()) * likelihood.precision
     weights = torch.linalg.solve(slope @ covariance @ slope.mT + torch.eye(3), residual.unsqueeze(-1))
     torch.testing.assert_close(found, mean + (covariance @ slope.mT @ weights).squeeze(-1))
 
 
-@pytest.mark.parametrize("t", TIMES)
-def test_sda_is_exact_where_gamma_is_the_share_of_the_noise(t) -> None:
-    r"""For a prior :math:`N(0, s^2 I)` seen directly the share is :math:`s^2 / (s^2 + \sigma^2 / \alpha^2)`."""
-    schedule, t, variance = Cosine(), torch.tensor(t), 0.7
+@pytest.mark.parametrize("angle", ANGLES)
+def test_sda_is_exact_where_gamma_is_the_share_of_the_noise(angle) -> None:
+    r"""For a prior :math:`N(0, s^2 I)` seen directly the share is :math:`s^2 / (s^2 + \tan^2\varphi)`."""
+    variance = 0.7
     prior = Gaussian(torch.zeros(6, 4), variance * torch.eye(4).expand(6, 4, 4))
     likelihood = Likelihood(lambda z: z, torch.randn(6, 4), 0.5 + torch.rand(6, 4))
-    exact = prior.given(torch.eye(4), likelihood).denoiser(schedule)
     x = torch.randn(6, 4)
-    share = float(variance / (variance + (schedule.sigma(t) / schedule.alpha(t)) ** 2))
-    found = SDAGuidance(gamma=share).guide(prior.denoiser(schedule), schedule, likelihood)(x, t)
-    torch.testing.assert_close(found, exact(x, t))
+    share = variance / (variance + tan(angle) ** 2)
+    found = SDAGuidance(gamma=share).guide(prior, likelihood)(x, angle)
+    torch.testing.assert_close(found, prior.given(torch.eye(4), likelihood).mean(x, angle))
 
 
 @pytest.mark.parametrize("detach", [False, True])
 def test_sda_is_exact_for_flat_priors_where_gamma_is_one(detach) -> None:
     """A prior so wide that the mean is the noisy state: the Jacobian is what detaching takes it for."""
-    schedule, t = Cosine(), torch.tensor(0.4)
     prior = Gaussian(torch.zeros(6, 4), 1e10 * torch.eye(4).expand(6, 4, 4))
     likelihood = Likelihood(lambda z: z, torch.randn(6, 4), 0.5 + torch.rand(6, 4))
     x = torch.randn(6, 4)
-    found = SDAGuidance(1.0, detach).guide(prior.denoiser(schedule), schedule, likelihood)(x, t)
-    exact = prior.given(torch.eye(4), likelihood).denoiser(schedule)(x, t)
+    found = SDAGuidance(1.0, detach).guide(prior, likelihood)(x, 0.6)
+    exact = prior.given(torch.eye(4), likelihood).mean(x, 0.6)
     torch.testing.assert_close(found, exact, rtol=1e-6, atol=1e-6)
 
 
@@ -160,15 +176,15 @@ def trajectories(make_problem) -> Callable[[int], tuple[Gaussian, Likelihood, Ga
     return build
 
 
-@pytest.mark.parametrize("sampler", [Heun(8), Ancestral(8), Ancestral(8, eta=0.0), PredictorCorrector(8)])
+@pytest.mark.parametrize("sampler", [RungeKutta(4), Ancestral(8), Ancestral(8, eta=0.0), PredictorCorrector(8)])
 @pytest.mark.parametrize("length", [1, 4])
 def test_samplers_cannot_tell_moment_matching_from_the_posterior(trajectories, sampler, length) -> None:
     """The same noise gives the same draws: what is left of an error is the sampler's own."""
     prior, likelihood, posterior = trajectories(length)
-    schedule, noise, draws = Cosine(), torch.randn_like(prior.mean), []
-    for denoise in (EXACT.guide(prior.denoiser(schedule), schedule, likelihood), posterior.denoiser(schedule)):
+    noise, draws = torch.randn_like(prior.center), []
+    for mean in (EXACT.guide(prior, likelihood), posterior.mean):
         torch.manual_seed(3)
-        draws.append(sampler(denoise, schedule, noise))
+        draws.append(sampler(mean, EDM(), noise))
     torch.testing.assert_close(*draws, rtol=1e-6, atol=1e-6)
 
 
@@ -177,13 +193,13 @@ def test_samplers_cannot_tell_moment_matching_from_the_posterior(trajectories, s
 def test_moment_matching_draws_the_exact_posterior(trajectories, length) -> None:
     """Mean and covariance of whole trajectories, in Monte Carlo errors, with missing observations."""
     prior, likelihood, posterior = trajectories(length)
-    samples, schedule = 500, Cosine()
-    rows = Gaussian(*(part.repeat(samples, *([1] * (part.ndim - 1))) for part in prior))
+    samples = 500
+    rows = Gaussian(prior.center.repeat(samples, 1), prior.covariance.repeat(samples, 1, 1))
     seen = likelihood._replace(y=likelihood.y.repeat(samples, 1), precision=likelihood.precision.repeat(samples, 1))
-    guided = MomentMatching().guide(rows.denoiser(schedule), schedule, seen)
-    draws = Heun(24)(guided, schedule, torch.randn_like(rows.mean)).view(samples, *prior.mean.shape)
+    guided = MomentMatching().guide(rows, seen)
+    draws = RungeKutta(8)(guided, EDM(), torch.randn_like(rows.center)).view(samples, *prior.center.shape)
     variance = posterior.covariance.diagonal(dim1=-2, dim2=-1)
-    z = (draws.mean(dim=0) - posterior.mean) / (variance / samples).sqrt()
+    z = (draws.mean(dim=0) - posterior.center) / (variance / samples).sqrt()
     assert float(z.abs().max()) < 4.5
     away = draws - draws.mean(dim=0)
     found = torch.einsum("sci,scj->cij", away, away) / (samples - 1)
@@ -195,10 +211,9 @@ def test_moment_matching_draws_the_exact_posterior(trajectories, length) -> None
 
 def test_dps_draws_fit_better_than_the_prior_and_worse_without_strength(trajectories) -> None:
     prior, likelihood, _ = trajectories(4)
-    schedule, noise = Cosine(), torch.randn_like(prior.mean)
-    denoise = prior.denoiser(schedule)
-    weak, strong = (DPSGuidance(zeta).guide(denoise, schedule, likelihood) for zeta in (0.1, 1.0))
-    draws = [Heun(16)(used, schedule, noise) for used in (denoise, weak, strong)]
+    noise = torch.randn_like(prior.center)
+    weak, strong = (DPSGuidance(zeta).guide(prior, likelihood) for zeta in (0.1, 1.0))
+    draws = [RungeKutta(8)(used, EDM(), noise) for used in (prior.mean, weak, strong)]
     none, some, more = (likelihood.residual(z).square().sum(dim=-1) for z in draws)
     assert (some < none).all()
     assert (more < some).all()

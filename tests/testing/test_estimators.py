@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from posterity.estimators import AmortizedVariational, DensityEstimator, GuidedScore, NeuralPosterior
-from posterity.estimators.nse import NeuralScore
+from posterity.estimators import AmortizedVariational, DensityEstimator, GuidedScore, NeuralPosterior, NeuralScore
 from posterity.flows import CouplingSpline, Delta
 from posterity.nn import MLP, Convolution
 from posterity.testing import check_estimator, check_gradients

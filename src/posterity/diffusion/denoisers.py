@@ -1,7 +1,8 @@
-"""Denoisers: networks that estimate the mean of the data given noisy ones; see :mod:`posterity.diffusion`."""
+"""Denoisers: the mean of the data given noisy ones, as a network learns it; see :mod:`posterity.diffusion`."""
 
 from collections.abc import Callable
-from math import atan, pi
+from math import atan, cos, pi, sin
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +12,38 @@ from ..nn.embedding import SineEncoding
 from ..tensors import append_dims
 from .schedules import Schedule
 
-#: The mean of the data given their noisy values, ``(rows, *shape)``, at a time of the schedule, a scalar.
-Denoise = Callable[[Tensor, Tensor], Tensor]
+#: The mean of the data given noisy ones, ``(rows, *shape)``, at an angle.
+Mean = Callable[[Tensor, float], Tensor]
 
 #: Distance from either end of the circle within which a network sees the same level of noise, in radians.
 LEAST_ANGLE = 1e-3
 
 #: The largest angle that damped residuals see: noise is eight times as large as data.
 WIDEST = atan(8)
+
+
+class Denoiser(Protocol):
+    r"""Denoiser, the mean of the data given noisy ones :math:`\bar x`, and the products with its derivative.
+
+    This is all that guidance asks for, so that a denoiser of parts may sum over them, one part at a time.
+    """
+
+    def mean(self, x: Tensor, angle: float) -> Tensor:
+        r"""The mean :math:`E[z | \bar x]`, with shape ``(rows, *shape)``.
+
+        Args:
+            x: Noisy data :math:`\bar x`, with shape ``(rows, *shape)``.
+            angle: Their angle.
+        """
+
+    def pullback(self, x: Tensor, angle: float, w: Tensor) -> Tensor:
+        r"""The product :math:`(\partial E[z | \bar x] / \partial \bar x)^T w`, with shape ``(rows, *shape)``.
+
+        Args:
+            x: Noisy data :math:`\bar x`, with shape ``(rows, *shape)``.
+            angle: Their angle.
+            w: The vectors, with the same shape.
+        """
 
 
 class Residual(nn.Module):
@@ -43,7 +68,7 @@ class Residual(nn.Module):
 
         Args:
             x: Noisy data :math:`\bar x`, with shape ``(rows, *shape)``.
-            angle: Their angles, with shape ``(rows,)``, or one for all.
+            angle: Their angles, with shape ``(rows,)``.
             context: The contexts, with shape ``(rows, context, *grid)``.
 
         Returns:
@@ -51,7 +76,7 @@ class Residual(nn.Module):
         """
         # A quarter of the logarithm of the noise, as in EDM; closer to either end nothing changes any more.
         level = angle.clamp(LEAST_ANGLE, pi / 2 - LEAST_ANGLE).tan().log() / 4
-        return self.network(torch.cat((x, context), dim=1), self.encoding(level.expand(len(x))))
+        return self.network(torch.cat((x, context), dim=1), self.encoding(level))
 
 
 class DampedResidual(Residual):
@@ -61,7 +86,7 @@ class DampedResidual(Residual):
     learn this errs by a little, and in the covariance that moment matching takes from it the error is multiplied by
     :math:`\sin^3\varphi / \cos\varphi`, a thousandfold where sampling starts. Damped, with :math:`F'` the Jacobian,
 
-    .. math:: \mathrm{Cov}[z | x_t] \approx \sin^2\varphi\, I + \sin^3\varphi\, F' .
+    .. math:: \mathrm{Cov}[z | \bar x] \approx \sin^2\varphi\, I + \sin^3\varphi\, F' .
 
     At large noise :math:`F` is linear in its input and no longer changes with the level, so the level that it sees
     stops rising at the largest one of training.
@@ -72,69 +97,77 @@ class DampedResidual(Residual):
         return super().forward(append_dims(angle.cos(), x.ndim - 1) * x, angle.clamp(max=WIDEST), context)
 
 
-class Denoiser(nn.Module):
-    r"""A preconditioned denoiser, the mean of the data given noisy ones,
+class _Graph(NamedTuple):
+    """A mean of a network, and the noisy data that it can be differentiated in."""
 
-    .. math:: D(x_t, t, c) = \frac{\alpha}{s^2}\, x_t + \frac{\sigma}{s}\, F(x_t / s, \varphi, c)
-        \approx E[z | x_t, c] .
+    x: Tensor
+    angle: float
+    source: Tensor
+    mean: Tensor
+
+
+class LearnedDenoiser:
+    r"""The denoiser of a residual network, given the context of each row,
+
+    .. math:: D(\bar x, \varphi, c) = \cos\varphi\, \bar x + \sin\varphi\, F(\bar x, \varphi, c) .
 
     With :math:`F = 0` it is the exact denoiser of :math:`N(0, I)`: an unobserved control has nothing to learn.
 
     Args:
         residual: The network :math:`F`.
-        schedule: How noise is added.
+        context: The contexts, with shape ``(rows, context, *grid)``.
 
     References:
         | Elucidating the Design Space of Diffusion-Based Generative Models (Karras et al., 2022),
           https://arxiv.org/abs/2206.00364
     """
 
-    def __init__(self, residual: Residual, schedule: Schedule) -> None:
-        super().__init__()
-        self.residual, self.schedule = residual, schedule
+    def __init__(self, residual: Residual, context: Tensor) -> None:
+        self.residual, self.context = residual, context
+        self._last: _Graph | None = None
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        """Estimates the mean of the data.
+    def mean(self, x: Tensor, angle: float) -> Tensor:
+        """The mean of the data; see :meth:`Denoiser.mean`."""
+        return cos(angle) * x + sin(angle) * self.residual(x, x.new_full((len(x),), angle), self.context)
 
-        Args:
-            x: Noisy data, with shape ``(rows, *shape)``.
-            t: Their times, with shape ``(rows,)``, or one for all.
-            context: The contexts, with shape ``(rows, context, *grid)``.
-
-        Returns:
-            The means, with shape ``(rows, *shape)``.
-        """
-        schedule = self.schedule
-        alpha, sigma, scale = (
-            append_dims(part(t), x.ndim - 1) for part in (schedule.alpha, schedule.sigma, schedule.scale)
-        )
-        return alpha / scale**2 * x + sigma / scale * self.residual(x / scale, schedule.angle(t), context)
+    def pullback(self, x: Tensor, angle: float, w: Tensor) -> Tensor:
+        """The product with the transposed derivative; see :meth:`Denoiser.pullback`."""
+        last = self._last
+        # Guidance asks for many products at one point: a sweep back each, and one sweep forward for all of them.
+        if last is None or last.x is not x or last.angle != angle:
+            with torch.enable_grad():
+                source = x.detach().requires_grad_()
+                last = self._last = _Graph(x, angle, source, self.mean(source, angle))
+        (product,) = torch.autograd.grad(last.mean, last.source, w, retain_graph=True)
+        return product
 
 
-def denoising_loss(denoiser: Denoiser, z: Tensor, context: Tensor) -> Tensor:
+def denoising_loss(residual: Residual, schedule: Schedule, z: Tensor, context: Tensor) -> Tensor:
     r"""The denoising loss, the squared error of the residual network,
 
     .. math:: E \frac{1}{n} \left\| F - (\sin\varphi\, z - \cos\varphi\, \varepsilon) \right\|^2, \qquad
-        \log\tan\varphi \sim N(-1.2, 1.2^2) ,
+        \varphi \sim p(\varphi) ,
 
-    which weighs the error of the denoiser by :math:`s^2 / \sigma^2`, and chooses levels of noise, as EDM does: those
-    around the spread of posteriors, whatever the schedule that is then sampled with. Levels are stratified over rows.
+    at angles of the density of the schedule, stratified over rows. Any weight of an angle is a part of this density.
 
     Args:
-        denoiser: The denoiser.
+        residual: The network.
+        schedule: The schedule.
         z: Data, with shape ``(rows, *shape)``.
         context: The contexts, with shape ``(rows, context, *grid)``.
 
     Returns:
         A scalar; 1 for a network that knows no more than that the data are standard normal.
     """
-    angle = torch.special.ndtri(stratified(len(z))).mul(1.2).sub(1.2).exp().atan().to(z)
+    angle = schedule.quantile(stratified(z))
     cos, sin = append_dims(angle.cos(), z.ndim - 1), append_dims(angle.sin(), z.ndim - 1)
     noise = torch.randn_like(z)
-    found = denoiser.residual(cos * z + sin * noise, angle, context)
+    found = residual(cos * z + sin * noise, angle, context)
     return (found - (sin * z - cos * noise)).square().mean()
 
 
-def stratified(rows: int) -> Tensor:
-    """Draws from the uniform distribution on (0, 1), one from each of as many intervals, in random order."""
-    return ((torch.arange(rows) + torch.rand(rows).clamp(1e-3, 1 - 1e-3)) / rows)[torch.randperm(rows)]
+def stratified(z: Tensor) -> Tensor:
+    """Draws of the uniform distribution on (0, 1), a row of ``z`` each, from as many intervals, in random order."""
+    rows, device = len(z), z.device
+    share = torch.rand(rows, dtype=z.dtype, device=device).clamp(1e-3, 1 - 1e-3)
+    return (torch.randperm(rows, device=device) + share) / rows

@@ -2,14 +2,16 @@
 
 import abc
 from collections.abc import Callable
+from math import sin, tan
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..tensors import append_dims
-from .denoisers import Denoise
-from .schedules import Schedule
+from .denoisers import Denoiser, Mean
+
+#: The product of a matrix with a vector of each row.
+Product = Callable[[Tensor], Tensor]
 
 #: Relative rounding error by which the curvature of ``I + …`` may fall below that of the identity.
 ROUNDING = 1e-4
@@ -34,74 +36,68 @@ class Likelihood(NamedTuple):
 
 
 class Guidance(abc.ABC):
-    r"""Abstract guidance: an approximation of :math:`p(y | x_t)`, the likelihood of noisy data, by its gradient
+    r"""Abstract guidance: an approximation of :math:`p(y | \bar x)`, the likelihood of noisy data, by its gradient
 
     .. math::
-        \nabla_{x_t} \log p(y | x_t) \approx
-            \Big(\frac{\partial \hat r}{\partial x_t}\Big)^{\!T} w , \quad \hat r = R^{-1/2} H(\hat x), \quad
-        \hat x = E[z | x_t] .
+        \nabla_{\bar x} \log p(y | \bar x) \approx
+            \Big(\frac{\partial \hat r}{\partial \bar x}\Big)^{\!T} w , \quad \hat r = R^{-1/2} H(\hat x), \quad
+        \hat x = E[z | \bar x] .
 
     Subclasses define the weights :math:`w`.
     """
 
-    #: Whether to take :math:`\partial \hat x / \partial x_t = 1 / \alpha_t`, as if there were no prior.
+    #: Whether to take :math:`\partial \hat x / \partial \bar x = 1 / \cos\varphi`, as if there were no prior.
     detach = False
 
     @abc.abstractmethod
-    def weights(
-        self, residual: Tensor, precision: Tensor, noise: Tensor, covariance: Callable[[Tensor], Tensor]
-    ) -> Tensor:
+    def weights(self, residual: Tensor, precision: Tensor, noise: float, covariance: Product) -> Tensor:
         r"""The weights :math:`w`, with shape ``(rows, observations)``.
 
         Args:
             residual: :math:`R^{-1/2} (y - H(\hat x))`, with shape ``(rows, observations)``; zero where missing.
             precision: :math:`R^{-1/2}`, with the same shape; zero where missing.
-            noise: The variance of the noise in units of the clean state, :math:`\sigma_t^2 / \alpha_t^2`, with a shape
-                that broadcasts.
+            noise: The variance of the noise in units of the clean state, :math:`\tan^2\varphi`.
             covariance: The product of :math:`R^{-1/2} A V A^T R^{-1/2}` with vectors of the same shape, where
-                :math:`V = (\sigma_t^2 / \alpha_t)\, \partial \hat x / \partial x_t` is the covariance of the clean
-                state and :math:`A = \partial H / \partial \hat x`; one sweep back through the denoiser.
+                :math:`V = \sin\varphi \tan\varphi\, \partial \hat x / \partial \bar x` is the covariance of the
+                clean state and :math:`A = \partial H / \partial \hat x`; one sweep back through the denoiser.
         """
 
-    def guide(self, denoise: Denoise, schedule: Schedule, likelihood: Likelihood) -> Denoise:
-        """Makes the denoiser of the posterior.
+    def guide(self, denoiser: Denoiser, likelihood: Likelihood) -> Mean:
+        """Makes the mean of the posterior, which samplers ask for, from the denoiser of the prior.
 
         Args:
-            denoise: The denoiser of the prior, differentiable unless the guidance does without its Jacobian.
-            schedule: The schedule of the noise.
+            denoiser: The denoiser of the prior.
             likelihood: The observations, one vector for each row that is denoised.
         """
 
-        def posterior(x: Tensor, t: Tensor) -> Tensor:
-            alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-            noise = (sigma / alpha).square().reshape(-1, 1)
-            gain = append_dims(sigma.square() / alpha, x.ndim - 1)
-            with torch.enable_grad():
-                x = x.detach().requires_grad_()
-                mean = denoise(x, t)
-                source = x
+        def posterior(x: Tensor, angle: float) -> Tensor:
+            noise, mean = tan(angle) ** 2, denoiser.mean(x, angle).detach()
+
+            def spread(w: Tensor) -> Tensor:
                 if self.detach:
-                    source = mean = mean.detach().requires_grad_()
-                    gain = gain / append_dims(alpha, x.ndim - 1)
-                residual = likelihood.residual(mean)
-            covariance = _covariance(residual, mean, source, gain)
+                    return noise * w
+                return sin(angle) * tan(angle) * denoiser.pullback(x, angle, w)
+
+            with torch.enable_grad():
+                residual = likelihood.residual(mean.requires_grad_())
+            covariance = _observed(spread, residual, mean)
             weights = self.weights(residual.detach(), likelihood.precision, noise, covariance)
-            (pulled,) = torch.autograd.grad(residual, source, -weights)
-            return mean.detach() + gain * pulled
+            (pulled,) = torch.autograd.grad(residual, mean, -weights)
+            return mean.detach() + spread(pulled)
 
         return posterior
 
 
-def _covariance(residual: Tensor, mean: Tensor, source: Tensor, gain: Tensor) -> Callable[[Tensor], Tensor]:
-    r"""The product with :math:`R^{-1/2} A V A^T R^{-1/2}`, from vector-Jacobian products alone."""
+def _observed(spread: Product, residual: Tensor, mean: Tensor) -> Product:
+    r"""The product with :math:`R^{-1/2} A V A^T R^{-1/2}`, from that with :math:`V` and products with :math:`A^T`."""
 
     def product(v: Tensor) -> Tensor:
-        (pulled,) = torch.autograd.grad(residual, source, v, retain_graph=True)
         with torch.enable_grad():
             # A product with the Jacobian itself is the derivative of that with its transpose, which is linear.
             probe = torch.zeros_like(residual).requires_grad_()
             (back,) = torch.autograd.grad(residual, mean, probe, retain_graph=True, create_graph=True)
-        return torch.autograd.grad(back, probe, gain * pulled)[0]
+        (pulled,) = torch.autograd.grad(residual, mean, v, retain_graph=True)
+        return torch.autograd.grad(back, probe, spread(pulled))[0]
 
     return product
 
@@ -110,11 +106,11 @@ class SDAGuidance(Guidance):
     r"""Guidance of score-based data assimilation, a likelihood at the mean with an inflated variance,
 
     .. math::
-        p(y | x_t) \approx N\big(y;\; H(\hat x),\; R + \gamma\, (\sigma_t / \alpha_t)^2\, I\big) .
+        p(y | \bar x) \approx N\big(y;\; H(\hat x),\; R + \gamma \tan^2\varphi\, I\big) .
 
     :math:`\gamma` stands for the share of the noise that a denoiser leaves in what is observed, in units of the
     observations' own standard deviation. In truth it depends on the noise: for a state of variance :math:`s^2` that is
-    seen directly it is :math:`s^2 / (s^2 + \sigma_t^2 / \alpha_t^2)`, which goes to one at little noise.
+    seen directly it is :math:`s^2 / (s^2 + \tan^2\varphi)`, which goes to one at little noise.
 
     Args:
         gamma: The share :math:`\gamma \geq 0`.
@@ -129,9 +125,7 @@ class SDAGuidance(Guidance):
             raise ValueError(f"gamma: must not be negative, not {gamma}")
         self.gamma, self.detach = gamma, detach
 
-    def weights(
-        self, residual: Tensor, precision: Tensor, noise: Tensor, covariance: Callable[[Tensor], Tensor]
-    ) -> Tensor:
+    def weights(self, residual: Tensor, precision: Tensor, noise: float, covariance: Product) -> Tensor:
         """The residuals over their variances."""
         return residual / (1 + self.gamma * noise * precision.square())
 
@@ -140,7 +134,7 @@ class DPSGuidance(Guidance):
     r"""Diffusion posterior sampling, a pull towards the observations of a strength that does not depend on the noise,
 
     .. math::
-        \nabla_{x_t} \log p(y | x_t) \approx -\zeta\, \frac{\nabla_{x_t} \|r\|^2}{\|r\|}, \qquad
+        \nabla_{\bar x} \log p(y | \bar x) \approx -\zeta\, \frac{\nabla_{\bar x} \|r\|^2}{\|r\|}, \qquad
         r = R^{-1/2} (y - H(\hat x)) .
 
     No likelihood has this gradient: it is exact in no case, and spreads are what :math:`\zeta` makes of them.
@@ -158,9 +152,7 @@ class DPSGuidance(Guidance):
             raise ValueError(f"zeta: must be positive, not {zeta}")
         self.zeta = zeta
 
-    def weights(
-        self, residual: Tensor, precision: Tensor, noise: Tensor, covariance: Callable[[Tensor], Tensor]
-    ) -> Tensor:
+    def weights(self, residual: Tensor, precision: Tensor, noise: float, covariance: Product) -> Tensor:
         """The residuals over half their norm; zero if nothing is observed."""
         norm = residual.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(residual.dtype).tiny)
         return 2 * self.zeta * residual / norm
@@ -170,8 +162,8 @@ class MomentMatching(Guidance):
     r"""Moment matching, the likelihood of a Gaussian with the mean and covariance of the data given noisy ones,
 
     .. math::
-        p(y | x_t) \approx N\big(y;\; H(\hat x),\; R + A V A^T\big), \qquad
-        V = \frac{\sigma_t^2}{\alpha_t} \frac{\partial \hat x}{\partial x_t}, \quad
+        p(y | \bar x) \approx N\big(y;\; H(\hat x),\; R + A V A^T\big), \qquad
+        V = \sin\varphi \tan\varphi\, \frac{\partial \hat x}{\partial \bar x}, \quad
         A = \frac{\partial H}{\partial \hat x} .
 
     Exact if the prior is Gaussian and :math:`H` linear. The system is solved by conjugate gradients, each of whose
@@ -193,16 +185,12 @@ class MomentMatching(Guidance):
             raise ValueError(f"tolerance: must not be negative, not {tolerance}")
         self.iterations, self.tolerance = iterations, tolerance
 
-    def weights(
-        self, residual: Tensor, precision: Tensor, noise: Tensor, covariance: Callable[[Tensor], Tensor]
-    ) -> Tensor:
+    def weights(self, residual: Tensor, precision: Tensor, noise: float, covariance: Product) -> Tensor:
         r"""Solves :math:`(I + R^{-1/2} A V A^T R^{-1/2})\, w = r`."""
         return conjugate_gradients(lambda v: v + covariance(v), residual, self.iterations, self.tolerance)
 
 
-def conjugate_gradients(
-    matrix: Callable[[Tensor], Tensor], b: Tensor, iterations: int, tolerance: float = 0.0
-) -> Tensor:
+def conjugate_gradients(matrix: Product, b: Tensor, iterations: int, tolerance: float = 0.0) -> Tensor:
     r"""Solves :math:`S x = b` for symmetric :math:`S \geq I`, all rows at once, each until it has converged.
 
     The matrix of a network may violate both. A row therefore stops at the first direction in which the curvature of

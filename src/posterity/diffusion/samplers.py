@@ -3,24 +3,26 @@
 import abc
 from dataclasses import dataclass
 from itertools import pairwise
+from math import cos, sin, sqrt, tan
 
 import torch
 from torch import Tensor
 
-from .denoisers import Denoise
+from .denoisers import Mean
+from .ode import flow, integrate
 from .schedules import Schedule
 
 
 class Sampler(abc.ABC):
-    """Abstract reverse-diffusion sampler. It sees a denoising function only, so guidance can wrap it."""
+    """Abstract reverse-diffusion sampler. It sees the mean of a denoiser only, so guidance can wrap it."""
 
     @abc.abstractmethod
-    def __call__(self, denoise: Denoise, schedule: Schedule, noise: Tensor) -> Tensor:
+    def __call__(self, mean: Mean, schedule: Schedule, noise: Tensor) -> Tensor:
         """Turns noise into data.
 
         Args:
-            denoise: The mean of the data given noisy ones, with shape ``(rows, *shape)``, and their time, a scalar.
-            schedule: How noise was added.
+            mean: The mean of the data given noisy ones, with shape ``(rows, *shape)``, and their angle.
+            schedule: The angles to visit.
             noise: Standard normal, with shape ``(rows, *shape)``.
 
         Returns:
@@ -29,13 +31,37 @@ class Sampler(abc.ABC):
 
 
 @dataclass(frozen=True)
+class RungeKutta(Sampler):
+    r"""The classical Runge–Kutta method for the probability flow, over the angle :math:`\varphi`.
+
+    Exact for standard normal data, whose velocity is zero: an unobserved control is drawn from its prior. With half as
+    many steps as Heun's method, the sampler of EDM, it costs as much and errs less.
+
+    Args:
+        steps: The number of steps, each four evaluations of the denoiser, the last three.
+    """
+
+    steps: int = 16
+
+    def __post_init__(self) -> None:
+        """Checks the number of steps."""
+        check_steps(self.steps)
+
+    def __call__(self, mean: Mean, schedule: Schedule, noise: Tensor) -> Tensor:
+        """Integrates from noise to data."""
+        return integrate(flow(mean), noise, schedule.angles(self.steps))
+
+
+@dataclass(frozen=True)
 class Ancestral(Sampler):
     r"""Ancestral sampling, steps that keep a part of the noise and replace the rest by new noise,
 
-    .. math:: x_s = \alpha_s \hat z + \sqrt{\sigma_s^2 - \tau^2}\, \hat\varepsilon + \tau \varepsilon', \qquad
-        \tau = \eta\, \sigma_s \sqrt{1 - \left(\frac{\sigma_s\, \alpha_t}{\alpha_s\, \sigma_t}\right)^2} ,
+    .. math:: \bar x_s = \cos\varphi_s\, \hat z + \sqrt{\sin^2\varphi_s - \tau^2}\, \hat\varepsilon
+        + \tau \varepsilon', \qquad
+        \tau = \eta\, \sin\varphi_s \sqrt{1 - \left(\frac{\tan\varphi_s}{\tan\varphi_t}\right)^2} ,
 
-    with :math:`\hat z = D(x_t, t)` and :math:`\hat\varepsilon = (x_t - \alpha_t \hat z) / \sigma_t`.
+    with :math:`\hat z = D(\bar x_t, \varphi_t)` and
+    :math:`\hat\varepsilon = (\bar x_t - \cos\varphi_t\, \hat z) / \sin\varphi_t`.
 
     Args:
         steps: The number of steps, each an evaluation of the denoiser.
@@ -54,56 +80,21 @@ class Ancestral(Sampler):
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta: must lie between 0 and 1, not {self.eta:g}")
 
-    def __call__(self, denoise: Denoise, schedule: Schedule, noise: Tensor) -> Tensor:
-        """Steps down the schedule."""
-        times = schedule.times(self.steps).to(noise)
-        x = schedule.scale(times[0]) * noise
-        for t, s in pairwise(times):
-            x = step(denoise, schedule, x, t, s, self.eta)
-        return x
-
-
-@dataclass(frozen=True)
-class Heun(Sampler):
-    r"""Heun's second-order method for the probability flow, over the angle :math:`\varphi`.
-
-    Exact for standard normal data, whose velocity is zero: an unobserved control is drawn from its prior.
-
-    Args:
-        steps: The number of steps, each two evaluations of the denoiser.
-
-    References:
-        | Elucidating the Design Space of Diffusion-Based Generative Models (Karras et al., 2022),
-          https://arxiv.org/abs/2206.00364
-    """
-
-    steps: int = 32
-
-    def __post_init__(self) -> None:
-        """Checks the number of steps."""
-        check_steps(self.steps)
-
-    def __call__(self, denoise: Denoise, schedule: Schedule, noise: Tensor) -> Tensor:
-        """Integrates from noise to data."""
-
-        def velocity(x: Tensor, t: Tensor) -> Tensor:
-            angle = schedule.angle(t)
-            return (angle.cos() * x - denoise(schedule.scale(t) * x, t)) / angle.sin()
-
-        times = schedule.times(self.steps).to(noise)
+    def __call__(self, mean: Mean, schedule: Schedule, noise: Tensor) -> Tensor:
+        """Steps from noise to data."""
+        *angles, last, _ = schedule.angles(self.steps)
         x = noise
-        for t, s in pairwise(times):
-            turn = schedule.angle(s) - schedule.angle(t)
-            first = velocity(x, t)
-            x = x + turn / 2 * (first + velocity(x + turn * first, s))
-        return schedule.scale(times[-1]) * x
+        for t, s in pairwise([*angles, last]):
+            x = step(mean, x, t, s, self.eta)
+        return arrive(mean, x, last)
 
 
 @dataclass(frozen=True)
 class PredictorCorrector(Sampler):
     r"""Predictor–corrector sampling, deterministic steps with Langevin corrections at each level that is reached,
 
-    .. math:: x \leftarrow x - \sigma \left(\delta\, \hat\varepsilon - \sqrt{2 \delta}\, \varepsilon'\right), \qquad
+    .. math:: \bar x \leftarrow \bar x
+        - \sin\varphi \left(\delta\, \hat\varepsilon - \sqrt{2 \delta}\, \varepsilon'\right), \qquad
         \delta = \tau \min(1, 4 / \mathrm{mean}(\hat\varepsilon^2)) ,
 
     the mean being that of a row, which is at most 1 on average if the score is exact. Corrections undo errors of
@@ -112,7 +103,7 @@ class PredictorCorrector(Sampler):
     in few dimensions, so that here only scores that are much too large, as of strong guidance, shorten them.
 
     Args:
-        steps: The number of steps.
+        steps: The number of steps, the last without corrections.
         corrections: The number of corrections after each step; all cost an evaluation of the denoiser.
         tau: The size :math:`\tau` of the corrections.
 
@@ -132,28 +123,35 @@ class PredictorCorrector(Sampler):
         if self.tau <= 0:
             raise ValueError(f"tau: must be positive, not {self.tau:g}")
 
-    def __call__(self, denoise: Denoise, schedule: Schedule, noise: Tensor) -> Tensor:
-        """Steps down the schedule, and corrects."""
-        times = schedule.times(self.steps).to(noise)
-        x = schedule.scale(times[0]) * noise
-        for t, s in pairwise(times):
-            x = step(denoise, schedule, x, t, s, 0.0)
+    def __call__(self, mean: Mean, schedule: Schedule, noise: Tensor) -> Tensor:
+        """Steps from noise to data, and corrects."""
+        *angles, last, _ = schedule.angles(self.steps)
+        x = noise
+        for t, s in pairwise([*angles, last]):
+            x = step(mean, x, t, s, 0.0)
             for _ in range(self.corrections):
-                found = (x - schedule.alpha(s) * denoise(x, s)) / schedule.sigma(s)
+                found = (x - cos(s) * mean(x, s)) / sin(s)
                 size = found.square().mean(dim=tuple(range(1, x.ndim)), keepdim=True)
                 delta = self.tau * (4 / size).clamp(max=1)
-                x = x - schedule.sigma(s) * (delta * found - (2 * delta).sqrt() * torch.randn_like(x))
-        return x
+                x = x - sin(s) * (delta * found - (2 * delta).sqrt() * torch.randn_like(x))
+        return arrive(mean, x, last)
 
 
-def step(denoise: Denoise, schedule: Schedule, x: Tensor, t: Tensor, s: Tensor, eta: float) -> Tensor:
-    """One step from time ``t`` to an earlier time ``s``, with a share ``eta`` of new noise."""
-    alpha, sigma, target = schedule.alpha(t), schedule.sigma(t), schedule.sigma(s)
-    mean = denoise(x, t)
-    found = (x - alpha * mean) / sigma
-    fresh = eta * target * (1 - (target * alpha / (schedule.alpha(s) * sigma)).square()).sqrt()
-    x = schedule.alpha(s) * mean + (target.square() - fresh.square()).sqrt() * found
+def step(mean: Mean, x: Tensor, t: float, s: float, eta: float) -> Tensor:
+    """One step from angle ``t`` to a smaller angle ``s``, with a share ``eta`` of new noise."""
+    found = mean(x, t)
+    kept = (x - cos(t) * found) / sin(t)
+    fresh = eta * sin(s) * sqrt(1 - (tan(s) / tan(t)) ** 2)
+    x = cos(s) * found + sqrt(sin(s) ** 2 - fresh**2) * kept
     return x + fresh * torch.randn_like(x) if eta else x
+
+
+def arrive(mean: Mean, x: Tensor, angle: float) -> Tensor:
+    """The last step of a probability flow, to angle zero: that of Heun, as the velocity of data is zero.
+
+    To take the mean would lose the variance that is left, and to stop would add that of the noise.
+    """
+    return x - angle / 2 * flow(mean)(x, angle)
 
 
 def check_steps(steps: int) -> None:

@@ -3,14 +3,12 @@
 from .avi import AmortizedVariational
 from .batches import Batches, States
 from .classifier import Classifier, ObservationView, Pairs, StateView, View
-from .continuous import ContinuousFlow
+from .continuous import ContinuousFlow, Diffusion, FlowMatching, NeuralScore
 from .estimator import DensityEstimator, Estimator, network_chunks
 from .features import Features, Standardizer
-from .fmpe import FlowMatching
 from .guided_score import GuidedScore
 from .npe import NeuralPosterior
 from .nre import NeuralRatio
-from .nse import NeuralScore
 from .refinement import Refined, Refinement
 from .target import ControlTarget, StateTarget, Target
 from .training import OutOfTimeError, Training, TrainingError
@@ -22,6 +20,7 @@ __all__ = [
     "ContinuousFlow",
     "ControlTarget",
     "DensityEstimator",
+    "Diffusion",
     "Estimator",
     "Features",
     "FlowMatching",

@@ -1,85 +1,147 @@
-"""Continuous flows: densities by an ordinary differential equation; see :mod:`posterity.diffusion`."""
+"""Estimators by diffusion: one network on the circle of data and noise; see :mod:`posterity.diffusion`."""
 
-import abc
-from functools import partial
 from math import prod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ..diffusion import probe, transport
+from ..diffusion import (
+    EDM,
+    LearnedDenoiser,
+    Mean,
+    Residual,
+    RungeKutta,
+    Sampler,
+    Schedule,
+    Straight,
+    denoising_loss,
+    flow,
+    probe,
+    transport,
+)
 from ..flows.flow import log_normal
-from ..problems import Ensemble, Problem, Window
-from .estimator import DensityEstimator, contexts, network_chunks
+from ..nn import Network
+from ..problems import Ensemble, Problem, Twin, Window
+from .estimator import DensityEstimator, Estimator, contexts, network_chunks
 from .target import Target
 
 
-class ContinuousFlow(DensityEstimator):
-    r"""Abstract estimator whose density follows from a learned velocity between data at :math:`t_0` and noise,
-
-    .. math:: \dot x = v(x, t, c), \qquad
-        \log q(z | y) = \log N(x_{t_1}; 0, I) + \int_{t_0}^{t_1} \nabla \cdot v(x_t, t, c)\, dt, \qquad x_{t_0} = z .
-
-    Trained by regression, not by this density, which is not differentiable. It costs ``4 * steps`` evaluations of the
-    network, each with as many vector-Jacobian products as there are probes.
+class Diffusion(Estimator):
+    """Abstract estimator by diffusion: a residual network, the schedule that it learns by, and a sampler.
 
     Args:
         problem: The problem.
         target: The target; None for the control if the prior is a background, and for the last state if not.
-        times: The number of frequencies at which the network sees the start of the window; 0 for none.
-        steps: The steps of the Runge–Kutta scheme.
-        probes: The most vector-Jacobian products of a divergence, which is exact if there are no more entries.
-        density: Whether draws come with their log-density.
+        residual: The kind of residual network.
+        network: The plan of the network; None for a convolutional one, or an MLP for vectors.
+        schedule: The angles of samplers and of the loss.
+        sampler: The sampler.
+        times: The number of frequencies that encode the start of the window; 0 for none.
+        observed: Whether the network sees observations.
     """
 
     def __init__(
-        self, problem: Problem, target: Target | None, times: int, steps: int, probes: int, density: bool
+        self,
+        problem: Problem,
+        target: Target | None,
+        residual: type[Residual],
+        network: Network | None,
+        schedule: Schedule,
+        sampler: Sampler,
+        times: int,
+        observed: bool = True,
     ) -> None:
-        super().__init__(problem, target, times)
+        super().__init__(problem, target, times, observed)
+        self.schedule, self.sampler = schedule, sampler
+        self.residual = residual(self.shape, self.features.shape[0], network or self.default_network())
+
+    def loss(self, twin: Twin) -> Tensor:
+        """The denoising loss."""
+        return denoising_loss(self.residual, self.schedule, self.encode(twin), self.features(twin.window))
+
+    def mean(self, window: Window, context: Tensor) -> Mean:
+        """The mean of the data given noisy ones and the window, for as many rows as there are contexts.
+
+        Args:
+            window: The windows, with one batch dimension ``case``.
+            context: The features of each row, with shape ``(draws * case, *context_shape)``.
+        """
+        return LearnedDenoiser(self.residual, context).mean
+
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
+        """Draws by the sampler."""
+        found = [
+            self.sampler(self.mean(window, given), self.schedule, self.noise(given))
+            for given in contexts(self.features(window), samples, self.shape)
+        ]
+        return self.decode(window, torch.cat(found).unflatten(0, (samples, -1)))
+
+    def noise(self, context: Tensor) -> Tensor:
+        """Standard normal numbers for each row of contexts, with shape ``(rows, *shape)``."""
+        return torch.randn(len(context), *self.shape, dtype=context.dtype, device=context.device)
+
+
+class ContinuousFlow(Diffusion, DensityEstimator):
+    r"""Abstract estimator whose density follows from the probability flow between data and noise,
+
+    .. math:: \frac{d \bar x}{d\varphi} = -F(\bar x, \varphi, c), \qquad
+        \log q(z | y) = \log N(\bar x_{\varphi_1}; 0, I)
+        - \int_0^{\varphi_1} \nabla \cdot F(\bar x, \varphi, c)\, d\varphi, \qquad \bar x_0 = z .
+
+    Trained by regression, not by this density, which is not differentiable. Subclasses differ in their schedules.
+
+    Args:
+        problem: The problem.
+        target: The target; None for the control if the prior is a background, and for the last state if not.
+        network: The plan of the network; None for a convolutional one, or an MLP for vectors.
+        schedule: The angles of samplers and of the loss; None for those of the method.
+        sampler: The sampler of draws that need no density; None for the Runge–Kutta method, 16 steps.
+        times: The number of frequencies that encode the start of the window; 0 for none.
+        steps: The steps of the Runge–Kutta method for densities, each four evaluations of the network, with as many
+            vector-Jacobian products as there are probes.
+        probes: The most vector-Jacobian products of a divergence, which is exact if there are no more entries.
+        density: Whether draws come with their log-density. They are then made by the probability flow, whatever the
+            sampler, at many times the cost.
+    """
+
+    #: The schedule if none is given.
+    default: ClassVar[Schedule]
+
+    def __init__(
+        self,
+        problem: Problem,
+        target: Target | None = None,
+        network: Network | None = None,
+        schedule: Schedule | None = None,
+        sampler: Sampler | None = None,
+        times: int = 6,
+        steps: int = 16,
+        probes: int = 32,
+        density: bool = False,
+    ) -> None:
+        super().__init__(problem, target, Residual, network, schedule or self.default, sampler or RungeKutta(), times)
         if steps < 1 or probes < 1:
             raise ValueError(f"steps, probes: at least one is needed of each, not {steps} and {probes}")
         self.steps, self.probes, self.density = steps, min(probes, prod(self.shape)), density
 
-    @abc.abstractmethod
-    def velocity(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        """The velocity, with shape ``(rows, *shape)``.
-
-        Args:
-            x: The points, with shape ``(rows, *shape)``.
-            t: The time, a scalar.
-            context: The features of each row.
-        """
-
-    @abc.abstractmethod
-    def levels(self) -> Tensor:
-        """The times of the integration, from data to noise, with shape ``(steps + 1,)``."""
-
-    @abc.abstractmethod
-    def generate(self, noise: Tensor, context: Tensor) -> Tensor:
-        """Draws without their density, with shape ``(rows, *shape)``.
-
-        Args:
-            noise: Standard normal, with the same shape.
-            context: The features of each row.
-        """
-
     @torch.no_grad()
     def log_prob(self, z: Tensor, window: Window) -> Tensor:
         """The log-density of one value for each case, in nats, with shape ``(case,)``."""
-        context = self.features(window)
+        context, angles = self.features(window), self.schedule.angles(self.steps)[::-1]
         found = []
         for chunk in network_chunks(len(z), self.probes, self.shape, z.device):
-            noise, fallen = self._transport(z[chunk], self.levels(), context[chunk])
+            noise, fallen = self._transport(z[chunk], angles, window, context[chunk])
             found.append(log_normal(noise) + fallen)
         return torch.cat(found)
 
     @torch.no_grad()
     def draw(self, window: Window, samples: int) -> tuple[Tensor, Tensor]:
         """Draws by the same equation, and their log-densities."""
-        found = []
+        found, angles = [], self.schedule.angles(self.steps)
         for given in contexts(self.features(window), samples, self.shape, self.probes):
-            noise = torch.randn(len(given), *self.shape)
-            z, fallen = self._transport(noise, self.levels().flip(0), given)
+            noise = self.noise(given)
+            z, fallen = self._transport(noise, angles, window, given)
             found.append((z, log_normal(noise) - fallen))
         z, log_q = (torch.cat(part).unflatten(0, (samples, -1)) for part in zip(*found, strict=True))
         return z, log_q
@@ -87,11 +149,50 @@ class ContinuousFlow(DensityEstimator):
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws, with the log-density of each if they are to have it."""
         if self.density:
-            return super().sample_cases(window, samples)
-        given = contexts(self.features(window), samples, self.shape)
-        found = [self.generate(torch.randn(len(part), *self.shape), part) for part in given]
-        return self.decode(window, torch.cat(found).unflatten(0, (samples, -1)))
+            return DensityEstimator.sample_cases(self, window, samples)
+        return super().sample_cases(window, samples)
 
-    def _transport(self, x: Tensor, times: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Carries rows from the first time to the last, with the integral of the divergence."""
-        return transport(partial(self.velocity, context=context), x, times, probe(x, self.probes))
+    def _transport(self, x: Tensor, angles: list[float], window: Window, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Carries rows from the first angle to the last, with the integral of the divergence."""
+        return transport(flow(self.mean(window, context)), x, angles, probe(x, self.probes))
+
+
+class NeuralScore(ContinuousFlow):
+    r"""Neural score estimation, by a denoiser that sees the window, and a sampler of reverse diffusion,
+
+    .. math:: D_\phi(\bar x, \varphi, y) \approx E[z | \bar x, y], \qquad
+        \nabla_{\bar x} \log p(\bar x | y) = \frac{\cos\varphi\, E[z | \bar x, y] - \bar x}{\sin^2\varphi}, \qquad
+        \bar x = \cos\varphi\, z + \sin\varphi\, \varepsilon .
+
+    The log-density is that of the probability flow over the angle :math:`\varphi` of :mod:`posterity.diffusion`;
+    stochastic samplers draw from it but for errors of the score. Targets the posterior of the joint that it was trained
+    on. The schedule is that of EDM.
+
+    References:
+        | Score-Based Generative Modeling through Stochastic Differential Equations (Song et al., 2021),
+          https://arxiv.org/abs/2011.13456
+        | Sequential Neural Score Estimation (Sharrock et al., 2024), https://arxiv.org/abs/2210.04872
+        | Elucidating the Design Space of Diffusion-Based Generative Models (Karras et al., 2022),
+          https://arxiv.org/abs/2206.00364
+    """
+
+    default = EDM()
+
+
+class FlowMatching(ContinuousFlow):
+    r"""Flow matching posterior estimation, by the velocity of straight paths from noise to data,
+
+    .. math:: \min_\phi E \left\| v_\phi(x_t, t, y) - (z - \varepsilon) \right\|^2, \qquad
+        x_t = (1 - t)\, \varepsilon + t z .
+
+    In units in which noisy data have unit variance these paths are arcs of the circle too, and learn the residual
+    :math:`F` of score estimation: the schedule, :class:`.Straight`, is all that differs. Targets the posterior of the
+    joint that it was trained on.
+
+    References:
+        | Flow Matching for Scalable Simulation-Based Inference (Wildberger et al., 2023),
+          https://arxiv.org/abs/2305.17161
+        | Flow Matching for Generative Modeling (Lipman et al., 2023), https://arxiv.org/abs/2210.02747
+    """
+
+    default = Straight()

@@ -1,37 +1,37 @@
 """Guided score estimation: a learned prior of trajectories, guided by the likelihood when it is sampled."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
 from ..diffusion import (
-    Cosine,
+    EDM,
     DampedResidual,
-    Denoiser,
     Guidance,
-    Heun,
+    LearnedDenoiser,
     Likelihood,
+    Mean,
     MomentMatching,
+    RungeKutta,
     Sampler,
     Schedule,
-    denoising_loss,
 )
 from ..nn import Network
-from ..problems import Ensemble, Problem, Twin, Window
-from .estimator import Estimator, contexts, repeat
+from ..problems import Problem, Window
+from .continuous import Diffusion
+from .estimator import repeat
 from .target import StateTarget
 
 
-class GuidedScore(Estimator):
+class GuidedScore(Diffusion):
     r"""Guided score estimation, a learned prior over the states of the window, with the likelihood at sampling time,
 
     .. math::
-        \nabla_{x_t} \log p(x_t | y, c) = \nabla_{x_t} \log p_\phi(x_t | c) + \nabla_{x_t} \log p(y | x_t) ,
+        \nabla_{\bar x} \log p(\bar x | y, c) =
+            \nabla_{\bar x} \log p_\phi(\bar x | c) + \nabla_{\bar x} \log p(y | \bar x) ,
 
-    for noisy trajectories :math:`x_t` of :math:`z = (x_{0:T}, \theta)`, as :mod:`posterity.diffusion` defines them. The
-    context :math:`c` is the background with its standard deviation, and the start of the window. The network sees no
-    observations: operators, masks and noise may differ from those of training.
+    for noisy trajectories :math:`\bar x` of :math:`z = (x_{0:T}, \theta)`, as :mod:`posterity.diffusion` defines them.
+    The context :math:`c` is the background with its standard deviation, and the start of the window. The network sees
+    no observations: operators, masks and noise may differ from those of training.
 
     Targets :math:`p(x_{0:T}, \theta | y, x_b)` of the joint it was trained on, as well as the guidance can.
 
@@ -39,8 +39,8 @@ class GuidedScore(Estimator):
         problem: The problem, of one cycle.
         network: The network of the denoiser; None for a convolutional one, or an MLP where parameters are unknown or
             the state has no grid.
-        schedule: The noise schedule; None for the cosine schedule.
-        sampler: The sampler; None for Heun's method, 16 steps.
+        schedule: The angles of samplers and of the loss; None for those of EDM.
+        sampler: The sampler; None for the Runge–Kutta method, 8 steps.
         guidance: The likelihood of noisy trajectories; None for moment matching.
         times: The number of frequencies that encode the start of the window; 0 for none.
 
@@ -57,25 +57,14 @@ class GuidedScore(Estimator):
         guidance: Guidance | None = None,
         times: int = 6,
     ) -> None:
-        super().__init__(problem, StateTarget(states=None), times, observed=False)
-        self.schedule, self.sampler = schedule or Cosine(), sampler or Heun(16)
+        target, schedule, sampler = StateTarget(states=None), schedule or EDM(), sampler or RungeKutta(8)
+        super().__init__(problem, target, DampedResidual, network, schedule, sampler, times, observed=False)
         self.guidance = guidance or MomentMatching()
-        residual = DampedResidual(self.shape, self.features.shape[0], network or self.default_network())
-        self.denoiser = Denoiser(residual, self.schedule)
 
-    def loss(self, twin: Twin) -> Tensor:
-        """The denoising loss of the prior, which observations do not enter."""
-        return denoising_loss(self.denoiser, self.encode(twin), self.features(twin.window))
-
-    def sample_cases(self, window: Window, samples: int) -> Ensemble:
-        """Draws trajectories, guided by the observations."""
-        found = []
-        for given in contexts(self.features(window), samples, self.shape):
-            likelihood = self.likelihood(window, len(given) // len(window.y))
-            prior = partial(self.denoiser, context=given)
-            denoise = self.guidance.guide(prior, self.schedule, likelihood)
-            found.append(self.sampler(denoise, self.schedule, torch.randn(len(given), *self.shape)))
-        return self.decode(window, torch.cat(found).unflatten(0, (samples, -1)))
+    def mean(self, window: Window, context: Tensor) -> Mean:
+        """The mean of trajectories given noisy ones, guided by the observations."""
+        likelihood = self.likelihood(window, len(context) // len(window.y))
+        return self.guidance.guide(LearnedDenoiser(self.residual, context), likelihood)
 
     def likelihood(self, window: Window, samples: int) -> Likelihood:
         """The likelihood of each row, with observations in units of their standard deviation in training.
