@@ -11,7 +11,7 @@ from time import monotonic, sleep, time
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file, save_file
 
 from posterity import data
 from posterity.errors import ConfigError, DataError, PosterityError
@@ -106,6 +106,9 @@ def test_weights_that_are_missing_or_damaged_are_named(experiment, shards, tmp_p
     whole = (output / "weights.safetensors").read_bytes()
     (output / "weights.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"npe/weights\.safetensors: cannot be read \(.*\); train 'npe' again"):
+        drawn()
+    save_file({f"former.{name}": value for name, value in load(whole).items()}, output / "weights.safetensors")
+    with pytest.raises(DataError, match=r"npe/weights\.safetensors: does not fit 'npe', as weights of an earlier"):
         drawn()
     (output / "weights.safetensors").unlink()
     with pytest.raises(DataError, match=r"npe/weights\.safetensors: cannot be read \(.*\); train 'npe' again"):

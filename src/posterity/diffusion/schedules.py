@@ -19,7 +19,7 @@ class Schedule(abc.ABC):
     ratio saturates where noise hides the data,
 
     .. math:: r = \frac{\tan\varphi}{1 + \tan\varphi / 5}, \qquad
-        r_k^{1/\rho} = r_1^{1/\rho} + \frac{k}{n - 1} \left(r_0^{1/\rho} - r_1^{1/\rho}\right), \quad
+        r_k^{1/\rho} = r_0^{1/\rho} + \frac{k}{n - 1} \left(r_{n-1}^{1/\rho} - r_0^{1/\rho}\right), \quad
         k = 0, \dots, n - 1, \qquad \varphi_n = 0 ,
 
     whatever the density: posteriors of any width are reached. EDM's own takes four of ten steps beyond a ratio of 5.

@@ -92,8 +92,12 @@ def load_estimator(
     estimator = cast(Estimator, build_method(experiment, method, problem))
     try:
         estimator.load_state_dict(load_file(weights / WEIGHTS, device=str(device)))
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError) as error:
         raise DataError(f"{weights / WEIGHTS}: cannot be read ({error}); train '{method}' again") from error
+    except RuntimeError as error:
+        raise DataError(
+            f"{weights / WEIGHTS}: does not fit '{method}', as weights of an earlier version; train '{method}' again"
+        ) from error
     return estimator.eval()
 
 
