@@ -61,10 +61,10 @@ def circle(target: MultivariateNormal) -> Callable[[Tensor, float], Tensor]:
 
 
 def test_the_density_of_a_known_velocity_is_that_of_its_gaussian(target) -> None:
-    """Both ways, to a thousandth of a nat."""
-    angles, x = EDM(most=1e4).angles(48), target.sample((200,))
+    """Both ways, to a hundredth of a nat: a thousandth of the mean is left where samplers start."""
+    angles, x = EDM().angles(48), target.sample((200,))
     noise, fallen = transport(circle(target), x, angles[::-1], probe(x, 4))
-    torch.testing.assert_close(log_normal(noise) + fallen, target.log_prob(x), rtol=0, atol=1e-3)
+    torch.testing.assert_close(log_normal(noise) + fallen, target.log_prob(x), rtol=0, atol=1e-2)
     back, risen = transport(circle(target), noise, angles, probe(x, 4))
     torch.testing.assert_close(back, x, rtol=0, atol=1e-3)
     torch.testing.assert_close(risen, -fallen, rtol=0, atol=1e-3)

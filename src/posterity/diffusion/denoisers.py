@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from math import atan, cos, pi, sin
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -97,15 +97,6 @@ class DampedResidual(Residual):
         return super().forward(append_dims(angle.cos(), x.ndim - 1) * x, angle.clamp(max=WIDEST), context)
 
 
-class _Graph(NamedTuple):
-    """A mean of a network, and the noisy data that it can be differentiated in."""
-
-    x: Tensor
-    angle: float
-    source: Tensor
-    mean: Tensor
-
-
 class LearnedDenoiser:
     r"""The denoiser of a residual network, given the context of each row,
 
@@ -116,15 +107,11 @@ class LearnedDenoiser:
     Args:
         residual: The network :math:`F`.
         context: The contexts, with shape ``(rows, context, *grid)``.
-
-    References:
-        | Elucidating the Design Space of Diffusion-Based Generative Models (Karras et al., 2022),
-          https://arxiv.org/abs/2206.00364
     """
 
     def __init__(self, residual: Residual, context: Tensor) -> None:
         self.residual, self.context = residual, context
-        self._last: _Graph | None = None
+        self._last: tuple[Tensor, float, Tensor, Tensor] | None = None
 
     def mean(self, x: Tensor, angle: float) -> Tensor:
         """The mean of the data; see :meth:`Denoiser.mean`."""
@@ -132,14 +119,13 @@ class LearnedDenoiser:
 
     def pullback(self, x: Tensor, angle: float, w: Tensor) -> Tensor:
         """The product with the transposed derivative; see :meth:`Denoiser.pullback`."""
-        last = self._last
         # Guidance asks for many products at one point: a sweep back each, and one sweep forward for all of them.
-        if last is None or last.x is not x or last.angle != angle:
+        if self._last is None or self._last[0] is not x or self._last[1] != angle:
             with torch.enable_grad():
                 source = x.detach().requires_grad_()
-                last = self._last = _Graph(x, angle, source, self.mean(source, angle))
-        (product,) = torch.autograd.grad(last.mean, last.source, w, retain_graph=True)
-        return product
+                self._last = x, angle, source, self.mean(source, angle)
+        _, _, source, mean = self._last
+        return torch.autograd.grad(mean, source, w, retain_graph=True)[0]
 
 
 def denoising_loss(residual: Residual, schedule: Schedule, z: Tensor, context: Tensor) -> Tensor:
@@ -168,6 +154,5 @@ def denoising_loss(residual: Residual, schedule: Schedule, z: Tensor, context: T
 
 def stratified(z: Tensor) -> Tensor:
     """Draws of the uniform distribution on (0, 1), a row of ``z`` each, from as many intervals, in random order."""
-    rows, device = len(z), z.device
-    share = torch.rand(rows, dtype=z.dtype, device=device).clamp(1e-3, 1 - 1e-3)
-    return (torch.randperm(rows, device=device) + share) / rows
+    share = torch.rand_like(z.flatten(1)[:, 0]).clamp(1e-3, 1 - 1e-3)
+    return (torch.randperm(len(z), device=z.device) + share) / len(z)

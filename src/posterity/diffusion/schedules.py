@@ -7,19 +7,25 @@ from math import atan2, pi
 import torch
 from torch import Tensor
 
-#: The ratio of noise to data of unit variance beyond which data are hidden, and few steps suffice.
+#: The largest ratio of noise to data of unit variance, at which samplers start.
+MOST = 1e3
+
+#: The ratio beyond which data are hidden, and few steps suffice.
 HIDDEN = 5.0
+
+#: The root of ratios in which angles are evenly spaced, as in EDM.
+RHO = 7
 
 
 @dataclass(frozen=True)
 class Schedule(abc.ABC):
     r"""Abstract schedule, a grid of angles for samplers and a density of angles for losses.
 
-    The grid is spaced as that of EDM, evenly in the :math:`\rho`-th root of the ratio of noise to data, but that this
-    ratio saturates where noise hides the data,
+    The grid is spaced as that of EDM, evenly in the seventh root of the ratio of noise to data, but that this ratio
+    saturates where noise hides the data,
 
     .. math:: r = \frac{\tan\varphi}{1 + \tan\varphi / 5}, \qquad
-        r_k^{1/\rho} = r_0^{1/\rho} + \frac{k}{n - 1} \left(r_{n-1}^{1/\rho} - r_0^{1/\rho}\right), \quad
+        r_k^{1/7} = r_0^{1/7} + \frac{k}{n - 1} \left(r_{n-1}^{1/7} - r_0^{1/7}\right), \quad
         k = 0, \dots, n - 1, \qquad \varphi_n = 0 ,
 
     whatever the density: posteriors of any width are reached. EDM's own takes four of ten steps beyond a ratio of 5.
@@ -27,31 +33,21 @@ class Schedule(abc.ABC):
     Subclasses define the density, by its quantiles.
 
     Args:
-        least: The least ratio :math:`\tan\varphi` of noise to data but for the last, which is zero.
-        most: The largest ratio.
-        rho: The exponent; the larger, the more of the angles are small.
-
-    References:
-        | Elucidating the Design Space of Diffusion-Based Generative Models (Karras et al., 2022),
-          https://arxiv.org/abs/2206.00364
+        least: The ratio :math:`\tan\varphi` of noise to data before the last step, to none.
     """
 
     least: float = 2e-3
-    most: float = 1e3
-    rho: float = 7.0
 
     def __post_init__(self) -> None:
-        """Checks the levels and the exponent."""
-        if not 0 < self.least < self.most:
-            raise ValueError(f"least: must lie between 0 and {self.most:g}, not {self.least:g}")
-        if self.rho <= 0:
-            raise ValueError(f"rho: must be positive, not {self.rho:g}")
+        """Checks the least ratio."""
+        if not 0 < self.least < MOST:
+            raise ValueError(f"least: must lie between 0 and {MOST:g}, not {self.least:g}")
 
     def angles(self, steps: int) -> list[float]:
         """The angles that a sampler visits, from noise to data, which is zero; one more than there are steps."""
-        last, first = ((ratio / (1 + ratio / HIDDEN)) ** (1 / self.rho) for ratio in (self.least, self.most))
+        last, first = ((ratio / (1 + ratio / HIDDEN)) ** (1 / RHO) for ratio in (self.least, MOST))
         parts = [step / max(steps - 1, 1) for step in range(steps)]
-        ratios = [(first + part * (last - first)) ** self.rho for part in parts]
+        ratios = [(first + part * (last - first)) ** RHO for part in parts]
         return [*(atan2(ratio, 1 - ratio / HIDDEN) for ratio in ratios), 0.0]
 
     @abc.abstractmethod
@@ -75,9 +71,7 @@ class EDM(Schedule):
     EDM has a mean of -1.2 for data whose standard deviation is 0.5; for data of unit variance this is -0.5.
 
     Args:
-        least: The least ratio :math:`\tan\varphi` of noise to data but for the last, which is zero.
-        most: The largest ratio.
-        rho: The exponent of the grid; the larger, the more of its angles are small.
+        least: The ratio :math:`\tan\varphi` of noise to data before the last step, to none.
         mean: The mean :math:`m`.
         std: The standard deviation :math:`s`.
 
@@ -112,13 +106,10 @@ class Straight(Schedule):
         = \int_0^{\pi / 2} E \left\| F - (\sin\varphi\, z - \cos\varphi\, \varepsilon) \right\|^2 d\varphi, \qquad
         x_t = (1 - t)\, \varepsilon + t z, \quad \tan\varphi = \frac{1 - t}{t} ,
 
-    as their velocity is :math:`v = ((2 t - 1)\, x_t / s + F) / s` with :math:`s^2 = t^2 + (1 - t)^2`, and
-    :math:`d\varphi = -dt / s^2`. With :math:`a = 1` it is nearly that at times of density :math:`p(t) \propto t`.
+    and with :math:`a = 1` nearly that at times of density :math:`p(t) \propto t`.
 
     Args:
-        least: The least ratio :math:`\tan\varphi` of noise to data but for the last, which is zero.
-        most: The largest ratio.
-        rho: The exponent of the grid; the larger, the more of its angles are small.
+        least: The ratio :math:`\tan\varphi` of noise to data before the last step, to none.
         exponent: The exponent :math:`a`; the larger, the more of the angles of the loss lie near the data.
 
     References:
