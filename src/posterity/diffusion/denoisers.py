@@ -25,25 +25,15 @@ WIDEST = atan(8)
 class Denoiser(Protocol):
     r"""Denoiser, the mean of the data given noisy ones :math:`\bar x`, and the products with its derivative.
 
-    This is all that guidance asks for, so that a denoiser of parts may sum over them, one part at a time.
+    This is all that guidance asks for, so that a denoiser of parts may sum over them, one part at a time. Data, means
+    and vectors have the shape ``(rows, *shape)``; the angle is one for all rows.
     """
 
     def mean(self, x: Tensor, angle: float) -> Tensor:
-        r"""The mean :math:`E[z | \bar x]`, with shape ``(rows, *shape)``.
-
-        Args:
-            x: Noisy data :math:`\bar x`, with shape ``(rows, *shape)``.
-            angle: Their angle.
-        """
+        r"""The mean :math:`E[z | \bar x]`."""
 
     def pullback(self, x: Tensor, angle: float, w: Tensor) -> Tensor:
-        r"""The product :math:`(\partial E[z | \bar x] / \partial \bar x)^T w`, with shape ``(rows, *shape)``.
-
-        Args:
-            x: Noisy data :math:`\bar x`, with shape ``(rows, *shape)``.
-            angle: Their angle.
-            w: The vectors, with the same shape.
-        """
+        r"""The product :math:`(\partial E[z | \bar x] / \partial \bar x)^T w`."""
 
 
 class Residual(nn.Module):
