@@ -130,6 +130,22 @@ def test_experiments_are_listed_with_their_titles(run, study, monkeypatch) -> No
     assert run("list", "experiments")[:2] == (0, f"{'study':<32} A study\n")
 
 
+def test_a_broken_file_does_not_hide_the_other_experiments(run, study, monkeypatch) -> None:
+    folder = study().parent
+    (folder / "broken.yaml").write_text("title: [")
+    monkeypatch.setattr(files, "EXPERIMENTS", folder)
+    status, said, _ = run("list", "experiments")
+    assert status == 0
+    assert said.splitlines()[0].startswith(f"{'broken':<32} (does not load) {folder / 'broken.yaml'}: is not YAML")
+    assert said.splitlines()[-1] == f"{'study':<32} A study"
+
+
+def test_without_experiments_the_folder_that_was_searched_is_named(run, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = f"error: there are no experiments in {tmp_path / files.EXPERIMENTS}; run it where your project is\n"
+    assert run("list", "experiments")[::2] == (2, message)
+
+
 def test_an_unknown_list_names_the_nearest(run) -> None:
     assert run("list", "sistems")[::2] == (2, "error: there are no 'sistems'; did you mean 'systems'?\n")
 
@@ -148,6 +164,20 @@ def test_check_says_what_the_experiment_is(run, study) -> None:
         "  test         3 cases in 2 shards",
         "  method       prior (prior), 7 draws",
         "  method       npe (npe), 5 draws",
+    ]
+
+
+def test_check_says_which_draws_are_copies(run, study) -> None:
+    methods = {
+        "smc": {"kind": "smc", "options": {"particles": 4}},
+        "etkf": {"kind": "etkf", "options": {"members": 5}},
+        "prior": {"kind": "prior"},
+    }
+    status, said, _ = run("check", study(methods=methods))
+    assert status == 0
+    assert said.splitlines()[-2:] == [
+        "  method       prior (prior), 5 draws",
+        "  note         smc: of 5 draws at most 4 differ",
     ]
 
 
@@ -177,6 +207,10 @@ def test_check_says_what_the_experiment_is(run, study) -> None:
         (
             {"methods": {"abc": {"kind": "abc", "options": {"trials": 5}}}},
             "methods.abc: method 'abc': fraction: 0.001 of 5 trials keeps none; raise one of them",
+        ),
+        (
+            {"methods": {"etkf": {"kind": "etkf", "options": {"members": 4}}}},
+            "study: methods.etkf: samples: 5 asked of an ensemble of 4 members; raise members, or ask for fewer",
         ),
     ],
 )

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -39,7 +39,7 @@ Files = Annotated[list[Path], typer.Option(metavar="FILES", help="One file or se
 SEVERAL = {
     "train": ("--train", "--valid"),
     "classify": ("--train", "--valid"),
-    "aggregate": ("--metrics", "--classifier"),
+    "aggregate": ("--metrics", "--classifier", "--failed"),
     "plot": ("--posterior", "--history"),
     "literature": ("--metrics",),
 }
@@ -47,7 +47,7 @@ SEVERAL = {
 #: The options of files that a verb can do without: given with none, as the workflow may, they count as not given.
 OPTIONAL = {
     "evaluate": ("--reference",),
-    "aggregate": ("--classifier",),
+    "aggregate": ("--classifier", "--failed"),
     "plot": ("--posterior", "--history", "--reference"),
 }
 
@@ -180,13 +180,17 @@ def aggregate(
     *,
     metrics: Files,
     classifier: Annotated[list[Path] | None, typer.Option(metavar="FILES", help="What classify wrote.")] = None,
+    failed: Annotated[
+        list[str] | None, typer.Option(metavar="METHOD=LOG", help="Methods that failed, each with its log.")
+    ] = None,
     output: Output,
     table: Annotated[Path, typer.Option(help="The table to write (CSV).", show_default=False)],
 ) -> None:
     """Join the scores of all methods, and write their table."""
     from .tasks.aggregate import aggregate as task
 
-    task(load(experiment), metrics, output, table, classifier or [])
+    logs = {method: log for method, _, log in (pair.partition("=") for pair in failed or [])}
+    task(load(experiment), metrics, output, table, classifier or [], logs)
 
 
 @app.command(
@@ -276,15 +280,26 @@ def list_names(
 ) -> None:
     """List what the catalogue holds, or the experiments in config/experiments."""
     if what == "experiments":
-        for path in sorted(files.EXPERIMENTS.glob("*.yaml")):
-            for _, experiment in every(path):
-                typer.echo(f"{experiment.name:<32} {experiment.title}")
+        for line in _experiments():
+            typer.echo(line)
         return
     groups = {_plural(group): group for group in catalog.CATALOG}
     if what not in groups:
         raise ConfigError(f"there are no '{what}'{nearest(what, [*groups, 'experiments'])}")
     for kind, target in catalog.names(groups[what]).items():
         typer.echo(f"{kind:<24} {target}")
+
+
+def _experiments() -> Iterator[str]:
+    """The experiments by name and title; of a file that does not load, what is wrong with it."""
+    paths = sorted(files.EXPERIMENTS.glob("*.yaml"))
+    if not paths:
+        raise ConfigError(f"there are no experiments in {files.EXPERIMENTS.resolve()}; run it where your project is")
+    for path in paths:
+        try:
+            yield from [f"{experiment.name:<32} {experiment.title}" for _, experiment in every(path)]
+        except ConfigError as error:
+            yield f"{path.stem:<32} (does not load) {error}"
 
 
 def _plural(group: str) -> str:

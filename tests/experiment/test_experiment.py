@@ -298,6 +298,12 @@ def test_a_misspelt_key_suggests_the_nearest(refusal, where, message) -> None:
     [
         # Keys of mappings that the smallest experiment does not have.
         ({"system": {"knd": "lorenz96"}}, "system: unknown key 'knd'; did you mean 'kind'?"),
+        ({"figures": {"without": ["tabel"]}}, "figures.without: there is no figure 'tabel'; did you mean 'table'?"),
+        ({"figures": {"only": ["roc"]}}, "figures.only: 'roc' shows nothing of this experiment; remove it"),
+        (
+            {"figures": {"only": ["table"], "without": ["data"]}},
+            "figures.without: 'only' names all figures that are drawn: remove one of the two",
+        ),
         ({"figures": {"csae": 1}}, "figures: unknown key 'csae'; did you mean 'case'?"),
         (
             {"methods.npe": {"kind": "npe", "training": {"epoch": 1}}},
@@ -471,6 +477,14 @@ def test_figures_are_drawn_where_they_show_something(write) -> None:
         write(changed({"methods.weights": {"kind": "prior-importance"}, "figures": {"standard": "weights"}}))
     )
     assert set(weighed.figures_drawn()) == plain | {"corner"}
+
+
+def test_figures_are_chosen(write) -> None:
+    plain = load(write(SMALLEST)).figures_drawn()
+    assert load(write(changed({"figures": {"only": ["table", "scores"]}}))).figures_drawn() == ["scores", "table"]
+    assert load(write(changed({"figures": {"without": ["table"]}}))).figures_drawn() == [
+        name for name in plain if name != "table"
+    ]
 
 
 def test_figures_show_the_first_method_of_each_group(write) -> None:

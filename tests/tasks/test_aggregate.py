@@ -275,3 +275,24 @@ def test_cycles_have_analyses_in_the_table(run) -> None:
     _, rows = run(scored("enkf", range(3)), window=1, cycles=4, burn_in=1)
     assert rows[0]["RMSE, analysis (m/s)"] == "2.000"
     assert not any("window end" in name for name in rows[0])
+
+
+def test_methods_that_failed_have_a_row_that_names_their_log(tmp_path) -> None:
+    """And the scores say that they lack them, so that they are redone with them."""
+    methods = {name: {"kind": "prior"} for name in ("first", "broken", "vi")}
+    experiment = Experiment.model_validate({**study().model_dump(), "methods": methods})
+    paths = []
+    for name in ("first", "vi"):
+        paths.append(tmp_path / f"{name}.nc")
+        data.write(scored(name, range(4)), paths[-1], "metrics", data.SCORES)
+    output, table = tmp_path / "metrics.nc", tmp_path / "table.csv"
+    aggregate(experiment, paths, output, table, failed={"broken": "results/study/logs/assimilate/broken/0.log"})
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["method"] for row in rows] == ["first", "broken", "vi"]
+    assert [row["failed"] for row in rows] == ["", "see results/study/logs/assimilate/broken/0.log", ""]
+    assert set(rows[1].values()) == {"broken", "", "see results/study/logs/assimilate/broken/0.log"}
+    made = data.read(output, "comparison", data.SCORES)
+    assert made["method"].values.tolist() == ["first", "vi"]
+    assert json.loads(made.attrs["failed"]) == {"broken": "results/study/logs/assimilate/broken/0.log"}
+    assert json.loads(made.attrs["configuration"])["methods"] == ["first", "vi"]

@@ -21,5 +21,5 @@ rule classify:
     message:
         "classify: {wildcards.method} of {wildcards.experiment}"
     shell:
-        "python -m posterity classify {params.file} --method {wildcards.method} --weights {params.folder}"
-        " --train {input.train} --valid {input.valid} --output {output} > {log} 2>&1"
+        "posterity classify {params.file:q} --method {wildcards.method} --weights {params.folder:q}"
+        " --train {input.train:q} --valid {input.valid:q} --output {output:q} > {log:q} 2>&1"

@@ -2,44 +2,58 @@
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from shlex import quote
 
 import posterity
 from posterity.errors import PosterityError
-from posterity.experiment import Experiment, catalog, every
+from posterity.experiment import Experiment, catalog, check_keys, studies
 from posterity.experiment.dependencies import lineage
 from posterity.experiment.signature import signature
 from snakemake.exceptions import WorkflowError
 
-# The interpreter and the package that plan the workflow also run its jobs, on any node, without activating anything.
+# The interpreter and the package that plan the workflow also run its jobs, on any node, without activating anything:
+# `posterity` in a rule is this function of the shell, which leaves the paths of other rules alone.
 shell.prefix(
-    f"export PATH={Path(sys.executable).parent}:$PATH"
-    f" PYTHONPATH={Path(posterity.__file__).parents[1]}:${{{{PYTHONPATH:-}}}}; "
+    f"posterity() {{{{ PYTHONPATH={quote(str(Path(posterity.__file__).parents[1]))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
+    f' {quote(sys.executable)} -m posterity "$@"; }}}}; '
 )
 
-named = config["experiments"]
 try:
-    # A file with variants stands for all of them.
-    STUDIES = [
-        list(every(name))
-        for name in (named.split(",") if isinstance(named, str) else named)
-    ]
+    # The configuration of a module may hold what is another workflow's.
+    if workflow.modifier.is_main_snakefile():
+        check_keys(set(config) - {"lost"})
+    STUDIES = studies(config, PROJECT if PROJECT.resolve() != Path.cwd() else None)
 except PosterityError as error:
     raise WorkflowError(str(error)) from None
 
-FILES = {}
-for study in STUDIES:
-    for file, experiment in study:
-        if (other := FILES.setdefault(experiment.name, file)) != file:
-            raise WorkflowError(
-                f"{other} and {file} are both named {experiment.name}, and so are their results: rename one"
-            )
+FILES = {experiment.name: file for study in STUDIES for file, experiment in study}
+
+# What failed, in the second pass that makes what is left: of each experiment, its methods, its classifiers and its
+# reference, with the log of each.
+LOST = config.get("lost", {})
+
+
+def left(experiment, lost):
+    """What is left of an experiment."""
+    experiment = experiment.without(
+        lost.get("methods", {}), not lost.get("reference", {})
+    )
+    if set(experiment.classified()) <= set(lost.get("classifiers", {})):
+        return experiment.model_copy(update={"classifier": None})
+    return experiment
+
+
 EXPERIMENTS = {
-    experiment.name: experiment for study in STUDIES for _, experiment in study
+    experiment.name: left(experiment, LOST.get(experiment.name, {}))
+    for study in STUDIES
+    for _, experiment in study
 }
 
 # Files of which several variants are asked for, by name: these are set beside each other.
 COMPARED = {
-    study[0][1].name.rpartition("/")[0]: [experiment for _, experiment in study]
+    study[0][1].name.rpartition("/")[0]: [
+        EXPERIMENTS[experiment.name] for _, experiment in study
+    ]
     for study in STUDIES
     if len(study) > 1
 }
@@ -60,6 +74,8 @@ def lock_results():
     """Locks the results of all experiments; a second workflow over them would write and train the same things."""
     from posterity.data import lock
 
+    if LOST:
+        return  # The workflow that this is the second pass of holds them.
     for name in EXPERIMENTS:
         try:
             LOCKS.enter_context(lock(Path("results", name)))
@@ -126,16 +142,12 @@ def simulations(split):
     return files
 
 
-def weights_of(wildcards):
-    """The folder of the weights that a method draws with: its own, or those of the method that it refines."""
-    return f"results/{wildcards.experiment}/models/{experiment_of(wildcards).weights(wildcards.method)}"
-
-
 def weights_file(name):
-    """An input function: a file in the folder of the weights that a method draws with."""
+    """An input function: a file in the folder of the weights that a method draws with, its own or those it refines."""
 
     def file(wildcards):
-        return f"{weights_of(wildcards)}/{name}"
+        weights = experiment_of(wildcards).weights(wildcards.method)
+        return f"results/{wildcards.experiment}/models/{weights}/{name}"
 
     return file
 
@@ -175,12 +187,21 @@ def metrics_of_all(wildcards):
     )
 
 
+def failed_of(wildcards):
+    """The methods that failed, each with its log, as NAME=FILE."""
+    methods = LOST.get(wildcards.experiment, {}).get("methods", {})
+    return [f"{method}={log}" for method, log in methods.items()]
+
+
 def classifiers_of_all(wildcards):
-    """The classifiers of the methods that are trained, if the experiment has them."""
+    """The classifiers of the methods that are trained, if the experiment has them; those that failed are left out."""
+    lost = LOST.get(wildcards.experiment, {}).get("classifiers", {})
     return expand(
         "results/{experiment}/classifiers/{method}.nc",
         experiment=wildcards.experiment,
-        method=experiment_of(wildcards).classified(),
+        method=[
+            name for name in experiment_of(wildcards).classified() if name not in lost
+        ],
     )
 
 

@@ -17,8 +17,8 @@ rule evaluate:
     message:
         "evaluate: {wildcards.method}, test shard {wildcards.shard} of {wildcards.experiment}"
     shell:
-        "python -m posterity evaluate {params.file} --twin {input.twin} --posterior {input.posterior}"
-        " --reference {input.reference} --output {output} > {log} 2>&1"
+        "posterity evaluate {params.file:q} --twin {input.twin:q} --posterior {input.posterior:q}"
+        " --reference {input.reference:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule aggregate:
@@ -41,9 +41,10 @@ rule aggregate:
         "../../envs/posterity.yaml"
     params:
         file=file_of,
+        failed=failed_of,
         depends=depends_on("aggregate"),
     message:
         "aggregate: all methods of {wildcards.experiment}"
     shell:
-        "python -m posterity aggregate {params.file} --metrics {input.metrics} --classifier {input.classifiers}"
-        " --output {output.metrics} --table {output.table} > {log} 2>&1"
+        "posterity aggregate {params.file:q} --metrics {input.metrics:q} --classifier {input.classifiers:q}"
+        " --failed {params.failed:q} --output {output.metrics:q} --table {output.table:q} > {log:q} 2>&1"

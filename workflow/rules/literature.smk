@@ -21,4 +21,4 @@ rule literature:
     message:
         "literature: analysis errors beside those that are published"
     shell:
-        "python -m posterity literature {params.files} --metrics {input} --output {output} > {log} 2>&1"
+        "posterity literature {params.files:q} --metrics {input:q} --output {output:q} > {log:q} 2>&1"

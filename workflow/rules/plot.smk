@@ -25,5 +25,5 @@ rule plot:
     message:
         "plot: {wildcards.figure} of {wildcards.experiment}"
     shell:
-        "python -m posterity plot {params.file} --figure {wildcards.figure} --twin {input.twin} --metrics {input.metrics}"
-        " --posterior {input.posteriors} --reference {input.reference} --history {input.histories} --output {output.vector} > {log} 2>&1"
+        "posterity plot {params.file:q} --figure {wildcards.figure} --twin {input.twin:q} --metrics {input.metrics:q}"
+        " --posterior {input.posteriors:q} --reference {input.reference:q} --history {input.histories:q} --output {output.vector:q} > {log:q} 2>&1"

@@ -18,14 +18,14 @@ rule sample:
         "../../envs/posterity.yaml"
     params:
         file=file_of,
-        folder=weights_of,
+        folder=subpath(input.weights, parent=True),
         samples=draws,
         depends=depends_on("sample"),
     message:
         "sample: {wildcards.method}, test shard {wildcards.shard} of {wildcards.experiment}"
     shell:
-        "python -m posterity sample {params.file} --method {wildcards.method} --weights {params.folder} --twin {input.twin}"
-        " --samples {params.samples} --output {output} > {log} 2>&1"
+        "posterity sample {params.file:q} --method {wildcards.method} --weights {params.folder:q} --twin {input.twin:q}"
+        " --samples {params.samples} --output {output:q} > {log:q} 2>&1"
 
 
 rule assimilate:
@@ -48,8 +48,8 @@ rule assimilate:
     message:
         "assimilate: {wildcards.method}, test shard {wildcards.shard} of {wildcards.experiment}"
     shell:
-        "python -m posterity assimilate {params.file} --method {wildcards.method} --twin {input.twin}"
-        " --samples {params.samples} --output {output} > {log} 2>&1"
+        "posterity assimilate {params.file:q} --method {wildcards.method} --twin {input.twin:q}"
+        " --samples {params.samples} --output {output:q} > {log:q} 2>&1"
 
 
 rule reference:
@@ -69,4 +69,4 @@ rule reference:
     message:
         "reference: test shard {wildcards.shard} of {wildcards.experiment}"
     shell:
-        "python -m posterity reference {params.file} --twin {input.twin} --output {output} > {log} 2>&1"
+        "posterity reference {params.file:q} --twin {input.twin:q} --output {output:q} > {log:q} 2>&1"

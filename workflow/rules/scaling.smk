@@ -28,9 +28,10 @@ rule scaling:
         "../../envs/posterity.yaml"
     params:
         file=variants_file,
+        results=subpath(output.dataset, ancestor=2),
         depends=variants_depend_on,
     message:
         "scaling: all variants of {wildcards.study}"
     shell:
-        "python -m posterity scaling {params.file} --results results --output {output.dataset} --table {output.table}"
-        " --figure {output.vector} > {log} 2>&1"
+        "posterity scaling {params.file:q} --results {params.results:q} --output {output.dataset:q} --table {output.table:q}"
+        " --figure {output.vector:q} > {log:q} 2>&1"

@@ -14,5 +14,5 @@ rule simulate:
     message:
         "simulate: shard {wildcards.shard} of the {wildcards.split} split of {wildcards.experiment}"
     shell:
-        "python -m posterity simulate {params.file} --split {wildcards.split} --shard {wildcards.shard}"
-        " --output {output} > {log} 2>&1"
+        "posterity simulate {params.file:q} --split {wildcards.split} --shard {wildcards.shard}"
+        " --output {output:q} > {log:q} 2>&1"

@@ -21,5 +21,5 @@ rule train:
     message:
         "train: {wildcards.method} of {wildcards.experiment}"
     shell:
-        "python -m posterity train {params.file} --method {wildcards.method} --train {input.train} --valid {input.valid}"
-        " --output {params.folder} > {log} 2>&1"
+        "posterity train {params.file:q} --method {wildcards.method} --train {input.train:q} --valid {input.valid:q}"
+        " --output {params.folder:q} > {log:q} 2>&1"

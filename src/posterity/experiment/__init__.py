@@ -4,9 +4,12 @@ Imports no torch: every job of a cluster parses the workflow again.
 """
 
 from .experiment import Experiment, every, load
+from .studies import check_keys, studies
 
 __all__ = [
     "Experiment",
+    "check_keys",
     "every",
     "load",
+    "studies",
 ]

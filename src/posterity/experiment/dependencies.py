@@ -213,7 +213,8 @@ def _plot(experiment: Experiment, figure: str) -> Part:
         "labels": {name: method.label for name, method in experiment.methods.items()},
         "groups": experiment.groups(),
     }
-    return {**experiment.slice("figures", *LENGTHS), **shown}, [catalog.target("figure", figure)]
+    shown_of = [f"figures.{key}" for key in ("case", "sites", "standard")]
+    return {**experiment.slice(*shown_of, *LENGTHS), **shown}, [catalog.target("figure", figure)]
 
 
 def _scaling(experiment: Experiment, _: str) -> Part:

@@ -1,6 +1,6 @@
 """Experiment files: their models, defaults and checks. Imports no torch: every cluster job parses them again."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +93,7 @@ class Experiment(Model):
             check("method", self.reference, "reference")
         if self.classifier is not None and self.classifier.network is not None:
             check("network", self.classifier.network, "classifier.network")
-        if (standard := self.figures.standard) is not None and standard not in self.methods:
-            raise ValueError(f"figures.standard: there is no method '{standard}'{nearest(standard, self.methods)}")
+        self._check_figures()
         self._check_cycles()
         for name, method in self.methods.items():
             self._check_refined(name, method)
@@ -102,6 +101,22 @@ class Experiment(Model):
             if not _is_name(name):
                 raise ValueError(f"methods.{name}: names are made of {LETTERS}")
         return self
+
+    def _check_figures(self) -> None:
+        """Checks that figures are known and show something, and that the standard is a method."""
+        if (standard := self.figures.standard) is not None and standard not in self.methods:
+            raise ValueError(f"figures.standard: there is no method '{standard}'{nearest(standard, self.methods)}")
+        only, without = self.figures.only, self.figures.without
+        if only is not None and without:
+            raise ValueError("figures.without: 'only' names all figures that are drawn: remove one of the two")
+        known = catalog.names("figure")
+        for key, names in (("only", only or ()), ("without", without)):
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"figures.{key}: there is no figure '{name}'{nearest(name, known)}")
+        for name in only or ():
+            if name not in self.figures_shown():
+                raise ValueError(f"figures.only: '{name}' shows nothing of this experiment; remove it")
 
     def _check_cycles(self) -> None:
         """Checks the number of cycles, and that nothing is asked of several that takes one window."""
@@ -176,6 +191,10 @@ class Experiment(Model):
         return list(first.values())
 
     def figures_drawn(self) -> list[str]:
+        """The figures that are drawn."""
+        return self.figures.chosen(self.figures_shown())
+
+    def figures_shown(self) -> list[str]:
         """The figures of the catalogue that show something of this experiment, told by what they must be given."""
         there = {
             "reference": self.reference is not None,
@@ -190,6 +209,23 @@ class Experiment(Model):
             for name, target in catalog.names("figure").items()
             if all(there.get(wanted.name, True) for wanted in signature(target) if wanted.required)
         ]
+
+    def without(self, methods: Collection[str], reference: bool) -> "Experiment":
+        """What is left of the experiment when methods have failed.
+
+        Args:
+            methods: Their names.
+            reference: Whether the reference is left.
+        """
+        left = {name: method for name, method in self.methods.items() if name not in methods}
+        standard = self.figures.standard if self.figures.standard in left else None
+        return self.model_copy(
+            update={
+                "methods": left,
+                "reference": self.reference if reference else None,
+                "figures": self.figures.model_copy(update={"standard": standard}),
+            }
+        )
 
     def slice(self, *keys: str) -> dict[str, Any]:
         """Some of the configuration as plain values, by dotted keys."""
@@ -239,16 +275,17 @@ def load(experiment: str | Path) -> Experiment:
         raise ConfigError("\n".join(f"{where}: {line(problem)}" for problem in error.errors())) from None
 
 
-def every(experiment: str | Path) -> Iterator[tuple[str, Experiment]]:
+def every(experiment: str | Path, beside: Path | None = None) -> Iterator[tuple[str, Experiment]]:
     """The experiments that a file stands for: itself, or each of its variants.
 
     Args:
         experiment: A path, or the name of a file in ``config/experiments``; one of its variants alone may be named.
+        beside: Another folder whose ``config/experiments`` is searched for a name.
 
     Yields:
         What each is loaded by, and the experiment.
     """
-    path, variant = locate(experiment)
+    path, variant = locate(experiment, beside)
     names = [variant] if variant else variants(path)
     for source in [f"{path}/{name}" for name in names] or [str(path)]:
         yield source, load(source)

@@ -1,6 +1,7 @@
 """Experiment files as text: finding them, and merging YAML that extends other files. Imports no torch."""
 
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,30 @@ EXPERIMENTS = Path("config/experiments")
 SUFFIXES = (".yaml", ".yml")
 
 
-def locate(experiment: str | Path) -> tuple[Path, str | None]:
+def locate(experiment: str | Path, beside: Path | None = None) -> tuple[Path, str | None]:
     """The file of an experiment given by path or by name, and the variant if one is named behind a slash.
+
+    Args:
+        experiment: The path, or the name of a file in ``config/experiments``.
+        beside: Another folder whose ``config/experiments`` is searched after that of the working directory.
 
     Raises:
         ConfigError: If there is no such file.
     """
     path = Path(experiment)
+    folders = [EXPERIMENTS] if beside is None else [EXPERIMENTS, beside / EXPERIMENTS]
     for candidate, variant in ((path, None), (path.parent, path.name)):
-        file = candidate if candidate.suffix in SUFFIXES else EXPERIMENTS / f"{candidate}.yaml"
-        if file.is_file():
-            return file, variant
-    file = path if path.suffix in SUFFIXES else EXPERIMENTS / f"{experiment}.yaml"
-    raise ConfigError(f"there is no experiment '{experiment}' ({file} does not exist){_alternatives(file)}")
+        for file in _places(candidate, folders):
+            if file.is_file():
+                return file, variant
+    missing = _places(path, folders)
+    hint = nearest(path.stem, _beside(missing))
+    raise ConfigError(f"there is no experiment '{experiment}' ({' or '.join(map(str, missing))} does not exist){hint}")
+
+
+def _places(path: Path, folders: Sequence[Path]) -> list[Path]:
+    """Where the file of an experiment may be."""
+    return [path] if path.suffix in SUFFIXES else [folder / f"{path}.yaml" for folder in folders]
 
 
 def variants(path: Path) -> list[str]:
@@ -35,9 +47,9 @@ def variants(path: Path) -> list[str]:
     return list(_whole(path).get("variants") or {})
 
 
-def _alternatives(path: Path) -> str:
-    """A hint at the experiments beside a missing one."""
-    return nearest(path.stem, [file.stem for file in path.parent.glob("*.yaml")])
+def _beside(paths: Iterable[Path]) -> list[str]:
+    """The names of the experiments in the folders of missing ones."""
+    return [file.stem for path in paths for file in path.parent.glob("*.yaml")]
 
 
 def tree(path: Path, variant: str | None = None) -> dict[str, Any]:
@@ -83,7 +95,7 @@ def _whole(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
         return content
     parent = path.parent / f"{str(content['extends']).removesuffix('.yaml')}.yaml"
     if not parent.is_file():
-        raise ConfigError(f"{path}: extends: there is no file {parent}{_alternatives(parent)}")
+        raise ConfigError(f"{path}: extends: there is no file {parent}{nearest(parent.stem, _beside([parent]))}")
     return _merge(_whole(parent, (*below, path)), content)
 
 

@@ -193,6 +193,15 @@ class FiguresConfig(Model):
         default=None,
         description="The method whose draws take the place of a reference in figures, where there is none; its name.",
     )
+    only: tuple[str, ...] | None = Field(
+        default=None,
+        description="The figures that are drawn (`posterity list figures`); null: all that show something.",
+    )
+    without: tuple[str, ...] = Field(default=(), description="Figures that are not drawn; goes without `only`.")
+
+    def chosen(self, figures: list[str]) -> list[str]:
+        """Those of some figures that are drawn."""
+        return [name for name in figures if name not in self.without and (self.only is None or name in self.only)]
 
 
 def several(methods: Any) -> Any:

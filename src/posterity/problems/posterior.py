@@ -29,6 +29,18 @@ class Posterior(abc.ABC):
         if "sample" in vars(cls) and cls.sample_cases is Posterior.sample_cases:
             cls.sample_cases = cls.sample  # type: ignore[method-assign]
 
+    @property
+    def distinct(self) -> int | None:
+        """The most draws of a case that differ; None if there is no end of them."""
+        return None
+
+    def check_samples(self, samples: int) -> None:  # noqa: B027, most methods draw as many as one asks for
+        """Checks that a number of draws per case can be had.
+
+        Raises:
+            ValueError: If the method has not as many, and does not repeat them.
+        """
+
     def sample(self, window: Window, samples: int) -> Ensemble:
         """Draws from the posterior of each case.
 
@@ -38,7 +50,11 @@ class Posterior(abc.ABC):
 
         Returns:
             The draws, with shapes ``(samples, case, …)``, and diagnostics of each case.
+
+        Raises:
+            ValueError: If the method has not as many draws.
         """
+        self.check_samples(samples)
         with torch.no_grad():
             return self.sample_cases(window, samples)
 

@@ -1,8 +1,10 @@
 """Rule ``aggregate``: all methods side by side."""
 
 import csv
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import xarray as xr
@@ -13,9 +15,17 @@ from ..experiment import Experiment
 from ..metrics import rows, summarize
 from .provenance import dependency_attributes
 
+#: The column of a table, and the attribute of the scores, that name the logs of methods that failed.
+FAILED = "failed"
+
 
 def aggregate(
-    experiment: Experiment, metrics: Sequence[Path], output: Path, table: Path, classifiers: Sequence[Path] = ()
+    experiment: Experiment,
+    metrics: Sequence[Path],
+    output: Path,
+    table: Path,
+    classifiers: Sequence[Path] = (),
+    failed: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Joins the metrics of all methods, and writes them with a table of their averages.
 
@@ -27,6 +37,7 @@ def aggregate(
             have (cases, iterations, bins, diagnostics) is NaN.
         table: The table to write, as comma-separated values, one row per method.
         classifiers: The ``classifier`` files of some of the methods.
+        failed: The logs of methods that failed, by their names: the table has a row for each, that names its log.
 
     Raises:
         DataError: If a file cannot be read, does not name its method, or repeats cases of another.
@@ -34,13 +45,29 @@ def aggregate(
     joined = _join(_by_method(metrics))
     if classifiers:
         joined = joined.merge(_classified(classifiers, joined["method"]), join="left", combine_attrs="override")
-    joined = joined.assign_attrs(dependency_attributes("aggregate", experiment))
+    left = experiment.without(failed, reference=experiment.reference is not None)
+    joined = joined.assign_attrs(dependency_attributes("aggregate", left))
+    if failed:
+        joined.attrs[FAILED] = json.dumps(failed)
     write(joined, output, "comparison", SCORES)
     lines = rows(summarize(joined, experiment.window, experiment.cycles, experiment.burn_in))
+    if failed:
+        lines = _with_failed(lines, failed, list(experiment.methods))
     with atomic(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(lines[0]))
         writer.writeheader()
         writer.writerows(lines)
+
+
+def _with_failed(
+    lines: Sequence[Mapping[str, str]], failed: Mapping[str, str], order: Sequence[str]
+) -> list[Mapping[str, str]]:
+    """The rows of a table with a row for each method that failed, in the order of the methods of the experiment."""
+    found = {line["method"]: {**line, FAILED: ""} for line in lines}
+    empty = dict.fromkeys(next(iter(found.values())), "")
+    found |= {name: {**empty, "method": name, FAILED: f"see {log}"} for name, log in failed.items()}
+    places = {name: place for place, name in enumerate(order)}
+    return sorted(found.values(), key=lambda line: places.get(line["method"], len(places)))
 
 
 def _by_method(paths: Sequence[Path]) -> Mapping[str, xr.Dataset]:

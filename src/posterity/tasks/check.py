@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
+from ..errors import ConfigError
 from ..experiment import Experiment
+from ..problems import Posterior
 from .common import build_method, build_problem
 
 
@@ -17,11 +19,14 @@ def check(source: str, experiment: Experiment) -> Iterator[str]:
         Lines of text.
 
     Raises:
-        ConfigError: If something cannot be constructed.
+        ConfigError: If something cannot be constructed, or a method has not as many draws as are asked for.
     """
     problem = build_problem(experiment)
+    copied = []
     for name in experiment.methods:
-        build_method(experiment, name, problem)
+        distinct = _distinct(experiment, name, build_method(experiment, name, problem))
+        if distinct is not None:
+            copied.append(f"  note         {name}: of {experiment.draws(name)} draws at most {distinct} differ")
     yield f"{source}: {experiment.title}"
     yield f"  system       {experiment.system.kind}, states {problem.shape}, dt {problem.system.dt:g}"
     yield f"  observation  {problem.observation.shape} at each of {problem.window} times; forecast {problem.forecast}"
@@ -32,3 +37,14 @@ def check(source: str, experiment: Experiment) -> Iterator[str]:
     for name, method in experiment.methods.items():
         made = f"{method.kind}, refined by {method.refinement.kind}" if method.refinement else method.kind
         yield f"  method       {name} ({made}), {experiment.draws(name)} draws"
+    yield from copied
+
+
+def _distinct(experiment: Experiment, name: str, method: Posterior) -> int | None:
+    """The number of draws of a method that differ; None if it is as many as are asked for."""
+    samples = experiment.draws(name)
+    try:
+        method.check_samples(samples)
+    except ValueError as error:
+        raise ConfigError(f"{experiment.name}: methods.{name}: {error}") from error
+    return method.distinct if method.distinct is not None and method.distinct < samples else None

@@ -42,7 +42,9 @@ def _lines(experiment: Experiment, metrics: Path) -> list[str]:
     summary = summarize(read(metrics, "comparison", SCORES), experiment.window, experiment.cycles, experiment.burn_in)
     last = summary.isel(moment=-1)
     return [
-        _line(experiment, name, value, last.sel({"method": name})) for name, value in experiment.published().items()
+        _line(experiment, name, value, last.sel({"method": name}))
+        for name, value in experiment.published().items()
+        if name in last["method"]  # of those that failed there is nothing
     ]
 
 

@@ -65,7 +65,8 @@ def _variant(experiment: Experiment, folder: Path) -> xr.Dataset:
     summary = summarize(metrics, experiment.window, experiment.cycles, experiment.burn_in)
     groups: dict[str, list[str]] = {}
     for name, group in experiment.groups().items():
-        groups.setdefault(group, []).append(name)
+        if name in metrics["method"]:  # of those that failed there are none
+            groups.setdefault(group, []).append(name)
     shape = len(groups), max(map(len, groups.values()))
     values = {name: np.full(shape, np.nan) for name in TRAININGS}
     published = np.full(len(groups), np.nan)

@@ -37,14 +37,22 @@ class RejectionABC(Posterior):
         if not 0 < self.fraction <= 1 or round(self.trials * self.fraction) < 1:
             raise ValueError(f"fraction: {self.fraction} of {self.trials} trials keeps none; raise one of them")
 
-    def sample_cases(self, window: Window, samples: int) -> Ensemble:
-        """Draws without replacement from the kept trials of each case."""
-        kept = round(self.trials * self.fraction)
-        if samples > kept:
+    @property
+    def distinct(self) -> int:
+        """The number of trials that are kept."""
+        return round(self.trials * self.fraction)
+
+    def check_samples(self, samples: int) -> None:
+        """Checks that as many trials are kept."""
+        if samples > self.distinct:
             raise ValueError(
-                f"samples: {samples} asked of the {kept} that ABC keeps "
+                f"samples: {samples} asked of the {self.distinct} that ABC keeps "
                 f"({self.fraction:g} of {self.trials} trials); raise trials or fraction, or ask for fewer"
             )
+
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
+        """Draws without replacement from the kept trials of each case."""
+        kept = self.distinct
         control = Control(self.problem, window)
         # The running best are merged with each new chunk, so memory does not grow with the number of trials.
         best_u, best_cost = control.prior(0), torch.empty(0, control.cases)

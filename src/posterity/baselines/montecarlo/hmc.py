@@ -56,14 +56,21 @@ class HamiltonianMonteCarlo(Posterior):
         self._start()
         self._chains()
 
-    def sample_cases(self, window: Window, samples: int) -> Ensemble:
-        """Draws evenly from the iterations of all chains."""
-        kept = self.iterations // self.thinning * self.chains
-        if samples > kept:
+    @property
+    def distinct(self) -> int:
+        """The number of iterations of all chains that are kept."""
+        return self.iterations // self.thinning * self.chains
+
+    def check_samples(self, samples: int) -> None:
+        """Checks that the chains keep as many."""
+        if samples > self.distinct:
             raise ValueError(
-                f"samples: {samples} asked of the {kept} that the chains keep; raise chains or iterations, "
+                f"samples: {samples} asked of the {self.distinct} that the chains keep; raise chains or iterations, "
                 "lower thinning, or ask for fewer"
             )
+
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
+        """Draws evenly from the iterations of all chains."""
         control = Control(self.problem, window)
         start = self._start().temper(control)
         chosen = torch.randperm(self.particles)[: self.chains]

@@ -48,6 +48,11 @@ class ImportanceSampling(Posterior):
         if not self.degrees > 0:
             raise ValueError(f"degrees: must be positive, not {self.degrees}")
 
+    @property
+    def distinct(self) -> int:
+        """The number of draws from the proposal."""
+        return self.draws
+
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Resamples weighted draws from the proposal of each case."""
         control = self.proposal.control(self.problem, window)

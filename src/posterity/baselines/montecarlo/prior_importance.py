@@ -33,6 +33,11 @@ class PriorImportanceSampling(Posterior):
         if self.draws < 1:
             raise ValueError(f"draws: at least one is needed, not {self.draws}")
 
+    @property
+    def distinct(self) -> int:
+        """The number of draws from the prior."""
+        return self.draws
+
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Resamples the weighted prior draws of each case, systematically."""
         if window.background.isnan().any():

@@ -60,6 +60,11 @@ class SequentialMonteCarlo(Posterior):
             )
         self._tempering()
 
+    @property
+    def distinct(self) -> int:
+        """The number of particles."""
+        return self.particles
+
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the particles of each case, none a second time before all were drawn once."""
         control = Control(self.problem, window)

@@ -215,6 +215,18 @@ class Sequential(Posterior):
             raise ValueError(f"members: an ensemble needs at least 2, not {self.members}")
 
     @property
+    def distinct(self) -> int:
+        """The number of members."""
+        return self.members
+
+    def check_samples(self, samples: int) -> None:
+        """Checks that the ensemble has as many members."""
+        if samples > self.members:
+            raise ValueError(
+                f"samples: {samples} asked of an ensemble of {self.members} members; raise members, or ask for fewer"
+            )
+
+    @property
     def reach(self) -> int:
         """The number of past states that an observation moves; none, of a filter."""
         return 0
@@ -239,10 +251,6 @@ class Sequential(Posterior):
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws members without replacement, the same ones at all times."""
-        if samples > self.members:
-            raise ValueError(
-                f"samples: {samples} asked of an ensemble of {self.members} members; raise members, or ask for fewer"
-            )
         record = Record(self.problem, window)
         chosen = torch.randperm(self.members)[:samples]
         # Of all the members of all times, only the draws are kept.

@@ -1,0 +1,109 @@
+# What happens when jobs fail: a second pass makes scores, table and figures of the methods that are left, and the last
+# lines say what failed. The next run tries again, since the table depends on the methods that it is made of.
+import atexit
+import json
+import subprocess
+from itertools import chain
+
+# What may be made without all methods.
+JOINED = ("aggregate", "plot", "scaling", "literature")
+
+
+# What the job of a rule makes that others can be made without.
+MADE = {"evaluate": "methods", "classify": "classifiers", "reference": "reference"}
+
+
+def jobs_failed():
+    """The jobs that failed, in the order of their logs."""
+    jobs = (job if job.is_group() else [job] for job in workflow.scheduler.failed)
+    return sorted(chain.from_iterable(jobs), key=lambda job: str(job.log))
+
+
+def stopped():
+    """Whether the workflow was stopped before all was done that could be."""
+    return bool(workflow.scheduler.running) or bool(workflow.scheduler.open_jobs)
+
+
+def causes(job):
+    """The jobs that failed and are in the way of a job; without a reference, scores can be made."""
+    before = set(workflow.dag.bfs(workflow.dag.dependencies, job))
+    return [
+        other
+        for other in jobs_failed()
+        if other in before and (other.rule.name != "reference" or other == job)
+    ]
+
+
+def lost_by_failures():
+    """What the jobs that failed took with them, as in LOST."""
+    lost = {}
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name in MADE and (failed := causes(job)):
+            of = lost.setdefault(job.wildcards.experiment, {})
+            own = of.setdefault(MADE[job.rule.name], {})
+            name, log = job.wildcards.get("method", ""), str(failed[0].log)
+            # Of several shards that failed it is always the same that is named, or the table would depend on chance.
+            own[name] = min(log, own.get(name, log))
+    return lost
+
+
+def can_be_made(job, experiments):
+    """Whether a job of several methods makes something of those that are left."""
+    if job.rule.name in ("aggregate", "plot"):
+        experiment = experiments[job.wildcards.experiment]
+        return bool(experiment.methods) and (
+            job.wildcards.get("figure", "table") in experiment.figures_drawn()
+        )
+    compared = (
+        COMPARED[job.wildcards.study]
+        if job.rule.name == "scaling"
+        else [EXPERIMENTS[name] for name in PUBLISHED]
+    )
+    return all(experiments[experiment.name].methods for experiment in compared)
+
+
+def make_the_rest():
+    """Makes what can be made of the methods that are left, in a second pass, once all else is done."""
+    if LOST or stopped() or not (lost := lost_by_failures()):
+        return
+    experiments = {
+        name: left(experiment, lost.get(name, {}))
+        for name, experiment in EXPERIMENTS.items()
+    }
+    targets = [
+        str(output)
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name in JOINED and can_be_made(job, experiments)
+        for output in job.output
+    ]
+    if targets:
+        script = PROJECT / "workflow" / "scripts" / "again.py"
+        print("\nGoing on with what is left.", flush=True)
+        arguments = [json.dumps(targets), json.dumps(lost), *sys.argv[1:]]
+        subprocess.run([sys.executable, script, *arguments])
+
+
+def failures():
+    """What failed, each with its log."""
+    if not (failed := jobs_failed()):
+        return ["The workflow was stopped; start it again, and it goes on."]
+    return [f"failed: {job.message or job.rule.name}; see {job.log}" for job in failed]
+
+
+def results_made():
+    """Where the tables and figures are that there are."""
+    lines = {
+        f"results/{name}/table.csv": f"{name}: the table of all methods is results/{name}/table.csv,"
+        f" figures are in results/{name}/figures"
+        for name in EXPERIMENTS
+    } | {
+        f"results/{name}/scaling.csv": f"{name}: all variants are in results/{name}/scaling.csv"
+        f" and results/{name}/figures/scaling.svg"
+        for name in COMPARED
+    }
+    return [line for file, line in lines.items() if Path(file).is_file()]
+
+
+def say_at_the_end(lines):
+    """Prints lines behind all that Snakemake prints."""
+    atexit.register(print, "\n".join(["", *lines]), flush=True)
