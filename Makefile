@@ -31,7 +31,7 @@ run: $(READY)
 	$(BIN)/snakemake --profile $(PROFILE) --config experiments=$(EXPERIMENT) $(FLAGS)
 
 report: $(READY)
-	$(BIN)/snakemake --profile $(PROFILE) --config experiments=$(EXPERIMENT) --report results/report.html
+	$(BIN)/snakemake --profile $(PROFILE) reports --config experiments=$(EXPERIMENT) $(FLAGS)
 
 literature: $(READY)
 	$(BIN)/snakemake --profile $(PROFILE) literature --config experiments=$(LITERATURE) $(FLAGS)

@@ -49,7 +49,7 @@ LIGHT = {
 NO_TORCH = (
     "metrics", "figures", "experiment", "errors", "cli", "data.schema", "data.files", "data.lock", "data.scores",
     "tasks.provenance", "tasks.evaluate", "tasks.aggregate", "tasks.plot", "tasks.scaling", "tasks.literature",
-    "tasks.why",
+    "tasks.why", "tasks.report",
 )  # fmt: skip
 #: Rooms in which files are read and written, and modules.
 FILES = ("data", "tasks", "cli", "experiment.files", "experiment.modules")

@@ -15,7 +15,7 @@ from posterity.experiment import catalog, every, files
 
 VERBS = (
     "simulate", "train", "sample", "classify", "assimilate", "evaluate", "aggregate", "plot", "reference", "scaling",
-    "literature", "check", "list", "why",
+    "literature", "report", "check", "list", "why",
 )  # fmt: skip
 
 STUDY = {

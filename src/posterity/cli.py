@@ -41,6 +41,7 @@ SEVERAL = {
     "classify": ("--train", "--valid"),
     "aggregate": ("--metrics", "--classifier", "--failed"),
     "plot": ("--posterior", "--history"),
+    "report": ("--figure",),
     "literature": ("--metrics",),
 }
 
@@ -49,6 +50,7 @@ OPTIONAL = {
     "evaluate": ("--reference",),
     "aggregate": ("--classifier", "--failed"),
     "plot": ("--posterior", "--history", "--reference"),
+    "report": ("--figure",),
 }
 
 
@@ -211,6 +213,20 @@ def plot(
     from .tasks.plot import plot as task
 
     task(load(experiment), figure, twin, metrics, posterior or [], output, reference, history or [])
+
+
+@app.command(epilog="Example: posterity report demo --table table.csv --figure table.svg data.svg --output demo.html")
+def report(
+    experiment: ExperimentName,
+    *,
+    table: Annotated[Path, typer.Option(help="The table that aggregate wrote.", show_default=False)],
+    figure: Annotated[list[Path] | None, typer.Option(metavar="FILES", help="The figures, as SVG.")] = None,
+    output: Output,
+) -> None:
+    """Write the table, the figures and the configuration on one page (HTML)."""
+    from .tasks.report import report as task
+
+    task(load(experiment), table, figure or [], output)
 
 
 @app.command(epilog="Example: posterity literature lorenz96_cycling --metrics metrics.nc --output literature.md")

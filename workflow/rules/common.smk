@@ -205,14 +205,19 @@ def classifiers_of_all(wildcards):
     )
 
 
-def figures_of(experiment):
-    """The figures that show something of an experiment."""
+def figures_of(experiment, *suffixes):
+    """The figures of an experiment."""
     return expand(
         "results/{experiment}/figures/{figure}.{suffix}",
         experiment=experiment,
         figure=EXPERIMENTS[experiment].figures_drawn(),
-        suffix=("svg", "png"),
+        suffix=suffixes,
     )
+
+
+def vector_figures(wildcards):
+    """The figures of an experiment, those that a page shows."""
+    return figures_of(wildcards.experiment, "svg")
 
 
 def figure_inputs(wildcards):

@@ -27,12 +27,7 @@ rule aggregate:
         classifiers=classifiers_of_all,
     output:
         metrics="results/{experiment}/metrics.nc",
-        table=report(
-            "results/{experiment}/table.csv",
-            caption="../report/table.rst",
-            category="{experiment}",
-            labels={"figure": "table of all methods", "format": "csv"},
-        ),
+        table="results/{experiment}/table.csv",
     log:
         "results/{experiment}/logs/aggregate.log",
     benchmark:

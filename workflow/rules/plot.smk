@@ -6,12 +6,7 @@ rule plot:
         reference=reference_shown,
         histories=histories_shown,
     output:
-        vector=report(
-            "results/{experiment}/figures/{figure}.svg",
-            caption="../report/figure.rst",
-            category="{experiment}",
-            labels={"figure": "{figure}", "format": "svg"},
-        ),
+        vector="results/{experiment}/figures/{figure}.svg",
         raster="results/{experiment}/figures/{figure}.png",
     log:
         "results/{experiment}/logs/plot/{figure}.log",

@@ -5,18 +5,8 @@ rule scaling:
         trainings=trainings_of_variants,
     output:
         dataset="results/{study}/scaling.nc",
-        table=report(
-            "results/{study}/scaling.csv",
-            caption="../report/scaling.rst",
-            category="{study}",
-            labels={"figure": "table of all variants", "format": "csv"},
-        ),
-        vector=report(
-            "results/{study}/figures/scaling.svg",
-            caption="../report/scaling.rst",
-            category="{study}",
-            labels={"figure": "scaling", "format": "svg"},
-        ),
+        table="results/{study}/scaling.csv",
+        vector="results/{study}/figures/scaling.svg",
         raster="results/{study}/figures/scaling.png",
     log:
         "results/{study}/logs/scaling.log",

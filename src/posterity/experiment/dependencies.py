@@ -122,7 +122,7 @@ class Stage(NamedTuple):
 
     Args:
         part: The part of the configuration that it reads, and the classes that it constructs.
-        results: Where its results stand in the folder of an experiment; empty if it takes several experiments.
+        results: Where its results stand in the folder of an experiment; empty if they do not say what they depend on.
         origins: The stages whose results it reads.
         names: All that it makes of an experiment, told apart by name; nothing if it makes one thing.
         option: The option of the command line that gives the name.
@@ -217,6 +217,11 @@ def _plot(experiment: Experiment, figure: str) -> Part:
     return {**experiment.slice(*shown_of, *LENGTHS), **shown}, [catalog.target("figure", figure)]
 
 
+def _report(experiment: Experiment, _: str) -> Part:
+    """The page shows the whole configuration."""
+    return experiment.slice(*(key for key in type(experiment).model_fields if key not in ("name", "extends"))), []
+
+
 def _scaling(experiment: Experiment, _: str) -> Part:
     shown = {
         "groups": experiment.groups(),
@@ -265,6 +270,10 @@ def _of_plot(*_: object) -> list[Job]:
     return [("aggregate", ""), *_test_cases()]
 
 
+def _of_report(experiment: Experiment, _: str) -> list[Job]:
+    return [("aggregate", ""), *(("plot", figure) for figure in experiment.figures_drawn())]
+
+
 def _splits(experiment: Experiment) -> list[str]:
     return list(type(experiment.splits).model_fields)
 
@@ -281,6 +290,7 @@ STAGES: Mapping[str, Stage] = {
     "evaluate": Stage(_evaluate, "metrics/{name}/*.nc", _of_evaluate, lambda experiment: [*experiment.methods], METHOD),
     "aggregate": Stage(_aggregate, "metrics.nc", _of_aggregate),
     "plot": Stage(_plot, "figures/{name}.svg", _of_plot, Experiment.figures_drawn, "--figure"),
+    "report": Stage(_report, origins=_of_report),
     "scaling": Stage(_scaling, origins=_of_table),
     "literature": Stage(_literature, origins=_of_table),
 }
