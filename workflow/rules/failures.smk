@@ -92,15 +92,22 @@ def failures():
 
 def results_made():
     """Where the tables and figures are that there are."""
-    lines = {
-        f"results/{name}/table.csv": f"{name}: the table of all methods is results/{name}/table.csv,"
-        f" figures are in results/{name}/figures"
-        for name in EXPERIMENTS
-    } | {
-        f"results/{name}/scaling.csv": f"{name}: all variants are in results/{name}/scaling.csv"
-        f" and results/{name}/figures/scaling.svg"
-        for name in COMPARED
-    }
+    lines = (
+        {
+            f"results/{name}/table.csv": f"{name}: the table of all methods is results/{name}/table.csv,"
+            f" figures are in results/{name}/figures"
+            for name in EXPERIMENTS
+        }
+        | {
+            f"results/{name}/scaling.csv": f"{name}: all variants are in results/{name}/scaling.csv"
+            f" and results/{name}/figures/scaling.svg"
+            for name in COMPARED
+        }
+        | {
+            f"results/{name}/report.html": f"{name}: all on one page is results/{name}/report.html"
+            for name in EXPERIMENTS
+        }
+    )
     return [line for file, line in lines.items() if Path(file).is_file()]
 
 

@@ -71,7 +71,7 @@ def plot(
 
     sources: Mapping[str, Callable[[], Any]] = {
         "twin": lambda: load(one_case(), twin),
-        "twins": lambda: _unrolled(read(twin, "twin")),
+        "twins": lambda: read(twin, "twin"),
         "metrics": lambda: _metrics(metrics, names, groups),
         "classifiers": lambda: _metrics(metrics, names, groups),
         "summary": lambda: summarize(
@@ -93,7 +93,10 @@ def plot(
     needed = {name for name, parameter in wanted.items() if parameter.default is Parameter.empty}
     if reference is None and needed & {"reference", "standard"}:
         raise PosterityError(f"figure '{figure}': draws the reference, and there is none; give --reference FILE")
-    save(draw(**{name: sources[name]() for name in wanted}), output, dependency_text("plot", experiment, figure))
+    shown = {name: sources[name]() for name in wanted}
+    if figure in catalog.names("figure"):  # those of other packages may know planes
+        shown = {name: _unrolled(value) for name, value in shown.items()}
+    save(draw(**shown), output, dependency_text("plot", experiment, figure))
 
 
 def save(figure: Figure, output: Path, description: str) -> None:
@@ -125,7 +128,7 @@ def _renumbered(svg: str) -> str:
 
 def _twin(path: Path, case: int) -> xr.Dataset:
     """One case of a twin, lazily; its number is the scalar coordinate ``case``."""
-    dataset = _unrolled(read(path, "twin"))
+    dataset = read(path, "twin")
     if not 0 <= case < dataset.sizes["case"]:
         raise PosterityError(
             f"{path}: has {dataset.sizes['case']} cases, so there is no case {case}; change 'figures.case'"
@@ -135,7 +138,7 @@ def _twin(path: Path, case: int) -> xr.Dataset:
 
 def _metrics(path: Path, labels: Mapping[str, str], groups: Mapping[str, str] | None = None) -> xr.Dataset:
     """The metrics of all methods, or of the first of each group, lazily, under the names that figures give them."""
-    dataset = _unrolled(read(path, "comparison", SCORES))
+    dataset = read(path, "comparison", SCORES)
     names = [str(name) for name in dataset["method"].values]
     if groups is not None:
         found = [groups.get(name, name) for name in names]
@@ -194,14 +197,18 @@ def _history(path: Path) -> xr.Dataset:
 def _chosen(posterior: xr.Dataset, case: int) -> xr.Dataset | None:
     """The draws of one case; None if the file does not have it."""
     try:
-        shown = posterior[[name for name in ("state", "theta", "info_ess") if name in posterior]].sel(case=case)
+        return posterior[[name for name in ("state", "theta", "info_ess") if name in posterior]].sel(case=case)
     except (KeyError, IndexError):
         return None
-    return _unrolled(shown)
 
 
-def _unrolled(dataset: xr.Dataset) -> xr.Dataset:
-    """The dataset with grids of two dimensions row by row in one, which is what figures draw."""
+def _unrolled(shown: Any) -> Any:
+    """What a figure draws, with grids of two dimensions row by row in one."""
+    if isinstance(shown, list):
+        return [_unrolled(each) for each in shown]
+    if not isinstance(shown, xr.Dataset):
+        return shown
+    dataset = shown
     for y, x in (("y", "x"), ("obs_y", "obs_x")):
         if y in dataset.dims:
             dataset = dataset.stack(site=(y, x), create_index=False).drop_vars((y, x), errors="ignore")
