@@ -60,8 +60,8 @@ def aggregate(
 
 
 def _with_failed(
-    lines: Sequence[Mapping[str, str]], failed: Mapping[str, str], order: Sequence[str]
-) -> list[Mapping[str, str]]:
+    lines: Sequence[dict[str, str]], failed: Mapping[str, str], order: Sequence[str]
+) -> list[dict[str, str]]:
     """The rows of a table with a row for each method that failed, in the order of the methods of the experiment."""
     found = {line["method"]: {**line, FAILED: ""} for line in lines}
     empty = dict.fromkeys(next(iter(found.values())), "")
