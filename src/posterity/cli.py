@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,7 +12,8 @@ from rich.logging import RichHandler
 
 from . import __version__
 from .errors import ConfigError, PosterityError, nearest
-from .experiment import Experiment, catalog, every, files, load
+from .experiment import Experiment, every, load
+from .experiment.listing import listing
 
 app = typer.Typer(
     name="posterity",
@@ -295,34 +296,8 @@ def list_names(
     ],
 ) -> None:
     """List what the catalogue holds, or the experiments in config/experiments."""
-    if what == "experiments":
-        for line in _experiments():
-            typer.echo(line)
-        return
-    groups = {_plural(group): group for group in catalog.CATALOG}
-    if what not in groups:
-        raise ConfigError(f"there are no '{what}'{nearest(what, [*groups, 'experiments'])}")
-    for kind, target in catalog.names(groups[what]).items():
-        typer.echo(f"{kind:<24} {target}")
-
-
-def _experiments() -> Iterator[str]:
-    """The experiments by name and title; of a file that does not load, what is wrong with it."""
-    paths = sorted(files.EXPERIMENTS.glob("*.yaml"))
-    if not paths:
-        raise ConfigError(f"there are no experiments in {files.EXPERIMENTS.resolve()}; run it where your project is")
-    for path in paths:
-        try:
-            yield from [f"{experiment.name:<32} {experiment.title}" for _, experiment in every(path)]
-        except ConfigError as error:
-            yield f"{path.stem:<32} (does not load) {error}"
-
-
-def _plural(group: str) -> str:
-    """The plural of a group's name."""
-    if group.endswith("y") and group[-2] not in "aeiou":
-        return group[:-1] + "ies"
-    return group + ("es" if group.endswith("s") else "s")
+    for line in listing(what):
+        typer.echo(line)
 
 
 def _with(experiment: str, method: str) -> Experiment:
