@@ -24,14 +24,14 @@ READY := .venv/.ready
 
 setup: $(READY)
 
-demo:
-	@$(MAKE) --no-print-directory run EXPERIMENT=demo
+demo: EXPERIMENT := demo
+demo: run
 
 run: $(READY)
-	$(BIN)/snakemake --profile $(PROFILE) --config experiments=$(EXPERIMENT) $(FLAGS)
+	$(BIN)/snakemake --profile $(PROFILE) --config "experiments=$(EXPERIMENT)" $(FLAGS)
 
 report: $(READY)
-	$(BIN)/snakemake --profile $(PROFILE) reports --config experiments=$(EXPERIMENT) $(FLAGS)
+	$(BIN)/snakemake --profile $(PROFILE) reports --config "experiments=$(EXPERIMENT)" $(FLAGS)
 
 literature: $(READY)
 	$(BIN)/snakemake --profile $(PROFILE) literature --config experiments=$(LITERATURE) $(FLAGS)

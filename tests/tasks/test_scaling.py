@@ -2,10 +2,12 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 import yaml
 
 from posterity.data import SCORES, read
@@ -153,3 +155,21 @@ def test_a_file_without_variants_and_missing_trainings_are_named(done, written, 
     finally:
         description.write_text(text)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_training_that_failed_is_missing_and_the_others_are_there(done, written, tmp_path) -> None:
+    experiments, results = done
+    shutil.copytree(results, tmp_path / "results")
+    folder = tmp_path / "results" / experiments[0].name
+    left = [folder / f"metrics-{name}.nc" for name in experiments[0].methods if name != "npe-2"]
+    aggregate(experiments[0], left, folder / "metrics.nc", folder / "table.csv", failed={"npe-2": "train/npe-2.log"})
+    shutil.rmtree(folder / "models" / "npe-2")
+    scaling(experiments, tmp_path / "results", tmp_path / "s.nc", tmp_path / "s.csv", tmp_path / "s.svg")
+    found = read(tmp_path / "s.nc", "scaling", SCORES)["crps"].load()
+    whole = read(written / "scaling.nc", "scaling", SCORES)["crps"].load()
+    gone = {"variant": "n4", "method": "NPE", "seed": 1}
+    assert whole.sel(gone).notnull()
+    assert found.sel(gone).isnull()
+    whole.loc[gone] = np.nan
+    xr.testing.assert_identical(found, whole)
