@@ -94,7 +94,7 @@ def results_made():
     """Where the tables and figures are that there are."""
     lines = (
         {
-            f"results/{name}/table.csv": f"{name}: the table of all methods is results/{name}/table.csv,"
+            f"results/{name}/table.csv": f"{name}: the table is results/{name}/table.csv,"
             f" figures are in results/{name}/figures"
             for name in EXPERIMENTS
         }

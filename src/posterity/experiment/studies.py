@@ -48,7 +48,7 @@ def check_keys(config: Iterable[str]) -> None:
     """
     for key in config:
         if key not in KEYS:
-            raise ConfigError(f"--config: unknown key '{key}'{nearest(key, KEYS)}")
+            raise ConfigError(f"config: unknown key '{key}'{nearest(key, KEYS)}")
 
 
 def _named(value: Any) -> list[str]:
