@@ -209,6 +209,20 @@ def test_check_says_which_draws_are_copies(run, study) -> None:
             "methods.abc: method 'abc': fraction: 0.001 of 5 trials keeps none; raise one of them",
         ),
         (
+            {
+                "methods": {
+                    "npe": {"kind": "npe", "training": {}},
+                    "short": {
+                        "refines": "npe",
+                        "samples": 9,
+                        "refinement": {"kind": "hmc", "options": {"chains": 2, "iterations": 4}},
+                    },
+                }
+            },
+            "study: methods.short: samples: 9 asked of the 8 that the chains keep; raise chains or iterations, "
+            "or ask for fewer",
+        ),
+        (
             {"methods": {"etkf": {"kind": "etkf", "options": {"members": 4}}}},
             "study: methods.etkf: samples: 5 asked of an ensemble of 4 members; raise members, or ask for fewer",
         ),

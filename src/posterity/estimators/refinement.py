@@ -13,6 +13,13 @@ from .target import ControlTarget
 class Refinement(abc.ABC):
     r"""Abstract refinement of a density :math:`q(u | y)` to the posterior :math:`p(u | y) \propto e^{-J(u)}`."""
 
+    def check_samples(self, samples: int) -> None:  # noqa: B027, most give as many as one asks for
+        """Checks that a number of draws per case can be had.
+
+        Raises:
+            ValueError: If there are not as many.
+        """
+
     @abc.abstractmethod
     def refine(
         self, control: Control, estimator: DensityEstimator, samples: int
@@ -48,6 +55,10 @@ class Refined(Posterior):
                 "refinement: needs the posterior's density, known for the control under the background joint only"
             )
         self.problem, self.estimator, self.refinement = estimator.problem, estimator, refinement
+
+    def check_samples(self, samples: int) -> None:
+        """Checks that the refinement gives as many."""
+        self.refinement.check_samples(samples)
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the posterior of each case."""

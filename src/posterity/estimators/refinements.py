@@ -84,16 +84,18 @@ class Hamiltonian(Refinement):
             raise ValueError(f"chains: at least 2 are needed to see whether they agree, not {self.chains}")
         self._chains()
 
-    def refine(
-        self, control: Control, estimator: DensityEstimator, samples: int
-    ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Draws evenly from chains that start from draws of the estimator."""
-        kept = self.chains * self.iterations
-        if samples > kept:
+    def check_samples(self, samples: int) -> None:
+        """Checks that the chains keep as many."""
+        if samples > (kept := self.chains * self.iterations):
             raise ValueError(
                 f"samples: {samples} asked of the {kept} that the chains keep; raise chains or iterations, "
                 "or ask for fewer"
             )
+
+    def refine(
+        self, control: Control, estimator: DensityEstimator, samples: int
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Draws evenly from chains that start from draws of the estimator."""
         # The covariance takes more draws than there may be chains.
         proposals = max(samples, self.chains)
         particles = self._start(control, estimator.draw(control.window, proposals)[0].flatten(2))

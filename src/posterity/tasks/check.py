@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ..errors import ConfigError
 from ..experiment import Experiment
 from ..problems import Posterior
-from .common import build_method, build_problem
+from .common import build, build_method, build_problem
 
 
 def check(source: str, experiment: Experiment) -> Iterator[str]:
@@ -42,9 +42,9 @@ def check(source: str, experiment: Experiment) -> Iterator[str]:
 
 def _distinct(experiment: Experiment, name: str, method: Posterior) -> int | None:
     """The number of draws of a method that differ; None if it is as many as are asked for."""
-    samples = experiment.draws(name)
+    samples, refinement = experiment.draws(name), experiment.methods[name].refinement
     try:
-        method.check_samples(samples)
+        (method if refinement is None else build("refinement", refinement)).check_samples(samples)
     except ValueError as error:
         raise ConfigError(f"{experiment.name}: methods.{name}: {error}") from error
     return method.distinct if method.distinct is not None and method.distinct < samples else None
