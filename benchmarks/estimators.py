@@ -178,7 +178,7 @@ def ours(flow: str, pairs: dict[str, Tensor], epochs: int, compiled: bool = Fals
         learning_rate=RATE,
         clip=CLIP,
         compile=compiled,
-    ).run(train, valid)
+    ).passes(train, valid)
     return estimator, lambda: len([next(run) for _ in range(epochs)])
 
 
@@ -266,7 +266,7 @@ def engine(repeats: int, cases: int) -> None:
     def started(ema: float = 0.999) -> Iterator[dict[str, float]]:
         training = Training(estimator=NeuralPosterior(problem), problem=problem, epochs=10**6, patience=10**6, ema=ema)
         # The bare loop has no validation, so this one has next to none.
-        return training.run(batches, [problem.sample((2,))])
+        return training.passes(batches, [problem.sample((2,))])
 
     sides: dict[str, Iterator[Any]] = {
         "bare": bare(NeuralPosterior(problem)),

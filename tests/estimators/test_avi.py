@@ -14,6 +14,8 @@ from posterity.problems import Control, Identity, Normal, Observation, Problem, 
 from posterity.systems import Lorenz63, Lorenz96
 from posterity.testing import check_density, check_loss
 
+pytestmark = pytest.mark.usefixtures("any_weights")
+
 SMALL = Convolution(width=32, blocks=1, kernel=3)
 FLOWS = [Delta(), DiagonalGaussian(), FullGaussian(), CouplingSpline(transforms=2, hidden=(16,), bins=4)]
 

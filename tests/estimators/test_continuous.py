@@ -17,6 +17,8 @@ from posterity.nn import MLP
 from posterity.problems import Problem, RandomMask, Uniform, exact_posterior
 from posterity.testing import check_density, check_loss
 
+pytestmark = pytest.mark.usefixtures("any_weights")
+
 METHODS = pytest.mark.parametrize("method", [NeuralScore, FlowMatching], ids=["nse", "fmpe"])
 SMALL = MLP((16, 16))
 

@@ -25,6 +25,8 @@ from posterity.problems import (
 from posterity.systems import Lorenz63, Lorenz96
 from posterity.testing import blind, check_loss
 
+pytestmark = pytest.mark.usefixtures("any_weights")
+
 SMALL = Convolution(width=8, blocks=1, kernel=3)
 GUIDANCES = [MomentMatching(), SDAGuidance(1.0), SDAGuidance(1.0, detach=True), DPSGuidance(0.1)]
 

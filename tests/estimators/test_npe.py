@@ -14,6 +14,8 @@ from posterity.problems import GaussianStations, Observation, Problem, RandomMas
 from posterity.systems import Lorenz96
 from posterity.testing import check_density, check_loss
 
+pytestmark = pytest.mark.usefixtures("any_weights")
+
 FLOWS = [
     CouplingSpline(transforms=2, hidden=(8,), bins=4),
     MaskedAutoregressive(transforms=1, hidden=(8,)),

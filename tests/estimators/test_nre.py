@@ -17,6 +17,8 @@ from posterity.problems import Ensemble, Observation, Problem, Quadratic, Random
 from posterity.systems import Lorenz96
 from posterity.testing import check_loss
 
+pytestmark = pytest.mark.usefixtures("any_weights")
+
 SMALL = {"network": MLP((8,)), "context": 2}
 CONTRASTS = {"balanced": BNRELoss(10.0), "contrastive": NREContrastiveLoss(3), "odds": NREContrastiveLoss(2, gamma=4.0)}
 

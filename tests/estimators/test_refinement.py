@@ -13,6 +13,8 @@ from posterity.mcmc import convergence
 from posterity.problems import Control, Identity, Observation, Problem, Window, exact_posterior
 from posterity.systems import LinearAdvection
 
+pytestmark = pytest.mark.usefixtures("any_weights")
+
 
 class Off(DensityEstimator):
     """The exact posterior of the control, but shifted and scaled by some of its standard deviations."""

@@ -1,16 +1,29 @@
 """The training engine: it stops when it should, keeps the best weights, and goes on as if it had never stopped."""
 
 import math
+from copy import deepcopy
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from posterity.estimators import Batches, Estimator, OutOfTimeError, States, Training, TrainingError
+from posterity.estimators import (
+    Batches,
+    Estimator,
+    NeuralPosterior,
+    OutOfTimeError,
+    Refined,
+    States,
+    Training,
+    TrainingError,
+)
 from posterity.estimators import training as engine
 from posterity.estimators.lr_schedules import constant, cosine, linear
-from posterity.problems import Ensemble, Problem, Twin, Window
+from posterity.estimators.refinements import Importance
+from posterity.problems import Ensemble, GaussianStations, Observation, Problem, Twin, Window
+from posterity.systems import LinearAdvection
+from posterity.testing import linear_gaussian
 
 SETTINGS: dict[str, Any] = {"epochs": 6, "learning_rate": 0.01, "patience": 6}
 
@@ -90,7 +103,7 @@ def scripted(problem, batches):
         script = iter(losses)
         training.validate = lambda valid: next(script)
         records, weights = [], []
-        for record in training.run(batches(), []):
+        for record in training.passes(batches(), []):
             records.append(record)
             weights.append({name: value.clone() for name, value in training.estimator.state_dict().items()})
         return training, records, weights
@@ -117,7 +130,7 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights(
     """Saved at some step, killed some steps later, and loaded into a new object: the same bits come out."""
     monkeypatch.setattr(engine, "LOOK", 3)
     alone = regression(problem)
-    records = list(alone.run(batches(memory), valid))
+    records = alone.run(batches(memory), valid)
 
     broken = regression(problem)
 
@@ -129,14 +142,14 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights(
 
     torch.save(broken.state_dict(), tmp_path / "state.pt")
     with pytest.raises(KilledError):
-        list(broken.run(batches(memory), valid, save))
+        broken.run(batches(memory), valid, save)
 
     torch.manual_seed(99)
     resumed = regression(problem)
     torch.randn(7)
     resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert resumed.total <= kill
-    list(resumed.run(batches(memory), valid))
+    resumed.run(batches(memory), valid)
 
     for name in ("epoch", "train_loss", "valid_loss", "learning_rate"):
         assert [r[name] for r in resumed.history] == [r[name] for r in records], name
@@ -177,12 +190,135 @@ def test_a_deadline_stops_it_and_a_budget_ends_it(problem, batches, valid, monke
     monkeypatch.setattr(engine, "LOOK", 2)
     stopped = regression(problem)
     with pytest.raises(OutOfTimeError, match="epoch 1, step 2"):
-        list(stopped.run(batches(), valid, deadline=0.0))
+        stopped.run(batches(), valid, deadline=0.0)
     ended = regression(problem, minutes=1e-9)
-    assert len(list(ended.run(batches(), valid))) == 1
+    assert len(ended.run(batches(), valid)) == 1
     assert ended.done
     assert ended.total == 2
     assert ended.best
+
+
+def test_the_clock_is_looked_at_however_few_steps_an_epoch_has(problem, batches, valid) -> None:
+    """Ten, of twenty between two looks."""
+    stopped = regression(problem)
+    with pytest.raises(OutOfTimeError, match="epoch 2, step 0"):
+        stopped.run(batches(), valid, deadline=0.0)
+    # What is complete needs no time.
+    assert len(regression(problem, epochs=1).run(batches(), valid, deadline=0.0)) == 1
+
+
+def test_slow_steps_are_looked_at_one_by_one(problem, batches, valid, monkeypatch) -> None:
+    """Of a hundred seconds each, on a clock that the steps move."""
+    training = regression(problem)
+    monkeypatch.setattr(engine, "perf_counter", lambda: 100.0 * training.total)
+    with pytest.raises(OutOfTimeError, match="epoch 2, step 2"):
+        training.run(batches(), valid, deadline=1150.0)
+
+
+def test_in_the_end_it_holds_the_best_weights_and_may_draw(problem, batches, valid) -> None:
+    """Those of the average, in evaluation mode; the last of the optimiser are others."""
+    training = regression(problem, ema=0.9, learning_rate=0.3)
+    last = {}
+    training.optimizer.register_step_post_hook(lambda *_: last.update(weight=training.estimator.map.weight.clone()))
+    with pytest.raises(ValueError, match="Regression is not trained, and its draws would mean nothing: run a Training"):
+        training.estimator.check_ready()
+    records = training.run(batches(), valid)
+    assert training.best_epoch == 1 + min(range(6), key=lambda n: records[n]["valid_loss"])
+    assert torch.equal(training.estimator.map.weight, training.best["map.weight"])
+    assert not torch.allclose(training.estimator.map.weight, last["weight"])
+    assert not training.estimator.training
+    training.estimator.check_ready()
+    other = Regression(problem)
+    other.load_state_dict(training.estimator.state_dict())
+    other.check_ready()
+
+
+def test_an_estimator_that_is_not_trained_refuses_to_draw(problem) -> None:
+    estimator, window = NeuralPosterior(problem), problem.sample((2,)).window
+    for method in (estimator, Refined(estimator, Importance())):
+        with pytest.raises(ValueError, match="NeuralPosterior is not trained"):
+            method.sample(window, 30)
+    assert estimator.mark_trained().sample(window, 30).x.shape == (30, 2, 6, 1, 4)
+
+
+@pytest.mark.parametrize("minutes", [None, 1e-9], ids=["epoch", "time"])
+def test_a_training_that_is_killed_before_a_validation_validates_first(
+    problem, batches, valid, monkeypatch, minutes
+) -> None:
+    """At the last step of an epoch, and when the time is up: no step is left to take."""
+    monkeypatch.setattr(engine, "LOOK", 10)
+    broken, states = regression(problem, minutes=minutes), []
+
+    def save() -> None:
+        states.append(deepcopy(broken.state_dict()))
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        broken.run(batches(), valid, save)
+    resumed, alone = (regression(problem, minutes=minutes) for _ in range(2))
+    resumed.load_state_dict(states[0])
+    first = next(resumed.passes(batches(), valid))
+    assert (resumed.epoch, resumed.total) == (1, 10)
+    assert first["valid_loss"] == next(alone.passes(batches(), valid))["valid_loss"]
+    assert first["cases_per_second"] == pytest.approx(80 / states[0]["seconds"])
+    assert resumed.best
+
+
+@pytest.mark.parametrize(("size", "cases"), [(4, 65536), (2**14, 170), (2**23, 8)])
+def test_statistics_of_large_states_take_fewer_cases(size, cases) -> None:
+    """Six states of a case, all in 64 mebibytes of single precision, but a batch at least."""
+    problem = linear_gaussian(size, window=4, forecast=2)
+    asked: list[int] = []
+
+    def read(chosen: slice) -> States:
+        asked.append(chosen.stop - chosen.start)
+        raise KilledError
+
+    # Its estimator never sees a state: the statistics are all that is asked for.
+    training = Training(estimator=Scripted(linear_gaussian(4)), problem=problem)
+    with pytest.raises(KilledError):
+        training.run(Batches(read, 10**6, 8), [])
+    assert asked == [cases]
+
+
+def test_networks_alone_compute_in_bfloat16() -> None:
+    """Observations, targets and features, for which stations and models multiply matrices, are those without it."""
+    seen: list[tuple[Tensor, ...]] = []
+
+    class Noted(Regression):
+        """Keeps what the network is given, and what it makes of it."""
+
+        def loss(self, twin: Twin) -> Tensor:
+            """The mean square of the network's output."""
+            found = self.map(twin.window.y.flatten(1))
+            seen.append((twin.window.y, self.encode(twin), self.features(twin.window), found.detach()))
+            return found.square().mean()
+
+    class Multiplied(LinearAdvection):
+        """A system whose step multiplies matrices."""
+
+        def step(self, x: Tensor) -> Tensor:
+            """Moves states on, and mixes them."""
+            return x @ (0.9 * torch.eye(4).roll(1, 0) + 0.01).to(x)
+
+    torch.set_default_dtype(torch.float32)
+    try:
+        operator = GaussianStations((1, 4), positions=(0, 1, 2, 3), radius=1)
+        problem = Problem(Multiplied(size=4), Observation(operator), window=4, model_error=0.1)
+        twin = problem.sample((8,))
+        states = States(twin.x, twin.theta, *twin.window[2:])
+        for half in (False, True):
+            torch.manual_seed(1)
+            training = Training(estimator=Noted(problem), problem=problem, epochs=1)
+            # The engine asks for a GPU, where it is faster; processors have it too.
+            training.bfloat16 = half
+            training.run(Batches(lambda cases: States(*(value[cases] for value in states)), 8, 8), [twin])
+    finally:
+        torch.set_default_dtype(torch.float64)
+    (*given, found), _, (*given_half, found_half), _ = seen
+    assert (found.dtype, found_half.dtype) == (torch.float32, torch.bfloat16)
+    for one, other in zip(given, given_half, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_the_learning_rate_rises_then_falls(problem, batches) -> None:
@@ -190,7 +326,7 @@ def test_the_learning_rate_rises_then_falls(problem, batches) -> None:
     training = regression(problem, warmup=0.5, epochs=1, lr_schedule=linear, final=0.2)
     rates = []
     training.optimizer.register_step_pre_hook(lambda *_: rates.append(training.optimizer.param_groups[0]["lr"]))
-    list(training.run(batches(), [problem.sample((4,))]))
+    training.run(batches(), [problem.sample((4,))])
     share = torch.arange(10) / 10
     expected = 0.01 * (share / 0.5).clamp(max=1) * (0.2 + 0.8 * (1 - share))
     torch.testing.assert_close(torch.tensor(rates), expected, atol=1e-9, rtol=1e-6)
@@ -207,7 +343,7 @@ def test_all_weights_are_clipped(problem, batches) -> None:
         norms.append(float(torch.stack([g.norm() for g in gradients]).norm()))
 
     training.optimizer.register_step_pre_hook(note)
-    list(training.run(batches(), [problem.sample((4,))]))
+    training.run(batches(), [problem.sample((4,))])
     assert max(norms) == pytest.approx(1e-3, rel=1e-3)
 
 
@@ -216,7 +352,7 @@ def test_validation_sees_the_average_of_the_weights(problem, batches, valid) -> 
     training = regression(problem, ema=0.9, epochs=1)
     seen: list[Tensor] = []
     training.optimizer.register_step_post_hook(lambda *_: seen.append(training.estimator.map.weight.detach().clone()))
-    list(training.run(batches(), valid))
+    training.run(batches(), valid)
     average = seen[0]
     for number, weight in enumerate(seen[1:], start=1):
         decay = min(0.9, (1 + number) / (10 + number))
@@ -231,7 +367,7 @@ def test_validation_draws_the_same_numbers_every_time(problem, valid) -> None:
 
 
 def test_records_say_how_fast_it_was(problem, batches, valid) -> None:
-    record = next(iter(regression(problem).run(batches(), valid)))
+    record = next(regression(problem).passes(batches(), valid))
     assert record["cases_per_second"] * record["seconds"] == pytest.approx(80)
     assert record["gpu_memory_mib"] == 0
 
@@ -244,7 +380,7 @@ def test_the_learning_rate_falls_with_the_time_that_is_spent(problem, batches, v
     training = regression(problem, minutes=1, warmup=0.0, lr_schedule=linear, epochs=50)
     rates = []
     training.optimizer.register_step_pre_hook(lambda *_: rates.append(training.optimizer.param_groups[0]["lr"]))
-    list(training.run(batches(), valid))
+    training.run(batches(), valid)
     assert training.seconds >= 60
     assert len(rates) < 50 * 10
     assert rates == sorted(rates, reverse=True)
@@ -259,7 +395,7 @@ def test_a_compiled_training_reaches_the_same_weights(problem, draw_states, vali
         torch.manual_seed(0)
         estimator = Exact(problem)
         batches = Batches(lambda cases: States(*(value[cases] for value in states)), 20, 8)
-        list(Training(estimator=estimator, problem=problem, compile=compiled, **SETTINGS).run(batches, valid))
+        Training(estimator=estimator, problem=problem, compile=compiled, **SETTINGS).run(batches, valid)
         weights.append(estimator.state_dict())
     torch.testing.assert_close(weights[0], weights[1])
     assert not torch.equal(weights[0]["map.weight"], Exact(problem).map.weight)

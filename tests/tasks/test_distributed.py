@@ -49,7 +49,8 @@ with shared(torch.device("cpu")) as rank:
         lambda cases: States(*(value[cases] for value in states)),
         *(96, 16), memory=int(sys.argv[2]), rank=training.rank, world=training.workers,
     )
-    records = list(training.run(batches, [problem.sample((8,))] * 2))
+    # Each process validates on its own.
+    records = training.run(batches, [problem.sample((8,))])
     torch.save({"weights": estimator.state_dict(), "losses": [r["train_loss"] for r in records]},
                f"{sys.argv[1]}.{rank}.of.{training.workers}.pt")
 """

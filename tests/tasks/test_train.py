@@ -185,7 +185,7 @@ def test_a_checkpoint_that_cannot_be_read_is_left_aside(experiment, shards, tmp_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("posterity.tasks.train.save_file", stop)
+        patch.setattr("posterity.tasks.train.save", stop)
         with pytest.raises(KeyboardInterrupt):
             train(study, "npe", files["train"], files["valid"], tmp_path / "npe")
     (checkpoint,) = (tmp_path / ".npe.unfinished").glob("[!.]*.pt")

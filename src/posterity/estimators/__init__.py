@@ -1,7 +1,7 @@
 """Learned posteriors and their training."""
 
 from .avi import AmortizedVariational
-from .batches import Batches, States
+from .batches import Batches, States, TrainingError
 from .classifier import Classifier, ObservationView, Pairs, StateView, View
 from .continuous import ContinuousFlow, Diffusion, FlowMatching, NeuralScore
 from .estimator import DensityEstimator, Estimator, network_chunks
@@ -11,7 +11,7 @@ from .npe import NeuralPosterior
 from .nre import NeuralRatio
 from .refinement import Refined, Refinement
 from .target import ControlTarget, StateTarget, Target
-from .training import OutOfTimeError, Training, TrainingError
+from .training import OutOfTimeError, Training
 
 __all__ = [
     "AmortizedVariational",

@@ -8,13 +8,17 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from ..problems import Problem, Twin
+from ..problems import Problem, Twin, refill
 
 #: Numbers of the states held in memory at once: one gibibyte in single precision.
 MEMORY = 2**28
 
 #: Blocks of the training set that are held in memory, and shuffled, together.
 BLOCKS = 16
+
+
+class TrainingError(Exception):
+    """Raised when a training cannot go on: a loss, or all cases at once, are not finite."""
 
 
 class States(NamedTuple):
@@ -43,6 +47,24 @@ class States(NamedTuple):
         """Selects some of the cases."""
         return type(self)(*(value.index_select(0, cases.to(value.device)) for value in self))
 
+    def finite(self) -> Tensor:
+        """Whether states and parameters of each case are finite, with shape ``(case,)``."""
+        x, theta = (value.reshape(len(value), -1) for value in (self.x, self.theta))
+        return x.isfinite().all(dim=1) & theta.isfinite().all(dim=1)
+
+    def sound(self) -> Self:
+        """The cases, those that are not finite replaced by others, so that batches keep their sizes.
+
+        Raises:
+            TrainingError: If there are no others.
+        """
+        good = self.finite()
+        if good.all():
+            return self
+        if not good.any():
+            raise TrainingError(f"none of {len(good)} training cases is finite; see why the model fails, and simulate")
+        return type(self)(*(refill(good.unsqueeze(-1), value.unsqueeze(1)).squeeze(1) for value in self))
+
     def observe(self, problem: Problem) -> Twin:
         """Draws observations of the cases."""
         return problem.observe(*self)
@@ -53,7 +75,8 @@ class Batches:
 
     A set that fits into memory is read once, and shuffled as a whole. Of a larger one, blocks of neighbouring cases are
     read in random order, some at a time, and shuffled together; the next ones are read meanwhile. The order depends on
-    the seed and the epoch alone, so that a training can continue from any batch of any epoch.
+    the seed and the epoch alone, so that a training can continue from any batch of any epoch. Cases that are not
+    finite, where the model failed, are left out: others of those in memory take their places.
 
     Args:
         read: Reads some of the cases.
@@ -87,7 +110,7 @@ class Batches:
 
     def first(self, cases: int) -> States:
         """The first cases of the set: enough of them for statistics."""
-        return self.read(slice(0, min(cases, self.cases)))
+        return self.read(slice(0, min(cases, self.cases))).sound()
 
     def epoch(self, epoch: int, done: int = 0) -> Iterator[States]:
         """The batches of one epoch, of each the part of this process.
@@ -136,7 +159,7 @@ class Batches:
         rows = torch.cat([self._own(batch) for batch in batches])
         if len(self.blocks) == 1:
             if self._whole is None:
-                self._whole = self.read(self.blocks[0])
+                self._whole = self.read(self.blocks[0]).sound()
             return self._whole, rows
         kept, position = rows.unique(return_inverse=True)
         parts, offset = [], 0
@@ -145,7 +168,7 @@ class Batches:
             inside = kept[(kept >= offset) & (kept < offset + size)] - offset
             parts.append(self.read(block).take(inside))
             offset += size
-        return States.join(parts), position
+        return States.join(parts).sound(), position
 
 
 def derive(seed: int, *keys: object) -> int:

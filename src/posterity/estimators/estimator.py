@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Iterator, Mapping
 from math import prod
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,9 @@ class Estimator(Posterior, nn.Module):
 
     trained: ClassVar[bool] = True
 
+    #: Whether its weights are trained, a buffer: files of weights say it too.
+    ready: Tensor
+
     def __init__(self, problem: Problem, target: Target | None = None, times: int = 6, observed: bool = True) -> None:
         super().__init__()
         self.problem = problem
@@ -38,6 +41,7 @@ class Estimator(Posterior, nn.Module):
         self.scaler = Standardizer(self.shape)
         #: The features of a window: a field on the grid of the state, or a vector where the target is one.
         self.features = Features(problem, observed, times, flat=len(self.shape) == 1)
+        self.register_buffer("ready", torch.tensor(False))
 
     def default_network(self, blocks: int = 4) -> Network:
         """The default network of the target: a perceptron for vectors, convolutions for fields.
@@ -72,9 +76,23 @@ class Estimator(Posterior, nn.Module):
             A scalar.
         """
 
+    def mark_trained(self) -> Self:
+        """Lets it draw, in evaluation mode: what :class:`Training` does in the end, and trainings of one's own must."""
+        self.ready.fill_(True)
+        return self.eval()
+
+    def check_ready(self) -> None:
+        """Raises if it has not been trained."""
+        if not self.ready:
+            raise ValueError(
+                f"{type(self).__name__} is not trained, and its draws would mean nothing: run a Training of it to the "
+                "end, load weights, or call mark_trained() after a training of your own"
+            )
+
     def encode(self, twin: Twin) -> Tensor:
-        """Extracts the target, standardised, with shape ``(case, *shape)``."""
-        return self.scaler(self.target.extract(self.problem, twin))
+        """Extracts the target, standardised, with shape ``(case, *shape)``; in full precision, since models run."""
+        with torch.autocast(twin.x.device.type, enabled=False):
+            return self.scaler(self.target.extract(self.problem, twin))
 
     def decode(
         self, window: Window, z: Tensor, info: Mapping[str, Tensor] | None = None, log_q: Tensor | None = None

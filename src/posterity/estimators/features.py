@@ -62,6 +62,8 @@ class Features(nn.Module):
         flat: Whether to flatten the field into a vector, for targets that are vectors.
     """
 
+    sites: Tensor
+
     def __init__(self, problem: Problem, observed: bool = True, times: int = 6, flat: bool = False) -> None:
         super().__init__()
         if times < 0:
@@ -70,7 +72,9 @@ class Features(nn.Module):
         self.times = times if problem.start[0] < problem.start[1] else 0
         self.background = problem.background_std is not None
         channels, grid = problem.observation.shape[0], problem.shape[1:]
-        self.scattered = problem.observation.shape[1:] != grid
+        self.scattered = observed and problem.observation.shape[1:] != grid
+        sites = problem.observation.operator.sites if self.scattered else torch.empty(0, dtype=torch.long)
+        self.register_buffer("sites", sites, persistent=False)
         seen = channels * problem.window if observed else 0
         self.y, self.std = Standardizer((channels, 1)), Standardizer((channels, 1))
         self.state, self.spread = Standardizer(problem.shape), Standardizer(problem.shape)
@@ -89,6 +93,11 @@ class Features(nn.Module):
             self.spread.fit(window.background_std)
 
     def forward(self, window: Window) -> Tensor:
+        """The features, with shape ``(case, *shape)``; in full precision, since the model runs."""
+        with torch.autocast(window.y.device.type, enabled=False):
+            return self._field(window)
+
+    def _field(self, window: Window) -> Tensor:
         """The features, with shape ``(case, *shape)``."""
         channels: list[Tensor] = []
         if self.observed:
@@ -127,7 +136,7 @@ class Features(nn.Module):
         grid = self.problem.shape[1:]
         field = value.new_zeros(*value.shape[:2], prod(grid))
         # Several stations may stand at one site.
-        field = field.index_add(2, self.problem.observation.operator.sites.to(value.device), value.flatten(2))
+        field = field.index_add(2, self.sites, value.flatten(2))
         return field.unflatten(-1, grid)
 
     @torch.no_grad()

@@ -60,6 +60,10 @@ class Refined(Posterior):
         """Checks that the refinement gives as many."""
         self.refinement.check_samples(samples)
 
+    def check_ready(self) -> None:
+        """Raises if the estimator has not been trained."""
+        self.estimator.check_ready()
+
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the posterior of each case."""
         control = Control(self.problem, window)

@@ -1,9 +1,9 @@
 """The training engine: one loop for all estimators."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
-from math import inf, isfinite
+from math import inf, isfinite, prod
 from time import perf_counter
 from typing import Any
 
@@ -13,22 +13,19 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ..problems import Problem, Twin
-from .batches import Batches, States, derive
+from .batches import Batches, States, TrainingError, derive
 from .estimator import Estimator
 from .lr_schedules import cosine
 
-#: Steps between readings of the loss: on a GPU each of them waits for all work under way.
+#: Steps between readings of the loss and the clock: on a GPU each of them waits for all work under way.
 LOOK = 20
 
-#: Cases from which inputs are standardised.
-STATISTICS = 65536
+#: Cases from which inputs are standardised, and the numbers of their states: those of large states are fewer, since
+#: statistics pool all sites of a channel.
+STATISTICS, NUMBERS = 65536, 2**24
 
 #: The fields of a training's state beside weights and optimiser.
-PROGRESS = ("epoch", "step", "total", "seconds", "losses", "history", "best_loss", "best_epoch", "best")
-
-
-class TrainingError(Exception):
-    """Raised when a loss is not finite."""
+PROGRESS = ("epoch", "step", "total", "seconds", "begun", "losses", "history", "best_loss", "best_epoch", "best")
 
 
 class OutOfTimeError(Exception):
@@ -84,6 +81,7 @@ class Training:
     step: int = field(default=0, init=False)
     total: int = field(default=0, init=False)
     seconds: float = field(default=0.0, init=False)
+    begun: float = field(default=0.0, init=False)
     losses: list[float] = field(default_factory=list, init=False)
     history: list[dict[str, float]] = field(default_factory=list, init=False)
     best_loss: float = field(default=float("inf"), init=False)
@@ -107,50 +105,67 @@ class Training:
 
     @property
     def done(self) -> bool:
-        """Whether the training is complete."""
-        return self.epoch >= self.epochs or self.epoch - self.best_epoch >= self.patience or self._out_of_time()
+        """Whether the training is complete; an epoch that has begun must end first, with its validation."""
+        spent = self.epoch >= self.epochs or self.epoch - self.best_epoch >= self.patience or self._out_of_time()
+        return spent and self.step == 0
 
     def run(
-        self, train: Batches, valid: list[Twin], save: Callable[[], None] = lambda: None, deadline: float = inf
-    ) -> Iterator[dict[str, float]]:
-        """Trains, epoch by epoch.
+        self, train: Batches, valid: Iterable[Twin], save: Callable[[], None] = lambda: None, deadline: float = inf
+    ) -> list[dict[str, float]]:
+        """Trains to the end; the estimator then holds the best weights, and may draw.
 
         Args:
             train: The training set.
-            valid: Draws of the joint that the weights are chosen by, in batches.
+            valid: Draws of the joint that the weights are chosen by, in batches, read anew after every epoch; of
+                several processes, each has batches of its own.
             save: Called whenever the state may be saved.
             deadline: The reading of ``perf_counter`` after which to stop.
 
-        Yields:
-            After each epoch its number, the losses, the learning rate, seconds, cases per second, and the peak memory
-            of the GPU in mebibytes (0 elsewhere).
+        Returns:
+            What :meth:`passes` yields.
 
         Raises:
             TrainingError: If a loss is not finite; the best weights so far are kept.
             OutOfTimeError: If the deadline has come.
         """
+        return list(self.passes(train, valid, save, deadline))
+
+    def passes(
+        self, train: Batches, valid: Iterable[Twin], save: Callable[[], None] = lambda: None, deadline: float = inf
+    ) -> Iterator[dict[str, float]]:
+        """Trains as :meth:`run` does, an epoch whenever it is asked for the next.
+
+        Yields:
+            After each epoch its number, the losses, the learning rate, seconds, cases per second, and the peak memory
+            of the GPU in mebibytes (0 elsewhere).
+        """
         if self.total == 0:
             self._seed("statistics")
-            self.estimator.standardize(train.first(STATISTICS).observe(self.problem))
+            # A batch fits the memory with its gradients, and so does one without.
+            numbers = self.problem.steps * prod(self.problem.shape)
+            cases = max(train.batch, min(STATISTICS, NUMBERS // numbers))
+            self.estimator.standardize(train.first(cases).observe(self.problem))
         loss, steps = self._loss(), len(train)
         if self.total == 0 and self.average is not None:
             self.average.load_state_dict(self.estimator.state_dict())
         while not self.done:
             self.estimator.train()
-            first, begun, self._clock = self.step, self.seconds, perf_counter()
+            self._clock = perf_counter()
             for states in train.epoch(self.epoch, done=self.step):
-                self._step(loss, states, self._share_done(steps))
-                if self.step % LOOK:
-                    continue
-                self._record_losses()
-                save()
-                if self._all_reduce_flag(perf_counter() > deadline):
-                    raise OutOfTimeError(f"epoch {self.epoch + 1}, step {self.step}")
                 if self._out_of_time():
                     break
+                self._step(loss, states, self._share_done(steps))
+                # Steps of seconds are looked at one by one, or a deadline would pass unseen.
+                if self.total % LOOK == 0 or self.seconds > self.total:
+                    self._record_losses()
+                    save()
+                    self._check_deadline(deadline)
             self._record_losses()
-            yield self._finish(valid, (self.step - first) * train.batch, begun)
+            yield self._finish(valid, self.step * train.batch)
             save()
+            if not self.done:
+                self._check_deadline(deadline)
+        self._take_best()
 
     def _loss(self) -> nn.Module:
         """The loss as a module, distributed over processes if there are several, and compiled if so set."""
@@ -166,8 +181,9 @@ class Training:
         self._seed("step", self.epoch, self.step, self.rank)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(share)
+        twin = states.observe(self.problem)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            value = loss(states.observe(self.problem))
+            value = loss(twin)
         for parameter in self._current:
             parameter.grad = None
         value.backward()
@@ -183,7 +199,7 @@ class Training:
         if not self._pending:
             return
         # The time is averaged with the losses, so that all processes read the same clock.
-        values = self._mean(torch.stack((*self._pending, torch.tensor(perf_counter() - self._clock))))
+        values = self._mean(torch.stack((*self._pending, self._pending[0].new_tensor(perf_counter() - self._clock))))
         self._pending.clear()
         self._clock = perf_counter()
         *losses, seconds = values.tolist()
@@ -194,12 +210,12 @@ class Training:
                 raise TrainingError(f"the loss is {value} at epoch {self.epoch + 1}, step {step}; {self._remedy()}")
             self.losses.append(value)
 
-    def _finish(self, valid: list[Twin], cases: int, begun: float) -> dict[str, float]:
+    def _finish(self, valid: Iterable[Twin], cases: int) -> dict[str, float]:
         """Ends an epoch: validates, and keeps the weights if they are the best so far."""
         valid_loss = self.validate(valid)
         if not isfinite(valid_loss):
             raise TrainingError(f"the validation loss is {valid_loss} at epoch {self.epoch + 1}; {self._remedy()}")
-        seconds = self.seconds - begun
+        seconds = self.seconds - self.begun
         record = {
             "epoch": self.epoch + 1,
             "train_loss": sum(self.losses) / len(self.losses),
@@ -211,24 +227,32 @@ class Training:
             if self.device.type == "cuda"
             else 0.0,
         }
-        self.epoch, self.step, self.losses = self.epoch + 1, 0, []
+        self.epoch, self.step, self.losses, self.begun = self.epoch + 1, 0, [], self.seconds
         self.history.append(record)
         if valid_loss < self.best_loss:
             self.best_loss, self.best_epoch = valid_loss, self.epoch
             self.best = {name: value.clone() for name, value in self._weights().state_dict().items()}
         return record
 
+    def _take_best(self) -> None:
+        """Ends the training: the estimator takes the best weights, by which it draws from here on."""
+        self.estimator.load_state_dict(self.best)
+        self.estimator.mark_trained()
+
     @torch.no_grad()
-    def validate(self, valid: list[Twin]) -> float:
+    def validate(self, valid: Iterable[Twin]) -> float:
         """The loss over the validation draws, with the averaged weights, and the same random numbers every time."""
         estimator = self._weights().eval()
         self._seed("validation", self.rank)
-        total = torch.zeros(2)
-        for twin in valid[self.rank :: self.workers]:
+        total = torch.zeros(2, device=self.device)
+        for twin in valid:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-                total += torch.stack((estimator.loss(twin), torch.ones(()))) * len(twin.x)
-        loss, cases = self._mean(total).tolist()
-        return loss / cases
+                loss = estimator.loss(twin)
+            total += torch.stack((loss, torch.ones_like(loss))) * len(twin.x)
+        summed, cases = self._mean(total).tolist()
+        if not cases:
+            raise TrainingError("none of the validation cases is finite; see why the model fails, and simulate again")
+        return summed / cases
 
     def state_dict(self) -> dict[str, Any]:
         """The state that the next step depends on."""
@@ -240,12 +264,18 @@ class Training:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores the state of a saved training."""
+        """Restores the state of a saved training.
+
+        Raises:
+            KeyError, TypeError, ValueError, RuntimeError: If it is something else, which may have been taken in parts.
+        """
         self.estimator.load_state_dict(state["estimator"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         for name in PROGRESS:
+            if type(state[name]) is not type(getattr(self, name)):
+                raise TypeError(f"'{name}' is no {type(getattr(self, name)).__name__}")
             setattr(self, name, state[name])
 
     def _weights(self) -> Estimator:
@@ -291,9 +321,11 @@ class Training:
             distributed.all_reduce(values)
         return values / self.workers
 
-    def _all_reduce_flag(self, value: bool) -> bool:
-        """Whether the flag is set in any of the processes."""
-        return bool(self._mean(torch.tensor(float(value))) > 0)
+    def _check_deadline(self, deadline: float) -> None:
+        """Raises in all processes if the deadline has come in any of them."""
+        late = torch.tensor(float(perf_counter() > deadline), device=self.device)
+        if self._mean(late) > 0:
+            raise OutOfTimeError(f"epoch {self.epoch + 1}, step {self.step}")
 
     def _remedy(self) -> str:
         """The remedy for a loss that is not finite."""

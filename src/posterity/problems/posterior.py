@@ -52,11 +52,20 @@ class Posterior(abc.ABC):
             The draws, with shapes ``(samples, case, …)``, and diagnostics of each case.
 
         Raises:
-            ValueError: If the method has not as many draws.
+            ValueError: If the method is not trained, or has not as many draws.
         """
+        self.check_ready()
         self.check_samples(samples)
         with torch.no_grad():
             return self.sample_cases(window, samples)
+
+    def check_ready(self) -> None:
+        """Raises if draws would mean nothing yet, as before a training; methods that are not trained always can draw.
+
+        Raises:
+            ValueError: If it cannot draw.
+        """
+        return
 
     @abc.abstractmethod
     def sample_cases(self, window: Window, samples: int) -> Ensemble:

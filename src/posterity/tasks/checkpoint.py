@@ -4,6 +4,7 @@ import hashlib
 import pickle
 import shutil
 from collections.abc import Iterable
+from copy import deepcopy
 from math import inf
 from pathlib import Path
 from time import monotonic
@@ -17,6 +18,19 @@ from .common import log
 
 #: Seconds between saves.
 INTERVAL = 30.0
+
+#: What a file raises that is no state of this training: damaged, of something else, or of another shape.
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    pickle.UnpicklingError,
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+)
 
 
 class Checkpoint:
@@ -52,12 +66,13 @@ class Checkpoint:
         """Takes the training up where it stopped, if it was begun."""
         if not self.path.is_file():
             return
+        begin = deepcopy(training.state_dict())
         try:
-            state = torch.load(self.path, weights_only=True, map_location=training.device)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            training.load_state_dict(torch.load(self.path, weights_only=True, map_location=training.device))
+        except UNREADABLE as error:
             log.warning("%s: cannot be read (%s); the training starts anew", self.path, error)
+            training.load_state_dict(begin)
             return
-        training.load_state_dict(state)
         log.info("%s: goes on after epoch %d, step %d", self.path, training.epoch, training.step)
 
     def save(self, training: Training, now: bool = False) -> None:
@@ -70,7 +85,10 @@ class Checkpoint:
         if not self.writes or not (now or monotonic() - self.saved >= INTERVAL):
             return
         with atomic(self.path) as temporary:
-            torch.save(training.state_dict(), temporary)
+            try:
+                torch.save(training.state_dict(), temporary)
+            except RuntimeError as error:  # torch reports a full disk as a failed check of its own
+                raise OSError(None, f"{str(error).splitlines()[0]}: the disk is full") from error
         self.saved = monotonic()
 
     def remove(self) -> None:

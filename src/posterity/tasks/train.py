@@ -14,20 +14,19 @@ from typing import Any, cast
 
 import torch
 from rich.progress import track
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ..data import atomic, lock
-from ..data.stream import Shards
 from ..errors import ConfigError, PosterityError
 from ..estimators import Estimator
-from ..estimators.batches import MEMORY, Batches
-from ..estimators.training import OutOfTimeError, Training, TrainingError
+from ..estimators.batches import MEMORY, Batches, TrainingError
+from ..estimators.training import OutOfTimeError, Training
 from ..experiment import Experiment, catalog
 from ..experiment.dependencies import dependencies
 from ..experiment.sections import TrainingConfig
-from ..problems import Problem, Twin
+from ..problems import Problem
 from .artifacts import DESCRIPTION, HISTORY, WEIGHTS
-from .cases import read_states, read_twins
+from .cases import Cases, Validation
 from .checkpoint import Checkpoint
 from .common import build_method, build_problem, commit, device_name, log, on_device, peak_memory, seed_everything
 from .distributed import shared
@@ -79,7 +78,7 @@ def train(
             estimator = cast(Estimator, build_method(experiment, method, problem)).to(chosen)
             training = Training(estimator=estimator, problem=problem, seed=seed, **_settings(settings))
             batches = _batches(train, problem, settings.batch, training, chosen)
-            draws = _validation(valid, problem, settings.batch, chosen)
+            draws = _validation(valid, problem, settings.batch, training, chosen)
             checkpoint.load(training)
             _run(training, batches, draws, checkpoint, method, shown=rank == 0)
             if rank == 0:
@@ -103,12 +102,12 @@ def _check_compiler(settings: TrainingConfig, method: str, device: torch.device)
 
 
 def _run(
-    training: Training, batches: Batches, draws: list[Twin], checkpoint: Checkpoint, method: str, shown: bool
+    training: Training, batches: Batches, draws: Validation, checkpoint: Checkpoint, method: str, shown: bool
 ) -> None:
     """Trains to the end, or to the end of the job's time, saving the state on the way."""
     save = partial(checkpoint.save, training)
     try:
-        for _ in _progress(training.run(batches, draws, save, _deadline()), method, training, shown):
+        for _ in _progress(training.passes(batches, draws, save, _deadline()), method, training, shown):
             pass
     except TrainingError as error:
         raise PosterityError(f"methods.{method}.training: {error}") from error
@@ -134,8 +133,9 @@ def _write(training: Training, output: Path, origin: Mapping[str, Any]) -> None:
     }
     with atomic(output / HISTORY) as temporary:
         temporary.write_text("".join(json.dumps(record) + "\n" for record in training.history))
+    weights = {name: value.contiguous() for name, value in training.estimator.state_dict().items()}
     with atomic(output / WEIGHTS) as temporary:
-        save_file({name: value.contiguous() for name, value in training.best.items()}, temporary)
+        temporary.write_bytes(save(weights))
     with atomic(output / DESCRIPTION) as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n")
     log.info("%s: best validation loss %.4g at epoch %d", output, training.best_loss, training.best_epoch)
@@ -149,17 +149,25 @@ def _settings(settings: TrainingConfig) -> dict[str, Any]:
 
 def _batches(paths: Sequence[Path], problem: Problem, batch: int, training: Training, device: torch.device) -> Batches:
     """The training set, in batches."""
-    shards = Shards(paths, "states")
+    cases = Cases(paths, "states", problem, device)
     memory = max(1, MEMORY // (problem.steps * prod(problem.shape)))
-    read = partial(read_states, shards, problem, device)
-    return Batches(read, len(shards), batch, training.seed, memory, training.rank, training.workers)
+    return Batches(cases.states, len(cases), batch, training.seed, memory, training.rank, training.workers)
 
 
-def _validation(paths: Sequence[Path], problem: Problem, batch: int, device: torch.device) -> list[Twin]:
-    """The validation draws, in batches."""
-    shards = Shards(paths, "twin")
-    starts = range(0, len(shards), batch)
-    return [read_twins(shards, problem, device, slice(start, start + batch)) for start in starts]
+def _validation(
+    paths: Sequence[Path], problem: Problem, batch: int, training: Training, device: torch.device
+) -> Validation:
+    """The validation draws of this process, in batches; each is read once, so that what is damaged shows at once."""
+    cases = Cases(paths, "twin", problem, device)
+    starts = range(0, len(cases), batch)[training.rank :: training.workers]
+    # Observations with their deviations beside the states, in a quarter of the memory of the training set.
+    numbers = problem.steps * (prod(problem.shape) + 2 * prod(problem.observation.shape))
+    draws = Validation(
+        lambda start: cases.twins(slice(start, start + batch)), starts, hold=len(cases) * numbers <= MEMORY // 4
+    )
+    for _ in draws:
+        pass
+    return draws
 
 
 def _deadline() -> float:

@@ -41,6 +41,7 @@ def check_estimator(
     with reproducible():
         estimator, twin = make(problem), problem.sample((CASES,))
         estimator.standardize(twin)
+        estimator.mark_trained()
         for seen in (twin, twin._replace(window=blind(twin.window))):
             check_loss(estimator, seen)
             check_draws(estimator.sample(seen.window, samples), problem, CASES, samples)
