@@ -44,7 +44,7 @@ class Conditioner(nn.Module):
         steered: The rank of each entry that is mapped.
         numbers: The number of parameters of each map.
         context: The size of the context; 0 for none.
-        hidden: The widths of its layers.
+        hidden: The widths of its layers; those below the number of ranks are raised to it.
 
     References:
         MADE: Masked Autoencoder for Distribution Estimation (Germain et al., 2015), https://arxiv.org/abs/1502.03509
@@ -53,14 +53,15 @@ class Conditioner(nn.Module):
     def __init__(self, ranks: Tensor, steered: Tensor, numbers: int, context: int, hidden: Sequence[int]) -> None:
         super().__init__()
         self.numbers = numbers
-        # Spread evenly over the ranks that there are, from the lowest, so that none is left out that could be seen.
+        # Spread evenly over the ranks that there are. Each has a unit in each layer, or what is steered at that rank would
+        # never see the entries just below it.
         levels = steered.unique()
-        units = [levels[torch.arange(width) * len(levels) // width] for width in hidden]
+        units = [levels[torch.arange(width) * len(levels) // width] for width in (max(w, len(levels)) for w in hidden)]
         masks = [ranks < units[0].unsqueeze(-1)]
         masks += [seen <= unit.unsqueeze(-1) for seen, unit in pairwise((*units, steered.repeat(numbers)))]
         self.first, *others = map(Masked, masks)
         self.others = nn.ModuleList(others)
-        self.given = nn.Linear(context, hidden[0], bias=False) if context else None
+        self.given = nn.Linear(context, len(units[0]), bias=False) if context else None
 
     def steer(self, context: Tensor) -> Tensor:
         """The bias of the first layer that the context gives, once for all entries, with shape ``(hidden, case)``.
@@ -96,7 +97,7 @@ class MonotoneMaps(nn.Module):
     Args:
         ranks: The rank of each entry: -1, or some of 0, 1, ….
         context: The size of the context :math:`c`; 0 for none.
-        hidden: The widths of the hidden layers of the :class:`Conditioner`.
+        hidden: The widths of the hidden layers of the :class:`Conditioner`, which has as many units as ranks at least.
         bins: The number of bins of each spline; 0 for affine maps only.
     """
 
