@@ -53,8 +53,8 @@ class Conditioner(nn.Module):
     def __init__(self, ranks: Tensor, steered: Tensor, numbers: int, context: int, hidden: Sequence[int]) -> None:
         super().__init__()
         self.numbers = numbers
-        # Spread evenly over the ranks that there are. Each has a unit in each layer, or what is steered at that rank would
-        # never see the entries just below it.
+        # Spread evenly over the ranks that there are. Each has a unit in each layer, or what is steered at that rank
+        # would never see the entries just below it.
         levels = steered.unique()
         units = [levels[torch.arange(width) * len(levels) // width] for width in (max(w, len(levels)) for w in hidden)]
         masks = [ranks < units[0].unsqueeze(-1)]

@@ -125,8 +125,8 @@ class MaskedAutoregressive(VectorPlan):
 
     Args:
         transforms: The number of transforms.
-        hidden: The widths of each transform's network. A layer with fewer units than entries is widened to as many, since
-            entries would else never depend on some of those before them.
+        hidden: The widths of each transform's network. A layer with fewer units than entries is widened to as many,
+            since entries would else never depend on some of those before them.
 
     References:
         Masked Autoregressive Flow for Density Estimation (Papamakarios et al., 2017), https://arxiv.org/abs/1705.07057
@@ -146,8 +146,8 @@ class AutoregressiveSpline(VectorPlan):
 
     Args:
         transforms: The number of transforms.
-        hidden: The widths of each transform's network. A layer with fewer units than entries is widened to as many, since
-            entries would else never depend on some of those before them.
+        hidden: The widths of each transform's network. A layer with fewer units than entries is widened to as many,
+            since entries would else never depend on some of those before them.
         bins: The number of bins of each spline.
 
     References:

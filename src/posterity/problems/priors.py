@@ -20,7 +20,10 @@ class ParameterPrior(abc.ABC):
 
     @abc.abstractmethod
     def inverse(self, theta: Tensor) -> Tensor:
-        r"""The whitened parameters :math:`v = f^{-1}(\theta)`, with the shape of ``theta``."""
+        r"""The whitened parameters :math:`v = f^{-1}(\theta)`, with the shape of ``theta``.
+
+        Finite on the bounds of the prior, where rounding puts draws, and infinite beyond them.
+        """
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,17 @@ class Uniform(ParameterPrior):
         return self.low + (self.high - self.low) * torch.special.ndtr(v)
 
     def inverse(self, theta: Tensor) -> Tensor:
-        """Maps the interval onto the line; infinite at and beyond its ends."""
-        return torch.special.ndtri(((theta - self.low) / (self.high - self.low)).clamp(0, 1))
+        """Maps the interval onto the line.
+
+        A number on a bound stands for those that are rounded to it: it is taken as half a rounding error inside. Beyond
+        is what lies further out than the rounding of single precision, in which files hold the parameters.
+        """
+        share = (theta - self.low) / (self.high - self.low)
+        largest = max(abs(self.low), abs(self.high)) / (self.high - self.low)
+        edge = min(0.5, 0.5 * torch.finfo(theta.dtype).eps * largest)
+        v = torch.special.ndtri(share.clamp(edge, 1 - edge))
+        slack = torch.finfo(torch.float32).eps * largest
+        return torch.where(share < -slack, -torch.inf, torch.where(share > 1 + slack, torch.inf, v))
 
 
 @dataclass(frozen=True)
@@ -97,5 +109,6 @@ class LogNormal(ParameterPrior):
         return torch.exp(log(self.median) + self.sigma * v)
 
     def inverse(self, theta: Tensor) -> Tensor:
-        """Takes the logarithm, then standardises."""
-        return (theta.log() - log(self.median)) / self.sigma
+        """Takes the logarithm, then standardises; zero, to which small numbers are rounded, is the least of them."""
+        v = (theta.clamp(min=torch.finfo(theta.dtype).tiny).log() - log(self.median)) / self.sigma
+        return torch.where(theta < 0, -torch.inf, v)

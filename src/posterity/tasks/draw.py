@@ -55,7 +55,7 @@ def draw(
     ensemble = timed(method, f"methods.{name}", window, samples, device)
     truth_log_q = None
     # A truth of another system may lack the parameters, and has then no density.
-    if density is not None and truth is not None and truth.theta.isfinite().all():
+    if density is not None and truth is not None and truth.theta.isfinite().all(dim=-1).any():
         truth_log_q = density(truth)
     result = ensemble_dataset(
         ensemble,

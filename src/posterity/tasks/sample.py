@@ -17,6 +17,7 @@ from ..experiment import Experiment
 from ..experiment.component import Component
 from ..experiment.dependencies import dependencies
 from ..problems import Posterior, Problem, Twin
+from ..tensors import append_dims
 from .artifacts import WEIGHTS, description
 from .common import build, build_method, build_problem, on_device
 from .draw import draw
@@ -59,14 +60,16 @@ def sample(
 
 @torch.no_grad()
 def _density(estimator: DensityEstimator, truth: Twin) -> Tensor:
-    """The log-density of the truth of each case, with shape ``(case,)``."""
+    """The log-density of the truth of each case, with shape ``(case,)``; minus infinity beyond the prior."""
+    beyond = estimator.problem.encode_parameters(truth.theta).isinf().any(dim=-1)
     z = estimator.encode(truth)
-    return torch.cat(
-        [
-            estimator.log_prob(z[chunk], truth.window.select(chunk))
-            for chunk in network_chunks(len(z), 1, estimator.shape, z.device)
-        ]
-    )
+    # Networks turn infinities into NaN.
+    z = torch.where(append_dims(beyond, len(estimator.shape)), 0, z)
+    found = [
+        estimator.log_prob(z[chunk], truth.window.select(chunk))
+        for chunk in network_chunks(len(z), 1, estimator.shape, z.device)
+    ]
+    return torch.where(beyond, -torch.inf, torch.cat(found))
 
 
 def load_estimator(
