@@ -62,6 +62,34 @@ def test_constant_inputs_are_standardised_to_finite_numbers(make_problem) -> Non
     assert features(twin.window).isfinite().all()
 
 
+def test_a_constant_of_training_tells_nothing_of_values_nearby(make_problem) -> None:
+    """In single precision, where deviations of 0.3 have a spread of rounding: those of a user are a per cent off."""
+    torch.set_default_dtype(torch.float32)
+    try:
+        problem = make_problem(4, masks=(), std=(0.3, 0.3), background_std=(0.7, 0.7))
+        features, twin = Features(problem), problem.sample((4096,))
+        # A climatology without spread, too.
+        window = twin.window._replace(background=torch.full_like(twin.window.background, 250.1))
+        features.fit(window)
+        given = window._replace(
+            std=1.01 * window.std, background_std=1.01 * window.background_std, background=window.background + 0.07
+        )
+        # Deviations, then background and its deviations; innovations are in units of deviations anyway.
+        known, found = (features(each)[:, [4, 5, 6, 7, 16, 17]] for each in (window, given))
+    finally:
+        torch.set_default_dtype(torch.float64)
+    assert float(known.abs().max()) < 0.01
+    torch.testing.assert_close(found.mean(dim=(0, 2)), torch.full((6,), 0.1), atol=0.005, rtol=0, check_dtype=False)
+
+
+def test_deviations_that_differ_keep_their_own_scale(make_problem) -> None:
+    problem = make_problem(6, std=(0.5, 1.0))
+    features, twin = Features(problem), problem.sample((4096,))
+    features.fit(twin.window)
+    assert float(features.std.scale) == pytest.approx(0.5 / 12**0.5, rel=0.02)
+    assert float(features.state.scale) == pytest.approx(float(twin.window.background.std()), rel=1e-3)
+
+
 def test_all_entries_missing_is_finite_too(masked) -> None:
     features, twin = masked
     assert features(twin.window._replace(y=torch.full_like(twin.window.y, torch.nan))).isfinite().all()

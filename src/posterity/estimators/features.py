@@ -7,6 +7,10 @@ from torch import Tensor, nn
 
 from ..problems import Problem, Window
 
+#: The share within which standard deviations are alike. Networks that have seen one value, or values that differ by
+#: less, know nothing of their differences: a tenth off is then a feature of one, and a per cent off next to nothing.
+ALIKE = 0.1
+
 
 class Standardizer(nn.Module):
     r"""Standardises fields, :math:`z = (x - \mu) / \sigma`, with one mean and scale per channel, kept as buffers.
@@ -26,14 +30,20 @@ class Standardizer(nn.Module):
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("scale", torch.ones(size))
 
-    def fit(self, x: Tensor) -> None:
-        """Takes mean and scale from fields of shape ``(case, *shape)``, whose NaN do not count."""
+    def fit(self, x: Tensor, least: Tensor | float = 0.0) -> None:
+        """Takes mean and scale from fields of shape ``(case, *shape)``, whose NaN do not count.
+
+        Args:
+            x: The fields.
+            least: The least scale, a number or one for each channel: differences far below it mean nothing.
+        """
         channel = x.movedim(1, 0).flatten(1)
         mean = channel.nanmean(dim=1)
         scale = (channel - mean.unsqueeze(-1)).square().nanmean(dim=1).sqrt()
         # A constant channel becomes zero; one that is never observed is left as it is.
+        least = torch.as_tensor(least).to(scale).nan_to_num(nan=0).clamp(min=1e-6)
         self.mean.copy_(mean.nan_to_num(nan=0).view_as(self.mean))
-        self.scale.copy_(scale.nan_to_num(nan=1).clamp(min=1e-6).view_as(self.scale))
+        self.scale.copy_(scale.nan_to_num(nan=1).maximum(least).view_as(self.scale))
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardises fields of shape ``(*batch, *shape)``."""
@@ -83,14 +93,15 @@ class Features(nn.Module):
         self.shape = (count * prod(grid),) if flat else (count, *grid)
 
     def fit(self, window: Window) -> None:
-        """Takes the statistics of training windows."""
+        """Takes the statistics of training windows; backgrounds are told apart by their own standard deviation."""
         # Of all times and sites together: the first of the axes behind the case is the channel.
         y, std = (value.movedim(1, 2).flatten(2) for value in (window.y, window.std))
         self.y.fit(y)
-        self.std.fit(std)
+        self.std.fit(std, ALIKE * std.nanmean(dim=(0, 2)))
         if self.background:
-            self.state.fit(window.background)
-            self.spread.fit(window.background_std)
+            spread = window.background_std.movedim(1, 0).flatten(1).nanmean(dim=1)
+            self.state.fit(window.background, spread)
+            self.spread.fit(window.background_std, ALIKE * spread)
 
     def forward(self, window: Window) -> Tensor:
         """The features, with shape ``(case, *shape)``; in full precision, since the model runs."""
