@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from posterity.estimators import Features, Standardizer
-from posterity.problems import GaussianStations, GridMask, Observation, Problem, RandomMask, Twin
+from posterity.problems import GaussianStations, GridMask, Observation, Operator, Problem, RandomMask, Twin
 from posterity.systems import Lorenz96
 
 
@@ -120,6 +120,25 @@ def test_innovations_are_those_of_the_trajectory_of_the_background(make_problem)
     torch.testing.assert_close(found, still[:, :4, 0], atol=1e-12, rtol=0)
     found = Features(problem)(twin.window._replace(y=y + 0.5))[:, 12:16]
     torch.testing.assert_close(found, torch.full_like(found, 1.0).asinh())
+
+
+def test_observations_that_stand_nowhere_are_refused_at_once(make_problem) -> None:
+    """Before anything is simulated; what sees no observations takes any."""
+
+    class Norm(Operator):
+        """All of a state in one number."""
+
+        @property
+        def out_shape(self) -> tuple[int, ...]:
+            return (1,)
+
+        def __call__(self, x: torch.Tensor) -> torch.Tensor:
+            return x.square().flatten(-2).sum(dim=-1, keepdim=True).sqrt()
+
+    problem = Problem(Lorenz96(size=8), Observation(Norm((1, 8))), window=3)
+    with pytest.raises(ValueError, match="operator: Norm does not say at which sites its observations stand"):
+        Features(problem)
+    assert Features(problem, observed=False).shape == (2, 8)
 
 
 def test_stations_stand_at_their_sites(stations) -> None:

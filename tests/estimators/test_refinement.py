@@ -5,11 +5,12 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from posterity.estimators import StateTarget
+from posterity.estimators import FlowMatching, StateTarget
 from posterity.estimators.estimator import DensityEstimator
 from posterity.estimators.refinement import Refined
 from posterity.estimators.refinements import Hamiltonian, Importance
 from posterity.mcmc import convergence
+from posterity.nn import MLP
 from posterity.problems import Control, Identity, Observation, Problem, Window, exact_posterior
 from posterity.systems import LinearAdvection
 
@@ -189,3 +190,23 @@ def test_without_a_density_of_the_posterior_there_is_nothing_to_refine_by(make_p
 def test_options_that_go_nowhere_are_refused(kind, options, message):
     with pytest.raises(ValueError, match=message):
         kind(**options)
+
+
+def test_weights_take_exact_densities_however_few_the_probes(make_problem):
+    """As if all probes had been asked for: one of eight was half a nat of evidence too much."""
+    problem = make_problem(masks=())
+    window, found = problem.sample((40,)).window, []
+    for probes in (1, 8):
+        torch.manual_seed(1)
+        estimator = FlowMatching(problem, network=MLP((16,)), steps=4, probes=probes)
+        estimator.standardize(problem.sample((50,)))
+        with torch.no_grad():
+            for parameter in estimator.parameters():
+                parameter.add_(0.2 * torch.randn_like(parameter))
+        torch.manual_seed(2)
+        found.append(Refined(estimator, Importance(draws=100)).sample(window, 20))
+        assert estimator.probes == probes
+    few, all_of_them = found
+    assert torch.equal(few.x, all_of_them.x)
+    for name in ("k_hat", "ess", "log_evidence"):
+        torch.testing.assert_close(few.info[name], all_of_them.info[name])

@@ -1,7 +1,8 @@
 """Estimators by diffusion: one network on the circle of data and noise; see :mod:`posterity.diffusion`."""
 
+from copy import copy
 from math import prod
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -124,6 +125,12 @@ class ContinuousFlow(Diffusion, DensityEstimator):
         if steps < 1 or probes < 1:
             raise ValueError(f"steps, probes: at least one is needed of each, not {steps} and {probes}")
         self.steps, self.probes, self.density = steps, min(probes, prod(self.shape)), density
+
+    def exact(self) -> Self:
+        """The same density with the whole trace in each divergence, whatever the number of probes."""
+        other = copy(self)
+        other.probes = prod(self.shape)
+        return other
 
     @torch.no_grad()
     def log_prob(self, z: Tensor, window: Window) -> Tensor:

@@ -135,6 +135,10 @@ class DensityEstimator(Estimator):
             The draws, with shape ``(samples, case, *shape)``, and their log-densities, with shape ``(samples, case)``.
         """
 
+    def exact(self) -> Self:
+        """The same density, without the noise of estimates if its logarithm is one; itself unless overridden."""
+        return self
+
     def loss(self, twin: Twin) -> Tensor:
         r"""The average of :math:`-\log q(z | y)`, in nats."""
         return -self.log_prob(self.encode(twin), twin.window).mean()

@@ -25,6 +25,9 @@ class Importance(Refinement):
     the estimator misses stays missing, and weights do not show it. ``info["log_evidence"]`` estimates
     :math:`\log p(y | x_b)`.
 
+    Densities of continuous flows (``nse``, ``fmpe``) are taken with exact traces, whatever their ``probes``: noise in
+    :math:`\log q` would bias weights and evidence.
+
     Args:
         draws: The number of draws of the estimator per case; four for each sample if omitted.
 
@@ -46,7 +49,8 @@ class Importance(Refinement):
         self, control: Control, estimator: DensityEstimator, samples: int
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Resamples weighted draws of the estimator."""
-        z, log_q = estimator.draw(control.window, self.draws or max(4 * samples, FEWEST))
+        # Weights are not linear in log q: noise in it would not average out.
+        z, log_q = estimator.exact().draw(control.window, self.draws or max(4 * samples, FEWEST))
         u = z.flatten(2)
         log_p = torch.cat([control.log_prob(u[chunk]) for chunk in control.chunks(len(u))])
         drawn = resample(log_p.double() - log_q, samples)
