@@ -39,7 +39,6 @@ Files = Annotated[list[Path], typer.Option(metavar="FILES", help="One file or se
 #: The options of each verb that take several files, as shells expand them: ``--train shards/*.nc``.
 SEVERAL = {
     "train": ("--train", "--valid"),
-    "classify": ("--train", "--valid"),
     "aggregate": ("--metrics", "--classifier", "--failed"),
     "plot": ("--posterior", "--history"),
     "report": ("--figure",),
@@ -119,23 +118,19 @@ def sample(
     task(_with(experiment, method), method, weights, twin, output, samples, device)
 
 
-@app.command(
-    epilog="Example: posterity classify demo --method npe --weights npe/ --train train.nc --valid v.nc --output c.nc"
-)
+@app.command(epilog="Example: posterity classify demo --method npe --weights npe/ --output classifier.nc")
 def classify(
     experiment: ExperimentName,
     *,
     method: Method,
     weights: Weights,
-    train: Files,
-    valid: Files,
     output: Output,
     device: Device = "auto",
 ) -> None:
     """Train networks to tell the truth from draws of a trained estimator, and say how well they do."""
     from .tasks.classify import classify as task
 
-    task(_with(experiment, method), method, weights, train, valid, output, device)
+    task(_with(experiment, method), method, weights, output, device)
 
 
 @app.command(epilog="Example: posterity assimilate demo --method 4dvar --twin twin.nc --output posterior.nc")

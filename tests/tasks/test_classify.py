@@ -16,6 +16,7 @@ from posterity.tasks.train import train
 
 CLASSIFIER = {
     "cases": 30,
+    "judged": 12,
     "epochs": 2,
     "batch": 10,
     "network": {"kind": "convolution", "options": {"width": 8, "blocks": 1, "kernel": 3}},
@@ -38,7 +39,7 @@ def files(experiment, tmp_path) -> dict[str, list]:
 def test_a_classifier_is_trained_and_stands_in_the_table(experiment, files, tmp_path) -> None:
     study = experiment(classifier=CLASSIFIER)
     for name in ("one.nc", "two.nc"):
-        classify(study, "npe", tmp_path / "npe", files["train"], files["valid"], tmp_path / name)
+        classify(study, "npe", tmp_path / "npe", tmp_path / name)
     with (
         data.read(tmp_path / "one.nc", "classifier", data.SCORES) as one,
         data.read(tmp_path / "two.nc", "classifier", data.SCORES) as two,
@@ -68,7 +69,7 @@ def test_a_classifier_is_trained_and_stands_in_the_table(experiment, files, tmp_
 
 @pytest.mark.slow
 def test_what_cannot_be_classified_is_refused(experiment, files, tmp_path) -> None:
-    given = (tmp_path / "npe", files["train"], files["valid"], tmp_path / "classifier.nc")
+    given = (tmp_path / "npe", tmp_path / "classifier.nc")
     with pytest.raises(
         ConfigError, match=r"'study' has no classifiers: say how to train them, at least 'classifier: \{\}'"
     ):
@@ -80,6 +81,27 @@ def test_what_cannot_be_classified_is_refused(experiment, files, tmp_path) -> No
     with pytest.raises(PosterityError, match=r"classifier: the loss is .* try a smaller learning_rate"):
         classify(experiment(classifier={**CLASSIFIER, "learning_rate": 1e30}), "npe", *given)
     assert not given[-1].exists()
+
+
+def test_classifiers_see_nothing_that_the_estimator_has_seen(experiment, files, tmp_path, monkeypatch) -> None:
+    """Neither the states that it was trained on, nor those by which its weights were chosen."""
+    study, seen, states = experiment(classifier=CLASSIFIER), [], []
+
+    def judged(problem, view, settings, known, unknown):
+        seen.extend((known.truth, unknown.truth))
+        raise ValueError("is not trained here")
+
+    monkeypatch.setattr("posterity.tasks.classify._judged", judged)
+    with pytest.raises(PosterityError, match="is not trained here"):
+        classify(study, "npe", tmp_path / "npe", tmp_path / "classifier.nc")
+    for path in (*files["train"], *files["valid"]):
+        with data.read(path, "states" if "train" in str(path) else "twin") as dataset:
+            states.append(dataset["state"][:, 3].values)
+    assert [len(truth) for truth in seen] == [30, 12]
+    found = np.concatenate([truth.numpy() for truth in seen]).astype(np.float32)
+    known = {state.tobytes() for state in np.concatenate(states).astype(np.float32)}
+    assert len({state.tobytes() for state in found}) == 42
+    assert not known & {state.tobytes() for state in found}
 
 
 def test_the_network_is_checked_with_the_experiment(experiment) -> None:

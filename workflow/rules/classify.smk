@@ -2,8 +2,6 @@ rule classify:
     input:
         weights="results/{experiment}/models/{method}/weights.safetensors",
         description="results/{experiment}/models/{method}/estimator.json",
-        train=simulations("train"),
-        valid=simulations("valid"),
     output:
         "results/{experiment}/classifiers/{method}.nc",
     log:
@@ -22,4 +20,4 @@ rule classify:
         "classify: {wildcards.method} of {wildcards.experiment}"
     shell:
         "posterity classify {params.file:q} --method {wildcards.method} --weights {params.folder:q}"
-        " --train {input.train:q} --valid {input.valid:q} --output {output:q} > {log:q} 2>&1"
+        " --output {output:q} > {log:q} 2>&1"

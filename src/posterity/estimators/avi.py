@@ -7,7 +7,7 @@ from ..flows import Flow
 from ..flows.gaussians import FullGaussian
 from ..nn import Network
 from ..problems import Control, Ensemble, Problem, Twin, Window, decode_ensemble
-from .estimator import DensityEstimator, draw_flow
+from .estimator import DensityEstimator, draw_flow, network_chunks
 from .target import ControlTarget
 from .whitening import LaplaceWhitening
 
@@ -79,7 +79,9 @@ class AmortizedVariational(DensityEstimator):
     def standardize(self, twin: Twin) -> None:
         """Takes the statistics of the windows, and initialises the flow from the prior, which is white noise."""
         super().standardize(twin)
-        context, _, _ = self._recognise(Control(self.problem, twin.window))
+        # Some cases at a time: the iterations take a matrix of each.
+        chunks = network_chunks(len(twin.x), 1, self.shape, twin.x.device)
+        context = torch.cat([self._recognise(Control(self.problem, twin.window.select(chunk)))[0] for chunk in chunks])
         self.flow.standardize(torch.randn(len(context), *self.shape).to(context), context)
 
     def loss(self, twin: Twin) -> Tensor:

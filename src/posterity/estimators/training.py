@@ -22,7 +22,7 @@ LOOK = 20
 
 #: Cases from which inputs are standardised, and the numbers of their states: those of large states are fewer, since
 #: statistics pool all sites of a channel.
-STATISTICS, NUMBERS = 65536, 2**24
+STATISTICS, NUMBERS = 65536, 2**22
 
 #: The fields of a training's state beside weights and optimiser.
 PROGRESS = ("epoch", "step", "total", "seconds", "begun", "losses", "history", "best_loss", "best_epoch", "best")

@@ -248,7 +248,7 @@ def _of_sample(experiment: Experiment, name: str) -> list[Job]:
 
 
 def _of_classify(experiment: Experiment, name: str) -> list[Job]:
-    return [("train", name), *_training_cases()]
+    return [("train", name)]
 
 
 def _of_evaluate(experiment: Experiment, name: str) -> list[Job]:

@@ -170,8 +170,9 @@ class ClassifierConfig(Model):
     """The training of classifiers, networks that tell the truth from the draws of an estimator to test it."""
 
     cases: PositiveInt = Field(
-        default=8192, description="Windows to train on, from the training split; all of that if it has fewer."
+        default=8192, description="Windows to train on: new draws, which the estimator has not seen either."
     )
+    judged: PositiveInt = Field(default=1024, description="Windows to judge them by: further new draws.")
     epochs: PositiveInt = Field(default=50, description="The most passes over them.")
     batch: PositiveInt = Field(default=256, description="Windows per step.")
     learning_rate: PositiveFloat = Field(default=1e-3, description="AdamW's learning rate; it falls by cosine.")

@@ -1,6 +1,5 @@
 """``posterity classify``: networks that tell the truth from the draws of a trained estimator."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 
@@ -9,7 +8,6 @@ import torch
 import xarray as xr
 
 from ..data import SCORES, write
-from ..data.stream import Shards
 from ..errors import ConfigError, DataError, PosterityError
 from ..estimators import Classifier, Estimator, ObservationView, Pairs, StateView, TrainingError, View, network_chunks
 from ..estimators.classifier import fit, logits
@@ -17,7 +15,6 @@ from ..experiment import Experiment
 from ..experiment.sections import ClassifierConfig
 from ..metrics import RATES, attributes, auc, true_positive_rate
 from ..problems import Problem, Twin
-from .cases import read_states, read_twins
 from .common import build, build_problem, log, on_device, provenance, seed_everything
 from .draw import cost
 from .sample import load_estimator
@@ -30,22 +27,19 @@ def classify(
     experiment: Experiment,
     method: str,
     weights: Path,
-    train: Sequence[Path],
-    valid: Sequence[Path],
     output: Path,
     device: str = "auto",
 ) -> None:
     """Trains networks that tell true states from draws of an estimator, and says how well they do on other windows.
 
-    One sees the states at the windows' ends, the other new observations of them. They learn from fresh windows of the
-    training split, with one draw for each, and are judged on those of the validation split.
+    One sees the states at the windows' ends, the other new observations of them. They learn from new draws of the
+    joint, with one draw of the estimator for each, and are judged on further ones: the estimator has learned from the
+    states of the training split, and its weights were chosen by those of the validation split.
 
     Args:
         experiment: The experiment.
         method: The method's name in it.
         weights: The folder that ``train`` wrote.
-        train: The training shards, of kind ``states``.
-        valid: The validation shards, of kind ``twin``.
         output: The file to write, of kind ``classifier``.
         device: Where to compute.
 
@@ -64,9 +58,8 @@ def classify(
         problem = build_problem(experiment)
         estimator = load_estimator(experiment, method, problem, weights, chosen)
         seed = seed_everything(experiment, "classify", method)
-        fresh = read_states(Shards(train, "states"), problem, chosen, slice(settings.cases)).observe(problem)
-        known = _pairs(estimator, fresh, method)
-        unknown = _pairs(estimator, read_twins(Shards(valid, "twin"), problem, chosen, slice(None)), method)
+        known = _pairs(estimator, problem.sample((settings.cases,)), method)
+        unknown = _pairs(estimator, problem.sample((settings.judged,)), method)
         try:
             found = {view.space: _judged(problem, view(problem), settings, known, unknown) for view in VIEWS}
         except (TrainingError, ValueError) as error:
@@ -80,17 +73,17 @@ def classify(
 
 
 def _pairs(estimator: Estimator, twin: Twin, method: str) -> Pairs:
-    """The true state at the end of each window, with one draw of it; in random order, without draws that failed."""
+    """The true state at the end of each window, with one draw of it; in random order, without those that failed."""
     end, draws = estimator.problem.window - 1, []
     for chunk in network_chunks(len(twin.x), 1, estimator.shape, twin.x.device):
         drawn = estimator.sample(twin.window.select(chunk), 1)
         draws.append(drawn.x[0, :, end - drawn.steps.start])
     draw = torch.cat(draws)
-    good = draw.flatten(1).isfinite().all(dim=1).nonzero().squeeze(1)
+    both = torch.cat((draw, twin.x[:, end]), dim=1)
+    good = both.flatten(1).isfinite().all(dim=1).nonzero().squeeze(1)
     if len(good) < len(draw):
-        log.warning(
-            "classifier: %d of %d draws of '%s' failed and are left out", len(draw) - len(good), len(draw), method
-        )
+        failed = len(draw) - len(good)
+        log.warning("classifier: %d of %d windows, or draws of '%s', failed: left out", failed, len(draw), method)
     if len(good) < 2:
         raise DataError(f"classifier: all draws of '{method}' failed; train it again, with a smaller learning_rate")
     return Pairs(twin.x[:, end], draw, twin.window).take(good[torch.randperm(len(good))])
