@@ -18,8 +18,8 @@ from posterity.estimators import (
     Training,
     TrainingError,
 )
-from posterity.estimators import training as engine
-from posterity.estimators.lr_schedules import constant, cosine, linear
+from posterity.estimators.learning import training as engine
+from posterity.estimators.learning.lr_schedules import constant, cosine, linear
 from posterity.estimators.refinements import Importance
 from posterity.problems import Ensemble, GaussianStations, Observation, Problem, Twin, Window
 from posterity.systems import LinearAdvection

@@ -136,7 +136,7 @@ def test_a_figure_redraws_itself_and_those_that_use_it(redone, edits) -> None:
         ("flows.multiscale", []),
         ("estimators.npe", sorted(LEARNED)),
         ("estimators.nre", []),
-        ("estimators.training", ["train npe"]),
+        ("estimators.learning.training", ["train npe"]),
         ("baselines.montecarlo.smc", ["reference"]),
         ("baselines.variational.fourdvar", ["assimilate 4dvar"]),
         ("baselines.sequential.etkf", []),

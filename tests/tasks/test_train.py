@@ -212,7 +212,7 @@ def losses(folder: Path) -> list[float]:
 EAGER = """
 import sys
 from posterity import cli
-from posterity.estimators import training
+from posterity.estimators.learning import training
 from posterity.tasks import checkpoint
 training.LOOK, checkpoint.INTERVAL = 2, 0.0
 cli.main()
@@ -267,7 +267,7 @@ def test_compiling_without_a_compiler_is_refused_at_once(experiment, shards, tmp
 @pytest.mark.slow
 def test_a_training_stops_before_the_end_of_its_job(experiment, shards, tmp_path, monkeypatch) -> None:
     """And goes on in the next one, to the same bits."""
-    monkeypatch.setattr("posterity.estimators.training.LOOK", 2)
+    monkeypatch.setattr("posterity.estimators.learning.training.LOOK", 2)
     study, files = experiment(), shards()
     train(study, "npe", files["train"], files["valid"], tmp_path / "alone")
     with monkeypatch.context() as job:

@@ -1,17 +1,17 @@
 """Learned posteriors and their training."""
 
 from .avi import AmortizedVariational
-from .batches import Batches, States, TrainingError
 from .classifier import Classifier, ObservationView, Pairs, StateView, View
 from .continuous import ContinuousFlow, Diffusion, FlowMatching, NeuralScore
 from .estimator import DensityEstimator, Estimator, network_chunks
 from .features import Features, Standardizer
 from .guided_score import GuidedScore
+from .learning.batches import Batches, States, TrainingError
+from .learning.training import OutOfTimeError, Training
 from .npe import NeuralPosterior
 from .nre import NeuralRatio
 from .refinement import Refined, Refinement
 from .target import ControlTarget, StateTarget, Target
-from .training import OutOfTimeError, Training
 
 __all__ = [
     "AmortizedVariational",

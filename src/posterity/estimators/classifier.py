@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ..nn import MLP, Convolution, Network
 from ..problems import Problem, Window
-from .batches import TrainingError
 from .features import Features, Standardizer
+from .learning.batches import TrainingError
 
 #: The number of features of a state and its window between the network and the logit.
 FEATURES = 32

@@ -132,9 +132,9 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "flow-matching": "posterity.diffusion.schedules:Straight",
     },
     "lr_schedule": {
-        "constant": "posterity.estimators.lr_schedules:constant",
-        "cosine": "posterity.estimators.lr_schedules:cosine",
-        "linear": "posterity.estimators.lr_schedules:linear",
+        "constant": "posterity.estimators.learning.lr_schedules:constant",
+        "cosine": "posterity.estimators.learning.lr_schedules:cosine",
+        "linear": "posterity.estimators.learning.lr_schedules:linear",
     },
     "optimizer": {
         "adam": "posterity.baselines.variational.optimizers:Adam",

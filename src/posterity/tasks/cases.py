@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..data.stream import Shards
 from ..data.tensors import states, window_of
-from ..estimators.batches import States
+from ..estimators.learning.batches import States
 from ..problems import Problem, Twin, Window
 from .common import log
 

@@ -13,7 +13,7 @@ import torch
 
 from ..data import atomic
 from ..errors import DataError
-from ..estimators.training import Training
+from ..estimators.learning.training import Training
 from .common import log
 
 #: Seconds between saves.

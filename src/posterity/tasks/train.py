@@ -19,8 +19,8 @@ from safetensors.torch import save
 from ..data import atomic, lock
 from ..errors import ConfigError, PosterityError
 from ..estimators import Estimator
-from ..estimators.batches import MEMORY, Batches, TrainingError
-from ..estimators.training import OutOfTimeError, Training
+from ..estimators.learning.batches import MEMORY, Batches, TrainingError
+from ..estimators.learning.training import OutOfTimeError, Training
 from ..experiment import Experiment, catalog
 from ..experiment.dependencies import dependencies
 from ..experiment.sections import TrainingConfig

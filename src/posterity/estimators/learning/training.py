@@ -12,9 +12,9 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from ..problems import Problem, Twin
+from ...problems import Problem, Twin
+from ..estimator import Estimator
 from .batches import Batches, States, TrainingError, derive
-from .estimator import Estimator
 from .lr_schedules import cosine
 
 #: Steps between readings of the loss and the clock: on a GPU each of them waits for all work under way.

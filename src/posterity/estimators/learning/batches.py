@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from ..problems import Problem, Twin, refill
+from ...problems import Problem, Twin, refill
 
 #: Numbers of the states held in memory at once: one gibibyte in single precision.
 MEMORY = 2**28

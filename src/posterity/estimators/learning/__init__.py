@@ -1,0 +1,1 @@
+"""How estimators learn: the training loop, batches of a training set, and learning rates."""
