@@ -113,9 +113,10 @@ def test_weights_that_are_missing_or_damaged_are_named(experiment, shards, tmp_p
     (output / "weights.safetensors").unlink()
     with pytest.raises(DataError, match=r"npe/weights\.safetensors: cannot be read \(.*\); train 'npe' again"):
         drawn()
-    (output / "estimator.json").write_text('{"configuration": ')
-    with pytest.raises(DataError, match=r"npe/estimator\.json: cannot be read"):
-        drawn()
+    for other in ('{"configuration": ', "[1, 2]", '"configuration"', "{}"):
+        (output / "estimator.json").write_text(other)
+        with pytest.raises(DataError, match=r"npe/estimator\.json: cannot be read"):
+            drawn()
 
 
 def damaged(path: Path) -> None:
