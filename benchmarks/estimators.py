@@ -309,7 +309,7 @@ def sampling(samples: int) -> None:
     for name, make in built:
         estimator = make()
         estimator.standardize(twin)
-        estimator.eval()
+        estimator.mark_trained()
         spent = seconds(lambda estimator=estimator: estimator.sample(test.window, samples), 3)
         weights = sum(parameter.numel() for parameter in estimator.parameters())
         print(f"{name:24s} {spent * 1000 / samples:8.3f}  {weights:8d} weights")
