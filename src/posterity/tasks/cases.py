@@ -75,11 +75,11 @@ class Cases:
 
         def convert(dataset: xr.Dataset, source: str) -> tuple[Tensor, ...]:
             """States, parameters, and the fields of a window."""
-            good = States(*states(dataset, self.problem, source, self.device)).finite()
+            found = States(*states(dataset, self.problem, source, self.device))
+            good = found.finite()
             self._report(dataset, source, good)
-            dataset = dataset.isel(case=good.cpu().numpy())
-            x, theta, *_ = states(dataset, self.problem, source, self.device)
-            return x, theta, *window_of(dataset, self.problem, source, self.device)
+            window = window_of(dataset.isel(case=good.cpu().numpy()), self.problem, source, self.device)
+            return found.x[good], found.theta[good], *window
 
         x, theta, *window = self.shards.read(cases, convert)
         return Twin(x, theta, Window(*window))
