@@ -2,9 +2,17 @@
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ..errors import ConfigError, nearest
 from . import catalog
@@ -21,6 +29,9 @@ from .sections import (
     several,
 )
 from .signature import signature
+
+#: A number and a unit of time.
+DURATION = r"^\d+(\.\d+)?(e[+-]?\d+)? (second|minute|hour|day|week)s?$"
 
 
 class Experiment(Model):
@@ -51,6 +62,14 @@ class Experiment(Model):
         default=0,
         description="Steps since the start of the system's ensemble at which windows start: a number, or an interval "
         "from which each case draws.",
+    )
+    time_unit: PositiveFloat | Annotated[str, Field(pattern=DURATION)] | None = Field(
+        default=None,
+        description="One unit of the model's time in files of your own observations: a duration such as `5 days`, or a "
+        "number in the units of their `time`; null: their times are the model's, or each is one step.",
+    )
+    time_tolerance: float = Field(
+        default=0.25, ge=0, le=0.5, description="Share of a step by which times of such files may be off a state."
     )
     truth: Component | None = Field(
         default=None, description="What test cases come from, if not the system; its first channels are the states."
@@ -146,6 +165,22 @@ class Experiment(Model):
     def length(self) -> int:
         """The number of assimilated states, of all cycles together."""
         return self.window * self.cycles
+
+    def cycles_in(self, states: int) -> int:
+        """The number of windows in a record of so many states, which files may give as many of as they like.
+
+        Args:
+            states: The number of states, with those of the forecast.
+
+        Raises:
+            ConfigError: If averages leave all of them out.
+        """
+        if self.forecast or states % self.window or not states:
+            return self.cycles
+        cycles = states // self.window
+        if self.burn_in >= cycles > 1:
+            raise ConfigError(f"burn_in: leaves nothing of a record of {cycles} windows; make it smaller than {cycles}")
+        return cycles
 
     def trained(self) -> list[str]:
         """The names of the methods that are trained."""

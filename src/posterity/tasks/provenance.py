@@ -2,8 +2,12 @@
 
 import json
 
+from .. import __version__
 from ..experiment import Experiment
 from ..experiment.dependencies import dependencies
+
+#: The conventions that names and attributes of files follow.
+CONVENTIONS = "CF-1.11"
 
 
 def dependency_attributes(stage: str, experiment: Experiment, name: str = "") -> dict[str, str]:
@@ -19,6 +23,27 @@ def dependency_attributes(stage: str, experiment: Experiment, name: str = "") ->
     """
     depends = dependencies(stage, experiment, name)
     return {"configuration": json.dumps(depends.configuration), "code": json.dumps(depends.modules)}
+
+
+def origin(stage: str, experiment: Experiment, name: str = "") -> dict[str, str]:
+    """The attributes that say what a dataset is, and what it depends on.
+
+    Args:
+        stage: The stage that makes it.
+        experiment: The experiment.
+        name: What the stage makes, see :func:`posterity.experiment.dependencies.dependencies`.
+
+    Returns:
+        The attributes ``Conventions``, ``title``, ``history``, ``configuration`` and ``code``. There is no date among
+        them: the same results are the same bytes.
+    """
+    made = f"posterity {__version__}: {stage} {name}".rstrip()
+    return {
+        "Conventions": CONVENTIONS,
+        "title": f"{experiment.title} ({f'{stage} {name}'.rstrip()})",
+        "history": f"{made} of {experiment.name}",
+        **dependency_attributes(stage, experiment, name),
+    }
 
 
 def dependency_text(stage: str, experiment: Experiment, name: str = "") -> str:

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import torch
 from rich.progress import track
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 
 from ..data import atomic, lock
 from ..data.stream import Shards
@@ -135,7 +135,8 @@ def _write(training: Training, output: Path, origin: Mapping[str, Any]) -> None:
     with atomic(output / HISTORY) as temporary:
         temporary.write_text("".join(json.dumps(record) + "\n" for record in training.history))
     with atomic(output / WEIGHTS) as temporary:
-        save_file({name: value.contiguous() for name, value in training.best.items()}, temporary)
+        # Written by ourselves, since safetensors would take the group's and others' right to read away.
+        temporary.write_bytes(serialized({name: value.contiguous() for name, value in training.best.items()}))
     with atomic(output / DESCRIPTION) as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n")
     log.info("%s: best validation loss %.4g at epoch %d", output, training.best_loss, training.best_epoch)
