@@ -56,9 +56,6 @@ OPTIONAL = {
     "report": ("--figure",),
 }
 
-#: The arguments of verbs that are written; all other paths are read.
-WRITTEN = ("output", "table", "figure")
-
 Arguments = ParamSpec("Arguments")
 
 
@@ -74,30 +71,14 @@ def _verb(example: str) -> Callable[[Callable[Arguments, None]], Callable[Argume
 
         @functools.wraps(function)
         def run(*arguments: Arguments.args, **options: Arguments.kwargs) -> None:
-            _check_paths(dict(signature(function).bind(*arguments, **options).arguments))
+            from .tasks.paths import check_paths
+
+            check_paths(dict(signature(function).bind(*arguments, **options).arguments))
             function(*arguments, **options)
 
         return app.command(epilog=f"Example: {example}")(run)
 
     return decorated
-
-
-def _check_paths(given: dict[str, object]) -> None:
-    """Raises if a file would be written over another one that is given, or over an experiment file."""
-    from .data.files import apart
-
-    paths = {
-        name: [path for path in (value if isinstance(value, list) else [value]) if isinstance(path, Path)]
-        for name, value in given.items()
-    }
-    named = (given.get("experiment"), *(value if isinstance(value := given.get("experiments"), list) else ()))
-    read = [files.locate(name)[0] for name in named if isinstance(name, str)]
-    read += [path for name, several in paths.items() if name not in (*WRITTEN, "results") for path in several]
-    written = [path for name in WRITTEN for path in paths.get(name, [])]
-    for place, path in enumerate(written):
-        if path.resolve() in {other.resolve() for other in written[:place]}:
-            raise ConfigError(f"{path}: is to be written twice; give each output a path of its own")
-    apart(written, read)
 
 
 @app.callback(invoke_without_command=True)

@@ -18,7 +18,7 @@ from dask.system import CPU_COUNT
 
 from ..errors import DataError
 from .missing import marked
-from .schema import SCHEMA, Schema, check, described
+from .schema import PURPOSE, SCHEMA, Schema, check, described
 
 log = logging.getLogger("posterity")
 
@@ -141,7 +141,7 @@ def read(path: Path, kind: str, schema: Schema = SCHEMA) -> xr.Dataset:
             raise DataError(f"{path}: another process holds it open for writing; wait for it to end") from error
         raise DataError(
             f"{path}: cannot be read as NetCDF ({error}); it may be truncated, or of another format: give the command "
-            "that made it again, or copy it anew"
+            f"that made it again, or copy it anew{PURPOSE.get(kind, '')}"
         ) from error
     if not dataset.data_vars and (groups := _groups(path)):
         raise DataError(

@@ -115,7 +115,7 @@ SCHEMA: Schema = {
 
 #: What a kind of file is, for those who have none.
 PURPOSE: Mapping[str, str] = {
-    "twin": "; it is a NetCDF file of observations, each with its standard deviation, with dimensions "
+    "twin": "; a twin is a NetCDF file of observations, each with its standard deviation, of dimensions "
     "(case, time, obs_channel[[, obs_y], obs_x]); a true state may stand beside them",
 }
 

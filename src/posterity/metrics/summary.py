@@ -52,10 +52,10 @@ def summarize(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: int = 
     result["spread_skill"], result["spread_skill_error"] = ratio, error
     if "auc" in metrics:
         result["auc"], result["auc_error"] = metrics["auc"].compute(), metrics["auc_std"].compute()
-    # By the mean, which a method of one draw has too.
-    end = metrics["mean"].isel(time=length - 1)
-    entries = [name for name in end.dims if name not in ("method", "case")]
-    result["cases"] = end.notnull().any(entries).sum("case").compute()
+    # One draw has no spread.
+    drawn = found[["spread", "rmse"]].notnull().any("moment")
+    one = (found["samples"] == 1) & found["log_likelihood"].notnull()
+    result["cases"] = (drawn["spread"] | drawn["rmse"] | one).sum("case")
     return result
 
 

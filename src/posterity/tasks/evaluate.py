@@ -43,6 +43,7 @@ def evaluate(experiment: Experiment, twin: Path, posterior: Path, output: Path, 
         truth = on_steps(truth, clock, experiment.time_tolerance, str(twin))
     truth = truth.isel(case=_positions(truth, draws, "case", (posterior, twin)))
     truth = truth.assign_coords(case=draws["case"])
+    _check_parameters(truth, draws, (posterior, twin))
     length = experiment.length if clock is None else clock.states - experiment.forecast
     held, end = None, None
     if "state" in truth:
@@ -50,7 +51,6 @@ def evaluate(experiment: Experiment, twin: Path, posterior: Path, output: Path, 
         end = _end(_positions(truth, draws, "time", (posterior, twin)), length)
         # Methods see entries by position, whatever the twin calls them: the names and sites are those of the posterior.
         truth = truth.drop_vars(["channel", "y", "x"], errors="ignore")
-        _check_parameters(truth, draws, (posterior, twin))
     draws = draws.assign_coords(time=_same_times(truth, draws))
     if reference is not None:
         held, end = _reference(reference, draws, length, posterior)
@@ -58,7 +58,8 @@ def evaluate(experiment: Experiment, twin: Path, posterior: Path, output: Path, 
     # Chunks are computed side by side: threads of each in addition would wait for each other.
     with threadpool_limits(1):
         scored = _with_coordinates(_at_all_times(scored, truth), draws)
-        write(scored.assign_attrs(draws.attrs | origin("evaluate", experiment)), output, "metrics", SCORES)
+        made = origin("evaluate", experiment, str(draws.attrs.get("method", "")))
+        write(scored.assign_attrs(draws.attrs | made), output, "metrics", SCORES)
 
 
 def _reference(path: Path, posterior: xr.Dataset, length: int, source: Path) -> tuple[xr.Dataset, int | None]:

@@ -72,19 +72,21 @@ def plot(
         PosterityError: If there is no such figure, case or format, or the files lack what it draws.
     """
     formats(output)
+    draw = catalog.resolve("figure", figure)
     names = {name: method.label or name for name, method in experiment.methods.items()}
     groups = experiment.groups()
+    wanted = signature(draw).parameters
 
-    joined = read(metrics, "comparison", SCORES)
-    clock = Clock.of(joined)
-    cycles = experiment.cycles_in(joined.sizes["time"])
-    window = experiment.window
+    @cache
+    def joined() -> xr.Dataset:
+        """The scores of all methods."""
+        return read(metrics, "comparison", SCORES)
 
     @cache
     def observed() -> xr.Dataset:
-        """The twins, on the times of the scores."""
+        """The twins, on the times of the scores if they have none of the model."""
         dataset = read(twin, "twin")
-        if clock is not None:
+        if (clock := Clock.of(dataset) or Clock.of(joined())) is not None:
             dataset = on_steps(dataset, clock, experiment.time_tolerance, str(twin))
         return readable(dataset)
 
@@ -93,25 +95,29 @@ def plot(
         """The twin's case."""
         return _one_case(observed(), experiment.figures.case, twin)
 
+    @cache
+    def cycles() -> int:
+        """The number of windows of the record."""
+        scored = {"metrics", "summary"} & set(wanted)
+        return experiment.cycles_in((joined() if scored else observed()).sizes["time"])
+
     sources: Mapping[str, Callable[[], Any]] = {
         "twin": lambda: load(one_case(), twin),
         "twins": observed,
-        "metrics": lambda: _metrics(joined, names, groups),
-        "classifiers": lambda: _metrics(joined, names, groups),
-        "summary": lambda: summarize(_metrics(joined, names), window, cycles, experiment.burn_in),
+        "metrics": lambda: _metrics(joined(), names, groups),
+        "classifiers": lambda: _metrics(joined(), names, groups),
+        "summary": lambda: summarize(_metrics(joined(), names), experiment.window, cycles(), experiment.burn_in),
         "posteriors": lambda: _posteriors(posteriors, one_case()["case"].item(), names),
         "reference": lambda: _reference(reference, one_case()["case"].item(), names),
         "standard": lambda: _reference(reference, one_case()["case"].item(), names),
         "histories": lambda: _histories(histories, names, groups),
-        "window": lambda: window * cycles,
-        "cycles": lambda: cycles,
+        "window": lambda: experiment.window * cycles(),
+        "cycles": cycles,
         "burn_in": lambda: experiment.burn_in,
         "parameters": lambda: list(experiment.parameters),
         "sites": lambda: experiment.figures.sites,
         "observes_state": lambda: _observes_state(one_case(), joined),
     }
-    draw = catalog.resolve("figure", figure)
-    wanted = signature(draw).parameters
     needed = {name for name, parameter in wanted.items() if parameter.default is Parameter.empty}
     if reference is None and needed & {"reference", "standard"}:
         raise PosterityError(f"figure '{figure}': draws the reference, and there is none; give --reference FILE")
@@ -177,9 +183,10 @@ def _one_case(twins: xr.Dataset, case: int, path: Path) -> xr.Dataset:
     return twins.assign_coords(case=twins["case"]).isel(case=case)
 
 
-def _observes_state(twin: xr.Dataset, metrics: xr.Dataset) -> bool:
+def _observes_state(twin: xr.Dataset, joined: Callable[[], xr.Dataset]) -> bool:
     """Whether observations are of the state itself: what the twin says of them, or else the draws that were scored."""
-    return bool(twin["observation"].attrs.get("of_state", metrics.attrs.get("of_state", False)))
+    said = twin["observation"].attrs
+    return bool(said["of_state"] if "of_state" in said else joined().attrs.get("of_state", False))
 
 
 def _metrics(dataset: xr.Dataset, labels: Mapping[str, str], groups: Mapping[str, str] | None = None) -> xr.Dataset:

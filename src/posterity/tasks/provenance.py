@@ -1,6 +1,7 @@
 """The configuration and the code that a file depends on, as the file says them. Imports no torch."""
 
 import json
+from collections.abc import Mapping
 
 from .. import __version__
 from ..experiment import Experiment
@@ -8,6 +9,17 @@ from ..experiment.dependencies import dependencies
 
 #: The conventions that names and attributes of files follow.
 CONVENTIONS = "CF-1.11"
+
+#: What the datasets of each stage are. Not the title of the experiment, which may change without a rerun.
+TITLES: Mapping[str, str] = {
+    "simulate": "States and observations, {name} split",
+    "sample": "Draws of the posterior by {name}",
+    "assimilate": "Draws of the posterior by {name}",
+    "reference": "Draws of the reference posterior",
+    "evaluate": "Scores of {name}",
+    "classify": "Classifier tests of {name}",
+    "aggregate": "Scores of all methods",
+}
 
 
 def dependency_attributes(stage: str, experiment: Experiment, name: str = "") -> dict[str, str]:
@@ -40,7 +52,7 @@ def origin(stage: str, experiment: Experiment, name: str = "") -> dict[str, str]
     made = f"posterity {__version__}: {stage} {name}".rstrip()
     return {
         "Conventions": CONVENTIONS,
-        "title": f"{experiment.title} ({f'{stage} {name}'.rstrip()})",
+        "title": f"{TITLES[stage].format(name=name)} of {experiment.name}",
         "history": f"{made} of {experiment.name}",
         **dependency_attributes(stage, experiment, name),
     }
