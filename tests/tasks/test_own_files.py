@@ -200,7 +200,7 @@ def test_bad_files_are_refused_by_name(settings, tmp_path) -> None:
 
 
 def test_a_case_without_a_draw_is_named(settings, tmp_path, caplog) -> None:
-    wild = {"damping": {"kind": "uniform", "options": {"low": 0.2, "high": 1e305}}}
+    wild = {"damping": {"kind": "uniform", "options": {"low": -1e300, "high": -1e299}}}
     study = settings(parameters=wild, methods={"prior": {"kind": "prior"}})
     own().to_netcdf(tmp_path / "my.nc")
     with caplog.at_level(logging.WARNING, "posterity"):

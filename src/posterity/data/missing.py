@@ -39,7 +39,7 @@ def _marked(variable: xr.Variable) -> xr.Variable:
     low, high = _valid(variable)
     if low == -np.inf and high == np.inf:
         return xr.Variable(variable.dims, variable, attributes, variable.encoding)
-    fill = np.ravel(attributes.get("_FillValue", attributes.get("missing_value")))[0]
+    fill = np.ravel(attributes["_FillValue" if "_FillValue" in attributes else "missing_value"])[0]
     lazy = variable.chunk()
     return lazy.where((lazy >= low) & (lazy <= high), fill)._replace(attrs=attributes)
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from math import ceil
 from typing import NamedTuple, Self
 
-import cftime
 import numpy as np
 import xarray as xr
 
@@ -178,10 +177,11 @@ def readable(dataset: xr.Dataset) -> xr.Dataset:
     if not date:
         return dataset
     try:
-        start = cftime.num2date(clock.first, time.attrs["units"], time.attrs.get("calendar", "standard"))
+        start = xr.decode_cf(xr.Dataset(coords={"time": ("time", [clock.first], time.attrs)}))["time"]
     except ValueError:
         return dataset
-    text = f"{units} since {start.strftime('%Y-%m-%d %H:%M:%S').removesuffix(':00').removesuffix(' 00:00')}"
+    text = str(start.dt.strftime("%Y-%m-%d %H:%M:%S").values[0]).removesuffix(":00").removesuffix(" 00:00")
+    text = f"{units} since {text}"
     attributes = time.attrs | {"units": text} | clock._replace(first=0.0).attributes
     return dataset.assign_coords(time=("time", time.values - clock.first, attributes))
 

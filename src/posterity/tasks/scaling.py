@@ -56,12 +56,12 @@ def scaling(experiments: Sequence[Experiment], results: Path, output: Path, tabl
     joined = joined.sel({"method": list(dict.fromkeys(str(name) for part in parts for name in part["method"].values))})
     # The variants differ in their configuration, and share their code.
     code = dependencies("scaling", experiments[0]).modules
-    file = experiments[0].name.rpartition("/")[0]
-    made = {"experiment": file, "code": json.dumps(code), "version": __version__}
+    study = experiments[0].name.rpartition("/")[0]
+    made = {"experiment": study, "code": json.dumps(code), "version": __version__}
     joined.attrs = made | {
         "Conventions": CONVENTIONS,
         "title": f"{experiments[0].title}: {', '.join(names)}",
-        "history": f"posterity {__version__}: scaling of {file}",
+        "history": f"posterity {__version__}: scaling of {study}",
     }
     joined = joined.set_coords(("size", "window"))
     write(joined, output, "scaling", SCORES)
