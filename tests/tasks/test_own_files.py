@@ -190,6 +190,7 @@ def test_bad_files_are_refused_by_name(settings, tmp_path) -> None:
     nothing = own()
     nothing["observation"][:] = np.nan
     assert "'observation' holds no value, NaN alone" in message(nothing)
+    assert "'case' holds labels more than once" in message(own(case=["a", "b", "a"]))
     damped = {"damping": {"kind": "uniform", "options": {"low": 0.0, "high": 0.2}}}
     other = own(6).assign(
         state=(("case", "time", "channel", "x"), np.zeros((3, 6, 1, 6))),

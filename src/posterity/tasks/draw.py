@@ -124,6 +124,8 @@ def observations(experiment: Experiment, problem: Problem, twin: Path, device: t
         raise DataError(f"{twin}: 'observation' holds no value, NaN alone; give it at least one observation")
     window = window_of(dataset, problem, str(twin), device)
     cases = dataset["case"].to_numpy() if "case" in dataset.coords else np.arange(dataset.sizes["case"])
+    if len(set(cases.tolist())) < len(cases):
+        raise DataError(f"{twin}: 'case' holds labels more than once; give each case one of its own, or none at all")
     blind = window.y.isnan().flatten(1).all(dim=-1)
     if blind.any():
         which = ", ".join(str(cases[i]) for i in blind.nonzero().flatten().tolist()[:10])

@@ -202,7 +202,7 @@ def same_times(times: np.ndarray, others: np.ndarray) -> np.ndarray:
         Truth values with shape ``(time, other)``.
     """
     steps = np.diff(np.unique(np.concatenate((times, others)).round(9)))
-    least = 0.01 * np.median(steps) if len(steps) else 0.0
+    least = 0.1 * np.median(steps) if len(steps) else 0.0
     found: np.ndarray = np.abs(times[:, None] - others) <= max(least, 1e-9)
     return found
 
