@@ -1,13 +1,13 @@
 """Experiment files: their models, defaults and checks. Imports no torch: every cluster job parses them again."""
 
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import (
     Field,
     NonNegativeFloat,
-    PositiveFloat,
     PositiveInt,
     ValidationError,
     field_validator,
@@ -30,8 +30,8 @@ from .sections import (
 )
 from .signature import signature
 
-#: A number and a unit of time.
-DURATION = r"^\d+(\.\d+)?(e[+-]?\d+)? (second|minute|hour|day|week)s?$"
+#: A number, and the unit of time behind it if it has one.
+DURATION = re.compile(r"(\d+\.?\d*(?:e[+-]?\d+)?)(?: (?:second|minute|hour|day|week)s?)?")
 
 
 class Experiment(Model):
@@ -63,7 +63,7 @@ class Experiment(Model):
         description="Steps since the start of the system's ensemble at which windows start: a number, or an interval "
         "from which each case draws.",
     )
-    time_unit: PositiveFloat | Annotated[str, Field(pattern=DURATION)] | None = Field(
+    time_unit: float | str | None = Field(
         default=None,
         description="One unit of the model's time in files of your own observations: a duration such as `5 days`, or a "
         "number in the units of their `time`; null: their times are the model's, or each is one step.",
@@ -86,6 +86,14 @@ class Experiment(Model):
         "takes the defaults; null: there are none.",
     )
     figures: FiguresConfig = Field(default=FiguresConfig(), description="What figures show.")
+
+    @field_validator("time_unit")
+    @classmethod
+    def _duration(cls, unit: float | str | None) -> float | str | None:
+        found = DURATION.fullmatch(str(unit))
+        if unit is not None and (found is None or float(found[1]) == 0):
+            raise ValueError("needs a duration such as '5 days', or a positive number in the units of the files")
+        return unit
 
     @field_validator("methods", mode="before")
     @classmethod
