@@ -174,6 +174,13 @@ def test_draws_tell_where_the_observations_belong() -> None:
         on_steps(own(1, time=at([48], HOURS)), clock, 0.25, FILE)
 
 
+def test_a_file_of_the_package_that_was_cut_keeps_its_first_state() -> None:
+    whole = put(own(4, time=at(DT * np.arange(4), {"units": "model time units"})))
+    cut = put(whole.isel(time=slice(1, None)))
+    same(cut.isel(time=slice(1, None)), whole.isel(time=slice(1, None)))
+    assert cut["observation"].isel(time=0).isnull().all()
+
+
 def test_figures_count_from_the_first_state() -> None:
     late = at(1.6e9 + 0.5 * np.arange(4), {"units": "seconds since 1970-01-01"})
     found = readable(put(own(4, time=late)))

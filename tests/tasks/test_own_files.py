@@ -145,6 +145,24 @@ def test_order_gaps_and_several_reports_leave_the_posterior_that_of_the_steps(se
     assert list(xr.decode_cf(split)["time"].values) == list(xr.decode_cf(whole)["time"].values)
 
 
+def test_a_truth_that_ends_with_the_window_scores_the_window(settings, tmp_path) -> None:
+    study = settings(methods={"prior": {"kind": "prior"}})
+    simulate(study, "test", 0, tmp_path / "twin.nc")
+    whole = xr.open_dataset(tmp_path / "twin.nc").load()
+    whole.isel(time=slice(4)).to_netcdf(tmp_path / "short.nc")
+    scores = []
+    for name in ("twin.nc", "short.nc"):
+        assimilate(study, "prior", tmp_path / name, tmp_path / "p.nc")
+        evaluate(study, tmp_path / name, tmp_path / "p.nc", tmp_path / f"m-{name}")
+        scores.append(data.read(tmp_path / f"m-{name}", "metrics", data.SCORES).load())
+    known, behind = {"time": slice(4)}, {"time": slice(4, None)}
+    for name in ("rmse", "crps", "coverage", "rank_histogram", "tarp_rank"):
+        one, two = (found[name].isel(known, missing_dims="ignore") for found in scores)
+        np.testing.assert_allclose(two, one, rtol=1e-6)
+    for name in ("rmse", "crps", "coverage"):
+        assert scores[1][name].isel(behind).isnull().all()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [8, 12])
 def test_a_record_is_as_long_as_its_file(settings, chain, times) -> None:

@@ -135,6 +135,8 @@ def truth_of(
     """
     if "state" not in dataset or dataset.sizes["time"] != problem.steps:
         return None
+    if dataset["state"].isel(time=-1).isnull().all():
+        return None
     x = _sized(dataset, "state", (problem.steps, *problem.shape), source, device)
     theta = torch.full((len(x), len(problem.parameters)), torch.nan, device=device)
     return Twin(x, _parameters(dataset, problem, source, device) if "theta" in dataset else theta, window)

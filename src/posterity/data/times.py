@@ -114,7 +114,10 @@ def placed(
         return on_steps(dataset, Clock(0.0, dt, _states(count, lengths, False, source)), tolerance, source)
     times = _numbers(dataset["time"], source)
     step, sparse = _step(dataset["time"], times, dt, unit, source)
-    clock = Clock(float(times.min()), step, count)
+    known = Clock.of(dataset)
+    # A file of the package says where its record starts, even if its first times were cut off.
+    first = known.first if known is not None and np.isclose(known.step, step) else float(times.min())
+    clock = Clock(first, step, count)
     last = int(clock.steps(times).max()) + 1
     return on_steps(dataset, clock._replace(states=_states(last, lengths, sparse, source)), tolerance, source)
 
