@@ -189,6 +189,7 @@ def timed(method: Posterior, key: str, window: Window, samples: int, device: tor
 
     Raises:
         ConfigError: If the method refuses.
+        DataError: If it meets a matrix that cannot be factorised.
     """
     start = perf_counter()
     try:
@@ -199,7 +200,7 @@ def timed(method: Posterior, key: str, window: Window, samples: int, device: tor
         least = float(window.std[window.y.isfinite()].min())
         raise DataError(
             f"{key}: a matrix is singular in {str(window.y.dtype).removeprefix('torch.')}; the smallest standard "
-            f" deviation of an observation is {least:.3g}: correct it if that is none"
+            f"deviation of an observation is {least:.3g}: correct it if no instrument is that good"
         ) from error
     if device.type == "cuda":
         torch.cuda.synchronize(device)
