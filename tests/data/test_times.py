@@ -142,6 +142,11 @@ def test_times_without_a_meaning_are_refused(times, attributes, unit, message) -
         put(own(4, time=at(times, attributes)), forecast=1, unit=unit)
 
 
+def test_times_of_each_case_are_refused() -> None:
+    with pytest.raises(DataError, match=r"'time' has dimensions \(case, time\); all cases share one axis of times"):
+        put(own(4, time=(("case", "time"), np.zeros((2, 4)))))
+
+
 def test_copies_of_a_report_are_refused() -> None:
     twin = own(4, time=at([0, 6, 12, 18], HOURS))
     twice = twin.isel(time=[0, 1, 1, 2, 3])

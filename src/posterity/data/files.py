@@ -143,7 +143,8 @@ def read(path: Path, kind: str, schema: Schema = SCHEMA) -> xr.Dataset:
             f"{path}: cannot be read as NetCDF ({error}); it may be truncated, or of another format: give the command "
             f"that made it again, or copy it anew{PURPOSE.get(kind, '')}"
         ) from error
-    if not dataset.data_vars and (groups := _groups(path)):
+    lacking = any(variable.required and name not in dataset for name, variable in schema[kind].items())
+    if lacking and (groups := _groups(path)):
         raise DataError(
             f"{path}: its variables stand in groups ({', '.join(groups)}), and are looked for outside of groups; copy "
             f"one: xarray.open_dataset({path.name!r}, group={groups[0]!r}).to_netcdf(…)"
