@@ -142,6 +142,14 @@ def test_times_without_a_meaning_are_refused(times, attributes, unit, message) -
         put(own(4, time=at(times, attributes)), forecast=1, unit=unit)
 
 
+def test_one_time_needs_the_unit_of_a_forecast() -> None:
+    one = own(1, time=at([7.0], HOURS))
+    with pytest.raises(DataError, match="one 'time' alone does not say how far states are apart"):
+        put(one, window=1, forecast=2)
+    assert list(put(one, window=1, forecast=2, unit="5 days")["time"]) == [7, 13, 19]
+    assert list(put(one, window=1)["time"]) == [7]
+
+
 def test_times_of_each_case_are_refused() -> None:
     with pytest.raises(DataError, match=r"'time' has dimensions \(case, time\); all cases share one axis of times"):
         put(own(4, time=(("case", "time"), np.zeros((2, 4)))))

@@ -118,8 +118,13 @@ def placed(
     # A file of the package says where its record starts, even if its first times were cut off.
     first = known.first if known is not None and np.isclose(known.step, step) else float(times.min())
     clock = Clock(first, step, count)
-    last = int(clock.steps(times).max()) + 1
-    return on_steps(dataset, clock._replace(states=_states(last, lengths, sparse, source)), tolerance, source)
+    states = _states(int(clock.steps(times).max()) + 1, lengths, sparse, source)
+    if not sparse and states > 1 and times.min() == times.max():
+        raise DataError(
+            f"{source}: one 'time' alone does not say how far states are apart; say in the experiment what one unit "
+            "of the model's time is, as in 'time_unit: 5 days'"
+        )
+    return on_steps(dataset, clock._replace(states=states), tolerance, source)
 
 
 def on_steps(dataset: xr.Dataset, clock: Clock, tolerance: float, source: str) -> xr.Dataset:
