@@ -296,6 +296,8 @@ def test_a_missing_option_is_named(run, study) -> None:
         "aggregate STUDY --metrics a.nc SAME --output o.nc --table SAME",
         "plot STUDY --figure scores --twin t.nc --metrics SAME --output SAME",
         "literature STUDY --metrics SAME --output SAME",
+        "report STUDY --table SAME --output SAME",
+        "report STUDY --table t.csv --figure a.svg SAME --output LINK",
     ],
 )
 def test_what_is_read_is_never_written(run, study, tmp_path, arguments) -> None:

@@ -59,21 +59,15 @@ OPTIONAL = {
 Arguments = ParamSpec("Arguments")
 
 
-def _verb(example: str) -> Callable[[Callable[Arguments, None]], Callable[Arguments, None]]:
-    """Decorates a verb of the command line, which never writes over what it reads.
-
-    Args:
-        example: An example of it.
-    """
+def _verb(example: str, *writes: str) -> Callable[[Callable[Arguments, None]], Callable[Arguments, None]]:
+    """Decorates a verb that writes ``output`` and other arguments, and never over a path that it reads: the rest."""
 
     def decorated(function: Callable[Arguments, None]) -> Callable[Arguments, None]:
-        """The verb that looks at its paths first."""
-
         @functools.wraps(function)
         def run(*arguments: Arguments.args, **options: Arguments.kwargs) -> None:
             from .tasks.paths import check_paths
 
-            check_paths(dict(signature(function).bind(*arguments, **options).arguments))
+            check_paths(dict(signature(function).bind(*arguments, **options).arguments), ("output", *writes))
             function(*arguments, **options)
 
         return app.command(epilog=f"Example: {example}")(run)
@@ -201,7 +195,7 @@ def evaluate(
     task(load(experiment), twin, posterior, output, reference)
 
 
-@_verb("posterity aggregate demo --metrics a.nc b.nc --output all.nc --table all.csv")
+@_verb("posterity aggregate demo --metrics a.nc b.nc --output all.nc --table all.csv", "table")
 def aggregate(
     experiment: ExperimentName,
     *,
@@ -265,7 +259,9 @@ def literature(
     task([load(experiment) for experiment in experiments], metrics, output)
 
 
-@_verb("posterity scaling lorenz96_scaling --results results --output a.nc --table a.csv --figure a.svg")
+@_verb(
+    "posterity scaling lorenz96_scaling --results results --output a.nc --table a.csv --figure a.svg", "table", "figure"
+)
 def scaling(
     experiment: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="An experiment file with variants.")],
     *,
