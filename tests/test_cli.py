@@ -278,3 +278,42 @@ def test_a_missing_option_is_named(run, study) -> None:
     status, _, error = run("simulate", study())
     assert status == 2
     assert "--output" in error
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "simulate STUDY --output STUDY",
+        "train STUDY --method npe --train a.nc SAME --valid b.nc --output FOLDER",
+        "sample STUDY --method npe --weights w --twin SAME --output SAME",
+        "sample STUDY --method npe --weights FOLDER --twin t.nc --output SAME",
+        "classify STUDY --method npe --weights FOLDER --output SAME",
+        "assimilate STUDY --method prior --twin SAME --output LINK",
+        "reference STUDY --twin LINK --output SAME",
+        "evaluate STUDY --twin t.nc --posterior SAME --output SAME",
+        "evaluate STUDY --twin t.nc --posterior p.nc --reference SAME --output SAME",
+        "aggregate STUDY --metrics a.nc SAME --output SAME --table t.csv",
+        "aggregate STUDY --metrics a.nc SAME --output o.nc --table SAME",
+        "plot STUDY --figure scores --twin t.nc --metrics SAME --output SAME",
+        "literature STUDY --metrics SAME --output SAME",
+        "report STUDY --table SAME --output SAME",
+        "report STUDY --table t.csv --figure a.svg SAME --output LINK",
+    ],
+)
+def test_what_is_read_is_never_written(run, study, tmp_path, arguments) -> None:
+    path, folder = study(), tmp_path / "folder"
+    folder.mkdir()
+    same, link = folder / "same.nc", tmp_path / "link.nc"
+    same.write_text("observations")
+    link.symlink_to(same)
+    named = {"STUDY": path, "SAME": same, "LINK": link, "FOLDER": folder}
+    before = {file: file.read_bytes() for file in (path, same)}
+    status, _, error = run(*(named.get(word, word) for word in arguments.split()))
+    assert status == 2
+    assert "would be written over" in error
+    assert {file: file.read_bytes() for file in before} == before
+
+
+def test_two_outputs_of_one_path_are_refused(run, study) -> None:
+    status, _, error = run(*f"aggregate {study()} --metrics a.nc --output o.nc --table ./o.nc".split())
+    assert (status, "o.nc: is to be written twice" in error) == (2, True)

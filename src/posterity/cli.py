@@ -1,10 +1,12 @@
 """The command line: one verb per rule of the workflow, and three that look around."""
 
+import functools
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, ParamSpec
 
 import typer
 from rich.console import Console
@@ -53,6 +55,24 @@ OPTIONAL = {
     "report": ("--figure",),
 }
 
+Arguments = ParamSpec("Arguments")
+
+
+def _verb(example: str, *writes: str) -> Callable[[Callable[Arguments, None]], Callable[Arguments, None]]:
+    """Decorates a verb that writes ``output`` and other arguments, and never over a path that it reads: the rest."""
+
+    def decorated(function: Callable[Arguments, None]) -> Callable[Arguments, None]:
+        @functools.wraps(function)
+        def run(*arguments: Arguments.args, **options: Arguments.kwargs) -> None:
+            from .tasks.paths import check_paths
+
+            check_paths(dict(signature(function).bind(*arguments, **options).arguments), ("output", *writes))
+            function(*arguments, **options)
+
+        return app.command(epilog=f"Example: {example}")(run)
+
+    return decorated
+
 
 @app.callback(invoke_without_command=True)
 def _start(
@@ -70,7 +90,7 @@ def _start(
     logging.getLogger("posterity").setLevel(logging.WARNING if quiet else logging.INFO)
 
 
-@app.command(epilog="Example: posterity simulate demo --split test --shard 0 --output twin.nc")
+@_verb("posterity simulate demo --split test --shard 0 --output twin.nc")
 def simulate(
     experiment: ExperimentName,
     split: Annotated[Literal["train", "valid", "test"], typer.Option(help="Which split.")] = "test",
@@ -85,7 +105,7 @@ def simulate(
     task(load(experiment), split, shard, output, device)
 
 
-@app.command(epilog="Example: posterity train demo --method npe --train train.nc --valid valid.nc --output npe/")
+@_verb("posterity train demo --method npe --train train.nc --valid valid.nc --output npe/")
 def train(
     experiment: ExperimentName,
     *,
@@ -101,7 +121,7 @@ def train(
     task(_with(experiment, method), method, train, valid, output, device)
 
 
-@app.command(epilog="Example: posterity sample demo --method npe --weights npe/ --twin twin.nc --output posterior.nc")
+@_verb("posterity sample demo --method npe --weights npe/ --twin twin.nc --output posterior.nc")
 def sample(
     experiment: ExperimentName,
     *,
@@ -118,7 +138,7 @@ def sample(
     task(_with(experiment, method), method, weights, twin, output, samples, device)
 
 
-@app.command(epilog="Example: posterity classify demo --method npe --weights npe/ --output classifier.nc")
+@_verb("posterity classify demo --method npe --weights npe/ --output classifier.nc")
 def classify(
     experiment: ExperimentName,
     *,
@@ -133,7 +153,7 @@ def classify(
     task(_with(experiment, method), method, weights, output, device)
 
 
-@app.command(epilog="Example: posterity assimilate demo --method 4dvar --twin twin.nc --output posterior.nc")
+@_verb("posterity assimilate demo --method 4dvar --twin twin.nc --output posterior.nc")
 def assimilate(
     experiment: ExperimentName,
     *,
@@ -149,7 +169,7 @@ def assimilate(
     task(_with(experiment, method), method, twin, output, samples, device)
 
 
-@app.command(epilog="Example: posterity reference vi4dvar --twin twin.nc --output reference.nc")
+@_verb("posterity reference vi4dvar --twin twin.nc --output reference.nc")
 def reference(experiment: ExperimentName, *, twin: Twin, output: Output, device: Device = "auto") -> None:
     """Draw the reference posterior that methods are held against, in independent runs."""
     from .tasks.reference import reference as task
@@ -157,7 +177,7 @@ def reference(experiment: ExperimentName, *, twin: Twin, output: Output, device:
     task(load(experiment), twin, output, device)
 
 
-@app.command(epilog="Example: posterity evaluate demo --twin twin.nc --posterior posterior.nc --output metrics.nc")
+@_verb("posterity evaluate demo --twin twin.nc --posterior posterior.nc --output metrics.nc")
 def evaluate(
     experiment: ExperimentName,
     *,
@@ -172,7 +192,7 @@ def evaluate(
     task(load(experiment), twin, posterior, output, reference)
 
 
-@app.command(epilog="Example: posterity aggregate demo --metrics a.nc b.nc --output all.nc --table all.csv")
+@_verb("posterity aggregate demo --metrics a.nc b.nc --output all.nc --table all.csv", "table")
 def aggregate(
     experiment: ExperimentName,
     *,
@@ -191,9 +211,7 @@ def aggregate(
     task(load(experiment), metrics, output, table, classifier or [], logs)
 
 
-@app.command(
-    epilog="Example: posterity plot demo --figure coverage --twin twin.nc --metrics all.nc --output coverage.svg"
-)
+@_verb("posterity plot demo --figure coverage --twin twin.nc --metrics all.nc --output coverage.svg")
 def plot(
     experiment: ExperimentName,
     *,
@@ -205,13 +223,13 @@ def plot(
     history: Annotated[list[Path] | None, typer.Option(metavar="FILES", help="For figures of trainings.")] = None,
     output: Output,
 ) -> None:
-    """Draw a figure, as SVG and PNG."""
+    """Draw a figure, as SVG and PNG, or as PDF."""
     from .tasks.plot import plot as task
 
     task(load(experiment), figure, twin, metrics, posterior or [], output, reference, history or [])
 
 
-@app.command(epilog="Example: posterity report demo --table table.csv --figure table.svg data.svg --output demo.html")
+@_verb("posterity report demo --table table.csv --figure table.svg data.svg --output demo.html")
 def report(
     experiment: ExperimentName,
     *,
@@ -225,7 +243,7 @@ def report(
     task(load(experiment), table, figure or [], output)
 
 
-@app.command(epilog="Example: posterity literature lorenz96_cycling --metrics metrics.nc --output literature.md")
+@_verb("posterity literature lorenz96_cycling --metrics metrics.nc --output literature.md")
 def literature(
     experiments: Annotated[list[str], typer.Argument(metavar="EXPERIMENTS", help="Names or paths of experiments.")],
     *,
@@ -238,8 +256,8 @@ def literature(
     task([load(experiment) for experiment in experiments], metrics, output)
 
 
-@app.command(
-    epilog="Example: posterity scaling lorenz96_scaling --results results --output a.nc --table a.csv --figure a.svg"
+@_verb(
+    "posterity scaling lorenz96_scaling --results results --output a.nc --table a.csv --figure a.svg", "table", "figure"
 )
 def scaling(
     experiment: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="An experiment file with variants.")],
@@ -247,7 +265,7 @@ def scaling(
     results: Annotated[Path, typer.Option(help="The folder of the results of all experiments.", show_default=False)],
     output: Output,
     table: Annotated[Path, typer.Option(help="The table to write (CSV).", show_default=False)],
-    figure: Annotated[Path, typer.Option(help="The figure to write, as SVG and PNG.", show_default=False)],
+    figure: Annotated[Path, typer.Option(help="The figure to write, as SVG and PNG, or as PDF.", show_default=False)],
 ) -> None:
     """Set scores and costs of all variants of an experiment against their size."""
     from .tasks.scaling import scaling as task

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from posterity import data
-from posterity.data import files
+from posterity.data import files, schema
 from posterity.errors import DataError
 
 DIMS = ("case", "sample", "time", "channel", "y", "x")
@@ -71,7 +71,9 @@ def test_a_round_trip_is_identical(tmp_path) -> None:
         {"method": "vi"},
     )
     data.write(written, tmp_path / "posterior.nc", "posterior")
-    xr.testing.assert_identical(data.read(tmp_path / "posterior.nc", "posterior").load(), written)
+    found = data.read(tmp_path / "posterior.nc", "posterior").load()
+    xr.testing.assert_identical(found, schema.described(written, "posterior"))
+    assert found["info_seconds"].attrs == {"units": "seconds", "long_name": "wall time"}
 
 
 def test_an_empty_parameter_is_read(tmp_path) -> None:

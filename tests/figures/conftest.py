@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from posterity.data.times import model_times
 from posterity.metrics import RATES, evaluate
 
 
@@ -52,7 +53,7 @@ def made_twin(rng: np.random.Generator, shape: Mapping[str, int], window: int, n
         },
         {
             "case": np.arange(shape["case"]),
-            "time": ("time", 0.1 * np.arange(shape["time"]), {"units": "model time units"}),
+            "time": model_times(0.1, range(shape["time"]), shape["time"]),
             "channel": list("xyz"[: shape["channel"]]),
         },
     )

@@ -7,6 +7,7 @@ import xarray as xr
 from posterity.errors import PosterityError
 from posterity.figures.coverage import coverage
 from posterity.figures.drawing import style
+from posterity.figures.drawing.panels import time_place
 from posterity.figures.optimisation import optimisation
 from posterity.figures.scores import scores
 from posterity.figures.table import table, with_error
@@ -212,3 +213,10 @@ def test_table_shows_densities_and_classifiers_in_a_second_block(many, point):
 
 def test_errors_too_small_to_show_are_left_out():
     assert with_error(0.99981, 1e-5) == "1.000"
+
+
+def test_times_of_long_records_are_told_apart() -> None:
+    times = xr.Dataset(coords={"time": 0.05 * np.arange(200_000)})
+    for place in (0, 150_000, 199_999):
+        assert time_place(times, np.float32(times["time"].values[place])) == place
+    assert time_place(times, 0.07) is None

@@ -153,17 +153,17 @@ def put(name: str, value: float):
             r"variable 'observation_std' \(standard deviation of the observations\) is missing; a twin file needs",
         ),
         (
-            lambda twin: twin.transpose("time", "case", ...),
-            r"'observation' has dimensions \(time, case, obs_channel, obs_x\); the schema asks for "
-            r"\(case, time, obs_channel, obs_x\); transpose or rename them",
+            lambda twin: twin.rename(obs_x="longitude"),
+            r"'observation' has dimensions \(case, time, obs_channel, longitude\); it should have \(case, time, "
+            r"obs_channel, \[\[obs_y,\] obs_x\]\); 'longitude' is none of these: rename it, or select along it",
         ),
         (
             lambda twin: twin.isel(obs_channel=0),
-            r"'observation' has dimensions \(case, time, obs_x\); the schema asks for \(case, time, obs_channel, ob",
+            r"'observation' has dimensions \(case, time, obs_x\); .* 'obs_channel' is missing: add it",
         ),
         (
             lambda twin: twin.isel(obs_x=slice(5)),
-            "'observation' has time 4, obs_channel 1, obs_x 5; the experiment's problem has 4 × 1 × 6",
+            "'observation' has time 6, obs_channel 1, obs_x 5; the experiment's problem has 6 × 1 × 6",
         ),
         (
             lambda twin: twin.isel(time=slice(3)),
@@ -203,7 +203,7 @@ def test_a_truncated_twin_is_refused(experiment, tmp_path, kept) -> None:
     own(500).to_netcdf(twin)
     content = twin.read_bytes()
     twin.write_bytes(content[: int(kept * len(content))])
-    with pytest.raises(DataError, match=r"my\.nc: cannot be read as NetCDF \(.*\); it may be truncated: delete it and"):
+    with pytest.raises(DataError, match=r"my\.nc: cannot be read as NetCDF \(.*\); it may be truncated, or"):
         assimilate(experiment(), "prior", twin, tmp_path / "posterior.nc", 2)
 
 

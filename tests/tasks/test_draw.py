@@ -6,7 +6,9 @@ import torch
 import xarray as xr
 
 from posterity import data, metrics
+from posterity.baselines.montecarlo.exact import Exact
 from posterity.data.tensors import truth_of, window_of
+from posterity.errors import DataError
 from posterity.tasks.assimilate import assimilate
 from posterity.tasks.common import build_problem
 from posterity.tasks.sample import load_estimator, sample
@@ -62,6 +64,18 @@ def test_draws_do_not_depend_on_whether_there_is_a_truth(drawn, tmp_path, experi
     own = data.read(tmp_path / "own_posterior.nc", "posterior")
     xr.testing.assert_identical(own["state"].load(), with_truth["state"])
     assert "predictive_pit" not in own
+
+
+def test_a_singular_matrix_is_told_in_words(experiment, tmp_path, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        torch.linalg.cholesky(torch.zeros(2, 2))
+
+    study = experiment(splits={"test": {"cases": 5}}, methods=METHODS)
+    simulate(study, "test", 0, tmp_path / "twin.nc")
+    monkeypatch.setattr(Exact, "sample", fail)
+    with pytest.raises(DataError, match=r"methods\.exact: a matrix is singular in float64; the smallest"):
+        assimilate(study, "exact", tmp_path / "twin.nc", tmp_path / "posterior.nc", 20)
+    assert not (tmp_path / "posterior.nc").exists()
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from matplotlib import image
 from matplotlib.figure import Figure
 
 from posterity.data import SCORES, write
+from posterity.data.times import model_times
 from posterity.errors import ConfigError, DataError, PosterityError
 from posterity.experiment import Experiment, catalog
 from posterity.experiment.dependencies import dependencies
@@ -49,7 +50,7 @@ def coordinates(cases: np.ndarray) -> dict:
     """Coordinates of a ring of sites; case numbers do not start at zero."""
     return {
         "case": cases,
-        "time": ("time", 0.1 * np.arange(TIMES), {"units": "model time units"}),
+        "time": model_times(0.1, range(TIMES), TIMES),
         "channel": ["x"],
         "x": np.arange(SITES),
         "parameter": list(PARAMETERS),

@@ -54,6 +54,8 @@ def test_a_training_writes_weights_what_they_are_and_the_losses(experiment, shar
     train(study, "npe", files["train"], files["valid"], output)
     assert {path.name for path in output.iterdir()} == FILES
     assert [path.name for path in output.parent.iterdir()] == ["npe"]
+    # All may be read by those who may read what this process writes.
+    assert len({path.stat().st_mode for path in (*output.iterdir(), *files["test"])}) == 1
     history = [json.loads(line) for line in (output / "history.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in history] == [1, 2, 3]
     described = json.loads((output / "estimator.json").read_text())

@@ -1,20 +1,26 @@
 """Reading and writing NetCDF: lazy, checked, and never half-written."""
 
 import contextlib
+import fcntl
 import glob
+import logging
 import os
 import platform
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import time
 
 import dask
+import netCDF4
 import numpy as np
 import xarray as xr
 from dask.system import CPU_COUNT
 
 from ..errors import DataError
-from .schema import SCHEMA, Schema, check
+from .missing import marked
+from .schema import PURPOSE, SCHEMA, Schema, check, described
+
+log = logging.getLogger("posterity")
 
 #: Numbers in a chunk on disk, and in one in memory: 4 and 16 MiB in single precision.
 DISK_CHUNK, MEMORY_CHUNK = 2**20, 2**22
@@ -24,6 +30,9 @@ HOST, ABANDONED = platform.node().partition(".")[0], 86400.0
 
 #: Chunks computed at once while a file is written. HDF5 reads one at a time: more threads than this only add memory.
 THREADS = min(8, CPU_COUNT)
+
+#: Attributes by which the package knows files that it made.
+MADE = ("experiment", "code", "version", "commit")
 
 
 @contextlib.contextmanager
@@ -76,7 +85,9 @@ def _abandoned(partial: Path) -> bool:
 
 
 def write(dataset: xr.Dataset, path: Path, kind: str, schema: Schema = SCHEMA) -> None:
-    """Checks a dataset and writes it atomically, floats in single precision, compressed.
+    """Checks a dataset and writes it atomically, floats in single precision, compressed, and says so.
+
+    Variables without ``long_name`` or ``units`` get those of the schema.
 
     A lazy dataset streams: its variables are computed in one pass, a few chunks at a time, and each chunk of its
     sources is read once.
@@ -90,19 +101,21 @@ def write(dataset: xr.Dataset, path: Path, kind: str, schema: Schema = SCHEMA) -
     Raises:
         DataError: If the dataset is not of that kind, or cannot be computed or written.
     """
-    check(dataset, kind, str(path), schema)
+    dataset = described(check(dataset, kind, str(path), schema), kind, schema)
     with atomic(path) as temporary, dask.config.set(scheduler="threads", num_workers=THREADS):
         try:
             dataset.to_netcdf(temporary, engine="netcdf4", encoding=_encoding(dataset))
         except RuntimeError as error:  # netCDF reports a full disk as "NetCDF: HDF error", and damaged data too
             raise OSError(None, f"{error}: the disk is full, or a file that it is made from is damaged") from error
+    log.info("%s: written", path)
 
 
 def read(path: Path, kind: str, schema: Schema = SCHEMA) -> xr.Dataset:
     """Opens a file lazily, and checks it.
 
     Each variable is read in chunks of whole chunks on disk, with all samples and as many of the trailing dimensions,
-    then cases, as fit. Times stay numbers, whatever their units.
+    then cases, as fit. Times stay numbers, whatever their units. Of files of others, what the conventions call missing
+    is NaN (see :func:`posterity.data.missing.marked`).
 
     Args:
         path: The file.
@@ -119,13 +132,25 @@ def read(path: Path, kind: str, schema: Schema = SCHEMA) -> xr.Dataset:
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; make it first, or correct the path")
     try:
-        dataset = xr.open_dataset(path, engine="netcdf4", decode_times=False)
-        dataset = dataset.assign({name: variable.chunk(_memory_chunk(variable)) for name, variable in dataset.items()})
-    except (OSError, ValueError) as error:
+        raw = xr.open_dataset(path, engine="netcdf4", decode_cf=False)
+        if not _made(raw):
+            raw = marked(raw, [*schema[kind], "time"])
+        dataset = xr.decode_cf(raw, decode_times=False)
+    except (OSError, RuntimeError, ValueError) as error:
+        if _locked(path):
+            raise DataError(f"{path}: another process holds it open for writing; wait for it to end") from error
         raise DataError(
-            f"{path}: cannot be read as NetCDF ({error}); it may be truncated: delete it and make it again"
+            f"{path}: cannot be read as NetCDF ({error}); it may be truncated, or of another format: give the command "
+            f"that made it again, or copy it anew{PURPOSE.get(kind, '')}"
         ) from error
-    return check(dataset, kind, str(path), schema)
+    lacking = any(variable.required and name not in dataset for name, variable in schema[kind].items())
+    if lacking and (groups := _groups(path)):
+        raise DataError(
+            f"{path}: its variables stand in groups ({', '.join(groups)}), and are looked for outside of groups; copy "
+            f"one: xarray.open_dataset({path.name!r}, group={groups[0]!r}).to_netcdf(…)"
+        )
+    dataset = check(dataset, kind, str(path), schema)
+    return dataset.assign({name: variable.chunk(_memory_chunk(variable)) for name, variable in dataset.items()})
 
 
 def load(dataset: xr.Dataset, source: Path) -> xr.Dataset:
@@ -133,7 +158,57 @@ def load(dataset: xr.Dataset, source: Path) -> xr.Dataset:
     try:
         return dataset.load()
     except (OSError, RuntimeError) as error:
-        raise DataError(f"{source}: is damaged ({error}); delete it and make it again") from error
+        remedy = "delete it and make it again" if _made(dataset) else "copy it anew from where it came from"
+        raise DataError(f"{source}: is damaged ({error}); {remedy}") from error
+
+
+def apart(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Raises if a file would be written over one that is read.
+
+    Args:
+        outputs: The files to write; a folder stands for the files in it that there are.
+        inputs: The files to read, or folders, likewise.
+
+    Raises:
+        DataError: If two of them are one file, by whatever paths.
+    """
+    read = {(status.st_dev, status.st_ino): path for path in _there(inputs) for status in [path.stat()]}
+    for path in _there(outputs):
+        status = path.stat()
+        if (source := read.get((status.st_dev, status.st_ino))) is not None:
+            raise DataError(f"{path}: would be written over {source}, which is read; give another path to write to")
+
+
+def _there(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files that there are, of files and folders."""
+    for path in paths:
+        if path.is_dir():
+            yield from (file for file in path.iterdir() if file.is_file())
+        elif path.exists():
+            yield path
+
+
+def _made(dataset: xr.Dataset) -> bool:
+    """Whether the package made a file, and may advise to delete it."""
+    return all(name in dataset.attrs for name in MADE)
+
+
+def _locked(path: Path) -> bool:
+    """Whether another process holds a file open for writing, by the lock that HDF5 takes."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _groups(path: Path) -> list[str]:
+    """The groups of a file."""
+    with netCDF4.Dataset(path) as file:
+        return list(file.groups)
 
 
 def read_many(paths: Sequence[Path], kind: str, schema: Schema = SCHEMA) -> xr.Dataset:

@@ -1,6 +1,6 @@
 """The schema of files of states and draws: names, dimensions, checks. The only place that knows them."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,49 @@ GRIDS: Mapping[int, tuple[str, ...]] = {0: (), 1: ("x",), 2: ("y", "x")}
 #: Prefix of the diagnostics of a method.
 INFO = "info_"
 
+#: What the diagnostics of the package's own methods are, and their units; others are named by their names.
+DIAGNOSTICS: Mapping[str, tuple[str, str]] = {
+    "seconds": ("wall time", "s"),
+    "model_steps": ("model steps", "1"),
+    "gradients": ("gradients", "1"),
+    "failed": ("draws that failed", "1"),
+    "cost": ("cost", "nat"),
+    "objective": ("objective at each iteration", "nat"),
+    "elbo": ("evidence lower bound", "nat"),
+    "log_evidence": ("log-evidence", "nat"),
+    "log_normalizer": ("log of the normalising constant", "nat"),
+    "iterations": ("iterations", "1"),
+    "converged": ("whether it converged", "1"),
+    "ess": ("effective number of draws", "1"),
+    "k_hat": ("shape of the tail of the weights, k-hat", "1"),
+    "distinct": ("distinct first states among the draws", "1"),
+    "rhat": ("potential scale reduction, R-hat", "1"),
+    "acceptance": ("acceptance rate", "1"),
+    "step": ("step size", "1"),
+    "temperatures": ("temperatures", "1"),
+    "threshold": ("largest distance that was kept", "1"),
+    "gap": ("largest gap between runs, in standard deviations", "1"),
+    "gap_median": ("median gap between runs, in standard deviations", "1"),
+}
+
+#: What the coordinates are.
+COORDINATES: Mapping[str, str] = {
+    "case": "number of the case",
+    "sample": "number of the draw",
+    "time": "time",
+    "channel": "channel of the state",
+    "y": "site, second axis",
+    "x": "site",
+    "obs_channel": "channel of the observations",
+    "obs_y": "site of the observations, second axis",
+    "obs_x": "site of the observations",
+    "parameter": "unknown parameter",
+    "iteration": "number of the iteration",
+    "method": "method",
+    "variant": "variant of the experiment",
+    "seed": "number of the training",
+}
+
 
 @dataclass(frozen=True)
 class Variable:
@@ -23,11 +66,13 @@ class Variable:
         dims: Its leading dimensions; ``*`` stands for the dimensions of the grid.
         required: Whether a file must have it.
         description: What it is.
+        units: Its units, if nothing else says them.
     """
 
     dims: tuple[str, ...]
     required: bool
     description: str
+    units: str = "1"
 
 
 #: Kinds of files, by the variables that each may hold. Other variables are left alone.
@@ -56,13 +101,22 @@ SCHEMA: Schema = {
     "posterior": {
         "state": Variable(("case", "sample", "time", "channel", "*"), True, "draws of the states"),
         "theta": Variable(("case", "sample", "parameter"), False, "draws of the parameters"),
-        "log_likelihood": Variable(("case", "sample"), False, "log-likelihood of the observations"),
-        "log_q": Variable(("case", "sample"), False, "log-density of the draws under the method's own posterior"),
-        "truth_log_q": Variable(("case",), False, "log-density of the truth under the method's own posterior"),
+        "log_likelihood": Variable(("case", "sample"), False, "log-likelihood of the observations", "nat"),
+        "log_q": Variable(
+            ("case", "sample"), False, "log-density of the draws under the method's own posterior", "nat"
+        ),
+        "truth_log_q": Variable(("case",), False, "log-density of the truth under the method's own posterior", "nat"),
         "predictive_pit": Variable(
             ("case", "time", "obs_channel", "obs_*"), False, "probability integral transform of new observations"
         ),
     },
+}
+
+
+#: What a kind of file is, for those who have none.
+PURPOSE: Mapping[str, str] = {
+    "twin": "; a twin is a NetCDF file of observations, each with its standard deviation, of dimensions "
+    "(case, time, obs_channel[[, obs_y], obs_x]); a true state may stand beside them",
 }
 
 
@@ -93,7 +147,7 @@ def grid_size(variable: xr.DataArray) -> int:
 
 
 def check(dataset: xr.Dataset, kind: str, source: str, schema: Schema = SCHEMA) -> xr.Dataset:
-    """Checks names, dimensions and types, before a write and after a read.
+    """Checks names, dimensions and types, before a write and after a read, and puts dimensions in order.
 
     Args:
         dataset: The dataset.
@@ -102,7 +156,7 @@ def check(dataset: xr.Dataset, kind: str, source: str, schema: Schema = SCHEMA) 
         schema: The schema that holds the kind.
 
     Returns:
-        The dataset itself.
+        The dataset, its variables transposed to the order of the schema.
 
     Raises:
         DataError: If a variable is missing, or has other dimensions or another type than the schema says.
@@ -113,21 +167,74 @@ def check(dataset: xr.Dataset, kind: str, source: str, schema: Schema = SCHEMA) 
                 raise DataError(
                     f"{source}: variable '{name}' ({variable.description}) is missing; a {kind} file needs "
                     f"{_wanted(schema[kind])}, and this one has {', '.join(map(str, dataset.data_vars)) or 'none'}"
+                    + PURPOSE.get(kind, "")
                 )
             continue
-        found = dataset[name]
-        expected = dims(kind, name, grid_size(found), schema)
-        if found.dims != expected:
+        expected = dims(kind, name, grid_size(dataset[name]), schema)
+        if set(dataset[name].dims) != set(expected):
             raise DataError(
-                f"{source}: '{name}' has dimensions {_tuple(found.dims)}; the schema asks for {_tuple(expected)}; "
-                "transpose or rename them"
+                f"{source}: '{name}' has dimensions {_tuple(dataset[name].dims)}; it should have "
+                f"{_tuple(_pattern(variable))}{_difference(dataset[name].dims, variable)}"
             )
+        dataset = dataset.assign({name: dataset[name].transpose(*expected)})
+        found = dataset[name]
         if not np.issubdtype(found.dtype, np.number):
             raise DataError(f"{source}: '{name}' holds {found.dtype}, not numbers; write it as float")
         if 0 in found.shape:
             empty = ", ".join(str(d) for d, n in zip(found.dims, found.shape, strict=True) if n == 0)
             raise DataError(f"{source}: '{name}' is empty along {empty}; give it at least one entry")
     return dataset
+
+
+def described(dataset: xr.Dataset, kind: str, schema: Schema = SCHEMA) -> xr.Dataset:
+    """Names all variables that do not name themselves: by ``long_name`` and, unless they are text, ``units``.
+
+    Args:
+        dataset: The dataset.
+        kind: The kind of file.
+        schema: The schema that holds the kind.
+
+    Returns:
+        The dataset with these attributes.
+    """
+    found = dataset.copy()
+    for name, variable in found.variables.items():
+        text, units = _description(str(name), schema[kind])
+        variable.attrs.setdefault("long_name", text)
+        if variable.dtype.kind not in "OSUT":
+            variable.attrs.setdefault("units", units)
+    return found
+
+
+def _description(name: str, variables: Mapping[str, Variable]) -> tuple[str, str]:
+    """What a variable or a coordinate is, and its units."""
+    if name in variables:
+        return variables[name].description, variables[name].units
+    if name.startswith(INFO):
+        own = name.removeprefix(INFO)
+        return DIAGNOSTICS.get(own, (own.replace("_", " "), "1"))
+    return COORDINATES.get(name, name.replace("_", " ")), "1"
+
+
+def _pattern(variable: Variable) -> tuple[str, ...]:
+    """The dimensions of a variable, with those of the grid, of which there may be none, one or two."""
+    grid = {"*": "[[y,] x]", "obs_*": "[[obs_y,] obs_x]"}
+    return tuple(grid.get(name, name) for name in variable.dims)
+
+
+def _difference(found: tuple[Hashable, ...], variable: Variable) -> str:
+    """The dimensions that do not fit, for a message."""
+    fixed = [name for name in variable.dims if not name.endswith("*")]
+    grids = [name[:-1] + axis for name in variable.dims if name.endswith("*") for axis in GRIDS[2]]
+    missing, strange = [name for name in fixed if name not in found], [n for n in found if n not in [*fixed, *grids]]
+    lacks = f"; {_some(missing)} missing: add it, as by xarray's expand_dims" if missing else ""
+    renamed = f"; {_some(strange)} none of these: rename it, or select along it" if strange else ""
+    return lacks + renamed
+
+
+def _some(names: Sequence[Hashable]) -> str:
+    """Names with their verb."""
+    return ", ".join(f"'{name}'" for name in names) + (" is" if len(names) == 1 else " are")
 
 
 def _wanted(variables: Mapping[str, Variable]) -> str:

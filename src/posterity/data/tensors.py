@@ -1,6 +1,6 @@
 """The bridge between tensors and datasets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from ..errors import DataError
 from ..problems import Ensemble, Problem, Twin, Window
 from .schema import GRIDS, INFO, dims
+from .times import model_times
 
 
 def twin_dataset(twin: Twin, problem: Problem, first_case: int = 0, observations: bool = True) -> xr.Dataset:
@@ -134,6 +135,8 @@ def truth_of(
     """
     if "state" not in dataset or dataset.sizes["time"] != problem.steps:
         return None
+    if dataset["state"].isel(time=-1).isnull().all():
+        return None
     x = _sized(dataset, "state", (problem.steps, *problem.shape), source, device)
     theta = torch.full((len(x), len(problem.parameters)), torch.nan, device=device)
     return Twin(x, _parameters(dataset, problem, source, device) if "theta" in dataset else theta, window)
@@ -146,6 +149,7 @@ def ensemble_dataset(
     log_likelihood: Tensor | None,
     truth_log_q: Tensor | None = None,
     predictive_pit: Tensor | None = None,
+    coordinates: Mapping[str, xr.Variable] | None = None,
 ) -> xr.Dataset:
     """Turns draws from a posterior into a ``posterior`` dataset.
 
@@ -157,6 +161,7 @@ def ensemble_dataset(
         truth_log_q: The log-density of the truth, with shape ``(case,)``; None if there is none.
         predictive_pit: The transforms of new observations, with shape ``(case, time, *obs_shape)``; None if there are
             none.
+        coordinates: Coordinates that take the place of the problem's, see :func:`coordinates_of`.
 
     Returns:
         The dataset.
@@ -183,10 +188,33 @@ def ensemble_dataset(
     if "iteration" in dataset.dims:
         # Curves of different lengths, as files of one method may have, are joined by their iterations.
         dataset = dataset.assign_coords(iteration=np.arange(dataset.sizes["iteration"]))
-    return dataset
+    steps = {"time": np.asarray(ensemble.steps)} if coordinates else {}
+    own = {n: c.isel({d: k for d, k in steps.items() if d in c.dims}) for n, c in (coordinates or {}).items()}
+    return dataset.assign_coords(own)
 
 
-def _coordinates(problem: Problem, cases: np.ndarray, steps: range | None = None) -> Mapping[str, tuple]:
+def coordinates_of(dataset: xr.Dataset, problem: Problem) -> dict[str, xr.Variable]:
+    """The coordinates of a file of observations that its draws and scores take over: times, places, names.
+
+    Args:
+        dataset: A ``twin`` dataset, with a time for each state.
+        problem: The problem.
+
+    Returns:
+        The coordinates along the dimensions of states and observations, by name.
+    """
+    sizes = {**_sizes(problem.shape, ""), **_sizes(problem.observation.shape, "obs_")}
+    sizes |= {"time": problem.steps, "case": dataset.sizes["case"]}
+    fit = {n: c.variable for n, c in dataset.coords.items() if all(sizes.get(d) == k for d, k in c.sizes.items())}
+    return {str(name): xr.Variable(c.dims, c.values, c.attrs) for name, c in fit.items()}
+
+
+def _sizes(shape: Sequence[int], prefix: str) -> dict[Hashable, int]:
+    """The sizes of the dimensions of a state, or of an observation."""
+    return dict(zip((f"{prefix}channel", *(prefix + axis for axis in GRIDS[len(shape) - 1])), shape, strict=True))
+
+
+def _coordinates(problem: Problem, cases: np.ndarray, steps: range | None = None) -> Mapping[str, tuple | xr.Variable]:
     """Case numbers, model times, channel names and sites."""
     steps = range(problem.steps) if steps is None else steps
     grid = problem.shape[1:]
@@ -195,7 +223,7 @@ def _coordinates(problem: Problem, cases: np.ndarray, steps: range | None = None
     return {
         **names,
         "case": ("case", cases),
-        "time": ("time", np.asarray(steps) * problem.system.dt, {"units": "model time units"}),
+        "time": model_times(problem.system.dt, steps, problem.steps),
         "channel": ("channel", list(problem.system.channels)),
         **axes,
     }
@@ -205,10 +233,17 @@ def _parameters(dataset: xr.Dataset, problem: Problem, source: str, device: torc
     """Reads the true parameters, in the order of the problem."""
     if not problem.parameters:
         return torch.zeros(dataset.sizes["case"], 0, device=device)
+    wanted = list(problem.parameters)
     if "theta" not in dataset:
-        raise DataError(
-            f"{source}: variable 'theta' is missing; add it, with the parameters {', '.join(problem.parameters)}"
-        )
+        raise DataError(f"{source}: variable 'theta' is missing; add it, with the parameters {', '.join(wanted)}")
+    if "parameter" in dataset.coords:
+        names = [str(name) for name in dataset["parameter"].values]
+        if sorted(names) != sorted(wanted):
+            raise DataError(
+                f"{source}: 'theta' holds the parameters {', '.join(names)}; those of the experiment are "
+                f"{', '.join(wanted)}; name them so in the coordinate 'parameter', or leave 'theta' out"
+            )
+        dataset = dataset.isel(parameter=[names.index(name) for name in wanted])
     return _sized(dataset, "theta", (len(problem.parameters),), source, device)
 
 

@@ -1,10 +1,18 @@
 """Experiment files: their models, defaults and checks. Imports no torch: every cluster job parses them again."""
 
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ..errors import ConfigError, nearest
 from . import catalog
@@ -21,6 +29,9 @@ from .sections import (
     several,
 )
 from .signature import signature
+
+#: A number, and the unit of time behind it if it has one.
+DURATION = re.compile(r"(\d+\.?\d*(?:e[+-]?\d+)?)(?: (?:second|minute|hour|day|week)s?)?")
 
 
 class Experiment(Model):
@@ -52,6 +63,14 @@ class Experiment(Model):
         description="Steps since the start of the system's ensemble at which windows start: a number, or an interval "
         "from which each case draws.",
     )
+    time_unit: float | str | None = Field(
+        default=None,
+        description="One unit of the model's time in files of your own observations: a duration such as `5 days`, or a "
+        "number in the units of their `time`; null: their times are the model's, or each is one step.",
+    )
+    time_tolerance: float = Field(
+        default=0.25, ge=0, le=0.5, description="Share of a step by which times of such files may be off a state."
+    )
     truth: Component | None = Field(
         default=None, description="What test cases come from, if not the system; its first channels are the states."
     )
@@ -67,6 +86,14 @@ class Experiment(Model):
         "takes the defaults; null: there are none.",
     )
     figures: FiguresConfig = Field(default=FiguresConfig(), description="What figures show.")
+
+    @field_validator("time_unit")
+    @classmethod
+    def _duration(cls, unit: float | str | None) -> float | str | None:
+        found = DURATION.fullmatch(str(unit))
+        if unit is not None and (found is None or float(found[1]) == 0):
+            raise ValueError("needs a duration such as '5 days', or a positive number in the units of the files")
+        return unit
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -146,6 +173,22 @@ class Experiment(Model):
     def length(self) -> int:
         """The number of assimilated states, of all cycles together."""
         return self.window * self.cycles
+
+    def cycles_in(self, states: int) -> int:
+        """The number of windows in a record of so many states, which files may give as many of as they like.
+
+        Args:
+            states: The number of states, with those of the forecast.
+
+        Raises:
+            ConfigError: If averages leave all of them out.
+        """
+        if self.forecast or states % self.window or not states:
+            return self.cycles
+        cycles = states // self.window
+        if self.burn_in >= cycles > 1:
+            raise ConfigError(f"burn_in: leaves nothing of a record of {cycles} windows; make it smaller than {cycles}")
+        return cycles
 
     def trained(self) -> list[str]:
         """The names of the methods that are trained."""

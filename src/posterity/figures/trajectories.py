@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from ..errors import PosterityError
 from .drawing import style
-from .drawing.panels import chosen_rows, name_row, row_names, rows, stretch, window_line
+from .drawing.panels import chosen_rows, name_row, row_names, rows, same_times, stretch, window_line
 
 #: The number of draws that are shown as lines.
 SHOWN = 12
@@ -97,7 +97,7 @@ def trajectories(
 
 def _during(posterior: xr.Dataset, twin: xr.Dataset) -> xr.Dataset:
     """The draws at those times of the twin that they cover."""
-    near = np.isclose(posterior["time"].values[:, None], twin["time"].values).any(axis=1)
+    near = same_times(posterior["time"].values, twin["time"].values).any(axis=1)
     return posterior.isel(time=near)
 
 

@@ -52,7 +52,10 @@ def summarize(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: int = 
     result["spread_skill"], result["spread_skill_error"] = ratio, error
     if "auc" in metrics:
         result["auc"], result["auc_error"] = metrics["auc"].compute(), metrics["auc_std"].compute()
-    result["cases"] = found["spread"].notnull().any("moment").sum("case")
+    # One draw has no spread.
+    drawn = found[["spread", "rmse"]].notnull().any("moment")
+    one = (found["samples"] == 1) & found["log_likelihood"].notnull()
+    result["cases"] = (drawn["spread"] | drawn["rmse"] | one).sum("case")
     return result
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -12,8 +13,14 @@ import xarray as xr
 from ..data import SCORES, atomic, read, read_many, write
 from ..errors import DataError
 from ..experiment import Experiment
+from ..experiment.dependencies import PROBLEM
 from ..metrics import rows, summarize
-from .provenance import dependency_attributes
+from .provenance import origin
+
+log = logging.getLogger("posterity")
+
+#: The keys of an experiment that scores depend on, by way of what they are made from; so do the methods of the file.
+SETTINGS = (*PROBLEM, "truth", "seed", "samples", "reference")
 
 #: The column of a table, and the attribute of the scores, that name the logs of methods that failed.
 FAILED = "failed"
@@ -46,17 +53,20 @@ def aggregate(
     if classifiers:
         joined = joined.merge(_classified(classifiers, joined["method"]), join="left", combine_attrs="override")
     left = experiment.without(failed, reference=experiment.reference is not None)
-    joined = joined.assign_attrs(dependency_attributes("aggregate", left))
+    settings = json.dumps(left.slice(*SETTINGS))
+    joined = joined.assign_attrs(origin("aggregate", left), experiment_configuration=settings)
     if failed:
         joined.attrs[FAILED] = json.dumps(failed)
     write(joined, output, "comparison", SCORES)
-    lines = rows(summarize(joined, experiment.window, experiment.cycles, experiment.burn_in))
+    cycles = experiment.cycles_in(joined.sizes["time"])
+    lines = rows(summarize(joined, experiment.window, cycles, experiment.burn_in))
     if failed:
         lines = _with_failed(lines, failed, list(experiment.methods))
     with atomic(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(lines[0]))
         writer.writeheader()
         writer.writerows(lines)
+    log.info("%s: written", table)
 
 
 def _with_failed(

@@ -7,13 +7,15 @@ from ..baselines.cycling import cycled
 from ..errors import ConfigError
 from ..experiment import Experiment, catalog
 from .common import build_method, build_problem, on_device
-from .draw import draw
+from .draw import draw, observations
 
 
 def assimilate(
     experiment: Experiment, method: str, twin: Path, output: Path, samples: int | None = None, device: str = "auto"
 ) -> None:
     """Draws from the posterior of every case with a method that needs no training.
+
+    A file may hold more windows than the experiment, or fewer, if there is no forecast.
 
     Args:
         experiment: The experiment.
@@ -29,7 +31,7 @@ def assimilate(
     if method in experiment.sampled():
         raise ConfigError(f"--method: '{method}' is trained: use `posterity train`, then `posterity sample`")
     with on_device(device) as chosen:
-        problem = build_problem(experiment)
+        observed = observations(experiment, build_problem(experiment), twin, chosen)
         kind = catalog.resolve("method", experiment.methods[method].kind)
-        built = cycled(problem, kind, partial(build_method, experiment, method))
-        draw("assimilate", experiment, method, built, problem, twin, output, samples, chosen)
+        built = cycled(observed.problem, kind, partial(build_method, experiment, method))
+        draw("assimilate", experiment, method, built, observed, output, samples, chosen)

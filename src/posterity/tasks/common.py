@@ -19,7 +19,7 @@ from ..errors import ConfigError
 from ..experiment import Experiment, catalog
 from ..experiment.component import Component
 from ..problems import Composed, Observation, Posterior, Problem
-from .provenance import dependency_attributes
+from .provenance import origin
 
 log = logging.getLogger("posterity")
 
@@ -149,7 +149,7 @@ def provenance(
         "method": method,
         "seed": seed,
         "joint": experiment.prior.joint,
-        **dependency_attributes(stage, experiment, name),
+        **origin(stage, experiment, name),
         "version": __version__,
         "commit": commit(),
         **extra,

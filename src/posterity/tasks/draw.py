@@ -1,19 +1,45 @@
 """Draws of every case of a twin file by any method, as ``assimilate``, ``sample`` and ``reference`` share them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 
 from ..data import load, read, write
-from ..data.tensors import ensemble_dataset, truth_of, window_of
-from ..errors import ConfigError
+from ..data.missing import suspects
+from ..data.tensors import coordinates_of, ensemble_dataset, truth_of, window_of
+from ..data.times import Lengths, placed
+from ..errors import ConfigError, DataError
 from ..experiment import Experiment
 from ..problems import Ensemble, Posterior, Problem, Twin, Window, log_likelihood, predictive_pit
 from .common import device_name, log, peak_memory, provenance, seed_everything
+
+#: Draws of the joint that values of a file are held against, and how many times their range a value is absurd beyond.
+HELD, ABSURD = 64, 10.0
+
+
+class Observed(NamedTuple):
+    """Observations of a file, as methods take them, and what belongs to them.
+
+    Args:
+        problem: The problem, with as many windows as the file has.
+        window: What a method may see.
+        cases: The numbers, or names, of the cases.
+        truth: The draws of the joint that the windows belong to, if the file has them.
+        coordinates: The coordinates that draws take over.
+    """
+
+    problem: Problem
+    window: Window
+    cases: np.ndarray
+    truth: Twin | None
+    coordinates: Mapping[str, xr.Variable]
 
 
 def draw(
@@ -21,8 +47,7 @@ def draw(
     experiment: Experiment,
     name: str,
     method: Posterior,
-    problem: Problem,
-    twin: Path,
+    observed: Observed,
     output: Path,
     samples: int | None,
     device: torch.device,
@@ -37,8 +62,7 @@ def draw(
         experiment: The experiment.
         name: The method's name in it.
         method: The method.
-        problem: The problem.
-        twin: The file with the observations; it needs no truth.
+        observed: The observations.
         output: The file to write, of kind ``posterior``.
         samples: Draws per case; the experiment's if None.
         device: Where to compute.
@@ -50,7 +74,7 @@ def draw(
     samples = experiment.draws(name) if samples is None else samples
     if samples < 1:
         raise ConfigError(f"--samples: at least one is needed, not {samples}")
-    window, cases, truth = windows(twin, problem, device)
+    problem, window, cases, truth, coordinates = observed
     seed = seed_everything(experiment, "posterior", name, cases[0])
     ensemble = timed(method, f"methods.{name}", window, samples, device)
     truth_log_q = None
@@ -64,32 +88,90 @@ def draw(
         log_likelihood(problem, window, ensemble),
         truth_log_q,
         None if truth is None else predictive_pit(problem, truth, ensemble),
+        coordinates,
     )
     seconds = float(ensemble.info["seconds"].sum())
-    result.attrs = provenance(stage, experiment, name, seed, name, **cost(seconds, device))
+    of_state = int(problem.observation.operator.observes_state)
+    result.attrs = provenance(stage, experiment, name, seed, name, of_state=of_state, **cost(seconds, device))
     write(result, output, "posterior")
     log.info("%s: %d draws of %d cases in %.1f s", output, samples, len(cases), seconds)
 
 
-def windows(twin: Path, problem: Problem, device: torch.device) -> tuple[Window, np.ndarray, Twin | None]:
-    """Reads what a method may see of a twin file, and what it may not; warns of cases without any observation.
+def observations(experiment: Experiment, problem: Problem, twin: Path, device: torch.device) -> Observed:
+    """Reads what a method may see of a twin file, and what it may not.
+
+    Warns of cases without any observation, and of values that look like marks of missing ones.
 
     Args:
+        experiment: The experiment, which says how times of files are read.
+        problem: Its problem.
         twin: The file.
-        problem: The problem.
         device: Where the tensors go.
 
     Returns:
-        The windows, the numbers of their cases, and the draws of the joint that they belong to, if the file has them.
+        The observations, with the problem of as many windows as the file has.
+
+    Raises:
+        ConfigError: If averages would leave out all windows of the file.
+        DataError: If the file cannot be read, does not fit the problem, or holds no observation.
     """
     dataset = load(read(twin, "twin"), twin)
+    lengths = Lengths(problem.window, problem.cycles, problem.forecast)
+    settings = experiment.time_unit, experiment.time_tolerance
+    dataset = placed(dataset, lengths, problem.system.dt, *settings, str(twin))
+    problem = replace(problem, cycles=experiment.cycles_in(dataset.sizes["time"]))
+    if not dataset["observation"].notnull().any():
+        raise DataError(f"{twin}: 'observation' holds no value, NaN alone; give it at least one observation")
     window = window_of(dataset, problem, str(twin), device)
     cases = dataset["case"].to_numpy() if "case" in dataset.coords else np.arange(dataset.sizes["case"])
+    if len(set(cases.tolist())) < len(cases):
+        raise DataError(f"{twin}: 'case' holds labels more than once; give each case one of its own, or none at all")
     blind = window.y.isnan().flatten(1).all(dim=-1)
     if blind.any():
         which = ", ".join(str(cases[i]) for i in blind.nonzero().flatten().tolist()[:10])
         log.warning("%s: case %s has no observation at all; its posterior is the prior", twin, which)
-    return window, cases, truth_of(dataset, problem, window, str(twin), device)
+    _warn_of_marks(problem, window, twin)
+    truth = truth_of(dataset, problem, window, str(twin), device)
+    return Observed(problem, window, cases, truth, coordinates_of(dataset, problem))
+
+
+def one_window(observed: Observed, twin: Path, key: str) -> Observed:
+    """The observations, if they are of one window; for methods that take no more.
+
+    Raises:
+        DataError: If they are of several.
+    """
+    problem = observed.problem
+    if problem.cycles > 1:
+        raise DataError(
+            f"{twin}: has {problem.length} times, and {key} sees one window of {problem.window} states; cut the file, "
+            "or take a method that needs no training, which runs through the record"
+        )
+    return observed
+
+
+@torch.no_grad()
+def _warn_of_marks(problem: Problem, window: Window, twin: Path) -> None:
+    """Warns of values far from all others that no draw of the prior comes near: marks of missing values, it seems."""
+    found = [
+        (name, value, count)
+        for name, values in (("observation", window.y), ("background", window.background))
+        for value, count in suspects(values.cpu().numpy())
+    ]
+    if not found:
+        return
+    with torch.random.fork_rng():
+        drawn = problem.sample((HELD,)).window
+    for name, value, count in found:
+        values = drawn.y if name == "observation" else drawn.background
+        known = values[values.isfinite()]
+        low, high = (float(known.min()), float(known.max())) if len(known) else (value, value)
+        if not low - ABSURD * (high - low) <= value <= high + ABSURD * (high - low):
+            log.warning(
+                "%s: '%s' is %g at %d places, where the prior gives %.3g to %.3g; if it marks missing values, write "
+                "NaN there, or name it in the attribute missing_value",
+                *(twin, name, value, count, low, high),
+            )
 
 
 def timed(method: Posterior, key: str, window: Window, samples: int, device: torch.device) -> Ensemble:
@@ -107,19 +189,37 @@ def timed(method: Posterior, key: str, window: Window, samples: int, device: tor
 
     Raises:
         ConfigError: If the method refuses.
+        DataError: If it meets a matrix that cannot be factorised.
     """
     start = perf_counter()
     try:
         ensemble = method.sample(window, samples)
     except ValueError as error:
         raise ConfigError(f"{key}: {error}") from error
+    except torch.linalg.LinAlgError as error:
+        least = float(window.std[window.y.isfinite()].min())
+        raise DataError(
+            f"{key}: a matrix is singular in {str(window.y.dtype).removeprefix('torch.')}; the smallest standard "
+            f"deviation of an observation is {least:.3g}: correct it if no instrument is that good"
+        ) from error
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     seconds = perf_counter() - start
-    if (failed := ensemble.info.get("failed")) is not None and failed.any():
-        log.warning("%s: %d of %d draws failed and were replaced", key, int(failed.sum()), samples * len(failed))
+    _warn_of_failures(ensemble, key, samples)
     share = torch.full_like(window.start, seconds / len(window.start))
     return ensemble._replace(info={**ensemble.info, "seconds": share})
+
+
+def _warn_of_failures(ensemble: Ensemble, key: str, samples: int) -> None:
+    """Says how many draws failed and were replaced, and in how many cases none was left to take their place."""
+    failed = ensemble.info.get("failed")
+    if failed is None or not failed.any():
+        return
+    lost = ~ensemble.x.isfinite().flatten(2).all(dim=-1).any(dim=0)
+    if lost.any():
+        log.warning("%s: all draws of %d of %d cases failed: these are NaN", key, int(lost.sum()), len(lost))
+    if (replaced := int(failed[~lost].sum())) > 0:
+        log.warning("%s: %d of %d draws failed and were replaced", key, replaced, samples * int((~lost).sum()))
 
 
 def cost(seconds: float, device: torch.device) -> dict[str, str | float]:

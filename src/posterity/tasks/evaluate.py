@@ -8,10 +8,11 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from ..data import SCORES, read, write
+from ..data.times import Clock, on_steps
 from ..errors import DataError
 from ..experiment import Experiment
 from ..metrics import evaluate as scores_of
-from .provenance import dependency_attributes
+from .provenance import origin
 
 log = logging.getLogger("posterity")
 
@@ -37,33 +38,35 @@ def evaluate(experiment: Experiment, twin: Path, posterior: Path, output: Path, 
         DataError: If a file cannot be read, or they do not belong together.
     """
     truth, draws = read(twin, "twin"), read(posterior, "posterior")
+    clock = Clock.of(draws)
+    if clock is not None:
+        truth = on_steps(truth, clock, experiment.time_tolerance, str(twin))
     truth = truth.isel(case=_positions(truth, draws, "case", (posterior, twin)))
     truth = truth.assign_coords(case=draws["case"])
+    _check_parameters(truth, draws, (posterior, twin))
+    length = experiment.length if clock is None else clock.states - experiment.forecast
     held, end = None, None
     if "state" in truth:
         _check_entries(truth, draws, (posterior, twin))
-        end = _end(_positions(truth, draws, "time", (posterior, twin)), experiment.length)
+        end = _end(_positions(truth, draws, "time", (posterior, twin)), length)
         # Methods see entries by position, whatever the twin calls them: the names and sites are those of the posterior.
         truth = truth.drop_vars(["channel", "y", "x"], errors="ignore")
     draws = draws.assign_coords(time=_same_times(truth, draws))
     if reference is not None:
-        held, end = _reference(reference, draws, experiment.length, posterior)
+        held, end = _reference(reference, draws, length, posterior)
     scored = scores_of(truth, draws, held, end)
     # Chunks are computed side by side: threads of each in addition would wait for each other.
     with threadpool_limits(1):
-        scored = _at_all_times(scored, truth).assign_attrs(draws.attrs | dependency_attributes("evaluate", experiment))
-        write(scored, output, "metrics", SCORES)
+        scored = _with_coordinates(_at_all_times(scored, truth), draws)
+        made = origin("evaluate", experiment, str(draws.attrs.get("method", "")))
+        write(scored.assign_attrs(draws.attrs | made), output, "metrics", SCORES)
 
 
 def _reference(path: Path, posterior: xr.Dataset, length: int, source: Path) -> tuple[xr.Dataset, int | None]:
     """The reference of a posterior's cases and times, and the place of the window's end among these."""
     reference = read(path, "posterior")
     _check_entries(reference, posterior, (source, path))
-    if "theta" in posterior and "theta" in reference and _names(posterior) != _names(reference):
-        raise DataError(
-            f"{source} and {path}: differ in their parameters, {', '.join(_names(posterior))} and "
-            f"{', '.join(_names(reference))}; make both from one experiment"
-        )
+    _check_parameters(reference, posterior, (source, path))
     cases = _positions(reference, posterior, "case", (source, path))
     times = _positions(reference, posterior, "time", (source, path))
     reference = reference.isel(case=cases, time=times).assign_coords(case=posterior["case"], time=posterior["time"])
@@ -100,9 +103,22 @@ def _check_entries(whole: xr.Dataset, posterior: xr.Dataset, sources: tuple[Path
             raise DataError(f"{sources[0]} and {sources[1]}: differ along '{name}': {' and '.join(sizes)} entries")
 
 
+def _check_parameters(whole: xr.Dataset, posterior: xr.Dataset, sources: tuple[Path, Path]) -> None:
+    """Raises if parameters have other names than those of the posterior."""
+    if "theta" not in posterior or "theta" not in whole or "parameter" not in whole.coords:
+        return
+    own, others = (_names(dataset) for dataset in (posterior, whole))
+    if own != others:
+        raise DataError(
+            f"{sources[0]} and {sources[1]}: differ in their parameters, {', '.join(own)} and {', '.join(others)}; "
+            "name them alike, or make both from one experiment"
+        )
+
+
 def _positions(whole: xr.Dataset, posterior: xr.Dataset, name: str, sources: tuple[Path, Path]) -> np.ndarray:
     """The places of a posterior's cases, or times, in its twin or its reference."""
-    found, wanted = _labels(posterior, name), _labels(whole, name)
+    clock = _shared_clock(whole, posterior)
+    found, wanted = _labels(posterior, name, clock), _labels(whole, name, clock)
     for source, labels in zip(sources, (found, wanted), strict=True):
         if len(set(labels)) < len(labels):
             raise DataError(f"{source}: '{name}' holds labels more than once: {_some(labels)}; each must be unique")
@@ -118,11 +134,17 @@ def _positions(whole: xr.Dataset, posterior: xr.Dataset, name: str, sources: tup
 
 def _same_times(twin: xr.Dataset, posterior: xr.Dataset) -> np.ndarray:
     """The times of a posterior, as exactly as the twin says them: files hold them in single or double precision."""
-    if "time" not in twin.coords:
-        return posterior.get_index("time").to_numpy()
-    exact = dict(zip(_labels(twin, "time"), twin["time"].to_numpy(), strict=True))
     own = posterior.get_index("time").to_numpy()
-    return np.array([exact.get(label, time) for label, time in zip(_labels(posterior, "time"), own, strict=True)])
+    if "time" not in twin.coords:
+        return own
+    clock = _shared_clock(twin, posterior)
+    exact = dict(zip(_labels(twin, "time", clock), twin["time"].to_numpy(), strict=True))
+    return np.array([exact.get(label, t) for label, t in zip(_labels(posterior, "time", clock), own, strict=True)])
+
+
+def _shared_clock(whole: xr.Dataset, posterior: xr.Dataset) -> Clock | None:
+    """The clock of a posterior; None if its twin or its reference has none, as files of others."""
+    return None if Clock.of(whole) is None else Clock.of(posterior)
 
 
 def _at_all_times(scored: xr.Dataset, twin: xr.Dataset) -> xr.Dataset:
@@ -136,15 +158,23 @@ def _at_all_times(scored: xr.Dataset, twin: xr.Dataset) -> xr.Dataset:
     return scored.assign_coords(time=scored["time"].assign_attrs(twin["time"].attrs))
 
 
+def _with_coordinates(scored: xr.Dataset, posterior: xr.Dataset) -> xr.Dataset:
+    """Scores with the coordinates of the posterior that they have lost: those along no dimension of a score."""
+    lost = {name: c for name, c in posterior.coords.items() if name not in scored.coords and "sample" not in c.dims}
+    return scored.assign_coords({name: c for name, c in lost.items() if "time" not in c.dims})
+
+
 def _names(posterior: xr.Dataset) -> list[str]:
     """The names of the parameters."""
     return [str(name) for name in posterior["parameter"].values]
 
 
-def _labels(dataset: xr.Dataset, name: str) -> list:
-    """The labels of a dimension; times are rounded, since files hold them in single or double precision."""
+def _labels(dataset: xr.Dataset, name: str, clock: Clock | None) -> list:
+    """The labels of a dimension; times are numbers of states, or rounded, since files hold them in either precision."""
     labels = dataset.get_index(name).to_numpy()
-    return (labels.astype(float).round(6) if name == "time" else labels).tolist()
+    if name != "time":
+        return labels.tolist()
+    return (labels.astype(float).round(6) if clock is None else clock.steps(labels)).tolist()
 
 
 def _some(labels: list) -> str:

@@ -1,5 +1,6 @@
 """``posterity literature``: analysis errors of cycling methods, beside those that are published."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from ..data import SCORES, atomic, read
 from ..errors import ConfigError
 from ..experiment import Experiment
 from ..metrics import summarize
+
+log = logging.getLogger("posterity")
 
 HEAD = """\
 | experiment | method | published | measured | standard error | ratio | cases |
@@ -35,11 +38,14 @@ def literature(experiments: Sequence[Experiment], metrics: Sequence[Path], outpu
         raise ConfigError(f"{names}: no method has a published error; name one under 'methods.NAME.published'")
     with atomic(output) as temporary:
         temporary.write_text(HEAD + "".join(lines), encoding="utf-8")
+    log.info("%s: written", output)
 
 
 def _lines(experiment: Experiment, metrics: Path) -> list[str]:
     """The lines of an experiment."""
-    summary = summarize(read(metrics, "comparison", SCORES), experiment.window, experiment.cycles, experiment.burn_in)
+    scores = read(metrics, "comparison", SCORES)
+    cycles = experiment.cycles_in(scores.sizes["time"])
+    summary = summarize(scores, experiment.window, cycles, experiment.burn_in)
     last = summary.isel(moment=-1)
     return [
         _line(experiment, name, value, last.sel({"method": name}))

@@ -1,6 +1,7 @@
 """Draws a figure."""
 
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -12,17 +13,25 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from ..data import SCORES, atomic, load, read
+from ..data.times import Clock, on_steps, readable
 from ..errors import DataError, PosterityError
 from ..experiment import Experiment, catalog
 from ..figures.drawing import style
 from ..metrics import summarize
 from .provenance import dependency_text
 
-#: Suffix and metadata of each file; without a date and the version of what drew it, equal data give equal bytes.
-FORMATS: Mapping[str, Mapping[str, str | None]] = {
-    "svg": {"Date": None, "Creator": None},
-    "png": {"Software": None},
+log = logging.getLogger("posterity")
+
+#: Suffix, the key of the description, and metadata of each format; without a date and the version of what drew it,
+#: equal data give equal bytes.
+FORMATS: Mapping[str, tuple[str, Mapping[str, None]]] = {
+    ".svg": ("Description", {"Date": None, "Creator": None}),
+    ".png": ("Description", {"Software": None}),
+    ".pdf": ("Subject", {"CreationDate": None, "Creator": None, "Producer": None}),
 }
+
+#: The formats that are written together, for a target of either suffix or of none.
+PAIR = (".svg", ".png")
 
 #: The curves of a training.
 CURVES = ("train_loss", "valid_loss", "seconds")
@@ -38,58 +47,77 @@ def plot(
     reference: Path | None = None,
     histories: Sequence[Path] = (),
 ) -> None:
-    """Draws a figure into a vector file and a raster file.
+    """Draws a figure, into the files of :func:`formats`.
 
-    A figure names what it draws by its parameters: ``twin``, ``posteriors``, ``reference`` and ``standard`` of one
-    case, ``twins``, ``metrics``, ``classifiers`` and ``summary`` of all, ``histories`` of trainings, ``window`` (of all
-    cycles together), ``cycles``, ``burn_in``, ``sites``, ``parameters``, ``observes_state``. Nothing else is read. Of
-    the methods of a group ``metrics`` and ``classifiers`` hold the first, and so should ``posteriors``.
+    Times since a date are drawn as times since the first state. A figure names what it draws by its parameters:
+    ``twin``, ``posteriors``, ``reference`` and ``standard`` of one case, ``twins``, ``metrics``, ``classifiers`` and
+    ``summary`` of all, ``histories`` of trainings, ``window`` (of all cycles together), ``cycles``, ``burn_in``,
+    ``sites``, ``parameters``, ``observes_state``. Nothing else is read. Of the methods of a group ``metrics`` and
+    ``classifiers`` hold the first, and so should ``posteriors``.
 
     Args:
         experiment: The experiment, which says the drawn case and sites, and how figures name methods.
         figure: Its name in the catalogue.
-        twin: The ``twin`` file; the attribute ``of_state`` of its observations says whether they are of the state
-            itself, and no if there is none.
+        twin: The ``twin`` file; the attribute ``of_state`` of its observations, or else of the metrics, says whether
+            they are of the state itself.
         metrics: The aggregated ``metrics`` file.
         posteriors: The ``posterior`` files, in the order of the experiment; a method may have
             several, for different cases.
-        output: The target; its suffix is replaced by ``.svg`` and ``.png``.
+        output: The target, see :func:`formats`.
         reference: The ``posterior`` file of the reference, if there is one; for the standard of a figure, that of any
             method.
         histories: The histories of the trainings, each in the folder of its method.
 
     Raises:
-        PosterityError: If there is no such figure or case, or the files lack what it draws.
+        PosterityError: If there is no such figure, case or format, or the files lack what it draws.
     """
+    formats(output)
+    draw = catalog.resolve("figure", figure)
     names = {name: method.label or name for name, method in experiment.methods.items()}
     groups = experiment.groups()
+    wanted = signature(draw).parameters
+
+    @cache
+    def joined() -> xr.Dataset:
+        """The scores of all methods."""
+        return read(metrics, "comparison", SCORES)
+
+    @cache
+    def observed() -> xr.Dataset:
+        """The twins, on the times of the scores if they have none of the model."""
+        dataset = read(twin, "twin")
+        if (clock := Clock.of(dataset) or Clock.of(joined())) is not None:
+            dataset = on_steps(dataset, clock, experiment.time_tolerance, str(twin))
+        return readable(dataset)
 
     @cache
     def one_case() -> xr.Dataset:
         """The twin's case."""
-        return _twin(twin, experiment.figures.case)
+        return _one_case(observed(), experiment.figures.case, twin)
+
+    @cache
+    def cycles() -> int:
+        """The number of windows of the record."""
+        scored = {"metrics", "summary"} & set(wanted)
+        return experiment.cycles_in((joined() if scored else observed()).sizes["time"])
 
     sources: Mapping[str, Callable[[], Any]] = {
         "twin": lambda: load(one_case(), twin),
-        "twins": lambda: read(twin, "twin"),
-        "metrics": lambda: _metrics(metrics, names, groups),
-        "classifiers": lambda: _metrics(metrics, names, groups),
-        "summary": lambda: summarize(
-            _metrics(metrics, names), experiment.window, experiment.cycles, experiment.burn_in
-        ),
+        "twins": observed,
+        "metrics": lambda: _metrics(joined(), names, groups),
+        "classifiers": lambda: _metrics(joined(), names, groups),
+        "summary": lambda: summarize(_metrics(joined(), names), experiment.window, cycles(), experiment.burn_in),
         "posteriors": lambda: _posteriors(posteriors, one_case()["case"].item(), names),
         "reference": lambda: _reference(reference, one_case()["case"].item(), names),
         "standard": lambda: _reference(reference, one_case()["case"].item(), names),
         "histories": lambda: _histories(histories, names, groups),
-        "window": lambda: experiment.length,
-        "cycles": lambda: experiment.cycles,
+        "window": lambda: experiment.window * cycles(),
+        "cycles": cycles,
         "burn_in": lambda: experiment.burn_in,
         "parameters": lambda: list(experiment.parameters),
         "sites": lambda: experiment.figures.sites,
-        "observes_state": lambda: bool(one_case()["observation"].attrs.get("of_state", False)),
+        "observes_state": lambda: _observes_state(one_case(), joined),
     }
-    draw = catalog.resolve("figure", figure)
-    wanted = signature(draw).parameters
     needed = {name for name, parameter in wanted.items() if parameter.default is Parameter.empty}
     if reference is None and needed & {"reference", "standard"}:
         raise PosterityError(f"figure '{figure}': draws the reference, and there is none; give --reference FILE")
@@ -100,18 +128,38 @@ def plot(
 
 
 def save(figure: Figure, output: Path, description: str) -> None:
-    """Writes a figure into a vector file and a raster file, each atomically.
+    """Writes a figure into the files of :func:`formats`, each atomically, and says so.
 
     Args:
         figure: The figure.
-        output: The target; its suffix is replaced by ``.svg`` and ``.png``.
-        description: What it is made by, for the metadata of both.
+        output: The target.
+        description: What it is made by, for the metadata.
     """
-    for suffix, metadata in FORMATS.items():
-        with style.context(), atomic(output.with_suffix(f".{suffix}")) as temporary:
-            figure.savefig(temporary, format=suffix, metadata={**metadata, "Description": description})
-            if suffix == "svg":
+    for path in formats(output):
+        key, metadata = FORMATS[path.suffix]
+        with style.context(), atomic(path) as temporary:
+            figure.savefig(temporary, format=path.suffix.removeprefix("."), metadata={**metadata, key: description})
+            if path.suffix == ".svg":
                 temporary.write_text(_renumbered(temporary.read_text(encoding="utf-8")), encoding="utf-8")
+        log.info("%s: written", path)
+
+
+def formats(output: Path) -> list[Path]:
+    """The files that a figure is written into.
+
+    Args:
+        output: The target: ``.pdf`` is written as it is; ``.svg``, ``.png`` or no suffix mean a vector file and a
+            raster file beside each other.
+
+    Returns:
+        The files.
+
+    Raises:
+        PosterityError: If figures are not written in that format.
+    """
+    if output.suffix and output.suffix not in FORMATS:
+        raise PosterityError(f"{output}: figures are written as {', '.join(FORMATS)}; give a path with such a suffix")
+    return [output.with_suffix(suffix) for suffix in PAIR] if output.suffix in ("", *PAIR) else [output]
 
 
 def _renumbered(svg: str) -> str:
@@ -126,19 +174,24 @@ def _renumbered(svg: str) -> str:
     return re.sub(r'(id="|#)([a-z][0-9a-f]{10})(?=["\)])', renamed, svg)
 
 
-def _twin(path: Path, case: int) -> xr.Dataset:
-    """One case of a twin, lazily; its number is the scalar coordinate ``case``."""
-    dataset = read(path, "twin")
-    if not 0 <= case < dataset.sizes["case"]:
+def _one_case(twins: xr.Dataset, case: int, path: Path) -> xr.Dataset:
+    """One case of the twins, lazily; its number is the scalar coordinate ``case``."""
+    if not 0 <= case < twins.sizes["case"]:
         raise PosterityError(
-            f"{path}: has {dataset.sizes['case']} cases, so there is no case {case}; change 'figures.case'"
+            f"{path}: has {twins.sizes['case']} cases, so there is no case {case}; change 'figures.case'"
         )
-    return dataset.assign_coords(case=dataset["case"]).isel(case=case)
+    return twins.assign_coords(case=twins["case"]).isel(case=case)
 
 
-def _metrics(path: Path, labels: Mapping[str, str], groups: Mapping[str, str] | None = None) -> xr.Dataset:
+def _observes_state(twin: xr.Dataset, joined: Callable[[], xr.Dataset]) -> bool:
+    """Whether observations are of the state itself: what the twin says of them, or else the draws that were scored."""
+    said = twin["observation"].attrs
+    return bool(said["of_state"] if "of_state" in said else joined().attrs.get("of_state", False))
+
+
+def _metrics(dataset: xr.Dataset, labels: Mapping[str, str], groups: Mapping[str, str] | None = None) -> xr.Dataset:
     """The metrics of all methods, or of the first of each group, lazily, under the names that figures give them."""
-    dataset = read(path, "comparison", SCORES)
+    dataset = readable(dataset)
     names = [str(name) for name in dataset["method"].values]
     if groups is not None:
         found = [groups.get(name, name) for name in names]
@@ -151,7 +204,7 @@ def _posteriors(paths: Sequence[Path], case: int, labels: Mapping[str, str]) -> 
     """One case of the draws of each method, lazily, from the one of its files that has it."""
     methods: dict[str, xr.Dataset | None] = {}
     for path in paths:
-        dataset = read(path, "posterior")
+        dataset = readable(read(path, "posterior"))
         method = str(dataset.attrs.get("method", path.stem))
         methods[method] = methods.get(method) or _chosen(dataset, case)
     found = [draws.assign_attrs(method=labels.get(name, name)) for name, draws in methods.items() if draws]
@@ -167,7 +220,7 @@ def _reference(path: Path | None, case: int, labels: Mapping[str, str]) -> xr.Da
     """One case of the draws of the reference (or of a method), lazily and under its name; None if there is none."""
     if path is None:
         return None
-    dataset = read(path, "posterior")
+    dataset = readable(read(path, "posterior"))
     found = _chosen(dataset, case)
     if found is None:
         raise PosterityError(f"{path}: there is no case {case}; name the file that has it, or change 'figures.case'")

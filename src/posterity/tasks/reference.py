@@ -11,7 +11,7 @@ from ..experiment import Experiment
 from ..problems import Posterior, log_likelihood
 from ..problems.ensemble import join_runs
 from .common import build, build_problem, log, on_device, provenance, seed_everything
-from .draw import cost, timed, windows
+from .draw import cost, observations, one_window, timed
 
 
 def reference(experiment: Experiment, twin: Path, output: Path, device: str = "auto") -> None:
@@ -38,14 +38,16 @@ def reference(experiment: Experiment, twin: Path, output: Path, device: str = "a
             raise ConfigError(
                 f"reference: '{settings.kind}' must be trained, and a reference is not: try 'smc' or 'hmc'"
             )
-        window, cases, _ = windows(twin, problem, chosen)
+        observed = one_window(observations(experiment, problem, twin, chosen), twin, "reference")
+        window, cases = observed.window, observed.cases
         runs = []
         for run in range(settings.runs):
             seed = seed_everything(experiment, "reference", run, cases[0])
             runs.append(timed(method, "reference", window, settings.samples, chosen))
             log.info("reference: run %d of %d done", run + 1, settings.runs)
         ensemble = join_runs(runs)
-        result = ensemble_dataset(ensemble, problem, cases, log_likelihood(problem, window, ensemble))
+        likelihood = log_likelihood(problem, window, ensemble)
+        result = ensemble_dataset(ensemble, problem, cases, likelihood, coordinates=observed.coordinates)
         seconds = float(ensemble.info["seconds"].sum())
         extra = cost(seconds, chosen)
     numbers = np.repeat(np.arange(settings.runs), settings.samples)

@@ -1,6 +1,7 @@
 """Rule ``report``: the table, the figures and the configuration of an experiment on one page. Imports no torch."""
 
 import csv
+import logging
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
@@ -12,6 +13,8 @@ from .. import __version__
 from ..data import atomic
 from ..errors import DataError
 from ..experiment import Experiment
+
+log = logging.getLogger("posterity")
 
 #: What figures show, in the order in which the page shows them.
 CAPTIONS: Mapping[str, str] = {
@@ -96,6 +99,7 @@ def report(experiment: Experiment, table: Path, figures: Sequence[Path], output:
     head = f'<meta charset="utf-8"><title>{escape(experiment.name)}</title><style>{STYLE}</style>'
     with atomic(output) as temporary:
         temporary.write_text(f"<!doctype html>\n{head}\n" + "\n".join(parts) + "\n", encoding="utf-8")
+    log.info("%s: written", output)
 
 
 def _failures(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from ..problems import Posterior, Problem, Twin
 from ..tensors import append_dims
 from .artifacts import WEIGHTS, description
 from .common import build, build_method, build_problem, on_device
-from .draw import draw
+from .draw import draw, observations, one_window
 
 
 def sample(
@@ -51,11 +51,12 @@ def sample(
         raise ConfigError(f"--method: '{method}' is not trained: use `posterity assimilate`")
     with on_device(device) as chosen:
         problem = build_problem(experiment)
+        observed = one_window(observations(experiment, problem, twin, chosen), twin, f"methods.{method}")
         posterior: Posterior = load_estimator(experiment, experiment.weights(method), problem, weights, chosen)
         if (refinement := experiment.methods[method].refinement) is not None:
             posterior = _refined(posterior, refinement, method)
         density = partial(_density, posterior) if isinstance(posterior, DensityEstimator) else None
-        draw("sample", experiment, method, posterior, problem, twin, output, samples, chosen, density)
+        draw("sample", experiment, method, posterior, observed, output, samples, chosen, density)
 
 
 @torch.no_grad()

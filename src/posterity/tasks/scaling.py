@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from ..data import SCORES, TRAININGS, atomic, read, write
+from .. import __version__
+from ..data import SCORES, TRAININGS, apart, atomic, read, write
 from ..errors import ConfigError
 from ..experiment import Experiment
 from ..experiment.dependencies import dependencies
@@ -17,7 +19,10 @@ from ..figures.scaling import scaling as draw
 from ..metrics import judged_moment, summarize
 from ..metrics.scores import ENTRIES
 from .artifacts import description
-from .plot import save
+from .plot import formats, save
+from .provenance import CONVENTIONS
+
+log = logging.getLogger("posterity")
 
 #: The keys of the description of a training, by the names of the variables.
 TRAINING = {"valid_loss": "best_valid_loss", "training_seconds": "seconds", "parameters": "parameters"}
@@ -33,12 +38,14 @@ def scaling(experiments: Sequence[Experiment], results: Path, output: Path, tabl
         results: The folder of the results of all experiments.
         output: The ``scaling`` file to write.
         table: The table to write, as comma-separated values, one row per training.
-        figure: The figure to write; its suffix is replaced by ``.svg`` and ``.png``.
+        figure: The figure to write, see :func:`posterity.tasks.plot.formats`.
 
     Raises:
         ConfigError: If there are no variants to compare.
         DataError: If the results of a variant are missing or damaged.
     """
+    variants = [results / experiment.name / "metrics.nc" for experiment in experiments]
+    apart([output, table, *formats(figure)], variants)
     if len(experiments) < 2:
         raise ConfigError(f"{experiments[0].name}: has no variants to compare; write them under 'variants'")
     parts = [_variant(experiment, results / experiment.name) for experiment in experiments]
@@ -49,13 +56,20 @@ def scaling(experiments: Sequence[Experiment], results: Path, output: Path, tabl
     joined = joined.sel({"method": list(dict.fromkeys(str(name) for part in parts for name in part["method"].values))})
     # The variants differ in their configuration, and share their code.
     code = dependencies("scaling", experiments[0]).modules
-    joined.attrs = {"experiment": experiments[0].name.rpartition("/")[0], "code": json.dumps(code)}
+    study = experiments[0].name.rpartition("/")[0]
+    made = {"experiment": study, "code": json.dumps(code), "version": __version__}
+    joined.attrs = made | {
+        "Conventions": CONVENTIONS,
+        "title": f"{experiments[0].title}: {', '.join(names)}",
+        "history": f"posterity {__version__}: scaling of {study}",
+    }
     joined = joined.set_coords(("size", "window"))
     write(joined, output, "scaling", SCORES)
     with atomic(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["variant", "size", "window", "method", "seed", *TRAININGS, "published_log_score"])
         writer.writerows(_rows(joined))
+    log.info("%s: written", table)
     save(draw(joined), figure, json.dumps({"code": code}))
 
 
@@ -89,8 +103,8 @@ def _variant(experiment: Experiment, folder: Path) -> xr.Dataset:
         {
             **variables,
             "published_log_score": ("method", published, {"long_name": "published log score", "units": "nat"}),
-            "size": size,
-            "window": experiment.window,
+            "size": ((), size, {"long_name": "number of entries of a state", "units": "1"}),
+            "window": ((), experiment.window, {"long_name": "number of assimilated states", "units": "1"}),
         },
         {"method": list(groups), "seed": np.arange(shape[1])},
     )

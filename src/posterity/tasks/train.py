@@ -135,6 +135,7 @@ def _write(training: Training, output: Path, origin: Mapping[str, Any]) -> None:
         temporary.write_text("".join(json.dumps(record) + "\n" for record in training.history))
     weights = {name: value.contiguous() for name, value in training.estimator.state_dict().items()}
     with atomic(output / WEIGHTS) as temporary:
+        # Written by ourselves, since safetensors would take the group's and others' right to read away.
         temporary.write_bytes(save(weights))
     with atomic(output / DESCRIPTION) as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n")

@@ -43,7 +43,8 @@ def row_names(variable: xr.DataArray) -> list[str]:
     channels = [str(name) for name in variable["channel"].values]
     if "x" not in variable.dims:
         return channels
-    sites = [f"site {site}" for site in variable["x"].values]
+    text = variable["x"].dtype.kind in "OSU"
+    sites = [str(site) if text else f"site {site:g}" for site in variable["x"].values]
     return sites if len(channels) == 1 else [f"{channel}, {site}" for channel in channels for site in sites]
 
 
@@ -186,8 +187,24 @@ def judged(window: int, cycles: int, burn_in: int) -> slice:
 
 def time_place(dataset: xr.Dataset, time: float) -> int | None:
     """The index of a time in a dataset; None if it does not cover it."""
-    found = np.flatnonzero(np.isclose(dataset["time"].values, time))
+    found = np.flatnonzero(same_times(dataset["time"].values, np.array([time]))[:, 0])
     return int(found[0]) if len(found) else None
+
+
+def same_times(times: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which times of two datasets are the same: files hold them in either precision, and records may be long.
+
+    Args:
+        times: Times, with shape ``(time,)``.
+        others: Times, with shape ``(other,)``.
+
+    Returns:
+        Truth values with shape ``(time, other)``.
+    """
+    steps = np.diff(np.unique(np.concatenate((times, others)).round(9)))
+    least = 0.1 * np.median(steps) if len(steps) else 0.0
+    found: np.ndarray = np.abs(times[:, None] - others) <= max(least, 1e-9)
+    return found
 
 
 def methods_of(metrics: xr.Dataset) -> list[str]:
