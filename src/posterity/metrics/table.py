@@ -74,7 +74,7 @@ SCORES: tuple[Score, ...] = (
         optional=True,
     ),
     Score(
-        "variogram_score", TIMED, "variogram score", STATE, "truth", with_error,
+        "variogram_score", TIMED, "fair variogram score", STATE, "truth", with_error,
         shown=(Quantity("variogram_score", "variogram score", error=True),),
         optional=True,
     ),
