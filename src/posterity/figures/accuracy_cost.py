@@ -79,6 +79,7 @@ def _panel(axes: Axes, methods: Sequence[str], seconds: np.ndarray, label: str, 
             errors[index] if np.isfinite(errors[index]) else None,
             color=looks[index].colour,
             marker=looks[index].marker,
+            markerfacecolor=looks[index].face,
             markersize=4,
             elinewidth=0.7,
         )

@@ -8,10 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .drawing import style
-from .drawing.panels import methods_of, moments, need
+from .drawing.panels import end_at, methods_of, moments, need
 
 #: Rank histograms beside each other; more are wrapped.
 ACROSS = 5
+
+#: The frequency, over the expected one, at which histograms end; higher bars are labelled with their height.
+TOP = 3.0
 
 #: The moments in the rank histograms.
 MOMENTS = {"start": ("#440154", "-"), "window end": ("#21908c", "--"), "forecast end": ("#e08a00", "-.")}
@@ -68,7 +71,8 @@ def _reliability(axes: Axes, observed: xr.DataArray, methods: Sequence[str]) -> 
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.6)
     for index, (method, look) in enumerate(style.looks(methods).items()):
         values = observed.isel(method=index).values
-        axes.plot(nominal, values, color=look.colour, linestyle=look.line, marker=look.marker, label=method)
+        line = axes.plot(nominal, values, color=look.colour, linestyle=look.line, label=method)[0]
+        line.set(marker=look.marker, markerfacecolor=look.face)
     axes.set_xlabel("nominal coverage (fraction)")
     axes.locator_params(nbins=4)
 
@@ -76,6 +80,7 @@ def _reliability(axes: Axes, observed: xr.DataArray, methods: Sequence[str]) -> 
 def _ranks(axes: Axes, counts: xr.DataArray, found: Mapping[str, int]) -> None:
     """Draws the rank histogram of one method at each moment, over the count of a calibrated one."""
     axes.axhline(1, color="0.6", linewidth=0.6, linestyle=":", label="expected")
+    heights = []
     for moment, time in found.items():
         values = counts.isel(time=time).values
         # Methods with fewer draws than others may have fewer bins, and NaN behind them.
@@ -83,5 +88,8 @@ def _ranks(axes: Axes, counts: xr.DataArray, found: Mapping[str, int]) -> None:
         colour, line = MOMENTS[moment]
         if values.sum():
             bins = np.linspace(0, 1, len(values) + 1)
-            axes.stairs(values / values.mean(), bins, color=colour, linestyle=line, linewidth=0.8, label=moment)
-    axes.set(xlim=(0, 1), xticks=(0, 0.5, 1))
+            heights.append(values / values.mean())
+            axes.stairs(heights[-1], bins, color=colour, linestyle=line, linewidth=0.8, label=moment)
+    axes.set(xlim=(0, 1), yticks=(0, 1, 2, 3))
+    axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
+    end_at(axes, TOP, heights)

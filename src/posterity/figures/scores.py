@@ -43,6 +43,7 @@ def scores(metrics: xr.Dataset, window: int) -> Figure:
                 color=look.colour,
                 linestyle=look.line,
                 marker=look.marker,
+                markerfacecolor=look.face,
                 markevery=(min(index % 4, max(0, known.sum() - 1)), max(4, len(time) // 6)),
                 label=method,
             )

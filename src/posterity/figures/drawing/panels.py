@@ -130,6 +130,15 @@ def edges(centres: np.ndarray) -> np.ndarray:
     return np.concatenate(([2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]))
 
 
+def end_at(axes: Axes, top: float, heights: Sequence[np.ndarray]) -> None:
+    """Ends a histogram's panel at a height, and writes at both sides how high the bars are that are cut there."""
+    axes.set_ylim(0, top)
+    for side, (place, align) in enumerate(((0.09, "left"), (0.91, "right"))):
+        highest = max((np.array_split(values, 2)[side].max() for values in heights), default=0.0)
+        if highest > top:
+            axes.text(place, 0.96 * top, f"{highest:.1f}", ha=align, va="top")
+
+
 def window_line(axes: Axes, time: np.ndarray, window: int, cells: bool = False) -> None:
     """Marks the end of the window, if a forecast follows.
 
