@@ -1,6 +1,6 @@
 """Calibration: coverage of central intervals, and rank histograms."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .drawing import style
-from .drawing.panels import end_at, methods_of, moments, need
+from .drawing.panels import counted, end_at, methods_of, moments, need
 
 #: Rank histograms beside each other; more are wrapped.
 ACROSS = 5
@@ -47,9 +47,10 @@ def coverage(metrics: xr.Dataset, window: int) -> Figure:
     upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=heights))
     panels = upper.subplots(1, len(found), sharex=True, sharey=True)
     observed = metrics["coverage"].isel(time=list(found.values())).mean("case").load()
+    labels = counted(metrics["coverage"])
     lowest = max(0.0, min(float(observed.min()), float(observed["level"].min())) - 0.05)
     for place, (panel, moment) in enumerate(zip(panels, found, strict=True)):
-        _reliability(panel, observed.isel(time=place), methods)
+        _reliability(panel, observed.isel(time=place), labels)
         panel.set(title=moment, xlim=(lowest, 1.02), ylim=(lowest, 1.02))
     panels[0].set_ylabel("observed coverage (fraction)")
     upper.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(methods), 6))
@@ -65,13 +66,13 @@ def coverage(metrics: xr.Dataset, window: int) -> Figure:
     return figure
 
 
-def _reliability(axes: Axes, observed: xr.DataArray, methods: Sequence[str]) -> None:
+def _reliability(axes: Axes, observed: xr.DataArray, labels: Mapping[str, str]) -> None:
     """Draws the coverage of every method at one moment, against the nominal one."""
     nominal = observed["level"].values
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.6)
-    for index, (method, look) in enumerate(style.looks(methods).items()):
+    for index, (method, look) in enumerate(style.looks(list(labels)).items()):
         values = observed.isel(method=index).values
-        line = axes.plot(nominal, values, color=look.colour, linestyle=look.line, label=method)[0]
+        line = axes.plot(nominal, values, color=look.colour, linestyle=look.line, label=labels[method])[0]
         line.set(marker=look.marker, markerfacecolor=look.face)
     axes.set_xlabel("nominal coverage (fraction)")
     axes.locator_params(nbins=4)

@@ -70,9 +70,19 @@ def table(summary: xr.Dataset) -> Figure:
         PosterityError: If the summary has no spread.
     """
     need(summary, ("spread",), "table", "aggregate the metrics again")
-    columns = [*_error(summary), *(column for pair in headed() for column in _columns(summary, *pair))]
+    columns = [
+        *_cases(summary),
+        *_error(summary),
+        *(column for pair in headed() for column in _columns(summary, *pair)),
+    ]
     shown = [column for column in columns if set(column.entries) != {NONE}]
     return _draw([Column("", "method", methods_of(summary)), *shown])
+
+
+def _cases(summary: xr.Dataset) -> list[Column]:
+    """The numbers of cases, if methods differ in them."""
+    counts = summary["cases"].values.tolist()
+    return [Column("cases", "(number)", list(map(str, counts)))] if len(set(counts)) > 1 else []
 
 
 def _error(summary: xr.Dataset) -> list[Column]:

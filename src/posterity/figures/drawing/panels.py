@@ -221,6 +221,23 @@ def methods_of(metrics: xr.Dataset) -> list[str]:
     return [str(name) for name in metrics["method"].values]
 
 
+def counted(score: xr.DataArray) -> dict[str, str]:
+    """The name of each method, with the number of its cases where it is without some: averages are then over fewer.
+
+    Args:
+        score: A score, with dimensions ``(method, case, …)``, NaN where there is none.
+
+    Returns:
+        The labels, by name.
+    """
+    known = score.notnull().any([name for name in score.dims if name not in ("method", "case")]).sum("case")
+    total = score.sizes["case"]
+    return {
+        str(name): f"{name} ({count} of {total} cases)" if 0 < count < total else str(name)
+        for name, count in zip(score["method"].values, known.values.tolist(), strict=True)
+    }
+
+
 def need(dataset: xr.Dataset, names: tuple[str, ...], figure: str, remedy: str) -> None:
     """Raises if a dataset lacks variables that a figure draws.
 
