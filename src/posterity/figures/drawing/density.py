@@ -188,9 +188,10 @@ def ticks(ends: tuple[float, float], upright: bool = False) -> tuple[list[float]
     for step in (digit * largest / 10**power for power in range(3) for digit in DIGITS):
         places = [round(k * step, 12) for k in range(ceil(ends[0] / step), floor(ends[1] / step) + 1)]
         names = {place: f"{place + 0:.6g}".replace("-", "−") for place in places}
-        # A minus is wider than a digit.
-        sizes = {place: 2 if upright else len(name) + 0.35 * (place < 0) for place, name in names.items()}
-        fitting = [p for p in places if min(p - ends[0], ends[1] - p) > 0.4 * sizes[p] * character]
+        # A minus is wider than a digit, and a point narrower.
+        widths = {p: len(name) + 0.3 * name.count("−") - 0.5 * name.count(".") for p, name in names.items()}
+        sizes = dict.fromkeys(places, 2.0) if upright else widths
+        fitting = [p for p in places if min(p - ends[0], ends[1] - p) > 0.35 * sizes[p] * character]
         # Of numbers that are too close, the first and the last.
         for chosen in (fitting, fitting[:: max(1, len(fitting) - 1)]):
             apart = [((sizes[p] + sizes[q]) / 2 + 0.3) * character for p, q in pairwise(chosen)]
