@@ -156,13 +156,16 @@ def test_narrow_bands_are_drawn_as_errors(ring) -> None:
     assert [axes.get_ylabel() for axes in figure.axes] == ["4dvar\n− median"]
 
 
-def test_lines_lead_from_far_labels_to_their_points_and_cross_no_other_label() -> None:
-    axes = Figure(figsize=(3, 2.6)).subplots()
-    points = np.array([[0.5 + 0.02 * i, 0.5] for i in range(9)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_lines_lead_from_far_labels_to_their_points_and_cross_no_other_label(seed) -> None:
+    points = 0.5 + np.random.default_rng(seed).uniform(-0.12, 0.12, (12, 2))
+    with style.context():
+        axes = Figure(figsize=(3, 2.6)).subplots()
     axes.set(xlim=(0, 1), ylim=(0, 1))
     names = [f"method-{i}" for i in range(len(points))]
-    put_labels(axes, points, np.full(len(points), np.nan), names, ["black"] * len(points))
-    axes.figure.draw_without_rendering()
+    with style.context():
+        put_labels(axes, points, np.full(len(points), np.nan), names, ["black"] * len(points))
+        axes.figure.draw_without_rendering()
     scale = 72 / axes.figure.dpi
     boxes = [Text.get_window_extent(text).get_points().ravel() * scale for text in axes.texts]
     far = 0

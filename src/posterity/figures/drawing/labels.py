@@ -21,6 +21,9 @@ STEPS = (1.0, 2.2, 3.6, 5.0, 6.5, 8.5, 11.0, 14.0)
 #: How often all labels are placed, and the cost of a line across another label or point, as that of an overlap.
 SWEEPS, CROSSING = 3, 60.0
 
+#: Half the side of the squares that stand for the lines of other labels.
+DOT = 3.0
+
 
 def wrapped(name: str, width: float) -> str:
     """A name, broken at hyphens into lines that fit a panel of some width in inches."""
@@ -60,8 +63,10 @@ def put_labels(
     boxes: list[np.ndarray] = []
     for _ in range(SWEEPS):
         for index, (place, size) in enumerate(zip(places, sizes, strict=True)):
-            others = taken + [box for other, box in enumerate(boxes) if other != index]
-            boxes[index : index + 1] = [_best(place, size, others, frame)]
+            others = [number for number in range(len(boxes)) if number != index]
+            dots = [dot for number in others for dot in _leader(places[number], boxes[number])]
+            here = [*taken, *(boxes[number] for number in others), *(np.r_[dot - DOT, dot + DOT] for dot in dots)]
+            boxes[index : index + 1] = [_best(place, size, np.array(here), frame)]
     for point, place, box, name, colour in zip(points, places, boxes, names, colours, strict=True):
         near = np.clip(place, box[:2], box[2:])
         # A line leads to the nearest edge of all labels but those beside their points.
@@ -81,18 +86,24 @@ def put_labels(
         text.set_path_effects([withStroke(linewidth=1.5, foreground="white")])
 
 
-def _best(place: np.ndarray, size: np.ndarray, taken: Sequence[np.ndarray], frame: np.ndarray) -> np.ndarray:
+def _best(place: np.ndarray, size: np.ndarray, taken: np.ndarray, frame: np.ndarray) -> np.ndarray:
     """The box of a label that overlaps the least with what is there, itself and the line that leads to it."""
     boxes = [_box(place, size, np.array(direction), step) for step in STEPS for direction in DIRECTIONS]
     costs = []
     for index, box in enumerate(boxes):
         # Farther places cost more.
-        cost = 4 * _outside(box, frame) + 4.0 * (index // len(DIRECTIONS)) + sum(_overlap(box, o) for o in taken)
-        line = place + np.linspace(0, 1, 12)[1:, None] * (np.clip(place, box[:2], box[2:]) - place)
-        far = line[np.abs(line - place).max(axis=1) > AWAY]
-        crossed = sum(((far > other[:2]) & (far < other[2:])).all(axis=1).any() for other in taken)
+        cost = 4 * _outside(box, frame) + 4.0 * (index // len(DIRECTIONS)) + _overlap(box, taken).sum()
+        line = _leader(place, box)[:, None]
+        crossed = ((line > taken[:, :2]) & (line < taken[:, 2:])).all(axis=2).any(axis=0).sum()
         costs.append(cost + CROSSING * crossed)
     return boxes[int(np.argmin(costs))]
+
+
+def _leader(place: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Points of the line from a point to the nearest edge of its label, those at the point itself left out."""
+    line = place + np.linspace(0, 1, 16)[1:, None] * (np.clip(place, box[:2], box[2:]) - place)
+    found: np.ndarray = line[np.abs(line - place).max(axis=1) > AWAY]
+    return found
 
 
 def _box(place: np.ndarray, size: np.ndarray, direction: np.ndarray, step: float) -> np.ndarray:
@@ -101,12 +112,13 @@ def _box(place: np.ndarray, size: np.ndarray, direction: np.ndarray, step: float
     return np.r_[middle - size / 2, middle + size / 2]
 
 
-def _overlap(box: np.ndarray, other: np.ndarray) -> float:
-    """The area that two boxes share."""
-    sides = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
-    return float(np.prod(np.maximum(sides, 0)))
+def _overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The areas that a box shares with others, with shape ``(other,)``."""
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    areas: np.ndarray = np.maximum(sides, 0).prod(axis=1)
+    return areas
 
 
 def _outside(box: np.ndarray, frame: np.ndarray) -> float:
     """The area of a box outside the axes."""
-    return float(np.prod(box[2:] - box[:2])) - _overlap(box, frame)
+    return float(np.prod(box[2:] - box[:2]) - _overlap(box, frame[None])[0])
