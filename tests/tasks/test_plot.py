@@ -126,7 +126,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "models" / method).mkdir(parents=True)
         records = [{"epoch": n, "train_loss": 1 / n, "valid_loss": 2 / n, "seconds": 0.5} for n in range(1, epochs)]
         (folder / "models" / method / "history.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
-    (folder / "models" / METHODS[0] / "estimator.json").write_text(json.dumps({"loss_units": "nat"}))
+    (folder / "models" / next(iter(METHODS)) / "estimator.json").write_text(json.dumps({"loss_units": "nat"}))
     return folder
 
 
