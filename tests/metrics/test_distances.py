@@ -29,14 +29,14 @@ def test_errors_of_means_are_in_standard_deviations_of_the_reference() -> None:
     moved = reference + reference.std(0, ddof=1) * [3.0, -4.0]
     own = draws(reference)
     np.testing.assert_allclose(mean_error(mean(draws(moved)), mean(own), var(own)), [[12.5**0.5]])
-    np.testing.assert_allclose(std_error(var(draws(moved)), var(own)), [[0]], atol=1e-12)
+    np.testing.assert_allclose(std_error(var(draws(moved)), mean(own), var(own)), [[0]], atol=1e-12)
 
 
 def test_errors_of_standard_deviations_are_relative() -> None:
     reference = np.random.default_rng(0).standard_normal((50, 2)) * [1.0, 5.0]
     own = draws(reference)
-    np.testing.assert_allclose(std_error(var(draws(reference * [2, 0.5])), var(own)), [[0.625**0.5]])
-    np.testing.assert_allclose(std_error(var(draws(reference * 0)), var(own)), [[1]])
+    np.testing.assert_allclose(std_error(var(draws(reference * [2, 0.5])), mean(own), var(own)), [[0.625**0.5]])
+    np.testing.assert_allclose(std_error(var(draws(reference * 0)), mean(own), var(own)), [[1]])
 
 
 @pytest.mark.parametrize("samples", [50, 400])
@@ -47,7 +47,9 @@ def test_independent_draws_of_the_reference_have_the_errors_that_are_said(sample
     # A mean of 4000 squares of Gaussians has the relative error √(2 / 4000), and its root half of that.
     rtol = 4 * 0.5 * (2 / 4000) ** 0.5
     np.testing.assert_allclose(mean_error(mean(found), own, own_var.isel(sample=0)), samples**-0.5, rtol=rtol)
-    np.testing.assert_allclose(std_error(var(found), own_var.isel(sample=0)), (2 * samples) ** -0.5, rtol=rtol + 1 / 50)
+    np.testing.assert_allclose(
+        std_error(var(found), own, own_var.isel(sample=0)), (2 * samples) ** -0.5, rtol=rtol + 1 / 50
+    )
 
 
 def test_covariance_error_is_that_of_the_matrices() -> None:
@@ -130,3 +132,40 @@ def test_a_missing_draw_makes_its_case_missing_alone() -> None:
     parts = [part.isel(time=0, channel=0).rename(x="entry") for part in (state, reference)]
     for found in kernel_distances(*parts):
         np.testing.assert_array_equal(found.isnull(), [False, True, False])
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e4 / 3])
+def test_entries_without_spread_in_the_reference_are_in_units_of_the_state(value) -> None:
+    """Where draws agree with it they have no distance; else theirs is that of the state. Also if they were rounded."""
+    rng = np.random.default_rng(1)
+    one, two = rng.standard_normal((60, 3)), rng.standard_normal((90, 3))
+    fixed, own, moved = (
+        np.concatenate([part, np.full((len(part), 1), np.float32(value + off))], axis=1)
+        for part, off in ((one, 0), (two, 0), (one, 2))
+    )
+    two_alone, alike = draws(two), draws(own)
+
+    def found(values: np.ndarray, reference: xr.DataArray) -> list[float]:
+        """Squared errors of means and of standard deviations, times the number of entries, and of covariances."""
+        state, target = draws(values), (mean(reference), var(reference))
+        errors = mean_error(mean(state), *target), std_error(var(state), *target)
+        covariance = covariance_error(state, reference.rename(sample="draw"))
+        return [float(values.shape[1] * error.item() ** 2) for error in errors] + [covariance.item()]
+
+    np.testing.assert_allclose(found(fixed, alike), found(one, two_alone), rtol=1e-6)
+    np.testing.assert_allclose(found(moved, alike), np.add(found(one, two_alone), [4, 0, 0]), rtol=1e-3)
+    distance = sliced_wasserstein(draws(fixed), alike.rename(sample="draw"))
+    assert 0 < distance.item() < sliced_wasserstein(draws(moved), alike.rename(sample="draw")).item()
+    alone, both = (kernel_distances(vector(a), vector(b, "draw")) for a, b in ((one, two), (fixed, own)))
+    np.testing.assert_allclose(both, alone, rtol=1e-6)
+
+
+def test_a_reference_without_any_spread_has_distances() -> None:
+    own, other = np.full((30, 2), 3.0), np.tile([3.0, 7.0], (30, 1))
+    state, target = draws(other), draws(own, "draw")
+    assert covariance_error(state, target).item() == 0
+    assert sliced_wasserstein(state, target).item() > 0
+    energy, kernel = kernel_distances(vector(other), vector(own, "draw"))
+    assert energy.item() == 8
+    assert kernel.item() == pytest.approx(2 - 2 * np.exp(-8))
+    assert [each.item() for each in kernel_distances(vector(own), vector(own, "draw"))] == [0, 0]

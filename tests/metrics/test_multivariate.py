@@ -1,5 +1,7 @@
 """Scores of states as a whole: their values, that they are proper, and that they stream."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scoringrules
@@ -30,10 +32,13 @@ def test_of_one_entry_the_energy_score_is_the_crps(ensemble) -> None:
 
 
 def test_two_draws_have_the_variogram_score_of_their_difference() -> None:
-    # √|0 − 4| = 2 is true; the draws have √1 and √9, whose mean is 2, and √0 and √4, whose mean is 1.
-    assert variogram_score(*one([[1, 2], [0, 9]], [0, 4])).item() == pytest.approx(0.0)
-    assert variogram_score(*one([[7, 7], [0, 4]], [0, 4])).item() == pytest.approx(1.0)
+    # √|0 − 4| = 2 is true; the draws have √1 and √9, whose mean is 2, and √0 and √4, whose mean is 1. The variance of
+    # both means is one.
+    assert variogram_score(*one([[1, 2], [0, 9]], [0, 4])).item() == pytest.approx(-1.0)
+    assert variogram_score(*one([[7, 7], [0, 4]], [0, 4])).item() == pytest.approx(0.0)
+    assert variogram_score(*one([[0, 1], [0, 1]], [0, 4])).item() == pytest.approx(1.0)
     assert np.isnan(variogram_score(*one([[3], [4]], [0])))
+    assert np.isnan(variogram_score(*one([[1, 2]], [0, 4])))
 
 
 @pytest.mark.parametrize("grid", [(1, 4), (3, 5)])
@@ -46,9 +51,11 @@ def test_both_are_those_of_another_package(ensemble, grid) -> None:
     np.testing.assert_allclose(
         energy_score(state, truth), scoringrules.es_ensemble(true, draws, estimator="fair"), rtol=1e-9
     )
+    # That package's is not fair: it lacks the variance of the mean over the draws.
+    variances = (np.abs(draws[..., :, None] - draws[..., None, :]) ** 0.5).var(axis=2, ddof=1).sum(axis=(-1, -2)) / 20
     np.testing.assert_allclose(
         variogram_score(state, truth),
-        scoringrules.vs_ensemble(true, draws, p=0.5) / (entries * (entries - 1)),
+        (scoringrules.vs_ensemble(true, draws, p=0.5) - variances) / (entries * (entries - 1)),
         rtol=1e-9,
     )
 
@@ -84,8 +91,19 @@ def test_some_pairs_stand_for_all(ensemble) -> None:
     # The mean over chosen pairs is near the one over all.
     state, truth = ensemble(samples=20, cases=4, grid=(6, 10))
     draws = state.transpose("case", "time", "sample", ...).values.reshape(4, 2, 20, -1)
-    every = scoringrules.vs_ensemble(truth.values.reshape(4, 2, -1), draws, p=0.5) / (120 * 119)
-    assert float(variogram_score(state, truth).mean()) == pytest.approx(every.mean(), rel=0.05)
+    every = scoringrules.vs_ensemble(truth.values.reshape(4, 2, -1), draws, p=0.5)
+    every -= (np.abs(draws[..., :, None] - draws[..., None, :]) ** 0.5).var(axis=2, ddof=1).sum(axis=(-1, -2)) / 20
+    assert float(variogram_score(state, truth).mean()) == pytest.approx(every.mean() / (120 * 119), rel=0.05)
+
+
+def test_pairs_of_a_large_state_are_drawn_without_a_list_of_all() -> None:
+    """Of a quarter of a million entries, all pairs would take a quarter of a terabyte."""
+    tracemalloc.start()
+    first, second = _pairs(250_000)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+    assert (first < second).all()
+    assert second.max() < 250_000
 
 
 def test_rounding_is_relative_to_the_spread() -> None:

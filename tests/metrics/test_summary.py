@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from posterity.errors import DataError
-from posterity.metrics import calibrated, cycle_average, spread_skill, standard_error, summarize, uniformity
+from posterity.metrics import calibrated, cycle_average, rows, spread_skill, standard_error, summarize, uniformity
 
 
 def metrics(cases: int = 50, times: int = 5, samples: int = 10, **variables: tuple) -> xr.Dataset:
@@ -13,6 +13,7 @@ def metrics(cases: int = 50, times: int = 5, samples: int = 10, **variables: tup
     rng = np.random.default_rng(0)
     return xr.Dataset(
         {
+            "mean": (("case", "time", "channel"), rng.standard_normal((cases, times, 1))),
             "rmse": (("case", "time"), 1 + 0.1 * rng.standard_normal((cases, times))),
             "spread": (("case", "time"), np.full((cases, times), 1.0), {"units": "m/s"}),
             "crps": (("case", "time"), np.arange(times) + rng.standard_normal((cases, times))),
@@ -67,7 +68,7 @@ def test_what_needs_a_truth_is_missing_without_one() -> None:
 def test_failed_cases_are_left_out_and_counted() -> None:
     found = metrics()
     failed = found.copy(deep=True)
-    for name in ("rmse", "spread", "crps", "coverage", "log_likelihood"):
+    for name in ("mean", "rmse", "spread", "crps", "coverage", "log_likelihood"):
         failed[name] = failed[name].astype(float)
         failed[name][7] = np.nan
     summary, without = summarize(failed, window=5), summarize(found.drop_sel(case=7), window=5)
@@ -242,9 +243,79 @@ def test_calibration_is_denied_by_spread_or_by_ranks() -> None:
         {
             "spread_skill": (("method", "moment"), ratio),
             "spread_skill_error": (("method", "moment"), np.full((4, 2), 0.05)),
+            "spread_skill_cases": (("method", "moment"), np.full((4, 2), 50)),
             "rank_uniformity": (("method", "moment"), p),
         }
     )
-    assert calibrated(summary).values.tolist() == [True, False, False, False]
-    nothing = summary.assign(spread_skill=summary["spread_skill"] * np.nan)
-    assert not calibrated(nothing).any()
+    assert calibrated(summary).values.tolist() == [1, 0, 0, 0]
+    nothing = summary.assign({name: summary[name] * np.nan for name in ("spread_skill", "rank_uniformity")})
+    assert calibrated(nothing).isnull().all()
+
+
+def test_calibration_is_a_statement_over_cases() -> None:
+    """A spread of 4 % of the error is no evidence in one case and some in five; to pass takes ten, and the truth."""
+
+    def judged(cases: int, spread: float = 0.04, **changes: tuple) -> float:
+        """Whether a method of some spread is calibrated, whose truth has any rank."""
+        rank = np.random.default_rng(8).uniform(size=(cases, 5))
+        dims = ("case", "time")
+        changes = {"rank": (dims, rank), "spread": (dims, np.full((cases, 5), spread), {"units": "1"})} | changes
+        return float(calibrated(summarize(metrics(cases, **changes), window=5)))
+
+    assert np.isnan(judged(1))
+    assert judged(5) == judged(50) == 0
+    assert np.isnan(judged(9, spread=0.95))
+    assert judged(20, spread=0.95) == 1
+    # A single draw has no spread, and ranks alone do not tell.
+    assert np.isnan(judged(20, spread=np.nan))
+    assert np.isnan(calibrated(summarize(metrics().drop_vars("rmse"), window=5)))
+
+
+@pytest.mark.parametrize(("samples", "cases"), [(2, 10), (10, 16), (400, 50)])
+def test_calibrated_methods_pass(samples, cases) -> None:
+    """All but a few of a hundred: two tests of one per cent, of ratios that are Student's about, but for few cases."""
+    rng, shape = np.random.default_rng(9), (100, cases, 5)
+    variables = {
+        "rmse": (rng.chisquare(5, shape) / 5 * (1 + 1 / samples)) ** 0.5,
+        "spread": (rng.chisquare(5 * (samples - 1), shape) / (5 * (samples - 1))) ** 0.5,
+        "rank": rng.uniform(size=shape),
+    }
+    dims = ("method", "case", "time")
+    found = metrics(cases, samples=samples, **{name: (dims, value) for name, value in variables.items()})
+    assert float(calibrated(summarize(found, window=5)).mean()) > 0.93
+
+
+def test_averages_say_over_how_many_cases_they_are() -> None:
+    found = metrics(cases=8, log_score=("case", np.r_[np.full(7, np.nan), 3.0])).expand_dims({"method": ["one"]})
+    found["crps"][0, :3, 4] = np.nan
+    summary = summarize(found, window=3)
+    counts = {name: summary[f"{name}_cases"].values.ravel().tolist() for name in ("rmse", "crps", "log_score")}
+    assert counts == {"rmse": [8, 8, 8], "crps": [8, 8, 5], "log_score": [1]}
+    (row,) = rows(summary)
+    assert {name: value for name, value in row.items() if name.startswith("cases")} == {
+        "cases": "8",
+        "cases of the fair CRPS, start": "8",
+        "cases of the fair CRPS, window end": "8",
+        "cases of the fair CRPS, forecast end": "5",
+        "cases of the log score of the truth": "1",
+    }
+
+
+def test_a_truth_that_is_ruled_out_is_in_the_average() -> None:
+    found = metrics(cases=4, log_score=("case", [1.0, 2.0, np.inf, 3.0])).expand_dims({"method": ["one"]})
+    summary = summarize(found, window=5)
+    assert summary["log_score"].values.tolist() == [np.inf]
+    assert summary["log_score_error"].isnull().all()
+    (row,) = rows(summary)
+    assert (row["log score (nat)"], row["log score standard error (nat)"], row["cases"]) == ("inf", "", "4")
+
+
+def test_a_method_of_one_draw_has_the_cases_of_its_errors() -> None:
+    found = metrics(cases=5, samples=1).expand_dims({"method": ["one"]})
+    for name in ("spread", "crps"):
+        found[name] = found[name] * np.nan
+    assert rows(summarize(found, window=5))[0]["cases"] == "5"
+    assert rows(summarize(found.drop_vars("rmse"), window=5))[0]["cases"] == "5"
+    # A truth that is missing takes its case from the errors, and from what is said of them.
+    found["rmse"][0, 1] = np.nan
+    assert rows(summarize(found, window=5))[0]["cases"] == "4"

@@ -63,3 +63,13 @@ def test_gaps_count_states_and_parameters() -> None:
     assert joined.x.shape == (800, 3, 2, 1)
     assert joined.info["ess"].tolist() == [0.5] * 3
     assert joined.info["failed"].tolist() == [2.0] * 3
+
+
+def test_runs_that_agree_have_no_gap_where_there_is_no_spread() -> None:
+    x = torch.randn(2, 400, 3, 2, 4)
+    x[..., 0] = 0.1
+    worst, median = run_gaps([Ensemble(run, run.new_zeros(400, 3, 0), range(2), {}) for run in x])
+    assert (worst < 0.5).all()
+    assert (median > 0).all()
+    x[1, :, 0, :, 0] = 0.2
+    assert run_gaps([Ensemble(run, run.new_zeros(400, 3, 0), range(2), {}) for run in x])[0][0] > 1.5

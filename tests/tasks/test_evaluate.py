@@ -196,7 +196,7 @@ def test_a_damaged_posterior_is_reported(twin, posterior, tmp_path) -> None:
 
 @pytest.fixture
 def reference(posterior) -> xr.Dataset:
-    """Two runs of twenty draws each, good in all cases but two."""
+    """Two runs of twenty draws each, good in all cases but three: two that are poor, and one of unknown quality."""
     rng = np.random.default_rng(2)
     centre = posterior["state"].mean("sample")
     noise = rng.standard_normal((CASES, 40, TIMES, 1, SITES)).astype(np.float32)
@@ -239,10 +239,13 @@ def test_without_the_end_of_the_window_there_are_no_joint_distances(twin, poster
 @pytest.mark.slow
 def test_a_poor_reference_is_reported(twin, posterior, reference, run, caplog) -> None:
     run(twin, posterior, reference)
-    assert "reference.nc: is too poor to judge methods by in 2 of 6 cases" in caplog.text
+    assert "reference.nc: is too poor to judge methods by in 3 of 6 cases" in caplog.text
     caplog.clear()
-    run(twin, posterior.isel(case=[0, 2, 4, 5]), reference)
+    run(twin, posterior.isel(case=[0, 2, 4]), reference)
     assert not caplog.text
+    # A gap that is not known is not small.
+    run(twin, posterior.isel(case=[0, 2, 4]), reference.assign(info_gap=reference["info_gap"] * np.nan))
+    assert "in 3 of 3 cases" in caplog.text
 
 
 @pytest.mark.parametrize(

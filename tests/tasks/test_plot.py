@@ -126,6 +126,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "models" / method).mkdir(parents=True)
         records = [{"epoch": n, "train_loss": 1 / n, "valid_loss": 2 / n, "seconds": 0.5} for n in range(1, epochs)]
         (folder / "models" / method / "history.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    (folder / "models" / next(iter(METHODS)) / "estimator.json").write_text(json.dumps({"loss_units": "nat"}))
     return folder
 
 
@@ -288,6 +289,9 @@ def test_histories_are_read_by_epoch(draw, handed):
     assert histories["method"].values.tolist() == histories["group"].values.tolist() == list(METHODS)
     np.testing.assert_array_equal(histories["valid_loss"], [[2, 1, np.nan], [2, 1, 2 / 3]])
     np.testing.assert_array_equal(histories["epoch"], [1, 2, 3])
+    # Of an older description, units are not known.
+    assert histories["unit"].values.tolist() == ["nat", ""]
+    assert histories.attrs["methods"] == list(METHODS)
 
 
 def test_a_damaged_history_is_named(draw, tmp_path):

@@ -64,6 +64,7 @@ def test_a_training_writes_weights_what_they_are_and_the_losses(experiment, shar
     # Others may read them, if the user lets them.
     os.umask(mask := os.umask(0))
     assert {path.stat().st_mode & 0o777 for path in output.iterdir()} == {0o666 & ~mask}
+    assert described["loss_units"] == "nat"
     weights = load_file(output / "weights.safetensors")
     estimator = build_method(study, "npe", build_problem(study))
     assert described["parameters"] == sum(parameter.numel() for parameter in estimator.parameters())

@@ -42,6 +42,8 @@ class Diffusion(Estimator):
         observed: Whether the network sees observations.
     """
 
+    loss_units: ClassVar[str] = "1"
+
     def __init__(
         self,
         problem: Problem,

@@ -32,6 +32,9 @@ class Estimator(Posterior, nn.Module):
     #: Whether its weights are trained, a buffer: files of weights say it too.
     ready: Tensor
 
+    #: The units of the loss; those of a mean squared error of standardised numbers are "1".
+    loss_units: ClassVar[str] = "nat"
+
     def __init__(self, problem: Problem, target: Target | None = None, times: int = 6, observed: bool = True) -> None:
         super().__init__()
         self.problem = problem

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from ..metrics import standard_error
 from .drawing import style
 from .drawing.labels import put_labels
-from .drawing.panels import judged, methods_of, need
+from .drawing.panels import counted, judged, methods_of, need
 
 #: Height of the panels and of the labels below, and the width left of each, in inches.
 PANEL, FOOT, LEFT = 2.6, 0.42, 0.64
@@ -28,7 +28,8 @@ def accuracy_cost(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: in
 
     Scores are those at the window's end, or over a cycling record after its burn-in, with bars of one standard error
     over cases. The grey line joins the methods that no other beats in both: the Pareto front. The dotted one is the
-    distance between runs of the reference; below it methods cannot be told from it.
+    distance between runs of the reference; below it methods cannot be told from it. A method that is scored in some
+    cases only has their number beside its name.
 
     Args:
         metrics: The metrics of all methods, with ``info_seconds``, ``crps`` (or ``spread`` without a truth) and, if
@@ -79,6 +80,7 @@ def _panel(axes: Axes, methods: Sequence[str], seconds: np.ndarray, label: str, 
             errors[index] if np.isfinite(errors[index]) else None,
             color=looks[index].colour,
             marker=looks[index].marker,
+            markerfacecolor=looks[index].face,
             markersize=4,
             elinewidth=0.7,
         )
@@ -89,7 +91,8 @@ def _panel(axes: Axes, methods: Sequence[str], seconds: np.ndarray, label: str, 
     if known.any() and means[known].max() > RANGE * means[known].min() > 0:
         style.logarithmic(axes, "y")
     points = np.column_stack([seconds[known], means[known]])
-    put_labels(axes, points, errors[known], [methods[index] for index in at], [looks[index].colour for index in at])
+    names = list(counted(score).values())
+    put_labels(axes, points, errors[known], [names[index] for index in at], [looks[index].colour for index in at])
 
 
 def pareto(costs: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -68,6 +68,7 @@ def corner(
     Raises:
         PosterityError: If there is no such site, nothing to draw, or the grid has two dimensions.
     """
+    looks = style.looks([str(posterior.attrs["method"]) for posterior in posteriors])
     posteriors = [draws for draws in posteriors if draws.attrs["method"] != standard.attrs["method"]]
     if not posteriors:
         raise PosterityError("figure 'corner': there is no posterior to draw; name at least one posterior file")
@@ -95,12 +96,18 @@ def corner(
         wspace=0.14,
         hspace=0.14,
     )
-    looks = style.looks([str(posterior.attrs["method"]) for posterior in posteriors])
+    methods = [str(posterior.attrs["method"]) for posterior in posteriors]
     coordinates = Coordinates(names, ends, truth)
-    for index, ((method, look), values) in enumerate(zip(looks.items(), draws[1:], strict=True)):
+    for index, (method, values) in enumerate(zip(methods, draws[1:], strict=True)):
         lowest = index + across >= len(posteriors)
         _corner(
-            figure, outer[index], coordinates, (draws[0], values), look.colour, method, (lowest, not index % across)
+            figure,
+            outer[index],
+            coordinates,
+            (draws[0], values),
+            looks[method].colour,
+            method,
+            (lowest, not index % across),
         )
     entries = handles(bool(np.isfinite(truth).any()), _name(standard))
     figure.legend(list(entries.values()), list(entries), loc="lower center", ncols=len(entries), borderaxespad=0.1)
@@ -224,7 +231,7 @@ def _pair(
     for line, value in zip((axes.axvline, axes.axhline), coordinates.truth[list(pair)], strict=True):
         draw_truth(line, value)
     axes.set_xticks(*ticks(ends[0]))
-    axes.set_yticks(*ticks(ends[1]))
+    axes.set_yticks(*ticks(ends[1], upright=True))
     axes.tick_params(length=1.5, pad=1.5)
 
 

@@ -11,6 +11,8 @@ from matplotlib.image import AxesImage
 
 from ..errors import PosterityError
 from .drawing import style
+from .drawing.density import hatch
+from .drawing.labels import wrapped
 from .drawing.panels import moments, name_row, row_label, row_ticks, rows, time_place
 
 #: Methods beside each other; more are wrapped.
@@ -23,9 +25,9 @@ def covariance(
 ) -> Figure:
     r"""Draws the covariance of the draws of each method, :math:`C = \mathrm{Cov}(x_t | y)`, at up to three moments.
 
-    Each moment has one colour scale for all methods, symmetric about zero, whose end is that of the reference or,
-    without one, of most methods (see :func:`style.limit`): a prior's variances are orders of magnitude above those of a
-    posterior.
+    Moments that a method does not cover are hatched. Each moment has one colour scale for all methods, symmetric about
+    zero, whose end is that of the reference or, without one, of most methods (see :func:`style.limit`): a prior's
+    variances are orders of magnitude above those of a posterior.
 
     Args:
         twin: One case of a ``twin`` dataset, without the dimension ``case``, for the times of the moments.
@@ -47,7 +49,7 @@ def covariance(
     across = min(len(posteriors), ACROSS)
     bands = -(-len(posteriors) // across)
     side = min(1.3, (style.WIDTH - 2.1) / across)
-    figure = style.canvas(0.35 + bands * (len(found) * (side + 0.12) + 0.15))
+    figure = style.canvas(0.35 + bands * (len(found) * (side + 0.12) + 0.25))
     # Matrices are square: columns move together until they touch.
     figure.set_layout_engine("compressed")
     # A band of methods is a group of rows, one for each moment.
@@ -60,7 +62,7 @@ def covariance(
         for index, (matrix, posterior) in enumerate(zip(matrices, posteriors, strict=True)):
             mesh = _panel(axes[index // across, place, index % across], matrix, norm)
             if not place:
-                axes[index // across, 0, index % across].set_title(str(posterior.attrs["method"]))
+                axes[index // across, 0, index % across].set_title(wrapped(str(posterior.attrs["method"]), side + 0.1))
         for band in axes[:, place]:
             figure.colorbar(mesh, ax=list(band), aspect=12, pad=0.01, extend=style.extend(matrices, norm))
             row_ticks(band[0], posteriors[0]["state"])
@@ -74,7 +76,7 @@ def covariance(
 def _panel(axes: Axes, matrix: np.ndarray, norm: Normalize) -> AxesImage:
     """Draws one matrix, first entry at the bottom left as in figures over site."""
     axes.set_axis_on()
-    axes.set_facecolor(style.MISSING)
+    hatch(axes)
     axes.spines[:].set_visible(True)
     axes.tick_params(labelleft=False, labelbottom=False, length=1.5)
     axes.locator_params(nbins=3, integer=True)

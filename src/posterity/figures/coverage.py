@@ -1,6 +1,6 @@
 """Calibration: coverage of central intervals, and rank histograms."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
@@ -8,10 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .drawing import style
-from .drawing.panels import methods_of, moments, need
+from .drawing.panels import counted, end_at, methods_of, moments, need
 
 #: Rank histograms beside each other; more are wrapped.
 ACROSS = 5
+
+#: The frequency, over the expected one, at which histograms end; higher bars are labelled with their height.
+TOP = 3.0
 
 #: The moments in the rank histograms.
 MOMENTS = {"start": ("#440154", "-"), "window end": ("#21908c", "--"), "forecast end": ("#e08a00", "-.")}
@@ -44,9 +47,10 @@ def coverage(metrics: xr.Dataset, window: int) -> Figure:
     upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=heights))
     panels = upper.subplots(1, len(found), sharex=True, sharey=True)
     observed = metrics["coverage"].isel(time=list(found.values())).mean("case").load()
+    labels = counted(metrics["coverage"])
     lowest = max(0.0, min(float(observed.min()), float(observed["level"].min())) - 0.05)
     for place, (panel, moment) in enumerate(zip(panels, found, strict=True)):
-        _reliability(panel, observed.isel(time=place), methods)
+        _reliability(panel, observed.isel(time=place), labels)
         panel.set(title=moment, xlim=(lowest, 1.02), ylim=(lowest, 1.02))
     panels[0].set_ylabel("observed coverage (fraction)")
     upper.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(methods), 6))
@@ -62,13 +66,14 @@ def coverage(metrics: xr.Dataset, window: int) -> Figure:
     return figure
 
 
-def _reliability(axes: Axes, observed: xr.DataArray, methods: Sequence[str]) -> None:
+def _reliability(axes: Axes, observed: xr.DataArray, labels: Mapping[str, str]) -> None:
     """Draws the coverage of every method at one moment, against the nominal one."""
     nominal = observed["level"].values
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.6)
-    for index, (method, look) in enumerate(style.looks(methods).items()):
+    for index, (method, look) in enumerate(style.looks(list(labels)).items()):
         values = observed.isel(method=index).values
-        axes.plot(nominal, values, color=look.colour, linestyle=look.line, marker=look.marker, label=method)
+        line = axes.plot(nominal, values, color=look.colour, linestyle=look.line, label=labels[method])[0]
+        line.set(marker=look.marker, markerfacecolor=look.face)
     axes.set_xlabel("nominal coverage (fraction)")
     axes.locator_params(nbins=4)
 
@@ -76,6 +81,7 @@ def _reliability(axes: Axes, observed: xr.DataArray, methods: Sequence[str]) -> 
 def _ranks(axes: Axes, counts: xr.DataArray, found: Mapping[str, int]) -> None:
     """Draws the rank histogram of one method at each moment, over the count of a calibrated one."""
     axes.axhline(1, color="0.6", linewidth=0.6, linestyle=":", label="expected")
+    heights = []
     for moment, time in found.items():
         values = counts.isel(time=time).values
         # Methods with fewer draws than others may have fewer bins, and NaN behind them.
@@ -83,5 +89,8 @@ def _ranks(axes: Axes, counts: xr.DataArray, found: Mapping[str, int]) -> None:
         colour, line = MOMENTS[moment]
         if values.sum():
             bins = np.linspace(0, 1, len(values) + 1)
-            axes.stairs(values / values.mean(), bins, color=colour, linestyle=line, linewidth=0.8, label=moment)
-    axes.set(xlim=(0, 1), xticks=(0, 0.5, 1))
+            heights.append(values / values.mean())
+            axes.stairs(heights[-1], bins, color=colour, linestyle=line, linewidth=0.8, label=moment)
+    axes.set(xlim=(0, 1), yticks=(0, 1, 2, 3))
+    axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
+    end_at(axes, TOP, heights)

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .drawing import style
-from .drawing.panels import judged, methods_of, need
+from .drawing.panels import counted, judged, methods_of, need
 
 #: Running means are taken over the record's length divided by this number.
 RUNNING = 40
@@ -42,6 +42,7 @@ def cycle(metrics: xr.Dataset, window: int, cycles: int, burn_in: int = 0) -> Fi
     # A table of averages stands below: a head and a line for each method, in as many columns as fit.
     figure = style.canvas(0.35 + 1.75 * len(shown) + 0.15 * (1 + -(-len(methods) // 3)))
     axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    labels = counted(metrics[shown[0]])
     for panel, name in zip(axes, shown, strict=True):
         for index, (method, look) in enumerate(style.looks(methods).items()):
             averages = [float(np.nanmean(part[each].values[index, kept])) for each in shown]
@@ -51,7 +52,7 @@ def cycle(metrics: xr.Dataset, window: int, cycles: int, burn_in: int = 0) -> Fi
                 color=look.colour,
                 linestyle=look.line,
                 linewidth=0.9,
-                label=f"{method}  " + " / ".join(f"{average:#.3g}" for average in averages),
+                label=f"{labels[method]}  " + " / ".join(f"{average:#.3g}" for average in averages),
             )
         if kept.start:
             panel.axvspan(time[0], time[kept.start], color=style.MISSING, linewidth=0)

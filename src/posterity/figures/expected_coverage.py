@@ -98,18 +98,12 @@ def _panel(axes: Axes, curves: Mapping[str, Curve], looks: Mapping[str, style.Lo
     band = np.clip(LEVELS - error, 0, 1), np.clip(LEVELS + error, 0, 1)
     axes.fill_between(LEVELS, *band, color=style.REFERENCE_FILL, alpha=0.7, linewidth=0, label="95 % if calibrated")
     axes.plot([0, 1], [0, 1], color="0.5", linewidth=0.6)
-    for method, curve in curves.items():
+    for index, (method, curve) in enumerate(curves.items()):
         look = looks[method]
-        few = len(curve.levels) < 10
-        axes.plot(
-            curve.levels,
-            curve.coverage,
-            color=look.colour,
-            linestyle=look.line,
-            linewidth=0.9,
-            marker=look.marker if few else None,
-            label=method,
-        )
+        line = axes.plot(curve.levels, curve.coverage, color=look.colour, linestyle=look.line, label=method)[0]
+        # Markers of different methods stand at different levels.
+        every = max(1, len(curve.levels) // 5)
+        line.set(linewidth=0.9, marker=look.marker, markerfacecolor=look.face, markevery=(3 * index % every, every))
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="credibility (fraction)")
     axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
     axes.set_yticks((0, 0.5, 1), ("0", "0.5", "1"))

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from ..errors import PosterityError
 from .drawing import style
-from .drawing.panels import judged, methods_of, need
+from .drawing.panels import end_at, judged, methods_of, need
 
 #: Panels beside each other; more are wrapped.
 ACROSS = 6
@@ -162,9 +162,6 @@ def _panel(axes: Axes, histograms: Mapping[str, Histogram], colour: str) -> None
     for histogram, line in zip(histograms.values(), LINES, strict=False):
         edges = np.linspace(0, 1, len(histogram.heights) + 1)
         axes.stairs(histogram.heights, edges, color=colour, linestyle=line, linewidth=1.0)
-    axes.set(xlim=(0, 1), ylim=(0, TOP), yticks=(0, 1, 2, 3))
+    axes.set(xlim=(0, 1), yticks=(0, 1, 2, 3))
     axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
-    for side, (place, align) in enumerate(((0.09, "left"), (0.91, "right"))):
-        highest = max(np.array_split(histogram.heights, 2)[side].max() for histogram in histograms.values())
-        if highest > TOP:
-            axes.text(place, 0.96 * TOP, f"{highest:.1f}", ha=align, va="top")
+    end_at(axes, TOP, [histogram.heights for histogram in histograms.values()])

@@ -40,9 +40,9 @@ def roc(classifiers: xr.Dataset) -> Figure:
     known = classifiers["auc"].notnull()
     if not known.any():
         raise PosterityError("figure 'roc': every area is NaN; look at the logs of the classifiers")
+    looks = style.looks(methods_of(classifiers))
     classifiers = classifiers.isel(method=np.flatnonzero(known.any("space")))
-    methods = methods_of(classifiers)
-    looks, spaces = style.looks(methods), [str(name) for name in classifiers["space"].values]
+    methods, spaces = methods_of(classifiers), [str(name) for name in classifiers["space"].values]
     labels = [_label(classifiers.isel(method=index)) for index in range(len(methods))]
     across = max(1, min(len(methods), int(style.WIDTH / (LINE + CHARACTER * max(map(len, labels))))))
     figure = style.canvas(3.2 + 0.15 * -(-len(methods) // across))
@@ -67,8 +67,11 @@ def _panel(axes: Axes, classifiers: xr.Dataset, looks: Mapping[str, style.Look],
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.6)
     rates = classifiers["false_positive_rate"].values
     curves = classifiers["true_positive_rate"].transpose("method", "false_positive_rate").values
-    for curve, look, label in zip(curves, looks.values(), labels, strict=True):
-        axes.plot(rates, curve, color=look.colour, linestyle=look.line, linewidth=0.9, label=label)
+    for index, (curve, method, label) in enumerate(zip(curves, methods_of(classifiers), labels, strict=True)):
+        look, every = looks[method], max(1, len(rates) // 5)
+        line = axes.plot(rates, curve, color=look.colour, linestyle=look.line, linewidth=0.9, label=label)[0]
+        # Markers of different methods stand at different rates.
+        line.set(marker=look.marker, markerfacecolor=look.face, markevery=(3 * index % every, every))
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="false positive rate (fraction)")
     axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
     axes.set_yticks((0, 0.5, 1), ("0", "0.5", "1"))

@@ -138,7 +138,8 @@ def _columns(scaling: xr.Dataset) -> list[Column]:
 def _entries(scaling: xr.Dataset, looks: Mapping[str, style.Look]) -> dict[str, Line2D]:
     """The entries of the legend: methods, and published values if there are any."""
     entries = {
-        name: Line2D([], [], color=look.colour, marker=look.marker, linestyle="") for name, look in looks.items()
+        name: Line2D([], [], color=look.colour, marker=look.marker, markerfacecolor=look.face, linestyle="")
+        for name, look in looks.items()
     }
     if scaling["published_log_score"].notnull().any():
         entries["published"] = Line2D([], [], color="0.3", marker="x", markersize=5, linestyle="")
@@ -158,9 +159,8 @@ def _panel(axes: Axes, scaling: xr.Dataset, ordinate: Ordinate, column: Column, 
         if not x.size:
             continue
         low, middle, high = np.nanmin(own, axis=1), np.nanmean(own, axis=1), np.nanmax(own, axis=1)
-        axes.plot(
-            x, middle, color=look.colour, marker=look.marker, linestyle=column.line or "", markersize=3, linewidth=0.9
-        )
+        line = axes.plot(x, middle, color=look.colour, linestyle=column.line or "", linewidth=0.9)[0]
+        line.set(marker=look.marker, markersize=3, markerfacecolor=look.face)
         if column.line:
             axes.fill_between(x, low, high, color=look.colour, alpha=0.25, linewidth=0)
         else:

@@ -5,12 +5,12 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from .drawing import style
-from .drawing.panels import methods_of, need, stretch, window_line
+from .drawing.panels import counted, methods_of, need, stretch, window_line
 
 
 @style.styled
 def scores(metrics: xr.Dataset, window: int) -> Figure:
-    """Draws root-mean-square error and spread against time, each the mean over cases.
+    """Draws root-mean-square error and spread against time, each the mean over the cases that have it.
 
     Of long records the end of the window is shown (see :func:`panels.stretch`).
 
@@ -31,6 +31,7 @@ def scores(metrics: xr.Dataset, window: int) -> Figure:
     methods, metrics = methods_of(metrics), metrics.isel(time=part)
     time = metrics["time"].values
     figure = style.canvas(2.5 + 0.14 * -(-len(methods) // 5))
+    labels = counted(metrics[shown[0]])
     axes = figure.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
     for panel, name in zip(axes, shown, strict=True):
         values = metrics[name].mean("case").transpose("method", "time").values
@@ -43,8 +44,9 @@ def scores(metrics: xr.Dataset, window: int) -> Figure:
                 color=look.colour,
                 linestyle=look.line,
                 marker=look.marker,
+                markerfacecolor=look.face,
                 markevery=(min(index % 4, max(0, known.sum() - 1)), max(4, len(time) // 6)),
-                label=method,
+                label=labels[method],
             )
         window_line(panel, time, window - part.start)
         style.logarithmic(panel, "y")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from math import floor, isfinite, log10
+from math import floor, inf, isfinite, isnan, log10
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +29,7 @@ NONE = "–"
 DIGITS = 4
 
 #: Height of a line and mean width of a character, in inches.
-LINE, CHARACTER = 0.145, 0.056
+LINE, CHARACTER = 0.145, 0.06
 
 #: Lines above the first entry of a block, for its heads, and from the last one to the next block.
 HEADS, FOOT = 4.1, 1.0
@@ -39,11 +39,12 @@ GAP = 2.0
 
 
 class Column(NamedTuple):
-    """A column: the head that it shares with its neighbours, its own (in up to two lines), its entries."""
+    """A column: the head that it shares with its neighbours, its own (in up to two lines), its entries, the best."""
 
     group: str
     head: str
     entries: Sequence[str]
+    best: Sequence[bool] = ()
 
     @property
     def width(self) -> float:
@@ -55,7 +56,8 @@ class Column(NamedTuple):
 def table(summary: xr.Dataset) -> Figure:
     """Draws the table of all methods: error, calibration and cost of each.
 
-    Columns without a single number are left out. Without a truth the spread takes the place of the error. Columns that
+    The best of each column, and what its error does not tell from it, is bold. Columns without a single number are left
+    out. Without a truth the spread takes the place of the error. Columns that
     do not fit beside each other stand in a second block below.
 
     Args:
@@ -68,9 +70,19 @@ def table(summary: xr.Dataset) -> Figure:
         PosterityError: If the summary has no spread.
     """
     need(summary, ("spread",), "table", "aggregate the metrics again")
-    columns = [*_error(summary), *(column for pair in headed() for column in _columns(summary, *pair))]
+    columns = [
+        *_cases(summary),
+        *_error(summary),
+        *(column for pair in headed() for column in _columns(summary, *pair)),
+    ]
     shown = [column for column in columns if set(column.entries) != {NONE}]
     return _draw([Column("", "method", methods_of(summary)), *shown])
+
+
+def _cases(summary: xr.Dataset) -> list[Column]:
+    """The numbers of cases, if methods differ in them."""
+    counts = summary["cases"].values.tolist()
+    return [Column("cases", "(number)", list(map(str, counts)))] if len(set(counts)) > 1 else []
 
 
 def _error(summary: xr.Dataset) -> list[Column]:
@@ -80,8 +92,9 @@ def _error(summary: xr.Dataset) -> list[Column]:
     found = []
     for moment in summary["moment"].values:
         at = summary.sel(moment=moment)
+        head = str(moment).replace(" ", "\n")
         entries = _column(at, "rmse") if known else [_number(value) for value in at["spread"].values]
-        found.append(Column(units, str(moment).replace(" ", "\n"), entries))
+        found.append(Column(units, head, entries, _best(at["rmse"], at["rmse_error"]) if known else ()))
     return found
 
 
@@ -92,29 +105,38 @@ def _columns(summary: xr.Dataset, quantity: Quantity, head: Head) -> list[Column
     moment = judged_moment(summary)
     at = summary.sel(moment=moment)
     if "level" in at[quantity.name].dims:
-        level, entries = _coverage(at[quantity.name])
-        return [Column(head.group.format(level=level, moment=moment), head.text.format(level=level), entries)]
+        coverage = at[quantity.name].sel(level=LEVEL, method="nearest")
+        level, ideal = f"{float(coverage['level']):.0%}", float(coverage["level"])
+        entries = [f"{value:.0%}" if isfinite(value) else NONE for value in coverage.values]
+        group, text = head.group.format(level=level, moment=moment), head.text.format(level=level)
+        return [Column(group, text, entries, _best(coverage.round(2), None, ideal))]
     if "space" in at[quantity.name].dims:
         return [
             Column(
                 head.group,
                 head.text.format(space=SPACES.get(space, space)),
                 _column(at.sel(space=space), quantity.name),
+                _best(at[quantity.name].sel(space=space), at[f"{quantity.name}_error"].sel(space=space), head.ideal),
             )
             for space in at["space"].values
         ]
     if quantity.error:
-        entries = _column(at, quantity.name)
+        entries, error = _column(at, quantity.name), at[f"{quantity.name}_error"]
     else:
-        entries = [_number(value / head.scale) for value in at[quantity.name].values]
-    return [Column(head.group.format(moment=moment), head.text, entries)]
+        entries, error = [_number(value / head.scale) for value in at[quantity.name].values], None
+    return [Column(head.group.format(moment=moment), head.text, entries, _best(at[quantity.name], error, head.ideal))]
 
 
-def _coverage(coverage: xr.DataArray) -> tuple[str, list[str]]:
-    """The nominal coverage that there is nearest to the wanted one, and the observed ones."""
-    level = coverage["level"].values[np.abs(coverage["level"].values - LEVEL).argmin()]
-    observed = coverage.sel(level=level).values
-    return f"{float(level):.0%}", [f"{value:.0%}" if isfinite(value) else NONE for value in observed]
+def _best(values: xr.DataArray, errors: xr.DataArray | None, ideal: float = -inf) -> Sequence[bool]:
+    """Which of all methods is nearest to an ideal, and which are no farther than the error of the difference."""
+    away = values.values if ideal == -inf else np.abs(values.values - ideal)
+    known = np.isfinite(away)
+    if known.sum() < 2:
+        return ()
+    error = np.zeros(len(away)) if errors is None else np.nan_to_num(errors.values)
+    first = int(np.where(known, away, inf).argmin())
+    best: list[bool] = (known & (away - away[first] <= np.hypot(error, error[first]))).tolist()
+    return best if not all(best) else ()
 
 
 def _column(summary: xr.Dataset, name: str) -> list[str]:
@@ -135,9 +157,7 @@ def with_error(value: float, error: float) -> str:
     Returns:
         For example ``0.213±0.012``.
     """
-    if not isfinite(value):
-        return NONE
-    if not isfinite(error) or error <= 0:
+    if not isfinite(value) or not isfinite(error) or error <= 0:
         return _number(value)
     exponent = floor(log10(error))
     digits = min(max(0, -exponent + (error / 10**exponent < 2)), DIGITS)
@@ -149,7 +169,7 @@ def with_error(value: float, error: float) -> str:
 def _number(value: float) -> str:
     """A number to three significant digits."""
     if not isfinite(value):
-        return NONE
+        return NONE if isnan(value) else f"{value}".replace("inf", "∞").replace("-", "−")
     digits = max(0, 2 - floor(log10(abs(value)))) if value else 0
     return f"{value:.{min(digits, DIGITS)}f}".replace("-", "−")
 
@@ -158,7 +178,7 @@ def _draw(columns: Sequence[Column]) -> Figure:
     """Sets the table in blocks as wide as the page, and a note; taller than it if need be: letters keep their size."""
     blocks, count = _blocks(columns), len(columns[0].entries)
     block, widest = HEADS + count + FOOT, max(float(np.sum(_widths(block))) for block in blocks)
-    height = len(blocks) * block + 0.5
+    height = len(blocks) * block + 1.4
     figure = Figure(figsize=(max(style.WIDTH, CHARACTER * widest), LINE * height))
     axes = figure.add_axes((0.005, 0, 0.99, 1))
     axes.set_axis_off()
@@ -166,8 +186,11 @@ def _draw(columns: Sequence[Column]) -> Figure:
     axes.set(xlim=(0, widest), ylim=(height - HEADS, -HEADS))
     for place, own in enumerate(blocks):
         _block(axes, own, place * block, widest)
-    note = "Means over cases ± one standard error. Gap: expected log-likelihood above that of a calibrated posterior."
-    axes.text(0, len(blocks) * block - HEADS - 0.4, note, va="center", color="0.3")
+    note = (
+        "Means over cases ± one standard error; bold: the best, and what errors do not tell from it. "
+        "Gap: log-likelihood above\nthat of a calibrated posterior."
+    )
+    axes.text(0, len(blocks) * block - HEADS - 0.4, note, va="top", color="0.3")
     return figure
 
 
@@ -192,7 +215,8 @@ def _block(axes: Axes, columns: Sequence[Column], top: float, width: float) -> N
         place, align = (edge, "right") if column.group else (0, "left")
         axes.text(place, top - 0.95, column.head, ha=align, va="baseline", linespacing=1.1)
         for line, text in enumerate(column.entries):
-            axes.text(place, top + line, text, ha=align, va="center")
+            weight = "bold" if column.best and column.best[line] else "normal"
+            axes.text(place, top + line, text, ha=align, va="center", weight=weight)
     _groups(axes, columns, right, top)
     for height, thickness in ((-3.8, 0.9), (-0.65, 0.5), (count - 0.35, 0.9)):
         axes.axhline(top + height, color="black", linewidth=thickness)

@@ -38,7 +38,8 @@ def training(histories: xr.Dataset) -> Figure:
     Args:
         histories: ``train_loss``, ``valid_loss`` and ``seconds`` (those of each epoch) with dimensions
             ``(method, epoch)``, NaN behind the end of shorter trainings, and the coordinates ``epoch``, from one on,
-            and ``group(method)``.
+            ``group(method)`` and, if it is known, ``unit(method)``, that of the loss. The attribute ``methods`` names
+            all methods of the experiment, among which these have their colours.
 
     Returns:
         The figure: two panels for each group.
@@ -54,10 +55,11 @@ def training(histories: xr.Dataset) -> Figure:
     figure = style.canvas(0.45 + (HEIGHT if across > 1 else 2.0) * down)
     pairs = figure.subplots(down, 2 * across, squeeze=False).reshape(-1, 2)
     clock = _clock(float(histories["seconds"].sum("epoch").max()))
-    for index, (panels, (name, look)) in enumerate(zip(pairs, style.looks(names).items(), strict=False)):
+    looks = style.looks(histories.attrs.get("methods", names))
+    for index, (panels, name) in enumerate(zip(pairs, names, strict=False)):
         own = histories.isel(method=np.flatnonzero(histories["group"].values == name))
-        _group(panels, own, look.colour, clock)
-        panels[0].set_title(name, loc="left", color=look.colour)
+        _group(panels, own, looks[name].colour, clock)
+        panels[0].set_title(name, loc="left", color=looks[name].colour)
         if index + across >= len(names):
             panels[0].set_xlabel("epoch")
             panels[1].set_xlabel(f"wall time ({clock.unit})")
@@ -92,7 +94,8 @@ def _group(panels: np.ndarray, histories: xr.Dataset, colour: str, clock: Clock)
         panel.set_ylim(*_limits(np.concatenate(losses)))
         panel.locator_params(nbins=4)
     panels[0].locator_params(axis="x", integer=True)
-    panels[0].set_ylabel("loss")
+    unit = str(histories["unit"].values[0]) if "unit" in histories.coords else ""
+    panels[0].set_ylabel(f"loss ({unit})".replace("(1)", "(dimensionless)") if unit else "loss")
     panels[1].tick_params(labelleft=False)
 
 

@@ -1,6 +1,7 @@
 """Sampled trajectories of chosen sites, for each method."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -16,6 +17,28 @@ from .drawing.panels import chosen_rows, name_row, row_names, rows, same_times, 
 #: The number of draws that are shown as lines.
 SHOWN = 12
 
+#: The median width of a band, over the range of the draws, below which it is drawn without what moves them all.
+VISIBLE = 0.15
+
+#: The part of a row above the errors of most methods.
+MARGIN = 1.2
+
+
+class Part(NamedTuple):
+    """The draws of a method at the chosen rows, and what is taken from them, if their band is not seen otherwise.
+
+    Args:
+        name: The name of the method, and what is taken from its draws.
+        time: Their times, with shape ``(time,)``.
+        draws: The draws, or their differences, with shape ``(row, sample, time)``.
+        base: What is taken from them, with shape ``(row, time)``; None if nothing is.
+    """
+
+    name: str
+    time: np.ndarray
+    draws: np.ndarray
+    base: np.ndarray | None
+
 
 @style.styled
 def trajectories(
@@ -27,8 +50,10 @@ def trajectories(
 ) -> Figure:
     """Draws trajectories of the posterior at chosen sites: a row for each method, a column for each site.
 
-    Each panel shows some draws, the median and the band from the 5th to the 95th percentile, with the truth. Of long
-    records the end of the window is shown (see :func:`panels.stretch`).
+    Each panel shows some draws, the median and the band from the 5th to the 95th percentile, with the truth. Where a
+    method's band is too narrow to be seen beside the motion of the state, its errors are drawn, the draws less the
+    truth (or their median, if there is none), and the truth has a row of its own; their scale is that of most methods.
+    Of long records the end of the window is shown (see :func:`panels.stretch`).
 
     Args:
         twin: One case of a ``twin`` dataset, without the dimension ``case``.
@@ -51,38 +76,42 @@ def trajectories(
     twin, window = twin.isel(time=shown), window - shown.start
     posteriors = [_during(posterior, twin) for posterior in posteriors]
     observed = _observed(twin, posteriors[0]["state"], chosen)
-    above = int(observed is not None and not observes_state)
-    count = above + len(posteriors)
-    figure = style.canvas(0.8 + 0.85 * count)
-    axes = figure.subplots(count, len(chosen), sharex=True, squeeze=False)
     truth = rows(twin["state"], "trajectories").transpose("time", "row").values[:, chosen] if "state" in twin else None
+    parts = [_part(posterior, twin["time"].values, truth, chosen) for posterior in posteriors]
+    above = int(observed is not None and not observes_state)
+    first = above + int(truth is not None and any(part.base is not None for part in parts))
+    figure = style.canvas(0.8 + 0.85 * (first + len(parts)))
+    axes = figure.subplots(first + len(parts), len(chosen), sharex=True, squeeze=False)
     looks = style.looks([str(posterior.attrs["method"]) for posterior in posteriors])
-    for panels, posterior, (method, look) in zip(axes[above:], posteriors, looks.items(), strict=True):
-        stacked = rows(posterior["state"], "trajectories").isel(row=chosen)
-        draws = stacked.transpose("row", "sample", "time").values
+    for panels, part, look in zip(axes[first:], parts, looks.values(), strict=True):
         for site, panel in enumerate(panels):
-            _draws(panel, posterior["time"].values, draws[site], look.colour)
+            _draws(panel, part.time, part.draws[site], look.colour)
+            if part.base is not None:
+                own = [other.draws[site] for other in parts if other.base is not None]
+                panel.set_ylim(*(MARGIN * style.limit(own) * np.array([-1, 1])))
+        name_row(panels[0], part.name)
+    states = [
+        *axes[above:first],
+        *(panels for panels, part in zip(axes[first:], parts, strict=True) if part.base is None),
+    ]
+    for panels in states:
+        for site, panel in enumerate(panels):
             if truth is not None:
-                # A truth of one time is no line.
-                marker = "_" if len(truth) == 1 else None
-                panel.plot(
-                    twin["time"].values,
-                    truth[:, site],
-                    color=style.TRUTH,
-                    marker=marker,
-                    markersize=12,
-                    linewidth=0.8,
-                    zorder=4,
-                )
+                _truth(panel, twin["time"].values, truth[:, site])
             if observed is not None and observes_state:
                 _marks(panel, twin["time"].values, *observed[:, :, site])
-            window_line(panel, twin["time"].values, window)
-            panel.sharey(axes[above, site])
-        name_row(panels[0], method)
+            panel.sharey(states[0][site])
+    if first > above:
+        name_row(axes[above, 0], "truth")
+    for panels, part in zip(axes[first:], parts, strict=True):
+        if part.base is not None and truth is not None:
+            for panel in panels:
+                _truth(panel, twin["time"].values, np.zeros(twin.sizes["time"]))
+    for panel in axes.flat:
+        window_line(panel, twin["time"].values, window)
     if observed is not None and above:
         for site, panel in enumerate(axes[0]):
             _marks(panel, twin["time"].values, *observed[:, :, site])
-            window_line(panel, twin["time"].values, window)
         name_row(
             axes[0, 0], style.quantity("observations\nof another\nquantity", twin["observation"]).replace(" (", "\n(")
         )
@@ -99,6 +128,26 @@ def _during(posterior: xr.Dataset, twin: xr.Dataset) -> xr.Dataset:
     """The draws at those times of the twin that they cover."""
     near = same_times(posterior["time"].values, twin["time"].values).any(axis=1)
     return posterior.isel(time=near)
+
+
+def _part(posterior: xr.Dataset, times: np.ndarray, truth: np.ndarray | None, chosen: Sequence[int]) -> Part:
+    """The draws of a method, or their errors if their band would not be seen."""
+    name, time = str(posterior.attrs["method"]), posterior["time"].values
+    draws = rows(posterior["state"], "trajectories").isel(row=list(chosen)).transpose("row", "sample", "time").values
+    low, median, high = np.quantile(draws, (0.05, 0.5, 0.95), axis=1)
+    motion = np.ptp(median if truth is None else np.hstack([median, truth.T]), axis=1, keepdims=True)
+    if not (high - low < VISIBLE * motion).mean() > 0.5:
+        return Part(name, time, draws, None)
+    if truth is None:
+        return Part(f"{name}\n− median", time, draws - median[:, None], median)
+    base = truth[np.abs(time[:, None] - times).argmin(axis=1)].T
+    return Part(f"{name}\n− truth", time, draws - base[:, None], base)
+
+
+def _truth(axes: Axes, time: np.ndarray, values: np.ndarray) -> None:
+    """Draws the truth; of one time it is no line."""
+    marker = "_" if len(time) == 1 else None
+    axes.plot(time, values, color=style.TRUTH, marker=marker, markersize=12, linewidth=0.8, zorder=4)
 
 
 def _observed(twin: xr.Dataset, state: xr.DataArray, chosen: Sequence[int]) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import xarray as xr
 
 from .credible import expected_coverage
@@ -44,8 +45,8 @@ def standard_error(score: xr.DataArray) -> xr.DataArray:
         score: The score, with dimensions ``(…, case, …)``.
 
     Returns:
-        The error, without ``case``; NaN if there are fewer than two cases.
+        The error, without ``case``; NaN if there are fewer than two cases, or the mean is infinite.
     """
-    count = score.notnull().sum("case")
-    squares = ((score - score.mean("case")) ** 2).sum("case")
+    count, average = score.notnull().sum("case"), score.mean("case")
+    squares = ((score - average) ** 2).sum("case").where(np.isfinite(average))
     return (squares / ((count - 1) * count).where(count > 1)) ** 0.5

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .scores import unit
+
 #: Parts of the draws, each of which is classified by the others.
 FOLDS = 5
 
@@ -64,7 +66,7 @@ def c2st(draws: np.ndarray, reference: np.ndarray, seed: int = 0) -> tuple[float
     rng = np.random.default_rng(seed)
     count = min(len(draws), len(reference), DRAWS)
     sides = [rng.permutation(side)[:count].astype(np.float64) for side in (draws, reference)]
-    groups = [np.unique(side, axis=0, return_inverse=True, return_counts=True)[1:] for side in sides]
+    groups = [_groups(side) for side in sides]
     if min(len(copies) for _, copies in groups) < 2 * FOLDS:
         return np.nan, np.nan
     fold = np.concatenate([(rng.permutation(len(copies)) % FOLDS)[group] for group, copies in groups])
@@ -75,6 +77,14 @@ def c2st(draws: np.ndarray, reference: np.ndarray, seed: int = 0) -> tuple[float
     return accuracy, ((1 + FOLDS / (FOLDS - 1)) * accuracy * (1 - accuracy) * lost) ** 0.5
 
 
+def _groups(draws: Array) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """The group of equal draws that each one belongs to, by first appearance, and the number of draws of each group."""
+    first, group, copies = np.unique(draws, axis=0, return_index=True, return_inverse=True, return_counts=True)[1:]
+    # Sorted by their values, as they are found, the same ranks would be tested in every case: that is no chance.
+    order = first.argsort()
+    return order.argsort()[group], copies[order]
+
+
 def _bases(draws: Array, reference: Array) -> tuple[Array, Array]:
     """Entries in units of the reference's standard deviation, and principal components of both sides, of variance one.
 
@@ -83,8 +93,8 @@ def _bases(draws: Array, reference: Array) -> tuple[Array, Array]:
     # Takes longer to import than all else that reads metrics, and only this needs it.
     from sklearn.decomposition import PCA
 
-    std = reference.std(axis=0)
-    entries = (np.concatenate([draws, reference]) - reference.mean(axis=0)) / np.where(std > 0, std, 1)
+    mean = reference.mean(axis=0)
+    entries = (np.concatenate([draws, reference]) - mean) / unit(mean, reference.std(axis=0))
     pca = PCA(min(*entries.shape, COMPONENTS), whiten=True, random_state=0).fit(entries)
     components = pca.transform(entries)[:, pca.singular_values_ > RESOLUTION * pca.singular_values_[0]]
     return entries if entries.shape[1] <= COMPONENTS else components, components
@@ -116,7 +126,7 @@ def _hinges(x: Array) -> Array:
     """Piecewise linear functions of each column with kinks at -1, 0 and 1, of variance one."""
     features = np.concatenate([x, *(np.abs(x - kink) for kink in (-1, 0, 1))], axis=1)
     std = features.std(axis=0)
-    centred: Array = (features - features.mean(axis=0)) / np.where(std > 0, std, 1)
+    centred: Array = (features - features.mean(axis=0)) / np.where(std > RESOLUTION, std, 1)
     return centred
 
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from .score import Quantity
+from .score import Quantity, Score
 from .summary import calibrated
-from .table import SCORES
+from .table import SCORES, attributes
 
 #: The dimensions along which blocks of columns follow each other: a block holds all of its scores.
 BLOCKS = ("moment", "space", "parameter")
@@ -27,7 +27,8 @@ def rows(summary: xr.Dataset) -> list[dict[str, str]]:
     """The rows of the table.
 
     Optional scores that no method has are left out: without a reference there are no distances, without a density no
-    log scores, and so on.
+    log scores, and so on. A score that some method has in other cases than its errors has their number in a column of
+    its own.
 
     Args:
         summary: The summary of a comparison, see :func:`posterity.metrics.summarize`.
@@ -47,15 +48,31 @@ def _columns(summary: xr.Dataset) -> Iterator[Column]:
         for quantity in score.shown:
             needed = quantity.beside or quantity.name
             if needed in summary and needed not in absent:
-                block = next((name for name in BLOCKS if name in summary[quantity.name].dims), "")
-                yield Column(quantity, score.units.heading(state), block)
+                yield Column(quantity, score.units.heading(state), _block(summary[quantity.name]))
+        if score.shown:
+            yield from _counts(summary, score)
+
+
+def _counts(summary: xr.Dataset, score: Score) -> Iterator[Column]:
+    """The columns of the numbers of cases of a score and its floor, where they are others than those of the methods."""
+    for name in score.names:
+        count = summary.get(f"{name}_cases")
+        if count is not None and bool(((count > 0) & (count != summary["cases"])).any()):
+            block = _block(count)
+            heading = f"cases of the {attributes(name)['long_name']}{' ({parameter})' * (block == 'parameter')}"
+            yield Column(Quantity(str(count.name), heading, 1), "", block)
+
+
+def _block(variable: xr.DataArray) -> str:
+    """The dimension of the blocks of a variable, if it has one."""
+    return next((name for name in BLOCKS if name in variable.dims), "")
 
 
 def _row(summary: xr.Dataset, columns: list[Column]) -> dict[str, str]:
     """The row of one method."""
     row = {"method": str(summary["method"].item())}
     row |= {name: _text(summary[name], 1) for name in ("cases", "samples")}
-    row["calibrated"] = "yes" if calibrated(summary) else "no"
+    row["calibrated"] = {0.0: "no", 1.0: "yes"}.get(float(calibrated(summary)), "")
     for block, members in groupby(columns, key=lambda column: column.block):
         group = list(members)
         for place in summary[block].values if block else ("",):

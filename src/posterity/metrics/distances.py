@@ -1,5 +1,6 @@
 """Distances between the draws of a method and those of a reference, in units of the reference's standard deviation.
 
+Entries in which the reference has no spread are in units of the state, so that draws that agree have no distance there.
 Draws have the dimensions ``(case, sample, time, channel[, y, x])``, those of the reference ``draw`` instead of
 ``sample``, since there may be more or fewer of them. Everything is lazy over dask, case by case and time by time.
 """
@@ -11,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from .c2st import DRAWS, c2st
-from .scores import ENTRIES, over_entries
+from .scores import ENTRIES, over_entries, unit
 
 #: The directions on which draws are projected.
 DIRECTIONS = 64
@@ -32,31 +33,34 @@ def mean_error(average: xr.DataArray, reference_average: xr.DataArray, reference
     Returns:
         The error over channels and grid, with dimensions ``(case, time)``.
     """
-    return over_entries((average - reference_average) ** 2 / reference_var) ** 0.5
+    return over_entries(((average - reference_average) / unit(reference_average, reference_var**0.5)) ** 2) ** 0.5
 
 
-def std_error(var: xr.DataArray, reference_var: xr.DataArray) -> xr.DataArray:
+def std_error(var: xr.DataArray, reference_average: xr.DataArray, reference_var: xr.DataArray) -> xr.DataArray:
     r"""The root-mean-square error of standard deviations, :math:`(n^{-1} \sum_i (\sigma_i / s_i - 1)^2)^{1/2}`.
 
     One is a collapsed ensemble, and the error of one that is too wide is not bounded. Of :math:`S` independent
-    draws from a Gaussian reference itself it is :math:`(2 S)^{-1/2}`.
+    draws from a Gaussian reference itself it is :math:`(2 (1 - c_S))^{1/2}`, with :math:`c_S` the mean of a standard
+    deviation of :math:`S` draws over the true one: about :math:`(2 S)^{-1/2}` of many.
 
     Args:
         var: The variance of the draws, with dimensions ``(case, time, channel[, y, x])``.
-        reference_var: That of the reference.
+        reference_average: The mean of the reference, beside which a standard deviation may be mere rounding.
+        reference_var: Its variance, :math:`s^2`.
 
     Returns:
         The error over channels and grid, with dimensions ``(case, time)``.
     """
-    return over_entries(((var / reference_var) ** 0.5 - 1) ** 2) ** 0.5
+    std = reference_var**0.5
+    return over_entries(((var**0.5 - std) / unit(reference_average, std)) ** 2) ** 0.5
 
 
 def covariance_error(state: xr.DataArray, reference: xr.DataArray) -> xr.DataArray:
     r"""The relative error of the covariance of the state, :math:`\| C - R \|_F / \| R \|_F`.
 
-    Both are in units of the reference's standard deviations, so that :math:`R` is its matrix of correlations. Of
-    :math:`S` independent draws from a Gaussian reference itself the squared error is about
-    :math:`(1 + n^2 / \| R \|_F^2) / S`.
+    Both are in units of the reference's standard deviations, so that :math:`R` is its matrix of correlations; the
+    error is absolute if the reference has no spread at all. Of :math:`S` independent draws from a Gaussian reference
+    itself the squared error is :math:`(1 + n^2 / \| R \|_F^2) / (S - 1)` on average.
 
     Args:
         state: The draws, with dimensions ``(case, sample, time, channel[, y, x])``.
@@ -133,8 +137,8 @@ def _apply(function: Callable[[Array, Array], float], state: xr.DataArray, refer
     def distance(draws: np.ndarray, own: np.ndarray) -> float:
         """The distance of draws with shape ``(sample, *entries)``."""
         x, y = (part.reshape(len(part), -1).astype(np.float64) for part in (draws, own))
-        mean, std = y.mean(axis=0), y.std(axis=0, ddof=1)
-        return function((x - mean) / std, (y - mean) / std)
+        mean, scale = _standard(y)
+        return function((x - mean) / scale, (y - mean) / scale)
 
     found: xr.DataArray = xr.apply_ufunc(
         distance,
@@ -165,6 +169,12 @@ def _by_case(
     return found
 
 
+def _standard(reference: np.ndarray) -> tuple[Array, Array]:
+    """The mean and the unit of each entry of a reference."""
+    mean = reference.mean(axis=0, dtype=np.float64)
+    return mean, unit(mean, reference.std(axis=0, ddof=1, dtype=np.float64))
+
+
 def _covariance_error(draws: Array, reference: Array) -> float:
     """The error from the smaller of two matrices: of covariances, or of inner products of all draws."""
     if len(draws) == 1:
@@ -172,11 +182,11 @@ def _covariance_error(draws: Array, reference: Array) -> float:
     x, y = ((part - part.mean(axis=0)) / (len(part) - 1) ** 0.5 for part in (draws, reference))
     if x.shape[1] <= len(x) + len(y):
         own = y.T @ y
-        return float(np.linalg.norm(x.T @ x - own) / np.linalg.norm(own))
+        return float(np.linalg.norm(x.T @ x - own) / (np.linalg.norm(own) or 1.0))
     # Norms of XᵀX − YᵀY, without a matrix of the size of the state.
     own = np.linalg.norm(y @ y.T)
     square = np.linalg.norm(x @ x.T) ** 2 + own**2 - 2 * np.linalg.norm(x @ y.T) ** 2
-    return float(square.clip(min=0) ** 0.5 / own)
+    return float(square.clip(min=0) ** 0.5 / (own or 1.0))
 
 
 def _sliced_wasserstein(draws: Array, reference: Array) -> float:
@@ -195,12 +205,13 @@ def _kernel_distances(draws: np.ndarray, reference: np.ndarray) -> tuple[float, 
     """Both distances of one case."""
     if min(len(draws), len(reference)) == 1 or not (np.isfinite(draws).all() and np.isfinite(reference).all()):
         return np.nan, np.nan
-    mean, std = reference.mean(axis=0, dtype=np.float64), reference.std(axis=0, ddof=1, dtype=np.float64)
+    mean, scale = _standard(reference)
     rng = np.random.default_rng(0)
-    x, y = ((rng.permutation(part)[:DRAWS] - mean) / np.where(std > 0, std, 1) for part in (draws, reference))
+    x, y = ((rng.permutation(part)[:DRAWS] - mean) / scale for part in (draws, reference))
     across = lengths(x, y)
     within, own = (lengths(part, part)[np.triu_indices(len(part), 1)] for part in (x, y))
-    width = np.median(own)
+    # Of a reference whose draws are mostly copies, the median of those that differ.
+    width = np.median(own[own > 0]) if own.any() else 1.0
     energy = 2 * across.mean() - within.mean() - own.mean()
     across, within, own = (np.exp(-0.5 * (distance / width) ** 2) for distance in (across, within, own))
     return float(energy), float(within.mean() + own.mean() - 2 * across.mean())

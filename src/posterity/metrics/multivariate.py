@@ -43,20 +43,24 @@ def energy_score(state: xr.DataArray, truth: xr.DataArray) -> xr.DataArray:
 
 
 def variogram_score(state: xr.DataArray, truth: xr.DataArray) -> xr.DataArray:
-    r"""The variogram score of order one half, the mean over pairs of entries of
+    r"""The fair variogram score of order one half, the mean over pairs of entries of
 
     .. math::
-        \left( |x^i - x^j|^{1/2} - \frac{1}{S} \sum_s |x_s^i - x_s^j|^{1/2} \right)^2 .
+        \left( |x^i - x^j|^{1/2} - \bar d \right)^2 - \frac{1}{S (S - 1)} \sum_s (d_s - \bar d)^2 ,
+        \qquad d_s = |x_s^i - x_s^j|^{1/2} .
 
-    It sees wrong correlations, and no error that all entries share. Of more than 64 entries, 2016 pairs stand for
-    all, drawn once and the same for every method.
+    The second term is the variance of the mean :math:`\bar d` of :math:`S` draws: without it, few draws would score
+    worse than many from the same posterior. With it the expectation is that of infinitely many, and the score of a good
+    one may be negative. It sees wrong correlations, and no error that all entries share. Of more than 64 entries, 2016
+    pairs stand for all, drawn once and the same for every method.
 
     Args:
         state: The draws, with dimensions ``(case, sample, time, channel[, y, x])``.
         truth: The true states, with dimensions ``(case, time, channel[, y, x])``.
 
     Returns:
-        The score, with dimensions ``(case, time)``, in units of the state; NaN for a state of one entry.
+        The score, with dimensions ``(case, time)``, in units of the state; NaN for a state of one entry,
+        or a single draw.
 
     References:
         | Variogram-Based Proper Scoring Rules for Probabilistic Forecasts of Multivariate Quantities
@@ -100,22 +104,26 @@ def _energy_score(draws: Array, truth: Array) -> float:
 def _variogram_score(draws: Array, truth: Array) -> float:
     """The variogram score of one case and time."""
     first, second = _pairs(len(truth))
-    if len(first) == 0:
+    if len(first) == 0 or len(draws) == 1:
         return np.nan
     x = np.ascontiguousarray(draws.T)
     true = np.abs(truth[first] - truth[second]) ** 0.5
     rows = max(1, CHUNK // len(draws))
-    chunks = [slice(start, start + rows) for start in range(0, len(first), rows)]
-    means = [np.sqrt(np.abs(x[first[chunk]] - x[second[chunk]])).mean(axis=1) for chunk in chunks]
-    return float(((true - np.concatenate(means)) ** 2).mean())
+    total = 0.0
+    for chunk in (slice(start, start + rows) for start in range(0, len(first), rows)):
+        apart = np.sqrt(np.abs(x[first[chunk]] - x[second[chunk]]))
+        squares = (true[chunk] - apart.mean(axis=1)) ** 2 - apart.var(axis=1, ddof=1) / len(draws)
+        total += float(squares.sum())
+    return total / len(first)
 
 
 @cache
 def _pairs(entries: int) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
     """The pairs of different entries that are compared, as the places of both."""
     count = entries * (entries - 1) // 2
-    chosen = np.arange(count)
-    if count > PAIRS:
+    if count <= PAIRS:
+        chosen = np.arange(count)
+    else:
         chosen = np.random.default_rng(0).choice(count, PAIRS, replace=False, shuffle=False)
     # The pairs in order are (0, 1), (0, 2), (1, 2), (0, 3), …
     second = np.floor((1 + np.sqrt(1 + 8 * chosen.astype(np.float64))) / 2).astype(int)

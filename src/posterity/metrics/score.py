@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from math import inf
 from typing import NamedTuple
 
 from .averages import Average
@@ -46,12 +47,14 @@ class Head(NamedTuple):
         group: The head that it shares with its neighbours; ``{moment}`` and ``{level}`` are filled in.
         text: Its own, in up to two lines; ``{level}`` and ``{space}`` are filled in.
         scale: What numbers are divided by.
+        ideal: The best value; of a coverage it is the level. NaN if none is.
     """
 
     place: int
     group: str
     text: str
     scale: float = 1.0
+    ideal: float = -inf
 
 
 class Quantity(NamedTuple):

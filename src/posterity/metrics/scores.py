@@ -5,12 +5,20 @@ An ensemble ``state`` has the dimensions ``(case, sample, time, channel[, y, x])
 lazy over dask. A missing member (NaN) makes the scores of its case missing, and of no other.
 """
 
+from typing import TypeVar
+
 import numpy as np
 import scoringrules
 import xarray as xr
+from numpy.typing import NDArray
 
 #: The dimensions of one state: its channels and its grid.
 ENTRIES = ("channel", "y", "x")
+
+#: The least standard deviation relative to the mean that is a spread, and not rounding: files are in single precision.
+RESOLUTION = 1e-7
+
+Moments = TypeVar("Moments", NDArray[np.float64], xr.DataArray)
 
 
 def over_entries(field: xr.DataArray) -> xr.DataArray:
@@ -42,6 +50,20 @@ def variance(state: xr.DataArray) -> xr.DataArray:
     if state.sizes["sample"] == 1:
         return xr.full_like(state.isel(sample=0, drop=True), np.nan, dtype=np.float64)
     return state.var("sample", skipna=False, ddof=1, dtype=np.float64)
+
+
+def unit(average: Moments, std: Moments) -> Moments:
+    """The unit of distances to a reference: its standard deviation, and that of the state for what has no spread.
+
+    Args:
+        average: The mean of the reference.
+        std: Its standard deviation, with the same shape.
+
+    Returns:
+        The standard deviation; one where it is zero, or as small as the rounding of the mean.
+    """
+    without = std <= RESOLUTION * abs(average)
+    return std + without * (1 - std)
 
 
 def rmse(average: xr.DataArray, truth: xr.DataArray) -> xr.DataArray:
@@ -110,7 +132,8 @@ def log_score(truth_log_q: xr.DataArray) -> xr.DataArray:
     r"""The logarithmic score, minus the log-density of the truth, :math:`-\log q(z | y)`.
 
     It is proper, and averaged over the joint it is the divergence :math:`KL(p \| q)` above the entropy of the
-    posterior. The density is that of what a method learns, standardised: methods that learn the same compare.
+    posterior. The density is that of what a method learns, standardised: methods that learn the same compare. Of a
+    truth that a posterior rules out, it is infinite.
 
     Args:
         truth_log_q: The log-density of the truth, with dimensions ``(case,)``.

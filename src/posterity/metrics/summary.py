@@ -6,6 +6,7 @@ import xarray as xr
 from ..errors import DataError
 from .calibration import LEVELS
 from .score import Score, Source
+from .scores import ENTRIES
 from .table import averaged
 
 #: The moment by which methods are judged: the end of the window, or the analyses of windows that follow each other.
@@ -16,8 +17,8 @@ def summarize(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: int = 
     r"""Averages scores over cases.
 
     Scores are means over the cases that have them, with standard errors :math:`s / \sqrt{n}` under the name with
-    ``_error`` behind it. The spread–skill ratio is one of means of squares, see :func:`spread_skill`. What a file does
-    not have is NaN.
+    ``_error`` behind it, and the number of these cases with ``_cases`` behind it. The spread–skill ratio is one of
+    means of squares, see :func:`spread_skill`. What a file does not have is NaN.
 
     Of windows that follow each other, the score of a case is the mean over the analyses, see :func:`cycle_average`.
 
@@ -29,9 +30,9 @@ def summarize(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: int = 
 
     Returns:
         The dataset with dimensions ``(method, moment, level, parameter, space)``, as far as ``metrics`` has them: the
-        averages of the scores in :mod:`posterity.metrics.table`, and ``cases``, the number of those whose draws did not
-        all fail. Scores that depend on time are given at the start of the window, at its end, and at the end of the
-        forecast if there is one, or of the analyses if there are cycles.
+        averages of the scores in :mod:`posterity.metrics.table`, and ``cases``: the number of cases that have an error
+        at some moment or, if there is no truth, draws. Scores that depend on time are given at the start of the window,
+        at its end, and at the end of the forecast if there is one, or of the analyses if there are cycles.
 
     Raises:
         DataError: If there are fewer times than the windows have.
@@ -47,15 +48,15 @@ def summarize(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: int = 
     for name, _, average in averaged():
         if name in found:
             result.update(average(name, found[name]))
+            result[f"{name}_cases"] = _count(found[name])
     squares = _at_moments(known[["rmse", "spread"]] ** 2, window, cycles, burn_in).compute()
     ratio, error = spread_skill(squares["rmse"] ** 0.5, squares["spread"] ** 0.5, found["samples"])
     result["spread_skill"], result["spread_skill_error"] = ratio, error
+    result["spread_skill_cases"] = _count(found["rmse"] + found["spread"])
     if "auc" in metrics:
         result["auc"], result["auc_error"] = metrics["auc"].compute(), metrics["auc_std"].compute()
-    # One draw has no spread.
-    drawn = found[["spread", "rmse"]].notnull().any("moment")
-    one = (found["samples"] == 1) & found["log_likelihood"].notnull()
-    result["cases"] = (drawn["spread"] | drawn["rmse"] | one).sum("case")
+    counts = [_count(found[name]).max("moment") for name in ("rmse", "drawn")]
+    result["cases"] = counts[0].where(counts[0] > 0, counts[1])
     return result
 
 
@@ -98,21 +99,30 @@ def judged_moment(summary: xr.Dataset) -> str:
 
 
 def calibrated(summary: xr.Dataset) -> xr.DataArray:
-    """Whether a method passes the tests of calibration.
+    r"""Whether a method passes the tests of calibration over cases.
 
-    At every moment that it covers, its spread–skill ratio lies within three standard errors of one, and the ranks of
-    the truth are uniform at the level of one per cent, shared out over the moments.
+    Two tests of each moment ask whether the spread–skill ratio :math:`r` is one, by Student's :math:`t = (r - 1) / s_r`
+    with one degree of freedom less than there are cases, and whether the ranks of the truth are uniform. Each has the
+    level of one per cent, shared out over the moments.
 
     Args:
         summary: A summary, see :func:`summarize`.
 
     Returns:
-        A truth value for each method; false if there is no truth to tell by.
+        For each method 0 if a test rejects, and 1 if none does and both could at every moment that the method covers.
+        NaN otherwise: without a truth, or with so few cases (less than ten) that there are no tests, nothing is known.
     """
-    known = summary["spread_skill"].notnull()
-    off = abs(summary["spread_skill"] - 1) > 3 * summary["spread_skill_error"]
-    level = 0.01 / known.sum("moment")
-    return known.any("moment") & ~(known & (off | (summary["rank_uniformity"] < level))).any("moment")
+    # Takes a second to import, which figures can do without.
+    from scipy.stats import t
+
+    deviation = abs(summary["spread_skill"] - 1) / summary["spread_skill_error"]
+    ratio = xr.apply_ufunc(lambda size, cases: 2 * t.sf(size, cases - 1), deviation, summary["spread_skill_cases"])
+    tests = xr.concat([ratio, summary["rank_uniformity"]], "test")
+    known = tests.notnull()
+    covered = known.any("test")
+    rejected = (tests < 0.01 / known.sum("moment")).any(["test", "moment"])
+    passed = covered.any("moment") & (known.all("test") | ~covered).all("moment")
+    return xr.where(rejected, 0.0, xr.where(passed, 1.0, np.nan))
 
 
 def spread_skill(rmse: xr.DataArray, spread: xr.DataArray, samples: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
@@ -145,15 +155,27 @@ def spread_skill(rmse: xr.DataArray, spread: xr.DataArray, samples: xr.DataArray
     return (totals[0] / totals[1]) ** 0.5, error
 
 
+def _count(score: xr.DataArray) -> xr.DataArray:
+    """The number of cases that have a score."""
+    return score.notnull().any([name for name in ("level",) if name in score.dims]).sum("case")
+
+
 def _complete(metrics: xr.Dataset) -> xr.Dataset:
-    """The scores to average, NaN where the file does not have them; floors and parameters only if it has them."""
-    found = {}
+    """The scores to average, NaN where the file does not have them; floors and parameters only if it has them.
+
+    With ``drawn``, a number where there are draws.
+    """
+    mean = metrics["mean"]
+    found = {"drawn": mean.isel({name: 0 for name in ENTRIES if name in mean.dims}, drop=True)}
     for name, score, _ in averaged():
         if name in metrics:
             found[name] = metrics[name]
         elif name == score.name and score.source is not Source.SUMMARY and "parameter" not in score.dims:
             found[name] = _missing(metrics, score)
     known = xr.Dataset(found)
+    # What is known of a case whose draws all failed is no score of theirs.
+    some = known["drawn"].notnull().any("time")
+    known = known.assign({name: known[name].where(some) for name in ("samples", "calibrated_log_likelihood")})
     gap = known["log_likelihood"] - known["calibrated_log_likelihood"]
     return known.assign(log_likelihood_gap=gap.assign_attrs(known["log_likelihood"].attrs))
 

@@ -6,6 +6,7 @@ the reference in :mod:`posterity.metrics.reference`), and an entry here.
 """
 
 from collections.abc import Iterator
+from math import inf
 
 from .averages import Average, cost, credible, mean, uniform, with_error
 from .score import FLOOR, Head, Quantity, Score, Source, Units
@@ -17,9 +18,9 @@ TOTAL, PARAMETER = ("case",), ("case", "parameter")
 ONE, STATE, NAT, REFERENCE = Units.ONE, Units.STATE, Units.NAT, Units.REFERENCE
 
 
-def _at(place: int, text: str) -> Head:
+def _at(place: int, text: str, ideal: float = -inf) -> Head:
     """The head of a score at one moment."""
-    return Head(place, "at the {moment}", text)
+    return Head(place, "at the {moment}", text, ideal=ideal)
 
 
 def _distance(
@@ -61,7 +62,7 @@ SCORES: tuple[Score, ...] = (
     Score("spread", TIMED, "spread", STATE, "", mean, (Quantity("spread", "spread"),)),
     Score(
         "spread_skill", TIMED, "ratio of spread and error of the mean", ONE, "truth",
-        shown=(Quantity("spread_skill", "spread-skill ratio", error=True, head=_at(2, "spread /\nskill")),),
+        shown=(Quantity("spread_skill", "spread-skill ratio", error=True, head=_at(2, "spread /\nskill", 1)),),
         source=Source.SUMMARY,
     ),
     Score(
@@ -74,7 +75,7 @@ SCORES: tuple[Score, ...] = (
         optional=True,
     ),
     Score(
-        "variogram_score", TIMED, "variogram score", STATE, "truth", with_error,
+        "variogram_score", TIMED, "fair variogram score", STATE, "truth", with_error,
         shown=(Quantity("variogram_score", "variogram score", error=True),),
         optional=True,
     ),
@@ -115,7 +116,10 @@ SCORES: tuple[Score, ...] = (
         "log_likelihood_gap", TOTAL, "log-likelihood above the calibrated one", NAT, "log-likelihood of draws",
         average=with_error,
         shown=(
-            Quantity("log_likelihood_gap", "log-likelihood gap", error=True, head=Head(4, "log-lik.", "gap\n(nat)")),
+            Quantity(
+                "log_likelihood_gap", "log-likelihood gap", error=True,
+                head=Head(4, "log-lik.", "gap\n(nat)", ideal=0),
+            ),
         ),
         source=Source.SUMMARY,
     ),
@@ -139,7 +143,7 @@ SCORES: tuple[Score, ...] = (
     ),
     Score(
         "auc", ("space",), "area under the curve", ONE, "truth",
-        shown=(Quantity("auc", "AUC", error=True, head=Head(8, "AUC", "{space}")),),
+        shown=(Quantity("auc", "AUC", error=True, head=Head(8, "AUC", "{space}", ideal=0.5)),),
         required=True,
         source=Source.CLASSIFIER,
     ),
@@ -155,7 +159,10 @@ SCORES: tuple[Score, ...] = (
     ),
     _distance("energy_distance", TOTAL, "squared energy distance", REFERENCE, "energy distance"),
     _distance("mmd", TOTAL, "squared maximum mean discrepancy", ONE, "MMD"),
-    _distance("c2st", TOTAL, "accuracy of the classifier test", ONE, "C2ST", Head(10, "to reference", "C2ST")),
+    _distance(
+        "c2st", TOTAL, "accuracy of the classifier test", ONE, "C2ST",
+        head=Head(10, "to reference", "C2ST", ideal=0.5),
+    ),
     Score("c2st_std", TOTAL, "standard error of the classifier test", ONE, "reference"),
     Score("reference_gap", TOTAL, "largest gap between runs of the reference", REFERENCE, "reference", mean),
     Score("samples", TOTAL, "draws", average=mean),

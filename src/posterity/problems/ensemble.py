@@ -122,5 +122,7 @@ def run_gaps(runs: Sequence[Ensemble]) -> tuple[Tensor, Tensor]:
     """
     draws = torch.stack([torch.cat((run.x.flatten(2), run.theta), dim=-1) for run in runs])
     means = draws.mean(dim=1)
-    gap = (means.amax(dim=0) - means.amin(dim=0)) / draws.flatten(0, 1).std(dim=0)
+    apart = means.amax(dim=0) - means.amin(dim=0)
+    # Runs that agree have no gap, in entries without spread too.
+    gap = torch.where(apart == 0, 0, apart / draws.flatten(0, 1).std(dim=0))
     return gap.amax(dim=-1), gap.median(dim=-1).values

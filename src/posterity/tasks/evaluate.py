@@ -85,12 +85,13 @@ def _warn(reference: xr.Dataset, path: Path) -> None:
     poor = np.zeros(reference.sizes["case"], dtype=bool)
     for name, most in (("info_gap", GAP), ("info_rhat", RHAT)):
         if name in reference:
-            worst = reference[name].max([dim for dim in reference[name].dims if dim != "case"])
-            poor |= worst.to_numpy() > most
+            worst = reference[name].max([dim for dim in reference[name].dims if dim != "case"], skipna=False)
+            # What is unknown (NaN) is no better: a run that failed, or chains that never moved.
+            poor |= ~(worst.to_numpy() <= most)
     if poor.any():
         log.warning(
             "%s: is too poor to judge methods by in %d of %d cases: runs differ by more than %g standard deviations, "
-            "or R-hat is above %g; make the runs of the reference longer",
+            "or R-hat is above %g, or one of them is unknown (NaN); make the runs of the reference longer",
             *(path, poor.sum(), poor.size, GAP, RHAT),
         )
 

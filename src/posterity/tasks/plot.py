@@ -18,6 +18,7 @@ from ..errors import DataError, PosterityError
 from ..experiment import Experiment, catalog
 from ..figures.drawing import style
 from ..metrics import summarize
+from .artifacts import DESCRIPTION
 from .provenance import dependency_text
 
 log = logging.getLogger("posterity")
@@ -233,7 +234,9 @@ def _histories(paths: Sequence[Path], labels: Mapping[str, str], groups: Mapping
     found = {path.parent.name: _history(path) for path in paths}
     method = xr.Variable("method", [labels.get(name, name) for name in found])
     joined = xr.concat(list(found.values()), dim=method, join="outer") if found else xr.Dataset(coords={"method": []})
-    return joined.assign_coords(group=("method", [groups.get(name, name) for name in found]))
+    joined.attrs["methods"] = list(dict.fromkeys(groups.values()))
+    units = [_loss_units(path.parent / DESCRIPTION) for path in paths]
+    return joined.assign_coords(group=("method", [groups.get(name, name) for name in found]), unit=("method", units))
 
 
 def _history(path: Path) -> xr.Dataset:
@@ -245,6 +248,14 @@ def _history(path: Path) -> xr.Dataset:
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: cannot be read as a history ({error}); train the estimator again") from error
     return xr.Dataset(losses, {"epoch": epochs})
+
+
+def _loss_units(path: Path) -> str:
+    """The units of a training's loss; empty if its description does not say them, as older ones."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8")).get("loss_units", ""))
+    except (OSError, ValueError):
+        return ""
 
 
 def _chosen(posterior: xr.Dataset, case: int) -> xr.Dataset | None:

@@ -127,6 +127,7 @@ def _write(training: Training, output: Path, origin: Mapping[str, Any]) -> None:
         "commit": commit(),
         "best_epoch": training.best_epoch,
         "best_valid_loss": training.best_loss,
+        "loss_units": training.estimator.loss_units,
         "seconds": training.seconds,
         "parameters": sum(parameter.numel() for parameter in training.estimator.parameters()),
         "processes": training.workers,

@@ -1,6 +1,7 @@
 """Densities of draws along one coordinate: kernel estimates, their intervals and panels."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from math import ceil, floor, log10
 
 import numpy as np
@@ -27,7 +28,7 @@ MANY = 200
 TALLEST = 2.0
 
 #: The number of characters that fit below a small panel, and the leading digits of steps between ticks.
-ROOM, DIGITS = 7, (1, 0.5, 0.4, 0.3, 0.2, 0.15)
+ROOM, DIGITS = 8, (1, 0.5, 0.4, 0.3, 0.2, 0.15)
 
 #: The dashes of lines that mark the truth.
 TRUTH_LINE = (0, (3, 1.5))
@@ -171,11 +172,12 @@ def bare(axes: Axes, ends: tuple[float, float], below: bool) -> None:
     axes.tick_params(labelbottom=below, length=1.5, pad=1.5)
 
 
-def ticks(ends: tuple[float, float]) -> tuple[list[float], list[str]]:
+def ticks(ends: tuple[float, float], upright: bool = False) -> tuple[list[float], list[str]]:
     """Two or three round numbers in a panel too small for more, whose labels overlap neither each other nor neighbours.
 
     Args:
         ends: The interval of the panel.
+        upright: Whether it is that of a vertical axis, along which all labels are two characters high.
 
     Returns:
         The numbers and their labels; a single one if there is no room for two.
@@ -186,10 +188,16 @@ def ticks(ends: tuple[float, float]) -> tuple[list[float], list[str]]:
     for step in (digit * largest / 10**power for power in range(3) for digit in DIGITS):
         places = [round(k * step, 12) for k in range(ceil(ends[0] / step), floor(ends[1] / step) + 1)]
         names = {place: f"{place + 0:.6g}".replace("-", "−") for place in places}
-        fitting = {p: n for p, n in names.items() if min(p - ends[0], ends[1] - p) > 0.4 * len(n) * character}
-        if len(fitting) > 1 and step > (max(map(len, fitting.values())) + 0.7) * character:
-            return list(fitting), list(fitting.values())
-        single = single or dict(list(fitting.items())[:1])
+        # A minus is wider than a digit, and a point narrower.
+        widths = {p: len(name) + 0.3 * name.count("−") - 0.5 * name.count(".") for p, name in names.items()}
+        sizes = dict.fromkeys(places, 2.0) if upright else widths
+        fitting = [p for p in places if min(p - ends[0], ends[1] - p) > 0.35 * sizes[p] * character]
+        # Of numbers that are too close, the first and the last.
+        for chosen in (fitting, fitting[:: max(1, len(fitting) - 1)]):
+            apart = [((sizes[p] + sizes[q]) / 2 + 0.3) * character for p, q in pairwise(chosen)]
+            if apart and (np.diff(chosen) > apart).all():
+                return chosen, [names[p] for p in chosen]
+        single = single or {p: names[p] for p in fitting[:1]}
     return list(single), list(single.values())
 
 

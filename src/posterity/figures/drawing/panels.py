@@ -130,6 +130,15 @@ def edges(centres: np.ndarray) -> np.ndarray:
     return np.concatenate(([2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]))
 
 
+def end_at(axes: Axes, top: float, heights: Sequence[np.ndarray]) -> None:
+    """Ends a histogram's panel at a height, and writes at both sides how high the bars are that are cut there."""
+    axes.set_ylim(0, top)
+    for side, (place, align) in enumerate(((0.09, "left"), (0.91, "right"))):
+        highest = max((np.array_split(values, 2)[side].max() for values in heights), default=0.0)
+        if highest > top:
+            axes.text(place, 0.96 * top, f"{highest:.1f}", ha=align, va="top")
+
+
 def window_line(axes: Axes, time: np.ndarray, window: int, cells: bool = False) -> None:
     """Marks the end of the window, if a forecast follows.
 
@@ -210,6 +219,23 @@ def same_times(times: np.ndarray, others: np.ndarray) -> np.ndarray:
 def methods_of(metrics: xr.Dataset) -> list[str]:
     """The names of the methods of an aggregated dataset, in order."""
     return [str(name) for name in metrics["method"].values]
+
+
+def counted(score: xr.DataArray) -> dict[str, str]:
+    """The name of each method, with the number of its cases where it is without some: averages are then over fewer.
+
+    Args:
+        score: A score, with dimensions ``(method, case, …)``, NaN where there is none.
+
+    Returns:
+        The labels, by name.
+    """
+    known = score.notnull().any([name for name in score.dims if name not in ("method", "case")]).sum("case")
+    total = score.sizes["case"]
+    return {
+        str(name): f"{name} ({count} of {total} cases)" if 0 < count < total else str(name)
+        for name, count in zip(score["method"].values, known.values.tolist(), strict=True)
+    }
 
 
 def need(dataset: xr.Dataset, names: tuple[str, ...], figure: str, remedy: str) -> None:

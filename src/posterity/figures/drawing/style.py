@@ -69,12 +69,28 @@ SETTINGS: dict[Any, Any] = {
 }
 
 
+#: Okabe and Ito's colours without black, which is the truth's, and yellow, which drowns in white paper.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+MARKERS, LINES = ("o", "s", "^", "D", "v", "P", "X"), ("-", "--", "-.", ":")
+
+#: Methods that look the same in all experiments, by their usual names: a row of them has a colour each.
+KNOWN = (
+    *("prior", "4dvar", "vi-mean-field", "vi-full", "ensemble-4dvar", "importance"),
+    *("etkf", "particle-filter", "abc", "prior-importance", "npe", "npe-importance"),
+    *("fmpe", "nre", "guided-score", "amortised-vi", "npe-hmc", "nse"),
+    *("vi-flow", "enkf", "ienks", "letkf", "smc", "vi-low-rank"),
+    *("hmc", "3dvar", "climatology", "exact", "npe-multiscale", "amortised-vi-importance"),
+    *("npe-multiscale-importance", "vi", "enks", "particle-smoother", "vi-block-tridiagonal", "lagged-4dvar"),
+)
+
+
 class Look(NamedTuple):
-    """The look of a method, the same in every figure."""
+    """The look of a method, the same in every figure: its colour, its marker and what fills it, its line."""
 
     colour: str
     marker: str
     line: str
+    face: str
 
 
 def context() -> AbstractContextManager[None]:
@@ -111,10 +127,12 @@ def canvas(height: float) -> Figure:
 
 
 def looks(methods: Sequence[str]) -> dict[str, Look]:
-    """Colour, marker and line of each method, by its place in the experiment.
+    """Colour, marker and line of each method: those of its name, or of its place among the names that are not known.
+
+    Colours come again after six, with other markers, which are hollow every second time.
 
     Args:
-        methods: The methods' names, in the order of the experiment; up to 42 can be told apart.
+        methods: The methods' names, in the order of the experiment; up to 168 can be told apart.
 
     Returns:
         The looks, by name.
@@ -122,14 +140,18 @@ def looks(methods: Sequence[str]) -> dict[str, Look]:
     References:
         | Color Universal Design (Okabe & Ito, 2008), https://jfly.uni-koeln.de/color/
     """
-    # Okabe and Ito's colours without black, which is the truth's, and yellow, which drowns in white paper.
-    colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-    markers = ("o", "s", "^", "D", "v", "P", "X")
-    lines = ("-", "--", "-.", ":")
-    return {
-        method: Look(colours[i % len(colours)], markers[i % len(markers)], lines[i // len(colours) % len(lines)])
-        for i, method in enumerate(methods)
-    }
+    # Trainings of one method with several seeds are named `method (seed)`, and look alike.
+    groups = {method: method.partition(" (")[0] for method in methods}
+    others = [group for group in dict.fromkeys(groups.values()) if group not in KNOWN]
+    places = {group: place for place, group in enumerate((*KNOWN, *others))}
+    return {method: _look(places[group]) for method, group in groups.items()}
+
+
+def _look(place: int) -> Look:
+    """The look with some number."""
+    colour, again = COLOURS[place % len(COLOURS)], place // len(COLOURS)
+    face = "white" if again % 2 else colour
+    return Look(colour, MARKERS[place % len(MARKERS)], LINES[again % len(LINES)], face)
 
 
 def quantity(name: str, variable: xr.DataArray, power: int = 1) -> str:
