@@ -243,9 +243,10 @@ def bound(control: Control, q: Gaussian, draws: int = 4096) -> Tensor:
     parts = []
     for case in range(control.cases):
         torch.manual_seed(case)
-        noise = moment_matched_noise(draws, 1, control.size)
         one = slice(case, case + 1)
-        parts.append(negative_elbo(control.select(one), Gaussian(q.mean[one], q.factor[one]), noise))
+        part = control.select(one)
+        noise = moment_matched_noise(part, draws)
+        parts.append(negative_elbo(part, Gaussian(q.mean[one], q.factor[one]), noise))
     return torch.cat(parts)
 
 

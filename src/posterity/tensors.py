@@ -1,7 +1,10 @@
-"""Shapes of tensors: the one helper that every room of tensors may use."""
+"""Shapes, dtypes and devices of tensors: the helpers that every room of tensors may use."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 Value = TypeVar("Value", float, Tensor, float | Tensor)
@@ -18,3 +21,64 @@ def append_dims(value: Value, dims: int) -> Value:
         The tensor, with shape ``(*batch, 1, …, 1)``; or the number.
     """
     return value.reshape(*value.shape, *([1] * dims)) if isinstance(value, Tensor) else value
+
+
+def white_noise(like: Tensor, *shape: int) -> Tensor:
+    """Draws white noise of a shape, in the dtype and on the device of another tensor."""
+    return torch.randn(shape, dtype=like.dtype, device=like.device)
+
+
+def identity(like: Tensor, size: int) -> Tensor:
+    """The identity matrix of a size, in the dtype and on the device of another tensor."""
+    return torch.eye(size, dtype=like.dtype, device=like.device)
+
+
+@contextmanager
+def defaults_of(like: Tensor) -> Iterator[None]:
+    """Makes the dtype and the device of a tensor torch's defaults.
+
+    Systems draw initial states, and masks entries, in torch's defaults: beside data, these are the data's own.
+
+    Args:
+        like: The tensor, of floating-point numbers.
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(like.dtype)
+    try:
+        with like.device:
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+class Constant:
+    """A constant tensor, copied once for each dtype and device that asks for it.
+
+    Args:
+        value: The tensor.
+    """
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value
+        self._copies: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+
+    def like(self, x: Tensor) -> Tensor:
+        """The tensor in the dtype and on the device of another one."""
+        key = (x.dtype, x.device)
+        if key not in self._copies:
+            # Gradients pass through what it is multiplied with, which a tensor made in inference mode does not allow.
+            with torch.inference_mode(False):
+                self._copies[key] = self.value.to(x)
+        return self._copies[key]
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other is a constant of the same values."""
+        return isinstance(other, Constant) and torch.equal(self.value, other.value)
+
+    def __hash__(self) -> int:
+        """By the shape."""
+        return hash(self.value.shape)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leaves the copies out, which belong to devices."""
+        return {"value": self.value, "_copies": {}}

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ..problems import Ensemble, Posterior, Problem, Window
+from ..problems import Ensemble, Joint, Posterior, Problem, Window
 from ..problems.climatology import climatological_moments
 from ..problems.ensemble import join_info
 from ..tensors import append_dims
@@ -37,6 +38,9 @@ class Cycled(Posterior):
         draws: The number of climatological states from which a missing first background is estimated.
     """
 
+    takes_records: ClassVar[bool] = True
+    joints: ClassVar[tuple[Joint, ...]] = ("background",)
+
     problem: Problem
     method: Posterior
     inflation: float = 1.0
@@ -44,7 +48,8 @@ class Cycled(Posterior):
     draws: int = 1000
 
     def __post_init__(self) -> None:
-        """Checks inflation, floor and the number of climatological draws."""
+        """Checks the joint, inflation, floor and the number of climatological draws."""
+        self.check_problem(self.problem)
         if self.inflation <= 0:
             raise ValueError(f"inflation: the factor of the standard deviations must be positive, not {self.inflation}")
         if self.floor <= 0:
@@ -59,7 +64,7 @@ class Cycled(Posterior):
         length = self.problem.window
         first = self._first(window)
         background, std = first
-        lost = torch.zeros(len(background), dtype=torch.bool)
+        lost = background.new_zeros(len(background), dtype=torch.bool)
         states, infos = [], []
         for start in range(0, self.problem.length, length):
             stop = start + length
@@ -84,7 +89,7 @@ class Cycled(Posterior):
         """The first background and its standard deviations, both with shape ``(case, *shape)``."""
         if not window.background.isnan().any():
             return window.background, window.background_std
-        mean, root = climatological_moments(self.problem, self.draws)
+        mean, root = climatological_moments(self.problem, self.draws, window.y)
         entries = window.background[0].numel()
         values = (mean, root.square().sum(dim=0).sqrt())
         background, std = (value[:entries].reshape(self.problem.shape).expand_as(window.background) for value in values)

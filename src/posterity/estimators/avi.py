@@ -1,12 +1,15 @@
 """Amortised VI-4DVAR."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from ..flows import Flow
 from ..flows.gaussians import FullGaussian
 from ..nn import Network
-from ..problems import Control, Ensemble, Problem, Twin, Window, decode_ensemble
+from ..problems import Control, Ensemble, Joint, Problem, Twin, Window, decode_ensemble
+from ..tensors import white_noise
 from .estimator import DensityEstimator, draw_flow, network_chunks
 from .target import ControlTarget
 from .whitening import LaplaceWhitening
@@ -48,6 +51,9 @@ class AmortizedVariational(DensityEstimator):
         | Semi-Amortized Variational Autoencoders (Kim et al., 2018), https://arxiv.org/abs/1802.02550
     """
 
+    joints: ClassVar[tuple[Joint, ...]] = ("background",)
+    needs_background: ClassVar[bool] = True
+
     #: The number of draws without a finite cost that the loss has met.
     diverged: Tensor
 
@@ -82,7 +88,7 @@ class AmortizedVariational(DensityEstimator):
         # Some cases at a time: the iterations take a matrix of each.
         chunks = network_chunks(len(twin.x), 1, self.shape, twin.x.device)
         context = torch.cat([self._recognise(Control(self.problem, twin.window.select(chunk)))[0] for chunk in chunks])
-        self.flow.standardize(torch.randn(len(context), *self.shape).to(context), context)
+        self.flow.standardize(white_noise(context, len(context), *self.shape), context)
 
     def loss(self, twin: Twin) -> Tensor:
         r"""The average of :math:`-\mathrm{ELBO}` over windows, in nats, and the cost of the start if there is one.
@@ -102,7 +108,7 @@ class AmortizedVariational(DensityEstimator):
         bound = cost + torch.where(log_q.isnan(), 0, log_q) + control.log_normalizer()
         loss = finite_mean(bound)
         if start is not None:
-            half = 0.5 * control.observed.flatten(1).sum(dim=-1).clamp(min=1)
+            half = 0.5 * control.observed.flatten(1).sum(dim=-1, dtype=control.y.dtype).clamp(min=1)
             loss = loss + finite_mean(half * torch.log1p(adjoint_cost(control, start) / half))
         return loss
 

@@ -68,6 +68,10 @@ class Estimator(Posterior, nn.Module):
             self.scaler.fit(self.target.extract(self.problem, twin))
         self.features.fit(twin.window)
 
+    def place(self, window: Window) -> Window:
+        """The windows in the dtype and on the device of the weights."""
+        return window.to(self.features.y.mean)
+
     @abc.abstractmethod
     def loss(self, twin: Twin) -> Tensor:
         """The training loss, averaged over draws.

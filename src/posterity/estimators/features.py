@@ -87,6 +87,8 @@ class Features(nn.Module):
         self.register_buffer("sites", sites, persistent=False)
         seen = channels * problem.window if observed else 0
         self.y, self.std = Standardizer((channels, 1)), Standardizer((channels, 1))
+        sites = problem.observation.operator.sites if self.scattered else torch.empty(0, dtype=torch.long)
+        self.register_buffer("sites", sites.to(self.y.mean.device), persistent=False)
         self.state, self.spread = Standardizer(problem.shape), Standardizer(problem.shape)
         count = (3 + self.background) * seen + 2 * problem.shape[0] * self.background + 2 * self.times
         #: The shape of the features of a case.
@@ -160,7 +162,8 @@ class Features(nn.Module):
     def _time(self, start: Tensor) -> Tensor:
         r"""Fourier features :math:`\sin, \cos(2^k \pi s / 2)` of the start :math:`s \in [0, 1]`, on the grid."""
         first, last = self.problem.start
-        phase = (start.unsqueeze(-1) - first) / (last - first) * pi / 2 * 2.0 ** torch.arange(self.times)
+        octave = 2.0 ** torch.arange(self.times, dtype=start.dtype, device=start.device)
+        phase = (start.unsqueeze(-1) - first) / (last - first) * pi / 2 * octave
         features = torch.cat((phase.sin(), phase.cos()), dim=-1)
         grid = self.problem.shape[1:]
         return features.reshape(*features.shape, *([1] * len(grid))).expand(*features.shape, *grid)

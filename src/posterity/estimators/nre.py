@@ -5,6 +5,7 @@ from torch import Tensor
 
 from ..nn import Network
 from ..problems import Ensemble, Problem, Twin, Window
+from ..tensors import white_noise
 from .estimator import Estimator, repeat
 from .ratio import Ratio, RatioPotential
 from .ratio_losses import NREContrastiveLoss, RatioLoss
@@ -88,7 +89,7 @@ class NeuralRatio(Estimator):
     def loss(self, twin: Twin) -> Tensor:
         """The sum of the losses of all classifiers."""
         z, context = self.encode(twin), self.embedding(self.features(twin.window))
-        noise = torch.randn(self.ratio_loss.candidates, *z.shape).to(z)
+        noise = white_noise(z, self.ratio_loss.candidates, *z.shape)
         angle = self.angles[:-1].reshape(-1, *([1] * z.ndim))
         # The same noise at all levels, so that neighbours differ by little else than the level.
         points = torch.cat((angle.cos() * z + angle.sin() * noise[0], noise))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nn import Network
+from ..tensors import white_noise
 from .estimator import network_chunks, repeat
 
 
@@ -55,7 +56,7 @@ class RatioPotential:
 
     def noise(self, draws: int) -> Tensor:
         """Draws from the standard normal, with shape ``(draws, case, size)``."""
-        return torch.randn(draws, len(self.context), prod(self.ratio.shape)).to(self.context)
+        return white_noise(self.context, draws, len(self.context), prod(self.ratio.shape))
 
     def log_ratio(self, z: Tensor) -> Tensor:
         """The log-ratio at points of shape ``(draws, case, size)``, with shape ``(draws, case)``."""

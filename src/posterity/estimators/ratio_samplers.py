@@ -64,7 +64,8 @@ class TemperedSMC(RatioSampler):
         tempered = self._tempering().run(potential, potential.noise(particles))
         info = dict(tempered.info)
         info["log_normalizer"] = info.pop("log_evidence")
-        return tempered.particles.u[torch.randperm(particles)[:samples]], info
+        u = tempered.particles.u
+        return u[torch.randperm(particles, device=u.device)[:samples]], info
 
     def _tempering(self) -> Tempering:
         """The tempering of these options."""

@@ -64,6 +64,10 @@ class Refined(Posterior):
         """Raises if the estimator has not been trained."""
         self.estimator.check_ready()
 
+    def place(self, window: Window) -> Window:
+        """The windows in the dtype and on the device of the weights."""
+        return self.estimator.place(window)
+
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the posterior of each case."""
         control = Control(self.problem, window)

@@ -105,7 +105,7 @@ class Hamiltonian(Refinement):
         particles = self._start(control, estimator.draw(control.window, proposals)[0].flatten(2))
         scale = preconditioner(particles.u, torch.full_like(particles.misfit, 1 / proposals))
         particles = Particles(*(field[: self.chains] for field in particles))
-        draws = self._chains().run(control, particles, scale, torch.full((control.cases,), FIRST_STEP))
+        draws = self._chains().run(control, particles, scale, particles.u.new_full((control.cases,), FIRST_STEP))
         info = {**convergence(draws.u)._asdict(), "acceptance": draws.acceptance, "step": draws.step}
         return draws.spread(samples), info
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..problems import Control, Ensemble, Problem, Twin, Window, decode_ensemble, replace_failed
+from ..tensors import white_noise
 
 
 class Target(abc.ABC):
@@ -121,7 +122,7 @@ class StateTarget(Target):
         if problem.forecast:
             error = None
             if problem.weak:
-                error = problem.error_std() * torch.randn(*x.shape[:2], problem.forecast, *problem.shape)
+                error = problem.error_std(x) * white_noise(x, *x.shape[:2], problem.forecast, *problem.shape)
             later = problem.system_at(theta).rollout(x[:, :, -1], problem.forecast, error)
             x = torch.cat((x, later[:, :, 1:]), dim=2)
         x, theta, log_q, failed = replace_failed(x, theta, log_q)

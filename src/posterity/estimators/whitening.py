@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..problems import Control
 from ..problems.minimize import levenberg_marquardt
+from ..tensors import identity
 
 
 class LaplaceWhitening(NamedTuple):
@@ -28,7 +29,7 @@ class LaplaceWhitening(NamedTuple):
     @classmethod
     def prior(cls, control: Control) -> "LaplaceWhitening":
         """The coordinates of the prior: the control itself."""
-        origin = torch.zeros(control.cases, control.size).to(control.window.background)
+        origin = control.zero()
         return cls(origin, origin[:, :0], origin.unsqueeze(-1)[..., :0])
 
     @classmethod
@@ -44,7 +45,7 @@ class LaplaceWhitening(NamedTuple):
         minimum = levenberg_marquardt(control, start.detach(), iterations)
         sound = minimum.hessian.isfinite().flatten(1).all(dim=-1)
         # Where the model diverged from everywhere, the prior's coordinates keep the batch going.
-        precision = torch.where(sound[:, None, None], minimum.hessian, torch.eye(control.size).to(minimum.hessian))
+        precision = torch.where(sound[:, None, None], minimum.hessian, identity(minimum.hessian, control.size))
         values, vectors = torch.linalg.eigh(precision)
         return cls(minimum.u, *(value.to(minimum.u) for value in (values.clamp(min=1), vectors)))
 

@@ -25,7 +25,7 @@ class Draws(NamedTuple):
     def spread(self, samples: int) -> Tensor:
         """Draws evenly from the iterations of all chains, as many from each, with shape ``(samples, case, size)``."""
         chained = self.u.transpose(0, 1).flatten(0, 1)
-        return chained[torch.arange(samples) * len(chained) // samples]
+        return chained[torch.arange(samples, device=chained.device) * len(chained) // samples]
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def convergence(draws: Tensor) -> Convergence:
         rhat = _arviz().rhat(chains).max(axis=-1)
         bulk = _arviz().ess(chains, method="bulk").min(axis=-1)
         tail = _arviz().ess(chains, method="tail", prob=(0.05, 0.95)).min(axis=-1)
-    return Convergence(*(torch.as_tensor(each).to(draws) for each in (rhat, bulk, tail)))
+    return Convergence(*(torch.as_tensor(each, device="cpu").to(draws) for each in (rhat, bulk, tail)))
 
 
 def pareto_smooth(log_weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,8 +74,8 @@ def pareto_smooth(log_weights: Tensor) -> tuple[Tensor, Tensor]:
         # ArviZ takes the ratios of leave-one-out, which are minus the logarithms of the weights.
         ratios = -log_weights[:, fitted].detach().cpu().double().mT.numpy()
         found, k_hat = _arviz().psislw(ratios)
-        smoothed[:, fitted] = torch.as_tensor(found).mT.to(smoothed)
-        shape[fitted] = torch.as_tensor(k_hat).to(shape)
+        smoothed[:, fitted] = torch.as_tensor(found, device="cpu").mT.to(smoothed)
+        shape[fitted] = torch.as_tensor(k_hat, device="cpu").to(shape)
     return smoothed, shape
 
 

@@ -78,10 +78,10 @@ class Tempering:
         """
         number, cases = u.shape[:2]
         particles = evaluate(potential, u)
-        beta = torch.zeros(cases, dtype=torch.float64)
-        step = torch.full((cases,), FIRST_STEP)
-        log_evidence, temperatures, accepted = (torch.zeros(cases) for _ in range(3))
-        lowest = torch.full((cases,), float(number))
+        beta = u.new_zeros(cases, dtype=torch.float64)
+        step = u.new_full((cases,), FIRST_STEP)
+        log_evidence, temperatures, accepted = (u.new_zeros(cases) for _ in range(3))
+        lowest = u.new_full((cases,), float(number))
         while len(warm := (beta < 1).nonzero().squeeze(-1)):
             part, some = potential.select(warm), particles.select(warm)
             misfit = some.misfit.double()
@@ -136,7 +136,7 @@ def next_temperature(misfit: Tensor, beta: Tensor, fraction: float) -> Tensor:
     Returns:
         The next inverse temperatures, with shape ``(case,)``; 1 where weights allow it.
     """
-    wanted = fraction * misfit.isfinite().sum(dim=0)
+    wanted = fraction * misfit.isfinite().sum(dim=0, dtype=misfit.dtype)
 
     def enough(colder: Tensor) -> Tensor:
         """Whether a temperature leaves enough particles."""

@@ -11,8 +11,9 @@ from .operators import Composed, GaussianStations, Identity, Operator, Pointwise
 from .posterior import Posterior
 from .predictive import log_likelihood, predictive_pit
 from .priors import LogNormal, Normal, ParameterPrior, Uniform
-from .problem import Ensemble, Joint, Problem, Twin, Window
+from .problem import Ensemble, Joint, Problem, Twin
 from .state_control import StateControl
+from .window import Window
 
 __all__ = [
     "Composed",

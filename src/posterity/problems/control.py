@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from ..systems import jacobian
+from ..tensors import identity, white_noise
 from .chunks import chunks
 from .noise import check_gaussian_noise
-from .problem import Problem, Window
+from .problem import Problem
+from .window import Window
 
 
 class Linearization(NamedTuple):
@@ -62,12 +64,12 @@ class Control:
         self.entries = prod(problem.shape)
         self.known = self.entries + len(problem.parameters)
         self.size = problem.unknowns
-        self.error_std = problem.error_std()
+        self.error_std = problem.error_std(window.background)
         self.observed = ~window.y.isnan()
         self.y = torch.where(self.observed, window.y, 0)
         self.precision = torch.where(self.observed, window.std, torch.inf).reciprocal()
-        self.model_steps = torch.zeros(self.cases)
-        self.gradients = torch.zeros(self.cases)
+        self.model_steps = window.background.new_zeros(self.cases)
+        self.gradients = window.background.new_zeros(self.cases)
 
     def select(self, index: Tensor | slice) -> Self:
         """The control of some of the cases, with its own count of work."""
@@ -84,7 +86,15 @@ class Control:
 
     def prior(self, samples: int) -> Tensor:
         """Draws from the prior over controls, with shape ``(samples, case, size)``."""
-        return torch.randn(samples, self.cases, self.size)
+        return self.noise(samples)
+
+    def noise(self, samples: int) -> Tensor:
+        """Draws white noise, in the window's dtype and on its device, with shape ``(samples, case, size)``."""
+        return white_noise(self.window.background, samples, self.cases, self.size)
+
+    def zero(self) -> Tensor:
+        """The control that is zero, with shape ``(case, size)``."""
+        return self.window.background.new_zeros(self.cases, self.size)
 
     def initial(self, u: Tensor) -> Tensor:
         r"""The initial states :math:`x_b + B^{1/2} u_0`, with shape ``(*batch, case, *shape)``."""
@@ -119,8 +129,8 @@ class Control:
         """
         errors = self.errors(u)
         if errors is not None and self.problem.forecast:
-            fresh = torch.randn(*u.shape[:-1], self.problem.forecast, *self.problem.shape)
-            errors = torch.cat((errors, self.error_std * fresh.to(u)), dim=u.ndim - 1)
+            fresh = white_noise(u, *u.shape[:-1], self.problem.forecast, *self.problem.shape)
+            errors = torch.cat((errors, self.error_std * fresh), dim=u.ndim - 1)
         return self._rollout(u, self.problem.steps, errors), self.parameters(u)
 
     def encode(self, x: Tensor, theta: Tensor) -> Tensor:
@@ -143,6 +153,8 @@ class Control:
     def _whitened_errors(self, x: Tensor, theta: Tensor) -> Tensor:
         r"""The model errors of trajectories, :math:`Q^{-1/2}(x_{t+1} - M(x_t; \theta))`, one time fewer than states."""
         axis, steps = x.ndim - len(self.problem.shape) - 1, self.problem.window - 1
+        if not steps:
+            return x.narrow(axis, 0, 0)
         forecast = self.problem.system_at(theta.unsqueeze(-2)).advance(x.narrow(axis, 0, steps), 1)
         return (x.narrow(axis, 1, steps) - forecast) / self.error_std
 
@@ -232,7 +244,7 @@ class Control:
         slope = slope * precision.unsqueeze(-1)
 
         # Rows: what each entry of the control does to the state, and to the whitened parameters.
-        rest = torch.eye(self.size)[self.entries : self.known].expand(*u.shape[:-1], -1, -1)
+        rest = identity(u, self.size)[self.entries : self.known].expand(*u.shape[:-1], -1, -1)
         tangent = u.new_zeros(*u.shape[:-1], self.entries, self.size)
         tangent[..., : self.entries] = torch.diag_embed(self.window.background_std.flatten(1))
         rows = [slope.select(axis, 0) @ tangent]
@@ -254,11 +266,13 @@ class Control:
         return Linearization(
             cost.nan_to_num(nan=torch.inf, posinf=torch.inf),
             u + (sensitivity.mT @ misfit.unsqueeze(-1)).squeeze(-1),
-            torch.eye(self.size, dtype=exact.dtype, device=u.device) + exact.mT @ exact,
+            identity(exact, self.size) + exact.mT @ exact,
         )
 
     def _step_jacobian(self, u: Tensor, x: Tensor) -> Tensor:
         r"""The tangents :math:`\partial M(x_t; f(v)) / \partial (x_t, v)` of the steps from states of each control."""
+        if not x.numel():
+            return x.new_zeros(*x.shape[: u.ndim], self.entries, self.known)
         v = u[..., None, self.entries : self.known].expand(*x.shape[: u.ndim], -1)
 
         def step(z: Tensor) -> Tensor:

@@ -88,7 +88,8 @@ def join_info(infos: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     found = {}
     for name, value in infos[0].items():
         if value.ndim == 1:
-            total = torch.stack([info[name] for info in infos]).to(torch.get_default_dtype()).sum(dim=0)
+            values = torch.stack([info[name] for info in infos])
+            total = values.sum(dim=0, dtype=values.dtype if values.is_floating_point() else torch.double)
             found[name] = total if name in COUNTS else total / len(infos)
     return found
 

@@ -68,8 +68,8 @@ def minimize(
     Returns:
         The minima.
     """
-    minimum = levenberg_marquardt(control, torch.zeros(control.cases, control.size), iterations, increment, tolerance)
-    half = 0.5 * control.observed.flatten(1).sum(dim=-1)
+    minimum = levenberg_marquardt(control, control.zero(), iterations, increment, tolerance)
+    half = 0.5 * control.observed.flatten(1).sum(dim=-1, dtype=control.y.dtype)
     plausible = (1 + perturbations) * (half + 5 * half.sqrt())
     # Draws of a generator of their own: a case that starts again changes no other's random numbers.
     generator = torch.Generator(plausible.device).manual_seed(0)
@@ -78,7 +78,8 @@ def minimize(
         if not len(again):
             break
         part = control.select(again)
-        draw = torch.randn(len(again), control.size, generator=generator)
+        shape, like = (len(again), control.size), minimum.u
+        draw = torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
         retry = levenberg_marquardt(part, draw, iterations, increment, tolerance)
         control.absorb(part, again)
         better = retry.cost < minimum.cost[again]
@@ -119,9 +120,9 @@ def levenberg_marquardt(
         | Damping parameter in Marquardt's method (Nielsen, 1999), IMM-REP-1999-05
     """
     window = control.problem.window
-    counts = torch.zeros(control.cases)
+    counts = u.new_zeros(control.cases)
     trace = []
-    converged = torch.zeros(control.cases, dtype=torch.bool)
+    converged = u.new_zeros(control.cases, dtype=torch.bool)
     for states in [*range(increment, window, increment), window]:
         final = states == window
         model, reached = _linearize(control, u, states), torch.zeros_like(converged)
@@ -177,7 +178,7 @@ def check_options(iterations: int, increment: int, tolerance: float, restarts: i
 
 def _linearize(control: Control, u: Tensor, states: int, cases: Tensor | None = None) -> Linearization:
     """Linearises some cases (all if omitted), as many at a time as fit a chunk."""
-    cases = torch.arange(control.cases) if cases is None else cases
+    cases = torch.arange(control.cases, device=u.device) if cases is None else cases
     parts = []
     for chunk in chunks(len(cases), states * control.size**2, u.device):
         part = control.select(cases[chunk])

@@ -21,19 +21,21 @@ class Observation:
 
     Args:
         operator: The operator :math:`H`.
-        std: The interval ``(low, high)`` from which standard deviations are drawn, in units of the observations.
+        std: The interval ``(low, high)`` from which standard deviations are drawn, in units of the observations; a
+            number stands for itself.
         masks: The masks; an entry is observed if all of them keep it, so all entries are if there is none.
         noise: The distribution of the noise of given standard deviations.
     """
 
     operator: Operator
-    std: tuple[float, float] = (1.0, 1.0)
+    std: float | tuple[float, float] = (1.0, 1.0)
     masks: Sequence[Mask] = field(default=())
     noise: Noise = field(default_factory=GaussianNoise)
 
     def __post_init__(self) -> None:
-        """Checks that the standard deviations are positive."""
-        check_interval("std", self.std)
+        """Checks that the standard deviations are positive, and brings the fields to a form that can be compared."""
+        object.__setattr__(self, "std", interval("std", self.std))
+        object.__setattr__(self, "masks", tuple(self.masks))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -87,14 +89,16 @@ class Observation:
         return torch.where(observed, terms, 0).flatten(-len(self.shape) - 1).sum(dim=-1)
 
 
-def uniform(interval: tuple[float, float], shape: Sequence[int]) -> Tensor:
-    """Draws uniformly from an interval."""
-    low, high = interval
-    return low + (high - low) * torch.rand(*shape)
+def uniform(ends: float | tuple[float, float], shape: Sequence[int], like: Tensor | None = None) -> Tensor:
+    """Draws uniformly from an interval, in the dtype and on the device of a tensor if there is one."""
+    low, high = interval("interval", ends)
+    like = torch.empty(0) if like is None else like
+    return low + (high - low) * torch.rand(tuple(shape), dtype=like.dtype, device=like.device)
 
 
-def check_interval(name: str, interval: tuple[float, float]) -> None:
-    """Checks that an interval of standard deviations is positive and ordered."""
-    low, high = interval
+def interval(name: str, ends: float | Sequence[float]) -> tuple[float, float]:
+    """The ends of an interval of standard deviations, which a number stands for; raises unless 0 < low <= high."""
+    low, high = (float(end) for end in ((ends, ends) if isinstance(ends, int | float) else ends))
     if not 0 < low <= high:
         raise ValueError(f"{name}: needs 0 < low <= high, not [{low}, {high}]")
+    return low, high

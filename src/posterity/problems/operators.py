@@ -7,6 +7,8 @@ from math import prod
 import torch
 from torch import Tensor
 
+from ..tensors import Constant
+
 
 class Operator(abc.ABC):
     """A time-local observation operator :math:`H`, from states ``(*batch, *shape)`` to ``(*batch, *out_shape)``.
@@ -18,6 +20,14 @@ class Operator(abc.ABC):
     def __init__(self, shape: Sequence[int]) -> None:
         self.shape = tuple(shape)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the other is of the same class, with the same attributes."""
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        """By class and shape."""
+        return hash((type(self), self.shape))
+
     @property
     def out_shape(self) -> tuple[int, ...]:
         """The event shape of an observation, ``(obs_channel, *obs_grid)``."""
@@ -27,11 +37,12 @@ class Operator(abc.ABC):
     def sites(self) -> Tensor:
         """The sites of the observations, for localisation: a site of the flattened grid for each entry of theirs.
 
+        On the processor, as all that is made once, for any device.
         The grid of the state unless a subclass says otherwise.
         """
         if self.out_shape[1:] != self.shape[1:]:
             raise ValueError(f"operator: {type(self).__name__} does not say at which sites its observations stand")
-        return torch.arange(prod(self.shape[1:]))
+        return torch.arange(prod(self.shape[1:]), device="cpu")
 
     @property
     def observes_state(self) -> bool:
@@ -75,7 +86,7 @@ class Pointwise(Operator):
 
     def __init__(self, shape: Sequence[int], function: str, scale: float = 1.0) -> None:
         super().__init__(shape)
-        probe = torch.linspace(0.1, 0.9, 3)
+        probe = torch.linspace(0.1, 0.9, 3, device="cpu")
         try:
             self.function = getattr(torch, function)
             values = self.function(probe)
@@ -142,7 +153,7 @@ class GaussianStations(Operator):
         distance = (sites.unsqueeze(-1) - torch.arange(size, device="cpu")).abs()
         if wrap:
             distance = torch.minimum(distance, size - distance)
-        self.matrix = torch.exp(-0.5 * (distance.double() / width) ** 2) * (distance <= radius)
+        self.matrix = Constant(torch.exp(-0.5 * (distance.double() / width) ** 2) * (distance <= radius))
 
     @property
     def out_shape(self) -> tuple[int, ...]:
@@ -152,11 +163,11 @@ class GaussianStations(Operator):
     @property
     def sites(self) -> Tensor:
         """The sites of the stations."""
-        return torch.tensor(self.positions)
+        return torch.tensor(self.positions, device="cpu")
 
     def __call__(self, x: Tensor) -> Tensor:
         """Weights each station's neighbourhood; ``(*batch, channel, size)`` to ``(*batch, channel, stations)``."""
-        return x @ self.matrix.to(x).mT
+        return x @ self.matrix.like(x).mT
 
 
 class Composed(Operator):
@@ -184,7 +195,7 @@ class Composed(Operator):
     @property
     def sites(self) -> Tensor:
         """The sites of what the last operator observes, of what the one before observes, and so on."""
-        sites = torch.arange(prod(self.shape[1:]))
+        sites = torch.arange(prod(self.shape[1:]), device="cpu")
         for operator in self.operators:
             sites = sites[operator.sites]
         return sites

@@ -1,18 +1,20 @@
 """The abstract inference method: draws from a posterior, given windows."""
 
 import abc
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import torch
 
-from .problem import Ensemble, Problem, Window
+from ..tensors import defaults_of
+from .problem import Ensemble, Joint, Problem
+from .window import Window
 
 
 class Posterior(abc.ABC):
     """Abstract method that draws from (an approximation of) the posterior of a problem.
 
     The constructor takes the problem, which it keeps, then the method's options; ``sample`` has none. Subclasses say
-    how draws are made in :meth:`sample_cases`.
+    how draws are made in :meth:`sample_cases`, and which posterior it is of that they target.
     """
 
     #: Whether it must be trained before it can draw.
@@ -20,6 +22,12 @@ class Posterior(abc.ABC):
 
     #: Whether it runs through records of several windows itself; others are given one window after another.
     takes_records: ClassVar[bool] = False
+
+    #: The joints whose posterior it targets, given a background; without one, the prior is the climatology for all.
+    joints: ClassVar[tuple[Joint, ...]] = get_args(Joint)
+
+    #: Whether it needs a background.
+    needs_background: ClassVar[bool] = False
 
     problem: Problem
 
@@ -41,23 +49,62 @@ class Posterior(abc.ABC):
             ValueError: If the method has not as many, and does not repeat them.
         """
 
+    @classmethod
+    def check_problem(cls, problem: Problem) -> None:
+        """Checks that the method targets the posterior of a problem.
+
+        Args:
+            problem: The problem.
+
+        Raises:
+            ValueError: If it targets that of another joint, or needs a background and the problem has none.
+        """
+        if problem.background_std is None and cls.needs_background:
+            raise ValueError(
+                f"background_std: {cls.__name__} needs a background, whose standard deviations are its prior's; "
+                "give the problem one, or choose a method that draws from the climatology"
+            )
+        if problem.background_std is not None and problem.joint not in cls.joints:
+            raise ValueError(
+                f"joint: {cls.__name__} targets the posterior of the {' or '.join(cls.joints)} joint, and would answer "
+                f"for another than that of the {problem.joint} joint; change the joint, or choose another method"
+            )
+
     def sample(self, window: Window, samples: int) -> Ensemble:
         """Draws from the posterior of each case.
 
+        The windows are checked here, once, see :meth:`Window.check`, and no graph of gradients is kept.
+
         Args:
-            window: The windows, with one batch dimension ``case``.
+            window: The windows, with any batch dimensions, or none.
             samples: The number of draws per case.
 
         Returns:
-            The draws, with shapes ``(samples, case, …)``, and diagnostics of each case.
+            The draws, with shapes ``(samples, *batch, …)``, and diagnostics of each case; in the dtype and on the
+            device of the windows.
 
         Raises:
-            ValueError: If the method is not trained, or has not as many draws.
+            ValueError: If the method is not trained, does not target the posterior of its problem, has not as many draws,
+                or the windows do not fit the problem.
         """
         self.check_ready()
+        self.check_problem(self.problem)
         self.check_samples(samples)
-        with torch.no_grad():
-            return self.sample_cases(window, samples)
+        # Methods take gradients, which tensors made in inference mode do not have.
+        with torch.inference_mode(False), torch.no_grad():
+            checked = window.check(self.problem)
+            cases = type(checked)(*(field.clone() if field.is_inference() else field for field in checked)).cases()
+            if self.needs_background:
+                _check_backgrounds(cases, type(self).__name__)
+            placed = self.place(cases)
+            # Components of others may make tensors in torch's defaults.
+            with defaults_of(placed.y):
+                drawn = self.sample_cases(placed, samples)
+        return drawn.to(window.y).restore(window.start.shape)
+
+    def place(self, window: Window) -> Window:
+        """The windows in the dtype and on the device in which the method computes: their own, unless it has weights."""
+        return window
 
     def check_ready(self) -> None:
         """Raises if draws would mean nothing yet, as before a training; methods that are not trained always can draw.
@@ -69,7 +116,7 @@ class Posterior(abc.ABC):
 
     @abc.abstractmethod
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
-        """Draws from the posterior of each case of windows that have been checked; without a graph of gradients.
+        """Draws from the posterior of each case of windows that have been checked, without a graph of gradients.
 
         Args:
             window: The windows, with one batch dimension ``case``.
@@ -78,3 +125,13 @@ class Posterior(abc.ABC):
         Returns:
             The draws, with shapes ``(samples, case, …)``, and diagnostics of each case.
         """
+
+
+def _check_backgrounds(window: Window, method: str) -> None:
+    """Raises if a case has no background; names the first ones."""
+    missing = window.background.isnan().flatten(1).any(dim=-1).nonzero().flatten().tolist()
+    if missing:
+        raise ValueError(
+            f"background: missing in {len(missing)} of {len(window.y)} windows, the first ones {missing[:5]}, and "
+            f"{method} needs one; give all of them a background, or choose a method that draws from the climatology"
+        )

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from .chunks import chunks
-from .problem import Ensemble, Problem, Twin, Window
+from .problem import Ensemble, Problem, Twin
+from .window import Window
 
 
 @torch.no_grad()

@@ -1,41 +1,20 @@
 """The inference problem: a joint distribution over states, parameters and observations, and draws of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from math import prod
-from typing import Literal, NamedTuple, Self, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from ..systems import System, parameter_names
-from .observation import Observation, check_interval, uniform
+from ..tensors import defaults_of, white_noise
+from .observation import Observation, interval, uniform
 from .priors import ParameterPrior
+from .window import Window
 
 Joint = Literal["background", "climatology"]
-
-
-class Window(NamedTuple):
-    """Observations and background of a window: the input of every method.
-
-    Args:
-        y: Observations, with shape ``(*batch, length, *obs_shape)``, NaN where not observed; the length is that of
-            the window, or of all windows of a cycling problem.
-        std: Their standard deviations, with the same shape.
-        background: The background :math:`x_b`, with shape ``(*batch, *shape)``; NaN if there is none.
-        background_std: Its standard deviation :math:`B^{1/2}`, with the same shape.
-        start: The time at which the window starts, in steps, with shape ``(*batch,)``.
-    """
-
-    y: Tensor
-    std: Tensor
-    background: Tensor
-    background_std: Tensor
-    start: Tensor
-
-    def select(self, cases: Tensor | slice) -> Self:
-        """The windows of some of the cases, along the first batch dimension."""
-        return type(self)(*(field[cases] for field in self))
 
 
 class Twin(NamedTuple):
@@ -71,6 +50,31 @@ class Ensemble(NamedTuple):
     info: Mapping[str, Tensor] = {}
     log_q: Tensor | None = None
 
+    def to(self, like: Tensor) -> "Ensemble":
+        """The draws, and diagnostics that are floating-point numbers, in the dtype and on the device of a tensor."""
+        return self._replace(
+            x=self.x.to(like),
+            theta=self.theta.to(like),
+            info={
+                name: value.to(like) if value.is_floating_point() else value.to(like.device)
+                for name, value in self.info.items()
+            },
+            log_q=None if self.log_q is None else self.log_q.to(like),
+        )
+
+    def restore(self, batch: Sequence[int]) -> "Ensemble":
+        """The draws of cases that were batches of a shape: ``batch`` in the place of the dimension ``case``."""
+
+        def unfold(value: Tensor, axis: int) -> Tensor:
+            return value.reshape((*value.shape[:axis], *batch, *value.shape[axis + 1 :]))
+
+        return self._replace(
+            x=unfold(self.x, 1),
+            theta=unfold(self.theta, 1),
+            info={name: unfold(value, 0) for name, value in self.info.items()},
+            log_q=None if self.log_q is None else unfold(self.log_q, 1),
+        )
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -92,8 +96,8 @@ class Problem:
         window: The number of assimilated states :math:`T` (of each cycle).
         forecast: The number of states :math:`F` behind the window.
         joint: The joint distribution that twins are drawn from.
-        background_std: The interval from which each entry of :math:`B^{1/2}` is drawn, in units of the state.
-            None, under the climatology joint alone, for no background.
+        background_std: The interval from which each entry of :math:`B^{1/2}` is drawn, in units of the state; a number
+            stands for itself. None, under the climatology joint alone, for no background.
         model_error: The standard deviations :math:`Q^{1/2}` of the error of one step, in units of the state: one
             number, or one for each channel, or for each entry of the state. None is the strong constraint,
             :math:`\eta = 0`.
@@ -110,7 +114,7 @@ class Problem:
     window: int
     forecast: int = 0
     joint: Joint = "background"
-    background_std: tuple[float, float] | None = field(default=(1.0, 1.0))
+    background_std: float | tuple[float, float] | None = field(default=(1.0, 1.0))
     model_error: float | Sequence[float] | None = None
     parameters: Mapping[str, ParameterPrior] = field(default_factory=dict)
     cycles: int = 1
@@ -137,10 +141,13 @@ class Problem:
                 "give it that shape"
             )
         if self.background_std is not None:
-            check_interval("background_std", self.background_std)
+            object.__setattr__(self, "background_std", interval("background_std", self.background_std))
         elif self.joint == "background":
             raise ValueError("background_std: the background joint needs one; set it, or use the climatology joint")
-        if self.weak and not (self.error_std() >= 0).all():
+        if isinstance(self.model_error, Sequence):
+            object.__setattr__(self, "model_error", tuple(self.model_error))
+        object.__setattr__(self, "start", tuple(self.start))
+        if self.weak and not (self.error_std(torch.empty(0, device="cpu")) >= 0).all():
             raise ValueError(f"model_error: standard deviations must not be negative, not {self.model_error}")
         known = parameter_names(self.system)
         for name in self.parameters:
@@ -163,6 +170,11 @@ class Problem:
             )
         if self.truth.dt != self.system.dt:
             raise ValueError(f"truth: has dt {self.truth.dt}, and the assumed system {self.system.dt}; make them equal")
+
+    def __hash__(self) -> int:
+        """By all fields."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return hash(tuple((values | {"parameters": frozenset(self.parameters.items())}).values()))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -190,11 +202,16 @@ class Problem:
         errors = self.window - 1 if self.weak else 0
         return prod(self.shape) * (1 + errors) + len(self.parameters)
 
-    def error_std(self) -> Tensor:
-        r"""The standard deviations :math:`Q^{1/2}`, with shape ``shape``; zero under the strong constraint."""
+    def error_std(self, like: Tensor | None = None) -> Tensor:
+        r"""The standard deviations :math:`Q^{1/2}`, with shape ``shape``; zero under the strong constraint.
+
+        Args:
+            like: A tensor whose dtype and device they have; torch's defaults if omitted.
+        """
+        like = torch.empty(0) if like is None else like
         if self.model_error is None:
-            return torch.zeros(self.shape)
-        std = torch.as_tensor(self.model_error, dtype=torch.get_default_dtype())
+            return like.new_zeros(self.shape)
+        std = like.new_tensor(self.model_error)
         if std.numel() == prod(self.shape):
             return std.reshape(self.shape)
         if std.ndim == 1 and len(std) == self.shape[0]:
@@ -207,8 +224,12 @@ class Problem:
         return std.expand(self.shape)
 
     def cycle(self) -> "Problem":
-        """The problem of one of the cycles, with the first state of the next one as its forecast."""
-        return replace(self, cycles=1, forecast=1)
+        """The problem of one of the cycles, with the first state of the next one as its forecast.
+
+        Its joint is that of the background, which is the forecast of the cycle before.
+        """
+        std = (1.0, 1.0) if self.background_std is None else self.background_std
+        return replace(self, cycles=1, forecast=1, joint="background", background_std=std, truth=None)
 
     def decode_parameters(self, v: Tensor) -> Tensor:
         r"""The parameters :math:`\theta = f(v)` of whitened ones, both with shape ``(*batch, parameters)``."""
@@ -252,14 +273,13 @@ class Problem:
         """
         batch = x.shape[: x.ndim - len(self.shape) - 1]
         # Every cycle draws the pattern of its own window.
-        std, mask = (
-            value.flatten(len(batch), len(batch) + 1)
-            for value in self.observation.design((*batch, self.cycles), self.window)
-        )
+        with defaults_of(x):
+            design = self.observation.design((*batch, self.cycles), self.window)
+        std, mask = (value.flatten(len(batch), len(batch) + 1) for value in design)
         seen = x.narrow(len(batch), 0, self.length)
         y = self.observation.sample(seen, std, mask)
         if start is None:
-            start = torch.zeros(batch, dtype=x.dtype, device=x.device)
+            start = x.new_zeros(batch)
         return Twin(x, theta, Window(y, std, background, background_std, start))
 
     def sample(self, batch: Sequence[int], start: Tensor | None = None) -> Twin:
@@ -270,10 +290,10 @@ class Problem:
             start: The times at which the windows start, in steps, with shape ``(*batch,)``; drawn if omitted.
 
         Returns:
-            The twins, with batch shape ``(*batch,)``.
+            The twins, with batch shape ``(*batch,)``, in the dtype and on the device of the start.
         """
-        theta = self.decode_parameters(torch.randn(*batch, len(self.parameters)))
         start = self._starts(batch) if start is None else start
+        theta = self.decode_parameters(white_noise(start, *batch, len(self.parameters)))
         if self.truth is not None:
             x = self.truth.rollout(self.climatology(self.truth, start), self.steps - 1)
             x = x.narrow(len(batch) + 1, 0, self.shape[0])
@@ -283,7 +303,7 @@ class Problem:
         x0, background, std = self._background(
             self.climatology(self.system if self.joint == "background" else system, start)
         )
-        error = self.error_std() * torch.randn(*batch, self.steps - 1, *self.shape) if self.weak else None
+        error = self.error_std(x0) * white_noise(x0, *batch, self.steps - 1, *self.shape) if self.weak else None
         return self.observe(system.rollout(x0, self.steps - 1, error), theta, background, std, start)
 
     def climatology(self, system: System, start: Tensor) -> Tensor:
@@ -294,9 +314,11 @@ class Problem:
             start: The times, in steps, with shape ``(*batch,)``.
 
         Returns:
-            The states, with shape ``(*batch, *shape)``.
+            The states, with shape ``(*batch, *shape)``, in the dtype and on the device of the times.
         """
-        return system.advance_each(system.initial(start.shape), start, self.start[1])
+        with defaults_of(start):
+            x = system.initial(start.shape)
+        return system.advance_each(x, start, self.start[1])
 
     def _starts(self, batch: Sequence[int]) -> Tensor:
         """Draws the times at which windows start."""
@@ -309,6 +331,6 @@ class Problem:
         if self.background_std is None:
             nothing = torch.full_like(draw, torch.nan)
             return draw, nothing, nothing
-        std = uniform(self.background_std, draw.shape)
+        std = uniform(self.background_std, draw.shape, draw)
         shifted = draw + std * torch.randn_like(draw)
         return (shifted, draw, std) if self.joint == "background" else (draw, shifted, std)

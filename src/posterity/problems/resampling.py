@@ -44,8 +44,8 @@ def systematic_resampling(weights: Tensor, draws: int) -> Tensor:
     """
     cumulative = weights.double().cumsum(dim=0)
     cumulative = cumulative / cumulative[-1]
-    uniform = torch.rand(weights.shape[1], dtype=cumulative.dtype)
-    position = (torch.arange(draws).unsqueeze(-1) + uniform) / draws
+    uniform = torch.rand_like(cumulative[0])
+    position = (torch.arange(draws, device=weights.device).unsqueeze(-1) + uniform) / draws
     index = torch.searchsorted(cumulative.mT.contiguous(), position.mT.contiguous(), right=True).mT
     return index.clamp(max=len(weights) - 1)
 

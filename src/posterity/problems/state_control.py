@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from ..systems import jacobian
+from ..tensors import identity, white_noise
 from .control import Control, Linearization
-from .problem import Problem, Window
+from .problem import Problem
+from .window import Window
 
 
 class StateControl(Control):
@@ -46,27 +48,29 @@ class StateControl(Control):
                 "model_error: coordinates of the trajectory need an error in every entry of the model, since otherwise "
                 "the first state determines the others; give the problem a model_error, or use another family"
             )
-        zero = torch.zeros(self.cases, self.size).to(window.background)
-        self.origin = super().trajectory(zero, problem.window)
-        later = self.error_std.expand(self.cases, problem.window - 1, *problem.shape)
-        self.scale = torch.cat((window.background_std.unsqueeze(1), later), dim=1)
+        # In double precision, as is all that subtracts trajectories: errors of the model are small beside the states.
+        exact = Control(problem, Window(*(field.double() for field in window)))
+        self.origin = exact.trajectory(exact.zero(), problem.window)
+        self.model_steps += problem.window - 1
+        later = exact.error_std.expand(self.cases, problem.window - 1, *problem.shape)
+        self.scale = torch.cat((exact.window.background_std.unsqueeze(1), later), dim=1)
 
     def prior(self, samples: int) -> Tensor:
         """Draws from the prior, with shape ``(samples, case, size)``."""
-        return self.encode(*super().decode(super().prior(samples)))
+        return self.encode(*super().decode(self.noise(samples).double()))
 
     def trajectory(self, u: Tensor, states: int) -> Tensor:
         """The first ``states`` states of the window, with shape ``(*batch, case, states, *shape)``."""
         window = (self.problem.window, *self.problem.shape)
         z = torch.cat((u[..., : self.entries], u[..., self.known :]), dim=-1).unflatten(-1, window)
-        return torch.addcmul(self.origin, self.scale, z).narrow(u.ndim - 1, 0, states)
+        return torch.addcmul(self.origin, self.scale, z.double()).to(u).narrow(u.ndim - 1, 0, states)
 
     def decode(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Maps controls to trajectories and parameters; see :meth:`Control.decode`."""
         x, theta = self.trajectory(u, self.problem.window), self.parameters(u)
         if self.problem.forecast:
             axis = u.ndim - 1
-            fresh = torch.randn(*u.shape[:-1], self.problem.forecast, *self.problem.shape).to(u)
+            fresh = white_noise(u, *u.shape[:-1], self.problem.forecast, *self.problem.shape)
             system = self.problem.system_at(theta)
             behind = system.rollout(x.select(axis, -1), self.problem.forecast, self.error_std * fresh)
             self.model_steps += self.problem.forecast * self._members(u)
@@ -77,7 +81,8 @@ class StateControl(Control):
         """Maps trajectories and parameters to controls; see :meth:`Control.encode`."""
         axis = x.ndim - len(self.problem.shape) - 1
         z = ((x.narrow(axis, 0, self.problem.window) - self.origin) / self.scale).flatten(axis)
-        return torch.cat((z[..., : self.entries], self.problem.encode_parameters(theta), z[..., self.entries :]), -1)
+        z = torch.cat((z[..., : self.entries], self.problem.encode_parameters(theta), z[..., self.entries :]), -1)
+        return z.to(self.window.background)
 
     def whiten(self, u: Tensor) -> Tensor:
         """Converts to the control of model errors, :class:`Control`.
@@ -88,9 +93,10 @@ class StateControl(Control):
         Returns:
             The controls of the same trajectories and parameters in :class:`Control`, with the same shape.
         """
-        x = self.trajectory(u, self.problem.window)
+        exact = u.double()
+        x = self.trajectory(exact, self.problem.window)
         self.model_steps += (self.problem.window - 1) * self._members(u)
-        errors = self._whitened_errors(x, self.parameters(u))
+        errors = self._whitened_errors(x, self.parameters(exact)).to(u)
         return torch.cat((u[..., : self.known], errors.flatten(u.ndim - 1)), dim=-1)
 
     def cost(self, u: Tensor, states: int | None = None) -> Tensor:
@@ -103,15 +109,16 @@ class StateControl(Control):
         states = self.problem.window if states is None else states
         axis, steps, event = u.ndim - 1, self.problem.window - 1, len(self.problem.shape)
         x = self.trajectory(u, self.problem.window)
-        scale = self.scale.flatten(2)
+        scale = self.scale.flatten(2).to(u)
         # What each state and the parameters do to the errors of the model …
         self.model_steps += steps * self._members(u)
         tangents = self._step_jacobian(u, x.narrow(axis, 0, steps)) / self.error_std.flatten().unsqueeze(-1)
         onward = tangents[..., : self.entries] * scale[:, :-1].unsqueeze(-2)
-        whitening = torch.eye(self.size, dtype=u.dtype).repeat(*u.shape[:-1], 1, 1)
+        whitening = identity(u, self.size).repeat(*u.shape[:-1], 1, 1)
         # … and to the observations.
         h, slope = jacobian(self.problem.observation.operator, x, event, len(self.problem.observation.shape))
-        precision = self.precision.flatten(2) * (torch.arange(self.problem.window) < states).unsqueeze(-1)
+        assimilated = torch.arange(self.problem.window, device=u.device) < states
+        precision = self.precision.flatten(2) * assimilated.unsqueeze(-1)
         slope = slope * precision.unsqueeze(-1) * scale.unsqueeze(-2)
         seen = prod(self.problem.observation.shape)
         sensitivity = u.new_zeros(*u.shape[:-1], self.problem.window * seen, self.size)

@@ -126,15 +126,15 @@ def test_draws_that_diverge_have_no_weight(fragile):
 
 def test_student_noise_has_its_density():
     """One coordinate of it is a Student-t, as is its density; and many degrees of freedom give the normal one."""
-    noise, log_prob = student_t_noise(4000, 1, 1, 5.0)
+    noise, log_prob = student_t_noise(torch.zeros(1, 1), 4000, 5.0)
     torch.testing.assert_close(log_prob, StudentT(5.0).log_prob(noise).squeeze(-1))
-    several, _ = student_t_noise(4000, 2, 3, 5.0)
+    several, _ = student_t_noise(torch.zeros(2, 3), 4000, 5.0)
     # E z² = ν / (ν − 2), with the variance of a Student-t's square, for each of the entries alike.
     assert abs(float(several.square().mean()) - 5 / 3) < 4 * float(several.square().mean(dim=-1).std()) / 8000**0.5
     torch.manual_seed(1)
-    many, log_many = student_t_noise(10, 2, 3, 1e8)
+    many, log_many = student_t_noise(torch.zeros(2, 3), 10, 1e8)
     torch.manual_seed(1)
-    normal, log_normal = student_t_noise(10, 2, 3)
+    normal, log_normal = student_t_noise(torch.zeros(2, 3), 10)
     torch.testing.assert_close(many, normal, rtol=1e-3, atol=0)
     torch.testing.assert_close(log_many, log_normal, rtol=1e-2, atol=0)
 

@@ -45,15 +45,15 @@ def test_the_covariance_is_kalmans_on_average():
 
 
 def test_rotations_are_orthogonal_and_keep_the_mean():
-    matrix = rotation(9)
+    matrix = rotation(9, torch.empty(0))
     torch.testing.assert_close(matrix @ matrix.mT, torch.eye(9))
     torch.testing.assert_close(matrix.sum(dim=1), torch.ones(9))
-    assert float((matrix - rotation(9)).abs().max()) > 0.1
+    assert float((matrix - rotation(9, torch.empty(0))).abs().max()) > 0.1
 
 
 def test_rotations_have_no_preferred_direction():
     """The trace of a uniform rotation of 8 dimensions has mean 0 and variance 1, and the mean adds 1."""
-    trace = torch.stack([rotation(9).trace() for _ in range(500)])
+    trace = torch.stack([rotation(9, torch.empty(0)).trace() for _ in range(500)])
     assert abs(float(trace.mean()) - 1) < 4 / 500**0.5
     assert abs(float(trace.var()) - 1) < 4 * (2 / 500) ** 0.5
 

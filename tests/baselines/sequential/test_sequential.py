@@ -184,7 +184,7 @@ def test_members_that_fail_are_replaced_and_counted(method):
     problem = Problem(BRITTLE, Observation(Identity((1, 2)), std=(2.0, 2.0)), window=2)
     zero = torch.zeros(6, 1, 2)
     window = Window(
-        zero.unsqueeze(1).repeat(1, 2, 1, 1), 2 + zero.unsqueeze(1).repeat(1, 2, 1, 1), zero, 2 + zero, zero
+        zero.unsqueeze(1).repeat(1, 2, 1, 1), 2 + zero.unsqueeze(1).repeat(1, 2, 1, 1), zero, 2 + zero, torch.zeros(6)
     )
     posterior = method(problem, 50).sample(window, 50)
     assert posterior.x.isfinite().all()
@@ -198,7 +198,7 @@ def test_a_case_without_any_good_member_is_lost_alone(method):
     zero = torch.zeros(2, 1, 2)
     background = torch.tensor([[[100.0, 0.0]], [[-100.0, 0.0]]])
     y = background.unsqueeze(1).repeat(1, 2, 1, 1)
-    window = Window(y, 1 + 0 * y, background, 1 + zero, zero)
+    window = Window(y, 1 + 0 * y, background, 1 + zero, torch.zeros(2))
     posterior = method(problem, 20).sample(window, 20)
     assert posterior.x[:, 0].isnan().all()
     assert posterior.x[:, 1].isfinite().all()

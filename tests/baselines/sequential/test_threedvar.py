@@ -25,7 +25,7 @@ def linear(**options):
 def white(monkeypatch):
     """Climatologies of mean zero and unit variance, without the noise of an estimate."""
 
-    def moments(problem, draws):
+    def moments(problem, draws, like):
         size = problem.system.shape[-1] + len(problem.parameters)
         return torch.zeros(size), torch.eye(size)
 

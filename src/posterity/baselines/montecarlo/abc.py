@@ -1,10 +1,11 @@
 """Approximate Bayesian computation by rejection."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
-from ...problems import Control, Ensemble, Posterior, Problem, Window, decode_ensemble
+from ...problems import Control, Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
 from ...problems.resampling import take
 
 
@@ -27,6 +28,9 @@ class RejectionABC(Posterior):
         | Approximate Bayesian Computation in Population Genetics (Beaumont, Zhang & Balding, 2002),
           https://doi.org/10.1093/genetics/162.4.2025
     """
+
+    joints: ClassVar[tuple[Joint, ...]] = ("background",)
+    needs_background: ClassVar[bool] = True
 
     problem: Problem
     trials: int = 100_000
@@ -55,11 +59,11 @@ class RejectionABC(Posterior):
         kept = self.distinct
         control = Control(self.problem, window)
         # The running best are merged with each new chunk, so memory does not grow with the number of trials.
-        best_u, best_cost = control.prior(0), torch.empty(0, control.cases)
+        best_u, best_cost = control.prior(0), window.y.new_empty(0, control.cases)
         for chunk in control.chunks(self.trials):
             u = control.prior(chunk.stop - chunk.start)
             best_u, cost = torch.cat((best_u, u)), torch.cat((best_cost, control.misfit(u)))
             best_cost, index = cost.topk(min(kept, len(cost)), dim=0, largest=False)
             best_u = take(best_u, index)
-        chosen = torch.randperm(kept)[:samples]
+        chosen = torch.randperm(kept, device=best_u.device)[:samples]
         return decode_ensemble(control, best_u[chosen], {"cost": best_cost.mean(dim=0), "threshold": best_cost[-1]})

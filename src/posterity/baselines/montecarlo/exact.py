@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
-
 from ...problems import Ensemble, Posterior, Problem, Window, check_linear, exact_posterior
 
 
@@ -27,5 +25,5 @@ class Exact(Posterior):
         """Draws from the posterior of each case."""
         x = exact_posterior(self.problem, window).sample(samples)
         theta = x.new_zeros(*x.shape[:2], 0)
-        failed = torch.zeros(x.shape[1])
+        failed = x.new_zeros(x.shape[1])
         return Ensemble(x.unflatten(-1, self.problem.shape), theta, range(self.problem.steps), {"failed": failed})

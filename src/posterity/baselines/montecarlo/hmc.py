@@ -1,11 +1,12 @@
 """Hamiltonian Monte Carlo: long chains from particles that have reached the posterior."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from ...mcmc import Chains, Particles, convergence
-from ...problems import Control, Ensemble, Posterior, Problem, Window, decode_ensemble
+from ...problems import Control, Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
 from .smc import SequentialMonteCarlo
 
 
@@ -36,6 +37,9 @@ class HamiltonianMonteCarlo(Posterior):
         | MCMC using Hamiltonian dynamics (Neal, 2011), https://arxiv.org/abs/1206.1901
         | A tutorial on adaptive MCMC (Andrieu & Thoms, 2008), https://doi.org/10.1007/s11222-008-9110-y
     """
+
+    joints: ClassVar[tuple[Joint, ...]] = ("background",)
+    needs_background: ClassVar[bool] = True
 
     problem: Problem
     chains: int = 16
@@ -73,7 +77,7 @@ class HamiltonianMonteCarlo(Posterior):
         """Draws evenly from the iterations of all chains."""
         control = Control(self.problem, window)
         start = self._start().temper(control)
-        chosen = torch.randperm(self.particles)[: self.chains]
+        chosen = torch.randperm(self.particles, device=window.y.device)[: self.chains]
         particles = Particles(*(field[chosen] for field in start.particles))
         draws = self._chains().run(control, particles, start.scale, start.step)
         info = {

@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass, field
 from math import inf, lgamma, log, pi
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...mcmc.weights import check_draws, resample
-from ...problems import Ensemble, Posterior, Problem, Window, decode_ensemble
+from ...problems import Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
 from ...problems.resampling import take
+from ...tensors import white_noise
 from .proposals import Laplace, Proposal
 
 
@@ -37,6 +39,9 @@ class ImportanceSampling(Posterior):
           https://jmlr.org/papers/v25/19-556.html
     """
 
+    joints: ClassVar[tuple[Joint, ...]] = ("background",)
+    needs_background: ClassVar[bool] = True
+
     problem: Problem
     proposal: Proposal = field(default_factory=Laplace)
     draws: int = 4096
@@ -57,7 +62,7 @@ class ImportanceSampling(Posterior):
         """Resamples weighted draws from the proposal of each case."""
         control = self.proposal.control(self.problem, window)
         q = self.proposal.fit(control)
-        noise, log_noise = student_t_noise(self.draws, control.cases, control.size, self.degrees)
+        noise, log_noise = student_t_noise(control.zero(), self.draws, self.degrees)
         u, log_det = q.draw(noise)
         u = u.to(window.background)
         cost = torch.cat([control.cost(u[chunk]) for chunk in control.chunks(len(u))]).double()
@@ -72,23 +77,23 @@ class ImportanceSampling(Posterior):
         return decode_ensemble(control, take(u, drawn.chosen), info)
 
 
-def student_t_noise(draws: int, cases: int, size: int, degrees: float = inf) -> tuple[Tensor, Tensor]:
+def student_t_noise(like: Tensor, draws: int, degrees: float = inf) -> tuple[Tensor, Tensor]:
     r"""Draws standard noise of the multivariate Student-t, or of the normal distribution, which is its limit.
 
     Args:
+        like: A tensor of the shape of a draw, ``(cases, n)``, on the device that it is for.
         draws: The number of draws.
-        cases: The number of cases.
-        size: The dimension :math:`n`.
         degrees: The degrees of freedom :math:`\nu`.
 
     Returns:
-        The noise, with shape ``(draws, cases, size)``, and its log-density, with shape ``(draws, cases)``, both in
+        The noise, with shape ``(draws, cases, n)``, and its log-density, with shape ``(draws, cases)``, both in
         double precision.
     """
-    noise = torch.randn(draws, cases, size, dtype=torch.float64)
+    like, size = like.double(), like.shape[-1]
+    noise = white_noise(like, draws, *like.shape)
     if degrees == inf:
         return noise, -0.5 * (noise.square().sum(dim=-1) + size * log(2 * pi))
-    chi2 = torch.distributions.Chi2(torch.tensor(degrees, dtype=torch.float64)).sample((draws, cases, 1))
+    chi2 = torch.distributions.Chi2(like.new_tensor(degrees)).sample((draws, len(like), 1))
     noise = noise * (degrees / chi2).sqrt()
     constant = lgamma((degrees + size) / 2) - lgamma(degrees / 2) - 0.5 * size * log(degrees * pi)
     return noise, constant - 0.5 * (degrees + size) * (noise.square().sum(dim=-1) / degrees).log1p()

@@ -1,8 +1,9 @@
 """The prior, the reference that every method should improve on."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from ...problems import Control, Ensemble, Posterior, Problem, Window, decode_ensemble
+from ...problems import Control, Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,9 @@ class Prior(Posterior):
     Args:
         problem: The problem.
     """
+
+    joints: ClassVar[tuple[Joint, ...]] = ("background",)
+    needs_background: ClassVar[bool] = True
 
     problem: Problem
 

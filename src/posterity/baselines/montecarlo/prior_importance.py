@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ...problems import Control, Ensemble, Posterior, Problem, Window, chunks, decode_ensemble
 from ...problems.resampling import effective_sample_size, normalise_weights, systematic_resampling, take
+from ...tensors import defaults_of, white_noise
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,9 @@ class PriorImportanceSampling(Posterior):
 
     Exact in the limit of many draws; the effective sample size :math:`1 / \sum_i w_i^2` of each case, in
     ``info["ess"]``, says how far from it the answer is: near 1, all samples are copies of one draw. Targets
-    :math:`p(x_{0:T+F} | y, x_b)` with the Gaussian prior of the background; without one :math:`p(x_{0:T+F} | y)`, with
-    draws of the system's ensemble at the time at which the window starts. All cases then share one ensemble.
+    :math:`p(x_{0:T+F} | y, x_b)`, under the background joint with the Gaussian prior of the background. Under the
+    climatology joint, or without a background, the prior draws are of the system's ensemble at the time at which the
+    window starts, and a background is one more observation. All cases then share one ensemble.
 
     Args:
         problem: The problem.
@@ -40,7 +42,7 @@ class PriorImportanceSampling(Posterior):
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Resamples the weighted prior draws of each case, systematically."""
-        if window.background.isnan().any():
+        if self.problem.joint == "climatology" or window.background.isnan().any():
             return self._from_climatology(window, samples)
         control = Control(self.problem, window)
         kept, ess = [], []
@@ -57,10 +59,11 @@ class PriorImportanceSampling(Posterior):
     def _from_climatology(self, window: Window, samples: int) -> Ensemble:
         """Weights one ensemble, which is advanced once from the start of the first window to that of the last."""
         problem = self.problem
-        v = torch.randn(self.draws, len(problem.parameters))
+        v = white_noise(window.start, self.draws, len(problem.parameters))
         theta = problem.decode_parameters(v)
         system = problem.system_at(theta)
-        state = system.initial((self.draws,))
+        with defaults_of(window.start):
+            state = system.initial((self.draws,))
         x = state.new_empty(samples, len(window.y), problem.steps, *problem.shape)
         drawn = theta.new_empty(samples, len(window.y), theta.shape[-1])
         ess = state.new_empty(len(window.y), dtype=torch.double)
@@ -68,17 +71,17 @@ class PriorImportanceSampling(Posterior):
         for start in window.start.unique().tolist():
             state, now = system.advance(state, int(start) - now), int(start)
             here = (window.start == start).nonzero().flatten()
-            ensemble = system.rollout(state, problem.steps - 1, self._errors())
+            ensemble = system.rollout(state, problem.steps - 1, self._errors(state))
             index, ess[here] = self._resampled(self._log_likelihood(window, ensemble, here), samples)
             x[:, here], drawn[:, here] = ensemble[index], theta[index]
         return Ensemble(x, drawn, range(problem.steps), {"ess": ess})
 
-    def _errors(self) -> Tensor | None:
-        """Draws the model errors of the ensemble's trajectories; None under the strong constraint."""
+    def _errors(self, state: Tensor) -> Tensor | None:
+        """Draws the model errors of the trajectories from states; None under the strong constraint."""
         problem = self.problem
         if not problem.weak:
             return None
-        return problem.error_std() * torch.randn(self.draws, problem.steps - 1, *problem.shape)
+        return problem.error_std(state) * white_noise(state, self.draws, problem.steps - 1, *problem.shape)
 
     def _log_likelihood(self, window: Window, x: Tensor, cases: Tensor) -> Tensor:
         """The log-likelihood of trajectories in some of the cases, with shape ``(draws, case)``."""
@@ -88,11 +91,18 @@ class PriorImportanceSampling(Posterior):
             self.problem.observation.log_prob(y[chunk], seen, std[chunk])
             for chunk in chunks(len(cases), seen.numel(), x.device)
         ]
-        return torch.cat(values, dim=1)
+        log_likelihood = torch.cat(values, dim=1)
+        if self.problem.joint == "background":
+            return log_likelihood
+        background, std = (field[None, cases] for field in (window.background, window.background_std))
+        misfit = torch.where(background.isnan(), 0, (seen[:, :, 0] - background) / std)
+        return log_likelihood - 0.5 * misfit.flatten(2).square().sum(dim=-1)
 
     def _resampled(self, log_weights: Tensor, samples: int) -> tuple[Tensor, Tensor]:
         """Which draws each case keeps, with shape ``(samples, case)``, and its effective sample size."""
         log_weights = log_weights.double()
         # A case whose every draw diverged keeps equal weights: its draws will be counted as failed.
-        index = systematic_resampling(normalise_weights(log_weights), samples)[torch.randperm(samples)]
+        index = systematic_resampling(normalise_weights(log_weights), samples)[
+            torch.randperm(samples, device=log_weights.device)
+        ]
         return index, effective_sample_size(log_weights).nan_to_num(self.draws)

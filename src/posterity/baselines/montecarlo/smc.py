@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from math import log, pi
+from typing import ClassVar
 
 import torch
 
 from ...mcmc import Tempered, Tempering
-from ...problems import Control, Ensemble, Posterior, Problem, Window, decode_ensemble
+from ...problems import Control, Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class SequentialMonteCarlo(Posterior):
           https://arxiv.org/abs/1808.07730
     """
 
+    joints: ClassVar[tuple[Joint, ...]] = ("background",)
+    needs_background: ClassVar[bool] = True
+
     problem: Problem
     particles: int = 512
     ess: float = 0.8
@@ -69,8 +73,10 @@ class SequentialMonteCarlo(Posterior):
         """Draws from the particles of each case, none a second time before all were drawn once."""
         control = Control(self.problem, window)
         tempered = self.temper(control)
-        chosen = torch.randperm(self.particles)[torch.arange(samples) % self.particles]
-        return decode_ensemble(control, tempered.particles.u[chosen], tempered.info)
+        u = tempered.particles.u
+        chosen = torch.randperm(self.particles, device=u.device)
+        chosen = chosen[torch.arange(samples, device=u.device) % self.particles]
+        return decode_ensemble(control, u[chosen], tempered.info)
 
     def temper(self, control: Control) -> Tempered:
         """Carries particles of each case from the prior to the posterior."""

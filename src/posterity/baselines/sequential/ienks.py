@@ -82,7 +82,7 @@ class IEnKS(Sequential):
     def run(self, record: Record) -> Iterator[Tensor]:
         """Estimates the state at the start of each window, runs it to the end, and moves on."""
         end = self.problem.length - 1
-        record.info |= {name: torch.zeros(record.cases) for name in ("iterations", "converged")}
+        record.info |= {name: record.y.new_zeros(record.cases) for name in ("iterations", "converged")}
         z = record.prior(self.members)
         first, error = 0, record.error(self.members, 0)
         starts = range(0, self.problem.length, self.stride)
@@ -145,17 +145,17 @@ class IEnKS(Sequential):
         """
         scale = (self.members - 1) ** 0.5
         # The weights are those of the equation times this scale: a priori they are standard normal.
-        weight = torch.zeros(record.cases, self.members, 1, dtype=torch.double)
+        weight = control.new_zeros(record.cases, self.members, 1, dtype=torch.double)
         step = torch.zeros_like(weight)
         spectrum = Spectrum.of(weight.expand(-1, -1, len(times) * prod(self.problem.observation.shape)))
-        active = torch.ones(record.cases, dtype=torch.bool)
-        safe, least = control, torch.ones(record.cases)
+        active = control.new_ones(record.cases, dtype=torch.bool)
+        safe, least = control, control.new_ones(record.cases)
         for iteration in range(self.iterations):
             trial = weight + step
             current = spectrum.update(trial / scale)(control)
             innovation, survivors = self.innovations(record, current, size, first, times)
             if iteration == 0:
-                least = (survivors / 2).clamp(min=1)
+                least = (survivors.to(least) / 2).clamp(min=1)
             s, mean = whitened_anomalies(innovation)
             s = spectrum.power(0.5, s)  # what the ensemble would show had it not been transformed
             fresh = Spectrum.of(s)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...tensors import identity, white_noise
 from .record import Filter, Record
 
 
@@ -130,22 +131,23 @@ def square_root(innovation: Tensor) -> Update:
     return spectrum.update(spectrum.power(-1, s @ mean) / (len(innovation) - 1) ** 0.5)
 
 
-def rotation(members: int) -> Tensor:
+def rotation(members: int, like: Tensor) -> Tensor:
     """Draws a mean-preserving rotation: an orthogonal matrix, uniform among those that keep the vector of ones.
 
     Args:
         members: The number of members.
+        like: A tensor whose dtype and device it has.
 
     Returns:
         The matrix, with shape ``(members, members)``.
     """
-    q, r = torch.linalg.qr(torch.randn(members - 1, members - 1))
+    q, r = torch.linalg.qr(white_noise(like, members - 1, members - 1))
     q = q * r.diagonal().sign()  # else the draw depends on how the factorisation chooses signs
     # The reflection that swaps the first axis with the direction of ones.
-    v = torch.full((members, 1), -(members**-0.5))
+    v = like.new_full((members, 1), -(members**-0.5))
     v[0] += 1
-    reflection = torch.eye(members) - 2 * v @ v.mT / v.square().sum()
-    return reflection @ torch.block_diag(torch.ones(1, 1), q) @ reflection
+    reflection = identity(like, members) - 2 * v @ v.mT / v.square().sum()
+    return reflection @ torch.block_diag(identity(like, 1), q) @ reflection
 
 
 def inflate_and_rotate(z: Tensor, inflation: float = 1.0, rotate: bool = False) -> Tensor:
@@ -164,7 +166,7 @@ def inflate_and_rotate(z: Tensor, inflation: float = 1.0, rotate: bool = False) 
     mean = z.mean(dim=0)
     anomalies = z - mean
     if rotate:
-        anomalies = torch.tensordot(rotation(len(z)), anomalies, dims=1)
+        anomalies = torch.tensordot(rotation(len(z), z), anomalies, dims=1)
     return mean + inflation * anomalies
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...problems.climatology import climatological_moments
 from ...systems import jacobian
+from ...tensors import identity
 from ..variational.fourdvar import gaussian_draws
 from .record import Record, Sequential
 from .threedvar import check_static_covariance, first_guess, whitened_jacobian
@@ -88,8 +89,8 @@ class LaggedFourDVar(Sequential):
 
     def run(self, record: Record) -> Iterator[Tensor]:
         """Minimises window by window; behind the record there is the forecast of the draws."""
-        record.info["iterations"] = torch.zeros(record.cases)
-        mean, root = climatological_moments(self.problem, self.draws)
+        record.info["iterations"] = record.y.new_zeros(record.cases)
+        mean, root = climatological_moments(self.problem, self.draws, record.y)
         factor = self.scale**0.5 * root.mT
         z, first, window = first_guess(record, mean), 0, self.problem.window
         for start in range(0, self.problem.length, window):
@@ -122,10 +123,10 @@ class LaggedFourDVar(Sequential):
         Returns:
             The model at the minimum, and the control there, with shape ``(case, rank)``.
         """
-        u = torch.zeros(record.cases, factor.shape[1])
+        u = factor.new_zeros(record.cases, factor.shape[1])
         best = linearize(record, z, factor, u, first, times)
         damping = torch.zeros_like(best.cost)
-        eye = torch.eye(factor.shape[1], dtype=torch.double)
+        eye = identity(best.hessian, factor.shape[1])
         active = best.cost.isfinite()
         for _ in range(self.iterations):
             record.info["iterations"] += active
@@ -187,7 +188,7 @@ def linearize(record: Record, z: Tensor, factor: Tensor, u: Tensor, first: int, 
     return GaussNewtonModel(
         cost.nan_to_num(nan=torch.inf),
         u - (slope.mT @ misfit.unsqueeze(-1)).squeeze(-1),
-        torch.eye(factor.shape[1], dtype=exact.dtype) + exact.mT @ exact,
+        identity(exact, factor.shape[1]) + exact.mT @ exact,
         path[0],
         torch.stack(tangent, dim=1),
     )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ...problems import chunks
+from ...tensors import Constant
 from .kalman import EnsembleKalman, Spectrum, whitened_anomalies
 from .localization import taper
 
@@ -48,17 +49,17 @@ class LETKF(EnsembleKalman):
         _ = self.problem.observation.operator.sites
 
     @cached_property
-    def factors(self) -> Tensor:
+    def factors(self) -> Constant:
         """The taper: one row for each site, and one of ones for unknown parameters; a column for each observation."""
         operator = self.problem.observation.operator
-        rows = taper(self.problem.shape[1:], operator.sites, self.radius).double()
+        rows = taper(self.problem.shape[1:], operator.sites, self.radius)
         if self.problem.parameters:
             rows = torch.cat((rows, torch.ones_like(rows[:1])))
-        return rows.repeat(1, operator.out_shape[0])
+        return Constant(rows.repeat(1, operator.out_shape[0]))
 
     def update(self, z: Tensor, innovation: Tensor) -> Tensor:
         """Analyses all sites of all cases as one batch, in chunks that fit the memory."""
-        size = sum(self.factors.shape) * len(z) ** 2
+        size = sum(self.factors.value.shape) * len(z) ** 2
         parts = [self.local(z[:, chunk], innovation[:, chunk]) for chunk in chunks(z.shape[1], size, z.device)]
         return torch.cat(parts, dim=1)
 
@@ -66,14 +67,15 @@ class LETKF(EnsembleKalman):
         """Analyses all sites of some cases; see :meth:`update`."""
         s, mean = whitened_anomalies(innovation)
         spectrum = self.spectrum(s)
-        pull = ((s * mean.mT) @ self.factors.mT).mT.unsqueeze(-1)
+        factors = self.factors.like(s)
+        pull = ((s * mean.mT) @ factors.mT).mT.unsqueeze(-1)
         weight = spectrum.power(-1, pull) / (len(z) - 1) ** 0.5
         eye = torch.eye(len(z), dtype=s.dtype, device=s.device)
         # One matrix for each case and site; its rows are the members of the analysis.
         transform = (weight.mT + spectrum.power(-0.5, eye)).to(z)
 
         channels = self.problem.shape[0]
-        sites = len(self.factors) - bool(self.problem.parameters)
+        sites = len(factors) - bool(self.problem.parameters)
         x_mean = z.mean(dim=0)
         anomalies = z - x_mean
         split = channels * sites
@@ -93,8 +95,9 @@ class LETKF(EnsembleKalman):
         Returns:
             The decomposition, with batch dimensions ``(case, site)``.
         """
+        factors = self.factors.like(s)
         if s.shape[-1] < s.shape[-2]:
-            return Spectrum.of(s.unsqueeze(1) * self.factors.sqrt().unsqueeze(-2))
+            return Spectrum.of(s.unsqueeze(1) * factors.sqrt().unsqueeze(-2))
         # Sums over observations for all sites at once: no copy of the anomalies for each site.
-        gram = (s.unsqueeze(2) * s.unsqueeze(1)) @ self.factors.mT
+        gram = (s.unsqueeze(2) * s.unsqueeze(1)) @ factors.mT
         return Spectrum.of_gram(gram.movedim(-1, 1))

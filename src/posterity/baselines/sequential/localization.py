@@ -46,7 +46,7 @@ def distances(grid: Sequence[int], sites: Tensor) -> Tensor:
         The Euclidean distances, the shorter way around along each dimension, with shape ``(prod(grid), m)``.
     """
     every = torch.arange(prod(grid), device=sites.device).unsqueeze(-1)
-    square = torch.zeros(len(every), len(sites), device=sites.device)
+    square = torch.zeros(len(every), len(sites), dtype=torch.double, device=sites.device)
     stride = len(every)
     for size in grid:
         stride //= size

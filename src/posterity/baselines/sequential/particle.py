@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...problems import Ensemble, Window, chunks
 from ...problems.resampling import effective_sample_size, normalise_weights, systematic_resampling, take
+from ...tensors import white_noise
 from .record import Record, Sequential
 
 
@@ -72,15 +73,15 @@ class Bootstrap(Sequential):
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the weighted particles, with as many cases at a time as fit the memory."""
         cases, parameters = window.y.shape[0], len(self.problem.parameters)
-        x = torch.empty(samples, cases, len(self.steps), *self.problem.shape)
-        theta = torch.empty(samples, cases, parameters)
+        x = window.y.new_empty(samples, cases, len(self.steps), *self.problem.shape)
+        theta = window.y.new_empty(samples, cases, parameters)
         parts = []
         size = self.members * (prod(self.problem.shape) + parameters) * self.stored
         for chunk in chunks(cases, size, window.y.device):
             record = Record(self.problem, window.select(chunk))
             for i, z in enumerate(self.draws(record, samples)):
                 x[:, chunk, i], theta[:, chunk] = record.split(z)
-            dead = torch.arange(cases)[chunk][~record.alive]
+            dead = torch.arange(cases, device=x.device)[chunk][~record.alive]
             x[:, dead], theta[:, dead] = torch.nan, torch.nan
             parts.append(record.info)
         return Ensemble(x, theta, self.steps, {name: torch.cat([part[name] for part in parts]) for name in parts[0]})
@@ -88,11 +89,11 @@ class Bootstrap(Sequential):
     def generations(self, record: Record) -> Iterator[Generation]:
         """Forecasts, weights and resamples, from the start of the record to the end of the forecast."""
         observed_times = record.seen.sum(dim=1).clamp(min=1)
-        record.info |= {"ess": torch.zeros(record.cases), "log_evidence": torch.zeros(record.cases)}
+        record.info |= {name: record.y.new_zeros(record.cases) for name in ("ess", "log_evidence")}
         z = record.prior(self.members)
-        weight = torch.full((self.members, record.cases, 1), 1 / self.members)
+        weight = z.new_full((self.members, record.cases, 1), 1 / self.members)
         # Values of members must be floating-point numbers; these are exact up to 2^24 particles.
-        own = torch.arange(self.members, dtype=z.dtype).reshape(-1, 1, 1).expand_as(weight)
+        own = torch.arange(self.members, dtype=z.dtype, device=z.device).reshape(-1, 1, 1).expand_as(weight)
         for t in range(self.problem.steps):
             if t > 0:
                 z = record.forecast(z)
@@ -130,7 +131,7 @@ class Bootstrap(Sequential):
         record.info["ess"] += torch.where(record.seen[:, t], effective / observed_times, 0)
 
         weight = normalise_weights(log_weight)
-        own = torch.arange(self.members).unsqueeze(-1).expand_as(weight)
+        own = torch.arange(self.members, device=z.device).unsqueeze(-1).expand_as(weight)
         due = effective <= self.ess * self.members
         if not due.any():
             return z, weight, own
@@ -162,7 +163,7 @@ class Bootstrap(Sequential):
         # A triangular root, which exists whatever the rank.
         root = torch.linalg.qr(anomalies.movedim(0, 1), mode="r").R
         bandwidth = factor * self.members ** (-1 / (z.shape[-1] + 4))
-        kernel = torch.einsum("mck,ckn->mcn", torch.randn(*z.shape[:2], root.shape[1]), bandwidth * root)
+        kernel = torch.einsum("mck,ckn->mcn", white_noise(z, *z.shape[:2], root.shape[1]), bandwidth * root)
         same = index[1:] == index[:-1]
         edge = torch.zeros_like(same[:1])
         copies = torch.cat((edge, same)) | torch.cat((same, edge))

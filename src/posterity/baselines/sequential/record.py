@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...problems import Ensemble, Posterior, Problem, Window, refill
+from ...problems import Ensemble, Joint, Posterior, Problem, Window, refill
 from ...problems.noise import check_gaussian_noise
+from ...tensors import white_noise
 
 
 def is_valid(*ensembles: Tensor) -> Tensor:
@@ -56,9 +57,9 @@ class Record:
         self.y = torch.where(observed, window.y, 0)
         self.precision = torch.where(observed, window.std, torch.inf).reciprocal()
         self.seen = observed.flatten(2).any(dim=-1)
-        self.error_std = problem.error_std().flatten() if problem.weak else torch.empty(0)
-        self.info = {name: torch.zeros(self.cases) for name in ("model_steps", "gradients", "failed")}
-        self.alive = torch.ones(self.cases, dtype=torch.bool)
+        self.error_std = problem.error_std(self.y).flatten() if problem.weak else self.y.new_empty(0)
+        self.info = {name: self.y.new_zeros(self.cases) for name in ("model_steps", "gradients", "failed")}
+        self.alive = self.y.new_ones(self.cases, dtype=torch.bool)
         self._observed = self.seen.any(dim=0).tolist()
 
     def has_observations(self, t: int) -> bool:
@@ -75,12 +76,12 @@ class Record:
             The ensemble at time 0, with shape ``(members, case, size)``.
         """
         batch = (members, self.cases)
-        v = torch.randn(*batch, len(self.problem.parameters))
+        v = white_noise(self.y, *batch, len(self.problem.parameters))
         if self.window.background.isnan().any():
             system = self.problem.system_at(self.problem.decode_parameters(v))
             x = self.problem.climatology(system, self.window.start.expand(batch))
         else:
-            noise = torch.randn(*batch, *self.problem.shape)
+            noise = white_noise(self.y, *batch, *self.problem.shape)
             x = torch.addcmul(self.window.background, self.window.background_std, noise)
         return torch.cat((x.flatten(2), v), dim=-1)
 
@@ -97,7 +98,7 @@ class Record:
 
         Under the strong constraint there are none, and the last dimension is empty.
         """
-        return self.error_std * torch.randn(members, self.cases, steps, len(self.error_std))
+        return self.error_std * white_noise(self.y, members, self.cases, steps, len(self.error_std))
 
     def forecast(self, z: Tensor, error: Tensor | None = None) -> Tensor:
         r"""Advances an ensemble by one step, :math:`x' = M(x; \theta) + \eta`.
@@ -205,6 +206,7 @@ class Sequential(Posterior):
     """
 
     takes_records: ClassVar[bool] = True
+    joints: ClassVar[tuple[Joint, ...]] = ("background",)
 
     problem: Problem
     members: int = 100
@@ -252,10 +254,10 @@ class Sequential(Posterior):
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws members without replacement, the same ones at all times."""
         record = Record(self.problem, window)
-        chosen = torch.randperm(self.members)[:samples]
+        chosen = torch.randperm(self.members, device=window.y.device)[:samples]
         # Of all the members of all times, only the draws are kept.
-        x = torch.empty(samples, record.cases, len(self.steps), *self.problem.shape)
-        theta = torch.empty(samples, record.cases, len(self.problem.parameters))
+        x = window.y.new_empty(samples, record.cases, len(self.steps), *self.problem.shape)
+        theta = window.y.new_empty(samples, record.cases, len(self.problem.parameters))
         for i, z in enumerate(self.run(record)):
             x[:, :, i], theta = record.split(z[chosen])
         dead = ~record.alive

@@ -47,7 +47,7 @@ class ThreeDVar(Sequential):
 
     def run(self, record: Record) -> Iterator[Tensor]:
         """Carries the analysis and the draws around it together: the analysis comes first."""
-        mean, root = climatological_moments(self.problem, self.draws)
+        mean, root = climatological_moments(self.problem, self.draws, record.y)
         factor = self.scale**0.5 * root.mT
         z = torch.cat((first_guess(record, mean), record.prior(self.members)))
         for t in range(self.problem.steps):

@@ -1,12 +1,12 @@
 """Ensemble 4DVAR: the minima of perturbed problems."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from ...problems import Control, Ensemble, Posterior, Problem, Window, decode_ensemble
+from ...problems import Control, Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
 from ...problems.minimize import check_options, minimize
 
 
@@ -68,6 +68,9 @@ class EnsembleFourDVar(Posterior):
         | Ensemble variational assimilation as a probabilistic estimator (Jardak & Talagrand, 2018),
           https://doi.org/10.5194/npg-25-565-2018
     """
+
+    joints: ClassVar[tuple[Joint, ...]] = ("background",)
+    needs_background: ClassVar[bool] = True
 
     problem: Problem
     iterations: int = 30

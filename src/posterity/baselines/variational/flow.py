@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ...flows import MaskedAutoregressive
 from ...problems import Control
+from ...tensors import defaults_of
 from .families import Density, Family, Gaussian, white_entropy
 from .optimizers import moment_matched_noise, negative_elbo
 
@@ -33,7 +34,7 @@ class PushforwardDensity(Density):
 
     def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Draws from white noise, with the sum of both log-determinants."""
-        transformed, log_det = self.transform(noise.to(torch.get_default_dtype()))
+        transformed, log_det = self.transform(noise)
         u, affine = self.gaussian.draw(torch.where(self.better.unsqueeze(-1), transformed, noise))
         return u, torch.where(self.better, log_det, 0).double() + affine
 
@@ -85,7 +86,9 @@ class FlowFamily(Family):
 
     def refine(self, control: Control, q: Gaussian) -> tuple[Density, Tensor]:
         """Trains the flow on top of the Gaussians."""
-        flow = MaskedAutoregressive(self.transforms, self.hidden).build((control.size,), (0,))
+        like = control.window.background
+        with defaults_of(like):
+            flow = MaskedAutoregressive(self.transforms, self.hidden).build((control.size,), (0,))
         flow.reset()
         buffers = dict(flow.named_buffers())
         weights = {
@@ -102,11 +105,11 @@ class FlowFamily(Family):
         each = torch.vmap(one, in_dims=(0, 1), out_dims=(1, 1))
 
         def transform(noise: Tensor) -> tuple[Tensor, Tensor]:
-            return each(weights, noise)
+            return each(weights, noise.to(like))
 
-        everywhere = torch.ones(control.cases, dtype=torch.bool)
+        everywhere = control.zero()[:, 0] == 0
         trace = self._fit(control, PushforwardDensity(q, transform, everywhere), list(weights.values()))
-        noise = torch.randn(max(1024, 4 * control.size), control.cases, control.size)
+        noise = control.noise(max(1024, 4 * control.size))
         better = negative_elbo(control, PushforwardDensity(q, transform, everywhere), noise) < negative_elbo(
             control, q, noise
         )
@@ -118,7 +121,7 @@ class FlowFamily(Family):
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, self.iterations)
         trace = []
         for _ in range(self.iterations):
-            noise = moment_matched_noise(self.samples, control.cases, control.size)
+            noise = moment_matched_noise(control, self.samples)
             with torch.enable_grad():
                 u, log_det = density.draw(noise)
                 cost, gradient = control.cost_and_gradient(u.to(control.window.background))

@@ -1,12 +1,13 @@
 """4DVAR: the mode, with the Laplace approximation around it."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from ...problems import Control, Ensemble, Posterior, Problem, Window, decode_ensemble
+from ...problems import Control, Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
 from ...problems.minimize import check_options, minimize
+from ...tensors import white_noise
 from .families import Gaussian
 
 
@@ -31,6 +32,9 @@ class FourDVar(Posterior):
         | Variational algorithms for analysis and assimilation of meteorological observations
           (Le Dimet & Talagrand, 1986), https://doi.org/10.1111/j.1600-0870.1986.tb00459.x
     """
+
+    joints: ClassVar[tuple[Joint, ...]] = ("background",)
+    needs_background: ClassVar[bool] = True
 
     problem: Problem
     iterations: int = 50
@@ -61,5 +65,5 @@ def gaussian_draws(mean: Tensor, precision: Tensor, samples: int) -> Tensor:
     Returns:
         The draws, with shape ``(samples, case, n)``.
     """
-    noise = torch.randn(*mean.shape, samples)
+    noise = white_noise(mean, *mean.shape, samples)
     return mean + Gaussian.from_precision(mean, precision).transport(noise.movedim(-1, 0)).to(mean)

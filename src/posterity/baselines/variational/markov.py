@@ -61,7 +61,7 @@ class BlockTridiagonal(TrajectoryFamily):
 
     def project(self, matrix: Tensor, control: Control) -> Tensor:
         """Keeps the entries of states that follow each other, and those of the parameters."""
-        index = torch.arange(control.size)
+        index = torch.arange(control.size, device=matrix.device)
         time = torch.where(index < control.known, 0, 1 + (index - control.known) // control.entries)
         parameter = (index >= control.entries) & (index < control.known)
         neighbours = (time.unsqueeze(-1) - time).abs() <= 1

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...problems import Control
+from ...tensors import white_noise
 from .families import Density, Family, Gaussian, white_entropy
 
 
@@ -49,21 +50,20 @@ def negative_elbo(control: Control, q: Density, noise: Tensor) -> Tensor:
     return torch.cat(parts).mean(dim=0) - white_entropy(control.size)
 
 
-def moment_matched_noise(samples: int, cases: int, size: int) -> Tensor:
+def moment_matched_noise(control: Control, samples: int) -> Tensor:
     """Draws antithetic white noise whose sample covariance is exactly the identity if it can be.
 
     Expectations of linear and quadratic functions are then exact, whatever the number of samples.
 
     Args:
-        samples: The number of samples, even.
-        cases: The number of cases.
-        size: The dimension :math:`n`; moments are matched from :math:`4 n` samples on.
+        control: The control, whose size is the dimension :math:`n`.
+        samples: The number of samples, even; moments are matched from :math:`4 n` on.
 
     Returns:
         The noise, with shape ``(samples, cases, size)``, in double precision.
     """
-    half = torch.randn(samples // 2, cases, size).double()
-    if samples >= 4 * size:
+    half = control.noise(samples // 2).double()
+    if samples >= 4 * control.size:
         covariance = torch.einsum("sci,scj->cij", half, half) / len(half)
         factor = torch.linalg.cholesky(covariance)
         half = torch.linalg.solve_triangular(factor, half.movedim(0, -1), upper=False).movedim(-1, 0)
@@ -117,13 +117,13 @@ class NaturalGradient(Optimizer):
         start = q = Gaussian.from_precision(mode.u, family.project(curvature, control))
         trace = []
         for k in range(self.iterations):
-            noise = moment_matched_noise(samples, control.cases, control.size)
+            noise = moment_matched_noise(control, samples)
             u = (q.mean + q.transport(noise)).to(mode.u)
             cost, gradient = control.cost_and_gradient(u)
             trace.append(cost.double().mean(dim=0) - q.entropy())
             rate = 1 / (2 + max(0, k - self.iterations // 2))
             q, curvature = self._step(q, curvature, control, family, noise, gradient.double(), rate)
-        noise = torch.randn(max(samples, 128), control.cases, control.size)
+        noise = control.noise(max(samples, 128))
         better = negative_elbo(control, q, noise) <= negative_elbo(control, start, noise)
         return Fit(q.where(better, start), torch.stack(trace, dim=-1))
 
@@ -189,14 +189,14 @@ class Adam(Optimizer):
     def fit(self, control: Control, family: Family) -> Fit:
         """Fits one member of the family to each case."""
         with torch.enable_grad():
-            mean = torch.zeros(control.cases, control.size, requires_grad=True)
+            mean = control.zero().requires_grad_()
             log_scale = torch.zeros_like(mean, requires_grad=True)
-            weights = (1e-2 * torch.randn(*mean.shape, control.size)).requires_grad_()
+            weights = (1e-2 * white_noise(mean, *mean.shape, control.size)).requires_grad_()
             parameters = (mean, log_scale, weights)
             adam = torch.optim.Adam(parameters, lr=self.learning_rate)
             trace = []
             for _ in range(self.iterations):
-                noise = torch.randn(self.samples, control.cases, control.size)
+                noise = control.noise(self.samples)
                 q = Gaussian.from_precision(mean, family.precision(log_scale, weights, control))
                 cost = control.cost(q.draw(noise)[0].to(mean))
                 control.gradients += self.samples

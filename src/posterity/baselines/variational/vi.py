@@ -1,10 +1,11 @@
 """VI-4DVAR: variational inference over the 4DVAR control."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 
-from ...problems import Ensemble, Posterior, Problem, Window, decode_ensemble
+from ...problems import Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
 from .families import Family, Full
 from .optimizers import NaturalGradient, Optimizer, moment_matched_noise, negative_elbo
 
@@ -31,6 +32,9 @@ class VariationalInference(Posterior):
           https://github.com/ArFiloche/VI-4DVAR
     """
 
+    joints: ClassVar[tuple[Joint, ...]] = ("background",)
+    needs_background: ClassVar[bool] = True
+
     problem: Problem
     family: Family = field(default_factory=Full)
     optimizer: Optimizer = field(default_factory=NaturalGradient)
@@ -40,11 +44,11 @@ class VariationalInference(Posterior):
         control = self.family.control(self.problem, window)
         gaussian, trace = self.optimizer.fit(control, self.family)
         q, refinement = self.family.refine(control, gaussian)
-        u = q.draw(torch.randn(samples, control.cases, control.size))[0].to(window.background)
+        u = q.draw(control.noise(samples))[0].to(window.background)
         # Traces leave out the normaliser of the density; with it the objective is minus the bound itself.
         normalizer = control.log_normalizer()
         # The trace is of the densities on the way, from few draws: the one returned gets its own estimate.
-        noise = moment_matched_noise(max(128, 4 * control.size), control.cases, control.size).to(window.background)
+        noise = moment_matched_noise(control, max(128, 4 * control.size)).to(window.background)
         bound = -negative_elbo(control, q, noise) - normalizer
         objective = torch.cat((trace, refinement), dim=-1) + normalizer.unsqueeze(-1)
         return decode_ensemble(control, u, {"objective": objective, "elbo": bound})
