@@ -6,6 +6,7 @@ from pathlib import Path
 from ..baselines.cycling import cycled
 from ..errors import ConfigError
 from ..experiment import Experiment, catalog
+from ..problems import Posterior, Problem
 from .common import build_method, build_problem, on_device
 from .draw import draw, observations
 
@@ -32,6 +33,18 @@ def assimilate(
         raise ConfigError(f"--method: '{method}' is trained: use `posterity train`, then `posterity sample`")
     with on_device(device) as chosen:
         observed = observations(experiment, build_problem(experiment), twin, chosen)
-        kind = catalog.resolve("method", experiment.methods[method].kind)
-        built = cycled(observed.problem, kind, partial(build_method, experiment, method))
+        built = baseline(experiment, method, observed.problem)
         draw("assimilate", experiment, method, built, observed, output, samples, chosen)
+
+
+def baseline(experiment: Experiment, name: str, problem: Problem) -> Posterior:
+    """Constructs a method of an experiment, run window by window where it knows no records and the problem has them.
+
+    Raises:
+        ConfigError: If the method cannot be constructed, or does not target the posterior of the problem.
+    """
+    kind = catalog.resolve("method", experiment.methods[name].kind)
+    try:
+        return cycled(problem, kind, partial(build_method, experiment, name))
+    except ValueError as error:
+        raise ConfigError(f"methods.{name}: {error}") from error

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from ..errors import ConfigError
 from ..experiment import Experiment
 from ..problems import Posterior
-from .common import build, build_method, build_problem
+from .assimilate import baseline
+from .common import build, build_posterior, build_problem
 
 
 def check(source: str, experiment: Experiment) -> Iterator[str]:
-    """Constructs the problem and the methods of an experiment, and says what it means.
+    """Constructs the problem, the methods and the reference of an experiment, and says what it means.
 
     Args:
         source: What the experiment was loaded by.
@@ -19,14 +20,17 @@ def check(source: str, experiment: Experiment) -> Iterator[str]:
         Lines of text.
 
     Raises:
-        ConfigError: If something cannot be constructed, or a method has not as many draws as are asked for.
+        ConfigError: If something cannot be constructed, targets another posterior, or has not as many draws as are
+            asked for.
     """
     problem = build_problem(experiment)
     copied = []
     for name in experiment.methods:
-        distinct = _distinct(experiment, name, build_method(experiment, name, problem))
+        distinct = _distinct(experiment, name, baseline(experiment, name, problem))
         if distinct is not None:
             copied.append(f"  note         {name}: of {experiment.draws(name)} draws at most {distinct} differ")
+    if experiment.reference is not None:
+        build_posterior(experiment, "reference", experiment.reference, problem)
     yield f"{source}: {experiment.title}"
     yield f"  system       {experiment.system.kind}, states {problem.shape}, dt {problem.system.dt:g}"
     yield f"  observation  {problem.observation.shape} at each of {problem.window} times; forecast {problem.forecast}"

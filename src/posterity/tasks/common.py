@@ -8,6 +8,7 @@ import resource
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -85,13 +86,36 @@ def build_problem(experiment: Experiment, truth: bool = False) -> Problem:
         raise ConfigError(f"{experiment.name}: {error}") from error
 
 
+def build_posterior(experiment: Experiment, key: str, component: Component, problem: Problem) -> Posterior:
+    """Constructs what draws from the posterior of a problem, and checks that it targets that.
+
+    Where the truth is another system, neither joint of the assumed system is the truth's: a method is given the one
+    that it targets.
+
+    Args:
+        experiment: The experiment.
+        key: Where the experiment file speaks of the method, for messages.
+        component: The method.
+        problem: The problem.
+
+    Raises:
+        ConfigError: If the constructor refuses a value, or the method targets the posterior of another joint.
+    """
+    try:
+        kind: type[Posterior] = catalog.resolve("method", component.kind)
+        if experiment.truth is not None and problem.background_std is not None and problem.joint not in kind.joints:
+            problem = replace(problem, joint="background")
+        kind.check_problem(problem)
+        built: Posterior = build("method", component, problem)
+    except (ConfigError, ValueError) as error:
+        raise ConfigError(f"{key}: {error}") from error
+    return built
+
+
 def build_method(experiment: Experiment, name: str, problem: Problem) -> Posterior:
     """Constructs a method of an experiment, by its name there."""
     method = experiment.methods[name]
-    try:
-        built: Posterior = build("method", method, problem)
-    except ConfigError as error:
-        raise ConfigError(f"methods.{name}: {error}") from error
+    built = build_posterior(experiment, f"methods.{name}", method, problem)
     if built.trained and name not in experiment.sampled():
         raise ConfigError(
             f"methods.{name}: {method.kind} is an estimator: say how to train it, at least 'training: {{}}'"

@@ -8,9 +8,9 @@ from ..data import write
 from ..data.tensors import ensemble_dataset
 from ..errors import ConfigError
 from ..experiment import Experiment
-from ..problems import Posterior, log_likelihood
+from ..problems import log_likelihood
 from ..problems.ensemble import join_runs
-from .common import build, build_problem, log, on_device, provenance, seed_everything
+from .common import build_posterior, build_problem, log, on_device, provenance, seed_everything
 from .draw import cost, observations, one_window, timed
 
 
@@ -33,7 +33,7 @@ def reference(experiment: Experiment, twin: Path, output: Path, device: str = "a
         raise ConfigError(f"'{experiment.name}' has no reference: say which method makes it, under 'reference'")
     with on_device(device) as chosen:
         problem = build_problem(experiment)
-        method: Posterior = build("method", settings, problem)
+        method = build_posterior(experiment, "reference", settings, problem)
         if method.trained:
             raise ConfigError(
                 f"reference: '{settings.kind}' must be trained, and a reference is not: try 'smc' or 'hmc'"
