@@ -23,3 +23,22 @@ def nearest(name: str, names: Iterable[str]) -> str:
         return "; there are none"
     close = difflib.get_close_matches(name, names, n=1)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(names)}"
+
+
+def check_part(name: str, value: object, kind: type, example: type) -> None:
+    """Checks that an option is a component of a kind, and no name of one, as experiment files have it.
+
+    Args:
+        name: The option.
+        value: Its value.
+        kind: The class that it must be of.
+        example: One of the classes of that kind.
+
+    Raises:
+        TypeError: If it is not.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"{name}: must be of class {kind.__name__}, such as {example.__name__}(), not {value!r}; "
+            "only experiment files call components by names"
+        )

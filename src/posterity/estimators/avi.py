@@ -5,9 +5,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..errors import check_part
 from ..flows import Flow
 from ..flows.gaussians import FullGaussian
-from ..nn import Network
+from ..nn import MLP, Network
 from ..problems import Control, Ensemble, Joint, Problem, Twin, Window, decode_ensemble
 from ..tensors import white_noise
 from .estimator import DensityEstimator, draw_flow, network_chunks
@@ -74,11 +75,13 @@ class AmortizedVariational(DensityEstimator):
             raise ValueError(f"iterations: must not be negative, not {iterations}")
         self.draws, self.iterations = draws, iterations
         channels, *grid = self.features.shape
-        size, plan = self.context_size(context), network or self.default_network()
+        size, plan, flow = self.context_size(context), network or self.default_network(), flow or FullGaussian()
+        check_part("network", plan, Network, MLP)
+        check_part("flow", flow, Flow, FullGaussian)
         self.start = plan.build(channels, self.shape[0], grid) if iterations else None
         # The second network also sees where the iterations have led, and how well that is determined.
         self.network = plan.build(channels + (2 * self.shape[0] if iterations else 0), size, grid)
-        self.flow = (flow or FullGaussian()).build(self.shape, (size, *grid))
+        self.flow = flow.build(self.shape, (size, *grid))
         self.register_buffer("diverged", torch.zeros((), dtype=torch.long))
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from ..errors import check_part
 from ..flows import ConditionalFlow
 from ..nn import MLP, Convolution, Network
 from ..problems import Ensemble, Posterior, Problem, Twin, Window, chunks
@@ -38,6 +39,8 @@ class Estimator(Posterior, nn.Module):
     def __init__(self, problem: Problem, target: Target | None = None, times: int = 6, observed: bool = True) -> None:
         super().__init__()
         self.problem = problem
+        if target is not None:
+            check_part("target", target, Target, ControlTarget)
         self.target = target or (ControlTarget() if problem.joint == "background" else StateTarget())
         #: The shape of the target: a field ``(channel, *grid)`` or a vector ``(entries,)``.
         self.shape = self.target.shape(problem)

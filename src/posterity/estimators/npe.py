@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from ..errors import check_part
 from ..flows import CouplingSpline, Flow
-from ..nn import Network
+from ..nn import MLP, Network
 from ..problems import Problem, Twin, Window
 from .estimator import DensityEstimator, draw_flow
 from .target import Target
@@ -50,10 +51,13 @@ class NeuralPosterior(DensityEstimator):
         super().__init__(problem, target, times)
         if context < 1:
             raise ValueError(f"context: at least one channel is needed, not {context}")
+        network, flow = network or self.default_network(blocks=2), flow or CouplingSpline()
+        check_part("network", network, Network, MLP)
+        check_part("flow", flow, Flow, CouplingSpline)
         channels, *grid = self.features.shape
         size = self.context_size(context)
-        self.network = (network or self.default_network(blocks=2)).build(channels, size, grid)
-        self.flow = (flow or CouplingSpline()).build(self.shape, (size, *grid))
+        self.network = network.build(channels, size, grid)
+        self.flow = flow.build(self.shape, (size, *grid))
 
     @torch.no_grad()
     def standardize(self, twin: Twin) -> None:

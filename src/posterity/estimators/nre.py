@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from ..nn import Network
+from ..errors import check_part
+from ..nn import MLP, Network
 from ..problems import Ensemble, Problem, Twin, Window
 from ..tensors import white_noise
 from .estimator import Estimator, repeat
@@ -78,6 +79,9 @@ class NeuralRatio(Estimator):
         self.ratio_sampler = ratio_sampler or TemperedSMC()
         channels, *grid = self.features.shape
         size, plan = self.context_size(context), network or self.default_network(blocks=2)
+        check_part("network", plan, Network, MLP)
+        check_part("ratio_loss", self.ratio_loss, RatioLoss, NREContrastiveLoss)
+        check_part("ratio_sampler", self.ratio_sampler, RatioSampler, TemperedSMC)
         self.embedding = plan.build(channels, size, grid)
         self.ratio = Ratio(plan, self.shape, size, bridges, 2 * self.shape[0] if residuals is None else residuals)
         self.register_buffer("angles", torch.asin(torch.linspace(0, 1, bridges + 1) ** 2), persistent=False)

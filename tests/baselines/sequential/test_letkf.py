@@ -83,7 +83,7 @@ def test_stations_are_seen_from_where_they_stand():
     problem = Problem(LinearAdvection(size=20), Observation(operator), window=1)
     method = LETKF(problem, radius=2.0)
     expected = gaspari_cohn(torch.tensor([0.0, 1.0, 3.0]), (10 / 3) ** 0.5 * 2)
-    torch.testing.assert_close(method.factors[[4, 5, 1], 0], expected)
+    torch.testing.assert_close(method.factors.value[[4, 5, 1], 0], expected)
 
 
 def test_a_state_without_a_grid_has_nothing_to_localise():

@@ -210,7 +210,7 @@ def test_steps_that_lead_nowhere_are_halved():
     problem = Problem(BRITTLE, Observation(Identity((1, 2)), std=(0.1, 0.1)), window=2)
     zero, y = torch.zeros(2, 1, 2), torch.zeros(2, 2, 1, 2)
     y[0, 0, 0, 0] = 5
-    window = Window(y, y * 0 + 0.1, zero, zero + 0.3, zero)
+    window = Window(y, y * 0 + 0.1, zero, zero + 0.3, torch.zeros(2))
     assert ETKF(problem, 20).sample(window, 20).x.isnan().flatten(2).all(dim=-1).all(dim=0).tolist() == [True, False]
     for iterations in (1, 20):
         posterior = IEnKS(problem, 20, iterations=iterations).sample(window, 20)

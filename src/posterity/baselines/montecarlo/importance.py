@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ...errors import check_part
 from ...mcmc.weights import check_draws, resample
 from ...problems import Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
 from ...problems.resampling import take
@@ -48,7 +49,8 @@ class ImportanceSampling(Posterior):
     degrees: float = inf
 
     def __post_init__(self) -> None:
-        """Checks that there are enough draws for the tail fit, and positive degrees of freedom."""
+        """Checks the proposal, that there are enough draws for the tail fit, and positive degrees of freedom."""
+        check_part("proposal", self.proposal, Proposal, Laplace)
         check_draws(self.draws)
         if not self.degrees > 0:
             raise ValueError(f"degrees: must be positive, not {self.degrees}")

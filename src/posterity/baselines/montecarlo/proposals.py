@@ -3,6 +3,7 @@
 import abc
 from dataclasses import dataclass, field
 
+from ...errors import check_part
 from ...problems import Control, Problem, Window
 from ...problems.minimize import check_options, minimize
 from ..variational.families import Density, Family, Full, Gaussian
@@ -58,6 +59,11 @@ class Variational(Proposal):
 
     family: Family = field(default_factory=Full)
     optimizer: Optimizer = field(default_factory=NaturalGradient)
+
+    def __post_init__(self) -> None:
+        """Checks that family and optimiser are components."""
+        check_part("family", self.family, Family, Full)
+        check_part("optimizer", self.optimizer, Optimizer, NaturalGradient)
 
     def control(self, problem: Problem, window: Window) -> Control:
         """The coordinates of the family."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
+from ...problems import Joint
 from ...problems.climatology import climatological_moments
 from ...systems import jacobian
 from ...tensors import identity
@@ -47,7 +48,7 @@ class LaggedFourDVar(Sequential):
 
     Members are draws of the Laplace approximation, carried along the trajectory by its tangents: at each time, their
     mean is the trajectory. States of the newest window target :math:`p(x_t | y_{0:T}, x_b)` with :math:`T` its end,
-    with a prior that forgets how well the past was known.
+    with a prior that forgets how well the past was known: an approximation under either joint.
 
     Args:
         problem: The problem.
@@ -62,6 +63,8 @@ class LaggedFourDVar(Sequential):
         | Joint state and parameter estimation with an iterative ensemble Kalman smoother (Bocquet & Sakov, 2013),
           https://doi.org/10.5194/npg-20-803-2013
     """
+
+    joints: ClassVar[tuple[Joint, ...]] = get_args(Joint)
 
     lag: int = 1
     scale: float = 1.0

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor
 
+from ...problems import Joint
 from ...problems.climatology import climatological_moments
 from ...systems import jacobian
 from ..variational.fourdvar import gaussian_draws
@@ -21,7 +23,8 @@ class ThreeDVar(Sequential):
 
     with the climatological covariance :math:`B_{clim}`, of states and whitened unknown parameters together, and
     :math:`H` linearised at the forecast. Stands for :math:`N(x^a, (I - K H) B)` at times of observation. It is the
-    Kalman filter if that has this forecast covariance, and otherwise neither mean nor spread is the posterior's.
+    Kalman filter if that has this forecast covariance, and otherwise neither mean nor spread is the posterior's. A
+    background is the first forecast, with the same covariance whatever its own: an approximation under either joint.
 
     Members are draws from the analysis covariance around the analysis, which the model carries to the next
     observations (with errors of their own under the weak constraint). Nothing flows back from them: the next forecast
@@ -36,6 +39,8 @@ class ThreeDVar(Sequential):
     References:
         | Analysis methods for numerical weather prediction (Lorenc, 1986), https://doi.org/10.1002/qj.49711247414
     """
+
+    joints: ClassVar[tuple[Joint, ...]] = get_args(Joint)
 
     scale: float = 1.0
     draws: int = 1000

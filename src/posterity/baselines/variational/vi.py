@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 
+from ...errors import check_part
 from ...problems import Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
 from .families import Family, Full
 from .optimizers import NaturalGradient, Optimizer, moment_matched_noise, negative_elbo
@@ -38,6 +39,11 @@ class VariationalInference(Posterior):
     problem: Problem
     family: Family = field(default_factory=Full)
     optimizer: Optimizer = field(default_factory=NaturalGradient)
+
+    def __post_init__(self) -> None:
+        """Checks that family and optimiser are components."""
+        check_part("family", self.family, Family, Full)
+        check_part("optimizer", self.optimizer, Optimizer, NaturalGradient)
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the fitted Gaussian of each case."""
