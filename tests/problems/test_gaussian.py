@@ -5,7 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from posterity.problems import GaussianStations, Observation, Pointwise, Problem, Quadratic, RandomMask, exact_posterior
+from posterity.problems import (
+    GaussianStations,
+    Observation,
+    Pointwise,
+    Problem,
+    Quadratic,
+    RandomMask,
+    Window,
+    exact_posterior,
+)
 from posterity.systems import LinearAdvection, Lorenz96
 
 PROBLEM = Problem(
@@ -72,3 +81,15 @@ def test_what_is_not_linear_is_refused(change):
     problem = replace(PROBLEM, **change)
     with pytest.raises(TypeError, match="the exact posterior needs a linear"):
         exact_posterior(problem, problem.sample((2,)).window)
+
+
+def test_single_precision_keeps_its_digits():
+    """Observations a thousand times as precise as the background: a precision conditioned by 1e8."""
+    observation = Observation(PROBLEM.observation.operator, std=1e-3)
+    problem = replace(PROBLEM, observation=observation, background_std=10.0)
+    window = Window(*(field.float() for field in problem.sample((4,)).window))
+    found, exact = (exact_posterior(problem, each) for each in (window, Window(*(field.double() for field in window))))
+    assert found.mean.dtype == found.factor.dtype == torch.float32
+    torch.testing.assert_close(found.mean, exact.mean.float(), rtol=1e-6, atol=1e-6)
+    std = exact.covariance.diagonal(dim1=-2, dim2=-1).sqrt().float()
+    torch.testing.assert_close(found.covariance.diagonal(dim1=-2, dim2=-1).sqrt(), std, rtol=1e-5, atol=0)

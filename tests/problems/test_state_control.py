@@ -1,9 +1,21 @@
 """The control in coordinates of the trajectory, against the one of model errors."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from posterity.problems import Control, Identity, Observation, Problem, Quadratic, RandomMask, StateControl, Uniform
+from posterity.problems import (
+    Control,
+    Identity,
+    Observation,
+    Problem,
+    Quadratic,
+    RandomMask,
+    StateControl,
+    Uniform,
+    Window,
+)
 from posterity.systems import Lorenz96
 
 PROBLEM = Problem(
@@ -100,3 +112,17 @@ def test_work_is_counted_and_selections_are_parts(controls):
     assert (control.model_steps - before - steps == 2 * 4).all()
     part = control.select(torch.tensor([2]))
     torch.testing.assert_close(part.cost(z[:, 2:]), control.cost(z)[:, 2:])
+
+
+def test_single_precision_keeps_its_digits():
+    """Errors of the model are small beside the states: what is lost of these must not be divided by those."""
+    problem = replace(PROBLEM, model_error=1e-4, parameters={})
+    x, theta, window = problem.sample((3,))
+    x, theta, window = x.float(), theta.float(), Window(*(field.float() for field in window))
+    exact = StateControl(problem, Window(*(field.double() for field in window)))
+    single = StateControl(problem, window)
+    z = single.encode(x, theta)
+    assert z.dtype == torch.float32
+    torch.testing.assert_close(z.double(), exact.encode(x.double(), theta.double()), rtol=1e-6, atol=1e-6)
+    expected = exact.whiten(z.double())
+    torch.testing.assert_close(single.whiten(z).double(), expected, rtol=1e-6, atol=1e-6)
