@@ -9,6 +9,7 @@ import torch
 
 from posterity.baselines import ETKF, FourDVar, VariationalInference
 from posterity.baselines.variational.families import Full
+from posterity.estimators.continuous import NeuralScore
 from posterity.estimators.npe import NeuralPosterior
 from posterity.problems import (
     Composed,
@@ -138,6 +139,8 @@ def test_options_by_name_are_refused_in_words():
     with pytest.raises(TypeError, match=r"family: must be of class Family, such as Full\(\), not 'full'"):
         VariationalInference(PROBLEM, family="full")
     assert VariationalInference(PROBLEM, family=Full()).sample(PROBLEM.sample((1,)).window, 2).x.isfinite().all()
+    with pytest.raises(TypeError, match=r"schedule: must be of class Schedule, such as EDM\(\), not 'edm'"):
+        NeuralScore(PROBLEM, schedule="edm")
     with pytest.raises(TypeError, match=r"network: must be of class Network, such as MLP\(\), not 'mlp'"):
         NeuralPosterior(PROBLEM, network="mlp")
 

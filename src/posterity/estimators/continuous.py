@@ -21,9 +21,11 @@ from ..diffusion import (
     probe,
     transport,
 )
+from ..errors import check_part
 from ..flows.flow import log_normal
-from ..nn import Network
+from ..nn import MLP, Network
 from ..problems import Ensemble, Problem, Twin, Window
+from ..tensors import white_noise
 from .estimator import DensityEstimator, Estimator, contexts, network_chunks
 from .target import Target
 
@@ -56,8 +58,12 @@ class Diffusion(Estimator):
         observed: bool = True,
     ) -> None:
         super().__init__(problem, target, times, observed)
+        network = network or self.default_network()
+        check_part("network", network, Network, MLP)
+        check_part("schedule", schedule, Schedule, EDM)
+        check_part("sampler", sampler, Sampler, RungeKutta)
         self.schedule, self.sampler = schedule, sampler
-        self.residual = residual(self.shape, self.features.shape[0], network or self.default_network())
+        self.residual = residual(self.shape, self.features.shape[0], network)
 
     def loss(self, twin: Twin) -> Tensor:
         """The denoising loss."""
@@ -82,7 +88,7 @@ class Diffusion(Estimator):
 
     def noise(self, context: Tensor) -> Tensor:
         """Standard normal numbers for each row of contexts, with shape ``(rows, *shape)``."""
-        return torch.randn(len(context), *self.shape, dtype=context.dtype, device=context.device)
+        return white_noise(context, len(context), *self.shape)
 
 
 class ContinuousFlow(Diffusion, DensityEstimator):

@@ -17,6 +17,7 @@ from ..diffusion import (
     Sampler,
     Schedule,
 )
+from ..errors import check_part
 from ..nn import Network
 from ..problems import Problem, Window
 from .continuous import Diffusion
@@ -64,6 +65,7 @@ class GuidedScore(Diffusion):
         target, schedule, sampler = StateTarget(states=None), schedule or EDM(), sampler or RungeKutta(8)
         super().__init__(problem, target, DampedResidual, network, schedule, sampler, times, observed=False)
         self.guidance = guidance or MomentMatching()
+        check_part("guidance", self.guidance, Guidance, MomentMatching)
 
     def mean(self, window: Window, context: Tensor) -> Mean:
         """The mean of trajectories given noisy ones, guided by the observations."""
