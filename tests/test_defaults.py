@@ -177,6 +177,12 @@ def test_records_of_several_windows():
         torch.testing.assert_close(draw(method, window).x, expected.x, rtol=0, atol=1e-12)
 
 
+def test_starts_may_be_whole_numbers():
+    window = PLAIN.sample((2,), torch.tensor([0, 3])).window
+    assert window.start.tolist() == [0.0, 3.0]
+    assert window.start.dtype == window.y.dtype
+
+
 def test_problems_follow_the_data():
     """Draws from given starts, observations of given states, the exact posterior, and predictive checks."""
     start = torch.zeros(CASES)

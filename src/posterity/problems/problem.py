@@ -290,9 +290,12 @@ class Problem:
             start: The times at which the windows start, in steps, with shape ``(*batch,)``; drawn if omitted.
 
         Returns:
-            The twins, with batch shape ``(*batch,)``, in the dtype and on the device of the start.
+            The twins, with batch shape ``(*batch,)``, in the dtype and on the device of the start; in torch's default
+            dtype if that is omitted or of whole numbers.
         """
         start = self._starts(batch) if start is None else start
+        if not start.is_floating_point():
+            start = start.to(torch.get_default_dtype())
         theta = self.decode_parameters(white_noise(start, *batch, len(self.parameters)))
         if self.truth is not None:
             x = self.truth.rollout(self.climatology(self.truth, start), self.steps - 1)

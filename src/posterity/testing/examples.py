@@ -144,5 +144,5 @@ def hopeless(window: Window, cases: int | slice, scale: float = 1e4) -> Window:
         scale: The least entry of their backgrounds; entries are drawn between it and twice as much.
     """
     background = window.background.clone()
-    background[cases] = scale * (1 + torch.rand(background[cases].shape))
+    background[cases] = scale * (1 + torch.rand_like(background[cases]))
     return window._replace(background=background)
