@@ -57,6 +57,15 @@ class Cycled(Posterior):
         if self.draws < 2:
             raise ValueError(f"draws: standard deviations need at least 2, not {self.draws}")
 
+    @property
+    def distinct(self) -> int | None:
+        """As many as of the method."""
+        return self.method.distinct
+
+    def check_samples(self, samples: int) -> None:
+        """Checks that the method gives as many in each window."""
+        self.method.check_samples(samples)
+
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from one window after another, each with the forecast of the last as its background."""
         if samples < 2:

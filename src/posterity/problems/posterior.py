@@ -84,8 +84,8 @@ class Posterior(abc.ABC):
             device of the windows.
 
         Raises:
-            ValueError: If the method is not trained, does not target the posterior of its problem, has not as many draws,
-                or the windows do not fit the problem.
+            ValueError: If the method is not trained, does not target the posterior of its problem, or has not as many
+                draws, or the windows do not fit the problem.
         """
         self.check_ready()
         self.check_problem(self.problem)
