@@ -15,6 +15,7 @@ from posterity.baselines.variational.flow import FlowFamily
 from posterity.baselines.variational.markov import BlockTridiagonal, TrajectoryMeanField
 from posterity.baselines.variational.optimizers import Adam
 from posterity.diffusion import RungeKutta
+from posterity.estimators import Estimator
 from posterity.estimators.refinement import Refined
 from posterity.estimators.refinements import Hamiltonian, Importance
 from posterity.experiment import catalog
@@ -60,8 +61,15 @@ OPTIONS: dict[str, dict] = {
 
 
 def of(kind: str, **options) -> Callable[[Problem], Posterior]:
-    """Constructs a method of the catalogue."""
-    return lambda problem: catalog.resolve("method", kind)(problem, **(OPTIONS.get(kind, {}) | options))
+    """Constructs a method of the catalogue, whose weights are good enough here."""
+
+    def make(problem: Problem) -> Posterior:
+        method = catalog.resolve("method", kind)(problem, **(OPTIONS.get(kind, {}) | options))
+        if isinstance(method, Estimator):
+            method.mark_trained()
+        return method
+
+    return make
 
 
 def refined(refinement) -> Callable[[Problem], Posterior]:

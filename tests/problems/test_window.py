@@ -70,7 +70,7 @@ def replaced(field, function):
         (spoilt("background", torch.nan), r"background: is there at \(1, 0, 1\), and missing elsewhere in that case"),
     ],
 )
-@pytest.mark.parametrize("method", [FourDVar, ETKF, NeuralPosterior])
+@pytest.mark.parametrize("method", [FourDVar, ETKF])
 def test_what_is_wrong_is_named(method, change, message, window):
     with pytest.raises(ValueError, match=message):
         method(PROBLEM).sample(change(window), 2)

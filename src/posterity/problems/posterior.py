@@ -1,6 +1,7 @@
 """The abstract inference method: draws from a posterior, given windows."""
 
 import abc
+from dataclasses import replace
 from typing import ClassVar, get_args
 
 import torch
@@ -36,6 +37,12 @@ class Posterior(abc.ABC):
         super().__init_subclass__()
         if "sample" in vars(cls) and cls.sample_cases is Posterior.sample_cases:
             cls.sample_cases = cls.sample  # type: ignore[method-assign]
+
+    @classmethod
+    def own_joint(cls, problem: Problem) -> Problem:
+        """The problem of a joint that the method targets, for a truth of another system, whose joint neither is."""
+        other = problem.background_std is not None and problem.joint not in cls.joints
+        return replace(problem, joint=cls.joints[0], truth=None) if other else problem
 
     @property
     def distinct(self) -> int | None:

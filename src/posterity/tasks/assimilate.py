@@ -38,13 +38,9 @@ def assimilate(
 
 
 def baseline(experiment: Experiment, name: str, problem: Problem) -> Posterior:
-    """Constructs a method of an experiment, run window by window where it knows no records and the problem has them.
-
-    Raises:
-        ConfigError: If the method cannot be constructed, or does not target the posterior of the problem.
-    """
-    kind = catalog.resolve("method", experiment.methods[name].kind)
+    """Constructs a method of an experiment, run window by window where it knows no records and the problem has them."""
+    build = partial(build_method, experiment, name)
     try:
-        return cycled(problem, kind, partial(build_method, experiment, name))
+        return cycled(problem, catalog.resolve("method", experiment.methods[name].kind), build)
     except ValueError as error:
         raise ConfigError(f"methods.{name}: {error}") from error

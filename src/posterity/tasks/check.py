@@ -20,8 +20,7 @@ def check(source: str, experiment: Experiment) -> Iterator[str]:
         Lines of text.
 
     Raises:
-        ConfigError: If something cannot be constructed, targets another posterior, or has not as many draws as are
-            asked for.
+        ConfigError: If something cannot be constructed, targets another posterior, or has too few draws.
     """
     problem = build_problem(experiment)
     copied = []

@@ -8,7 +8,6 @@ import resource
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -87,24 +86,10 @@ def build_problem(experiment: Experiment, truth: bool = False) -> Problem:
 
 
 def build_posterior(experiment: Experiment, key: str, component: Component, problem: Problem) -> Posterior:
-    """Constructs what draws from the posterior of a problem, and checks that it targets that.
-
-    Where the truth is another system, neither joint of the assumed system is the truth's: a method is given the one
-    that it targets.
-
-    Args:
-        experiment: The experiment.
-        key: Where the experiment file speaks of the method, for messages.
-        component: The method.
-        problem: The problem.
-
-    Raises:
-        ConfigError: If the constructor refuses a value, or the method targets the posterior of another joint.
-    """
+    """Constructs a method, and checks that it targets the posterior of the problem; messages begin with the key."""
     try:
         kind: type[Posterior] = catalog.resolve("method", component.kind)
-        if experiment.truth is not None and problem.background_std is not None and problem.joint not in kind.joints:
-            problem = replace(problem, joint="background")
+        problem = problem if experiment.truth is None else kind.own_joint(problem)
         kind.check_problem(problem)
         built: Posterior = build("method", component, problem)
     except (ConfigError, ValueError) as error:
