@@ -1,4 +1,4 @@
-"""Shapes, dtypes and devices of tensors: the helpers that every room of tensors may use."""
+"""Shapes, dtypes, devices and random numbers of tensors: the helpers that every room of tensors may use."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -83,3 +83,15 @@ class Constant:
     def __getstate__(self) -> dict[str, object]:
         """Leaves the copies out, which belong to devices."""
         return {"value": self.value, "_copies": {}}
+
+
+@contextmanager
+def own_random_numbers() -> Iterator[None]:
+    """Gives what is drawn inside random numbers of its own: however many they are, those drawn behind stay the same.
+
+    So that a case that needs more numbers than others, or other ones, changes none of theirs.
+    """
+    seed = int(torch.randint(2**62, (), device="cpu"))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

@@ -2,7 +2,7 @@
 
 import torch
 
-from posterity.mcmc import Particles, evaluate, move, transition
+from posterity.mcmc import Kick, Particles, evaluate, move, transition
 from posterity.problems import Control
 from posterity.testing import hopeless
 
@@ -20,7 +20,8 @@ def test_transitions_leave_a_tempered_posterior_invariant(linear):
     u = mean + torch.linalg.solve_triangular(upper, noise.movedim(0, -1), upper=True).movedim(-1, 0)
     scale = torch.eye(16).expand(32, -1, -1) + 0.1 * torch.randn(32, 16, 16).tril()
     step = torch.full((32,), 0.5)
-    moved, rate = transition(linear, evaluate(linear, u), beta, scale, step, 3)
+    start = evaluate(linear, u)
+    moved, rate = transition(linear, start, beta, scale, step, 3, Kick.draw(start))
     assert 0.2 < float(rate.mean()) < 0.8
     torch.testing.assert_close(evaluate(linear, moved.u).misfit, moved.misfit)
     torch.testing.assert_close(evaluate(linear, moved.u).gradient, moved.gradient)
@@ -36,7 +37,7 @@ def test_transitions_leave_a_tempered_posterior_invariant(linear):
 def test_small_steps_conserve_energy(square):
     particles = evaluate(square, square.prior(8))
     scale = torch.eye(16).expand(5, -1, -1)
-    _, rate = transition(square, particles, torch.ones(5), scale, torch.full((5,), 1e-4), 5)
+    _, rate = transition(square, particles, torch.ones(5), scale, torch.full((5,), 1e-4), 5, Kick.draw(particles))
     assert (rate > 0.99).all()
 
 
@@ -47,7 +48,7 @@ def test_cases_take_steps_of_their_own_number(square):
     before = control.gradients.clone()
     step = torch.tensor([2.5, 0.9, 0.5, 1e-3, 1e-3])
     scale = 1e-3 * torch.eye(16).expand(5, -1, -1)
-    moved, rate = move(control, particles, torch.ones(5), scale, step, 2.0, 16)
+    moved, rate = move(control, particles, torch.ones(5), scale, step, 2.0, 16, Kick.draw(particles))
     assert ((control.gradients - before) / 6).tolist() == [1, 4, 4, 16, 1]
     assert (rate[:4] > 0.5).all()
     assert rate[4] == 0

@@ -44,3 +44,14 @@ def test_particles_without_weight_do_not_count():
     torch.testing.assert_close(preconditioner(u, weights), preconditioner(u[:30], weights[:30]))
     shifted = torch.cat((u[:30], 3 * u[30:]))
     torch.testing.assert_close(preconditioner(shifted, weights), preconditioner(u, weights))
+
+
+def test_each_case_has_its_own_effective_number():
+    """A case with one particle left has the covariance of all particles, and changes nothing of the others."""
+    u, weights = torch.randn(50, 3, 20), torch.rand(50, 3)
+    weights[:, 1] = torch.nn.functional.one_hot(torch.tensor(7), 50)
+    weights = weights / weights.sum(dim=0)
+    together = preconditioner(u, weights)
+    for case in (0, 2):
+        torch.testing.assert_close(together[[case]], preconditioner(u[:, [case]], weights[:, [case]]))
+    torch.testing.assert_close(together[[1]], preconditioner(u[:, [1]], torch.full((50, 1), 1 / 50)))

@@ -51,3 +51,10 @@ def test_members_are_taken_case_by_case():
     assert taken.shape == (7, 3, 2)
     for case in range(3):
         assert torch.equal(taken[:, case], values[index[:, case], case])
+
+
+def test_the_effective_number_of_tiny_weights_keeps_its_digits():
+    """In single precision, sums of logarithms of -1.2e7 are off by one."""
+    single = torch.full((1000, 1), -1.2e7, dtype=torch.float32)
+    assert abs(float(effective_sample_size(single)) - 1000) < 1e-2
+    assert effective_sample_size(torch.full((9, 1), -torch.inf)).isnan().all()

@@ -58,7 +58,7 @@ References:
 
 from .chains import Chains, Draws
 from .diagnostics import Convergence, convergence, pareto_smooth
-from .hamiltonian import Particles, Potential, evaluate, move, transition
+from .hamiltonian import Kick, Particles, Potential, evaluate, move, transition
 from .preconditioning import preconditioner
 from .tempering import FIRST_STEP, Tempered, Tempering, next_temperature
 from .weights import Resampled, resample
@@ -68,6 +68,7 @@ __all__ = [
     "Chains",
     "Convergence",
     "Draws",
+    "Kick",
     "Particles",
     "Potential",
     "Resampled",

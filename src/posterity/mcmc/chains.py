@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .hamiltonian import Particles, Potential, check_trajectories, move
+from .hamiltonian import Kick, Particles, Potential, check_trajectories, move
 
 
 class Draws(NamedTuple):
@@ -78,7 +78,8 @@ class Chains:
         particles, step = self._warm_up(potential, particles, scale, step)
         beta, total, draws = torch.ones_like(step), torch.zeros_like(step), []
         for k in range(1, self.iterations + 1):
-            particles, rate = move(potential, particles, beta, scale, step, self.length, self.leapfrog)
+            kick = Kick.draw(particles)
+            particles, rate = move(potential, particles, beta, scale, step, self.length, self.leapfrog, kick)
             total = total + rate
             if k % self.thinning == 0:
                 draws.append(particles.u)
@@ -92,7 +93,8 @@ class Chains:
         log_step = step.log()
         average = torch.zeros_like(step) if self.warmup else log_step
         for k in range(self.warmup):
-            particles, rate = move(potential, particles, beta, scale, log_step.exp(), self.length, self.leapfrog)
+            step, kick = log_step.exp(), Kick.draw(particles)
+            particles, rate = move(potential, particles, beta, scale, step, self.length, self.leapfrog, kick)
             log_step = log_step + (rate - self.acceptance) / (1 + k) ** 0.6
             if k >= half:
                 average = average + log_step / (self.warmup - half)

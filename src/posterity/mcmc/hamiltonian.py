@@ -67,6 +67,30 @@ class Particles(NamedTuple):
         )
 
 
+class Kick(NamedTuple):
+    """Random numbers of one transition of each particle, which do not depend on what becomes of other cases.
+
+    Args:
+        momentum: Momenta, with shape ``(particle, case, size)``.
+        stretch: Factors of the steps, with shape ``(particle, case)``.
+        threshold: Numbers between 0 and 1 that the probability of acceptance must exceed, with the same shape.
+    """
+
+    momentum: Tensor
+    stretch: Tensor
+    threshold: Tensor
+
+    @classmethod
+    def draw(cls, particles: Particles) -> "Kick":
+        """Draws the numbers of one transition of all particles."""
+        like = particles.misfit
+        return cls(torch.randn_like(particles.u), 0.5 + torch.rand_like(like), torch.rand_like(like))
+
+    def select(self, cases: Tensor) -> "Kick":
+        """Selects the numbers of some of the cases."""
+        return Kick(*(field[:, cases] for field in self))
+
+
 def evaluate(potential: Potential, u: Tensor) -> Particles:
     """Evaluates the misfit and its gradient at points, with shape ``(particle, case, size)``."""
     cost, gradient = potential.cost_and_gradient(u)
@@ -75,7 +99,7 @@ def evaluate(potential: Potential, u: Tensor) -> Particles:
 
 
 def transition(
-    potential: Potential, particles: Particles, beta: Tensor, scale: Tensor, step: Tensor, leapfrog: int
+    potential: Potential, particles: Particles, beta: Tensor, scale: Tensor, step: Tensor, leapfrog: int, kick: Kick
 ) -> tuple[Particles, Tensor]:
     r"""One Hamiltonian transition of each particle, which leaves the tempered posterior of its case invariant.
 
@@ -89,6 +113,7 @@ def transition(
         scale: The factors :math:`L`, with shape ``(case, size, size)``.
         step: The mean steps :math:`h`, with shape ``(case,)``.
         leapfrog: The number of steps of a trajectory.
+        kick: Random numbers.
 
     Returns:
         The particles after the transition, and the mean probability of acceptance, with shape ``(case,)``.
@@ -102,8 +127,8 @@ def transition(
         """The Hamiltonian."""
         return 0.5 * (at.u.square() + momentum.square()).sum(dim=-1) + beta * at.misfit
 
-    momentum = torch.randn_like(particles.u)
-    h = (step * (0.5 + torch.rand_like(particles.misfit))).unsqueeze(-1)
+    momentum = kick.momentum
+    h = (step * kick.stretch).unsqueeze(-1)
     before = energy(particles, momentum)
     trial, push = particles, force(particles)
     for _ in range(leapfrog):
@@ -113,12 +138,19 @@ def transition(
         momentum = momentum + 0.5 * h * push
     # A difference of infinities is that of a trajectory that diverged.
     probability = (before - energy(trial, momentum)).nan_to_num(nan=-torch.inf).clamp(max=0).exp()
-    accept = torch.rand_like(probability) < probability
+    accept = kick.threshold < probability
     return trial.where(accept, particles), probability.mean(dim=0)
 
 
 def move(
-    potential: Potential, particles: Particles, beta: Tensor, scale: Tensor, step: Tensor, length: float, leapfrog: int
+    potential: Potential,
+    particles: Particles,
+    beta: Tensor,
+    scale: Tensor,
+    step: Tensor,
+    length: float,
+    leapfrog: int,
+    kick: Kick,
 ) -> tuple[Particles, Tensor]:
     r"""One transition of each particle, by trajectories of a given length, :math:`2^k \geq l / h` leapfrog steps.
 
@@ -133,6 +165,7 @@ def move(
         step: The mean steps :math:`h`, with shape ``(case,)``.
         length: The length :math:`l`, in standard deviations of the posterior.
         leapfrog: The most leapfrog steps of a trajectory.
+        kick: Random numbers.
 
     Returns:
         The particles after the transition, and the mean probability of acceptance, with shape ``(case,)``.
@@ -144,7 +177,9 @@ def move(
     for count in counts.unique().tolist():
         cases = (counts == count).nonzero().squeeze(-1)
         part = potential.select(cases)
-        moved, rate[cases] = transition(part, particles.select(cases), beta[cases], scale[cases], step[cases], count)
+        moved, rate[cases] = transition(
+            part, particles.select(cases), beta[cases], scale[cases], step[cases], count, kick.select(cases)
+        )
         particles = particles.insert(moved, cases)
         potential.absorb(part, cases)
     return particles, rate

@@ -27,34 +27,50 @@ def preconditioner(u: Tensor, weights: Tensor) -> Tensor:
     """
     weights = weights.double()
     concentration = weights.square().sum(dim=0)
+    # One particle with all of the weight has no covariance: that of all particles takes its place.
+    alone = concentration > 0.999
+    weights = torch.where(alone, 1 / len(weights), weights)
+    concentration = torch.where(alone, 1 / len(weights), concentration)
     mean = torch.einsum("sc,sci->ci", weights, u.double())
     deviation = (u - mean) * (weights / (1 - concentration)).sqrt().unsqueeze(-1)
     tiny = torch.finfo(deviation.dtype).tiny
     std = deviation.square().sum(dim=0).sqrt().clamp(min=tiny)
     z = deviation / std
     values, vectors = torch.linalg.eigh(torch.einsum("sci,scj->cij", z, z))
-    # All cases are taken to have the effective number of particles of the one that has fewest.
-    values = _shrink(values, max(1, int(concentration.reciprocal().min()) - 1))
+    # The effective number of particles, but for rounding of the weights, less the one that the mean takes.
+    values = _shrink(values, ((concentration.reciprocal() + 1e-6).floor() - 1).clamp(min=1))
     correlation = (vectors * values.unsqueeze(-2)) @ vectors.mT
     covariance = std.unsqueeze(-1) * correlation * std.unsqueeze(-2)
     return torch.linalg.cholesky_ex(covariance).L.to(u)
 
 
-def _shrink(values: Tensor, count: int) -> Tensor:
-    """Quadratic-inverse shrinkage of ascending eigenvalues, with shape ``(case, n)``, from ``count`` observations."""
+def _shrink(values: Tensor, count: Tensor) -> Tensor:
+    """Quadratic-inverse shrinkage of ascending eigenvalues, with shape ``(case, n)``, from ``count`` observations each.
+
+    Args:
+        values: The eigenvalues, with shape ``(case, n)``, ascending.
+        count: The numbers of observations, with shape ``(case,)``.
+
+    Returns:
+        The shrunk eigenvalues, with the same shape and the sum ``n``.
+    """
     n = values.shape[-1]
+    count = count.unsqueeze(-1)
     ratio = n / count
-    width = (min(ratio, 1 / ratio) ** 2 / n) ** 0.35
+    width = ((torch.minimum(ratio, 1 / ratio) ** 2 / n) ** 0.35).unsqueeze(-1)
     # Beyond the number of observations, eigenvalues are zero and tell nothing.
-    inverse = values[:, max(0, n - count) :].clamp(min=1e-10).reciprocal()
-    others = inverse.unsqueeze(-1)
+    told = torch.arange(n, device=values.device) >= n - count
+    number = told.sum(dim=-1, keepdim=True)
+    inverse = values.clamp(min=1e-10).reciprocal()
+    others = torch.where(told, inverse, 0).unsqueeze(-1)
     distance = others - inverse.unsqueeze(-2)
     density = distance.square() + (width * others).square()
-    hilbert = (others * distance / density).mean(dim=-2)
-    amplitude = hilbert.square() + (width * others.square() / density).mean(dim=-2).square()
-    if n <= count:
-        shrunk = 1 / (inverse * ((1 - ratio) ** 2 + 2 * ratio * (1 - ratio) * hilbert + ratio**2 * amplitude))
-    else:
-        null = 1 / ((ratio - 1) * inverse.mean(dim=-1, keepdim=True))
-        shrunk = torch.cat((null.expand(-1, n - count), 1 / (inverse * amplitude)), dim=-1)
+    # Those that tell nothing count as zero; they must not divide zero by zero.
+    density = torch.where(told.unsqueeze(-1), density, 1)
+    hilbert = (others * distance / density).sum(dim=-2) / number
+    amplitude = hilbert.square() + ((width * others.square() / density).sum(dim=-2) / number).square()
+    full = 1 / (inverse * ((1 - ratio) ** 2 + 2 * ratio * (1 - ratio) * hilbert + ratio**2 * amplitude))
+    null = number / ((ratio - 1) * others.squeeze(-1).sum(dim=-1, keepdim=True))
+    few = torch.where(told, 1 / (inverse * amplitude), null)
+    shrunk = torch.where(count >= n, full, few)
     return shrunk * (n / shrunk.sum(dim=-1, keepdim=True))

@@ -1,5 +1,6 @@
 """Tempered sequential Monte Carlo; see :mod:`posterity.mcmc`."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import log
 from typing import NamedTuple
@@ -8,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..problems.resampling import effective_sample_size, normalise_weights, systematic_resampling
-from .hamiltonian import Particles, Potential, check_trajectories, evaluate, move
+from ..tensors import own_random_numbers
+from .hamiltonian import Kick, Particles, Potential, check_trajectories, evaluate, move
 from .preconditioning import preconditioner
 
 #: The leapfrog step that adaptation starts from, in standard deviations of the posterior.
@@ -82,26 +84,31 @@ class Tempering:
         step = u.new_full((cases,), FIRST_STEP)
         log_evidence, temperatures, accepted = (u.new_zeros(cases) for _ in range(3))
         lowest = u.new_full((cases,), float(number))
-        while len(warm := (beta < 1).nonzero().squeeze(-1)):
-            part, some = potential.select(warm), particles.select(warm)
-            misfit = some.misfit.double()
-            colder = next_temperature(misfit, beta[warm], self.ess)
-            log_weights = -(colder - beta[warm]) * misfit
-            beta[warm] = colder
-            temperatures[warm] += 1
-            log_evidence[warm] += (torch.logsumexp(log_weights, dim=0) - log(number)).to(log_evidence)
-            lowest[warm] = torch.minimum(lowest[warm], effective_sample_size(log_weights).to(lowest))
+        # All draws are for all cases: those of a case do not depend on how many temperatures others need.
+        with own_random_numbers():
+            while len(warm := (beta < 1).nonzero().squeeze(-1)):
+                part, some = potential.select(warm), particles.select(warm)
+                misfit = some.misfit.double()
+                colder = next_temperature(misfit, beta[warm], self.ess)
+                log_weights = -(colder - beta[warm]) * misfit
+                beta[warm] = colder
+                temperatures[warm] += 1
+                log_evidence[warm] += (torch.logsumexp(log_weights, dim=0) - log(number)).to(log_evidence)
+                lowest[warm] = torch.minimum(lowest[warm], effective_sample_size(log_weights).to(lowest))
 
-            weights = normalise_weights(log_weights)
-            scale = preconditioner(some.u, weights)
-            some = some.take(systematic_resampling(weights, number))
-            some, step[warm], rate = self._move(part, some, colder, scale, step[warm], self.moves)
-            accepted[warm] += rate
-            particles = particles.insert(some, warm)
-            potential.absorb(part, warm)
+                weights = normalise_weights(log_weights)
+                scale = preconditioner(some.u, weights)
+                everywhere = weights.new_full((number, cases), 1 / number).index_copy(1, warm, weights)
+                some = some.take(systematic_resampling(everywhere, number)[:, warm])
+                kicks = (Kick.draw(particles).select(warm) for _ in range(self.moves))
+                some, step[warm], rate = self._move(part, some, colder, scale, step[warm], kicks)
+                accepted[warm] += rate
+                particles = particles.insert(some, warm)
+                potential.absorb(part, warm)
 
         scale = preconditioner(particles.u, torch.full_like(particles.misfit, 1 / number))
-        particles, step, rate = self._move(potential, particles, beta, scale, step, self.final)
+        kicks = (Kick.draw(particles) for _ in range(self.final))
+        particles, step, rate = self._move(potential, particles, beta, scale, step, kicks)
         info = {
             "temperatures": temperatures,
             "acceptance": (accepted + rate) / (self.moves * temperatures + self.final),
@@ -112,12 +119,18 @@ class Tempering:
         return Tempered(particles, scale, step, info)
 
     def _move(
-        self, potential: Potential, particles: Particles, beta: Tensor, scale: Tensor, step: Tensor, moves: int
+        self,
+        potential: Potential,
+        particles: Particles,
+        beta: Tensor,
+        scale: Tensor,
+        step: Tensor,
+        kicks: Iterable[Kick],
     ) -> tuple[Particles, Tensor, Tensor]:
         """Moves particles and adapts the steps; returns both, and the sum of the probabilities of acceptance."""
         beta, total = beta.to(particles.u), torch.zeros_like(step)
-        for _ in range(moves):
-            particles, rate = move(potential, particles, beta, scale, step, self.length, self.leapfrog)
+        for kick in kicks:
+            particles, rate = move(potential, particles, beta, scale, step, self.length, self.leapfrog, kick)
             step = step * (rate - self.acceptance).exp()
             total = total + rate
         return particles, step, total

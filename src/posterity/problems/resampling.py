@@ -13,7 +13,8 @@ def effective_sample_size(log_weights: Tensor) -> Tensor:
     Returns:
         The number, with shape ``(case,)``; NaN if all weights are zero.
     """
-    return (2 * torch.logsumexp(log_weights, dim=0) - torch.logsumexp(2 * log_weights, dim=0)).exp()
+    # Of normalised weights: a difference of logarithms would lose all digits of large ones.
+    return torch.softmax(log_weights, dim=0).square().sum(dim=0).reciprocal()
 
 
 def normalise_weights(log_weights: Tensor) -> Tensor:

@@ -105,6 +105,19 @@ def test_backward_steps_have_the_right_odds():
     assert float(((share - odds) / (odds * (1 - odds) / 20_000).sqrt()).abs().max()) < 4.5
 
 
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan, 1e200])
+def test_a_particle_without_a_next_state_is_nobody_s_ancestor(value):
+    """The others have the odds that they have without it."""
+    here, ahead, weight = torch.randn(1, 1, 3), torch.randn(4, 1, 3), torch.rand(4, 1)
+    ahead[2, 0, 1] = value
+    drawn = draw_ancestors(here.expand(20_000, -1, -1), ahead, weight)
+    odds = torch.where(torch.arange(4) == 2, 0, (weight * (-0.5 * (here - ahead).square().sum(dim=-1)).exp())[:, 0])
+    odds = (odds / odds.sum())[[0, 1, 3]]
+    share = torch.stack([(drawn == i).double().mean() for i in (0, 1, 3)])
+    assert not (drawn == 2).any()
+    assert float(((share - odds) / (odds * (1 - odds) / 20_000).sqrt()).abs().max()) < 4.5
+
+
 def test_jitter_moves_copies_alone():
     method = ParticleFilter(linear(), members=1000, jitter=0.7)
     z, weight = torch.randn(1000, 1, 3) * torch.tensor([1.0, 2.0, 0.0]), torch.full((1000, 1), 1e-3)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...problems import Ensemble, Window, chunks
 from ...problems.resampling import effective_sample_size, normalise_weights, systematic_resampling, take
 from ...tensors import white_noise
-from .record import Record, Sequential
+from .record import Record, Sequential, is_valid
 
 
 class Generation(NamedTuple):
@@ -291,13 +291,16 @@ def draw_ancestors(here: Tensor, ahead: Tensor, weight: Tensor) -> Tensor:
         The numbers drawn, with shape ``(samples, case)``.
     """
     # A product of matrices in place of all differences; its cancellation needs what is centred, and double precision.
-    centre = ahead.nanmean(dim=0)
-    b = (ahead - centre).movedim(0, 1).double()
-    bias = weight.double().log().mT - 0.5 * b.square().sum(dim=-1)
+    valid = is_valid(ahead)
+    there = torch.where(valid.unsqueeze(-1), ahead, 0).double()
+    centre = there.sum(dim=0) / valid.sum(dim=0).clamp(min=1).unsqueeze(-1)
+    b = (there - centre).movedim(0, 1)
+    # A particle without a next state is nobody's ancestor.
+    bias = torch.where(valid, weight.double().log(), -torch.inf).mT - 0.5 * b.square().sum(dim=-1)
     parts = []
     for chunk in chunks(len(here), bias.numel(), here.device):
-        a = (here[chunk] - centre).movedim(0, 1).double()
-        logits = (a @ b.mT + bias.unsqueeze(1)).nan_to_num(nan=-torch.inf)
+        a = (here[chunk].double() - centre).movedim(0, 1)
+        logits = a @ b.mT + bias.unsqueeze(1)
         cumulative = torch.softmax(logits, dim=-1).nan_to_num().cumsum(dim=-1)
         position = torch.rand_like(logits[..., :1]) * cumulative[..., -1:]
         index = torch.searchsorted(cumulative, position, right=True).clamp(max=logits.shape[-1] - 1)
