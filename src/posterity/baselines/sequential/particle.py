@@ -37,7 +37,7 @@ class Bootstrap(Sequential):
         problem: The problem.
         members: The number of particles of each case.
         ess: The fraction of the particles; if their effective number is not above it, they are resampled.
-        jitter: The factor of the bandwidth of the kernel from which copies are drawn; see the subclasses.
+        jitter: The factor of the bandwidth of the kernel by which particles are moved; see the subclasses.
     """
 
     members: int = 1000
@@ -132,42 +132,42 @@ class Bootstrap(Sequential):
 
         weight = normalise_weights(log_weight)
         own = torch.arange(self.members, device=z.device).unsqueeze(-1).expand_as(weight)
+        # Drawn for all cases, so that random numbers do not depend on which of them are due.
         due = effective <= self.ess * self.members
-        if not due.any():
-            return z, weight, own
         index = torch.where(due, systematic_resampling(weight, self.members), own)
-        z = self.regularise(take(z, index), z, weight, index)
+        z = torch.where(due.unsqueeze(-1), self.regularise(take(z, index), z, weight), z)
         return z, torch.where(due, 1 / self.members, weight), index
 
-    def regularise(self, drawn: Tensor, z: Tensor, weight: Tensor, index: Tensor) -> Tensor:
-        r"""Regularises the particles: moves each copy by a draw of :math:`N(0, h^2 P)`.
+    def regularise(self, drawn: Tensor, z: Tensor, weight: Tensor) -> Tensor:
+        r"""Regularises the particles: draws from a kernel around each, shrunk towards the mean of all,
 
-        The covariance :math:`P` is that of the weighted particles.
+        .. math:: x \leftarrow \sqrt{1 - h^2}\, x + \big(1 - \sqrt{1 - h^2}\big)\, \bar x + h\, \xi, \qquad
+            \xi \sim N(0, P) ,
+
+        with mean :math:`\bar x` and covariance :math:`P` of the weighted particles, which both stay.
 
         Args:
             drawn: The particles drawn, with shape ``(members, case, size)``.
             z: The particles that they were drawn from, with the same shape.
             weight: The weights of these, with shape ``(members, case)``.
-            index: The numbers that were drawn, ascending, with the same shape.
 
         Returns:
-            The particles drawn; those drawn once are left alone.
+            The particles moved.
         """
         factor = self.jitter if self.jitter is not None else float(not self.has_transition_density)
         if factor == 0:
             return drawn
+        bandwidth = min(1.0, factor * self.members ** (-1 / (z.shape[-1] + 4)))
         # One particle with all of the weight has no covariance: that of all particles takes its place.
         degenerate = weight.square().sum(dim=0) > 0.999
         weight = torch.where(degenerate, 1 / self.members, weight).unsqueeze(-1)
-        anomalies = weight.sqrt() * (z - (weight * z).sum(dim=0)) / (1 - weight.square().sum(dim=0)).sqrt()
+        mean = (weight * z).sum(dim=0)
+        anomalies = weight.sqrt() * (z - mean) / (1 - weight.square().sum(dim=0)).sqrt()
         # A triangular root, which exists whatever the rank.
         root = torch.linalg.qr(anomalies.movedim(0, 1), mode="r").R
-        bandwidth = factor * self.members ** (-1 / (z.shape[-1] + 4))
-        kernel = torch.einsum("mck,ckn->mcn", white_noise(z, *z.shape[:2], root.shape[1]), bandwidth * root)
-        same = index[1:] == index[:-1]
-        edge = torch.zeros_like(same[:1])
-        copies = torch.cat((edge, same)) | torch.cat((same, edge))
-        return torch.where(copies.unsqueeze(-1), drawn + kernel, drawn)
+        noise = torch.einsum("mck,ckn->mcn", white_noise(z, *z.shape[:2], root.shape[1]), bandwidth * root)
+        mean = torch.where(degenerate.unsqueeze(-1), drawn, mean)
+        return mean + (1 - bandwidth**2) ** 0.5 * (drawn - mean) + noise
 
 
 @dataclass(frozen=True)
@@ -181,9 +181,10 @@ class ParticleFilter(Bootstrap):
     observations at a time. Targets :math:`p(x_t, \theta | y_{0:t}, x_b)`.
 
     Copies that no model error moves apart stay copies for ever. So under the strong constraint and with unknown
-    parameters, each copy is moved by a draw of the Gaussian kernel with the covariance of the particles and the
-    bandwidth :math:`h = c\, N^{-1/(n + 4)}` (Scott's rule). This inflates the spread, less the more particles there
-    are.
+    parameters, each particle is moved, when they are resampled, by a draw of the Gaussian kernel with the covariance of
+    all particles and the bandwidth :math:`h = c\, N^{-1/(n + 4)}` (Scott's rule, at most 1), and shrunk towards their
+    mean by :math:`\sqrt{1 - h^2}` (Liu and West): mean and covariance stay, and what is not Gaussian is smoothed, less
+    the more particles there are.
 
     Draws of one time are one resampling of the particles: in several cycles they do not continue those of the time
     before. ``info["ess"]`` is the mean effective number, ``info["log_evidence"]`` estimates :math:`\log p(y | x_b)`.
@@ -198,15 +199,19 @@ class ParticleFilter(Bootstrap):
     References:
         | Novel approach to nonlinear/non-Gaussian Bayesian state estimation (Gordon, Salmond & Smith, 1993),
           https://doi.org/10.1049/ip-f-2.1993.0015
+        | Combined Parameter and State Estimation in Simulation-Based Filtering (Liu & West, 2001),
+          https://doi.org/10.1007/978-1-4757-3437-9_10
         | Improving regularised particle filters (Musso, Oudjane & Le Gland, 2001),
           https://doi.org/10.1007/978-1-4757-3437-9_12
     """
 
     def draws(self, record: Record, samples: int) -> Iterator[Tensor]:
-        """Draws from the particles at each time; until the next observations, the same ones."""
+        """Draws from the particles at each time; until the next observations of a case, the same ones."""
+        index = torch.zeros(samples, record.cases, dtype=torch.long, device=record.y.device)
         for t, (z, weight, _) in enumerate(self.generations(record)):
             if t == 0 or record.has_observations(t):
-                index = systematic_resampling(weight, samples)
+                fresh = systematic_resampling(weight, samples)
+                index = torch.where(record.seen[:, t], fresh, index) if t > 0 else fresh
             if t in self.steps:
                 yield take(z, index)
 
@@ -225,14 +230,14 @@ class ParticleSmoother(Bootstrap):
     Else (strong constraint, errors of some entries alone, unknown parameters) trajectories are traced back through
     their ancestors. That has the same target, but early states are those few particles of which all others descend, so
     that their spread is far too small: ``info["distinct"]`` counts the different initial states among the draws. With
-    jitter, trajectories jump where copies were moved apart, and no state is given the observations behind the jump
+    jitter, trajectories jump where particles were moved, and no state is given the observations behind the jump
     as the strong constraint has it. Trust the end of the window, and look at the count before trusting its start.
 
     Args:
         problem: The problem.
         members: The number of particles :math:`N` of each case.
         ess: The fraction of the particles; if their effective number is not above it, they are resampled.
-        jitter: The factor of the bandwidth of the kernel that moves copies apart, as for the filter.
+        jitter: The factor of the bandwidth of the kernel that moves particles, as for the filter.
 
     References:
         | Monte Carlo smoothing for nonlinear time series (Godsill, Doucet & West, 2004),
