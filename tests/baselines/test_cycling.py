@@ -27,9 +27,9 @@ class Spy(Posterior):
 
     def sample(self, window, samples):
         self.given.append(window)
-        count = torch.tensor([1.0, 2.0]) * len(self.given)
+        count = torch.tensor([1.0, 2.0, 3.0])[: len(window.y)] * len(self.given)
         x = self.draws[len(self.given) - 1]
-        return Ensemble(x, torch.zeros(samples, 2, 0), range(x.shape[2]), {"failed": count, "cost": count})
+        return Ensemble(x, torch.zeros(samples, len(window.y), 0), range(x.shape[2]), {"failed": count, "cost": count})
 
 
 def test_nothing_is_lost_between_independent_sites():
@@ -37,7 +37,7 @@ def test_nothing_is_lost_between_independent_sites():
     study = problem(background_std=(0.5, 1.5))
     window = study.sample((4,)).window
     samples = 20_000
-    drawn = Cycled(study, FourDVar(study.cycle())).sample(window, samples)
+    drawn = Cycled(study, FourDVar(study.cycle()), members=samples).sample(window, samples)
     assert drawn.steps == range(9)
     for cycle in range(3):
         seen = 3 * (cycle + 1)
@@ -57,8 +57,9 @@ def test_backgrounds_are_means_and_inflated_standard_deviations():
     draws = tuple(torch.randn(5, 2, 3, 1, 4) * torch.tensor([1.0, 1.0, 1.0, 0.0]) for _ in range(3))
     spy = Spy(study.cycle(), draws, [])
     window = study.sample((2,)).window
-    drawn = Cycled(study, spy, inflation=1.5, floor=0.1).sample(window, 5)
-    torch.testing.assert_close(drawn.x, torch.cat([x[:, :, :2] for x in draws], dim=2))
+    drawn = Cycled(study, spy, members=5, inflation=1.5, floor=0.1).sample(window, 5)
+    found, given = (x[torch.argsort(x[:, 0, 0, 0, 0])] for x in (drawn.x, torch.cat([x[:, :, :2] for x in draws], 2)))
+    torch.testing.assert_close(found, given)
     first, second, third = spy.given
     torch.testing.assert_close(first.background, window.background)
     for given, x in ((second, draws[0]), (third, draws[1])):
@@ -75,12 +76,58 @@ def test_a_lost_case_stays_lost_and_spoils_no_other():
     draws = tuple(torch.randn(5, 2, 3, 1, 4) for _ in range(3))
     draws[0][:, 0, 2] = torch.nan
     spy = Spy(study.cycle(), draws, [])
-    drawn = Cycled(study, spy).sample(study.sample((2,)).window, 5)
+    drawn = Cycled(study, spy, members=5).sample(study.sample((2,)).window, 5)
     assert all(given.background.isfinite().all() and given.background_std.isfinite().all() for given in spy.given)
     assert spy.given[1].y[0].isnan().all()
     assert drawn.x[:, 0, :2].isfinite().all()
     assert drawn.x[:, 0, 2:].isnan().all()
     assert drawn.x[:, 1].isfinite().all()
+
+
+@pytest.mark.parametrize("samples", [1, 2, 40])
+def test_backgrounds_do_not_depend_on_how_many_draws_are_asked_for(samples):
+    """Fewer draws than members are some of them; more have no say in what follows."""
+    study = problem(window=2, cycles=3)
+    window = study.sample((2,)).window
+    given, drawn = [], []
+    for count in (samples, 12):
+        seen = []
+
+        class Watched(FourDVar):
+            def sample(self, window, samples, seen=seen):
+                seen.append((window, samples))
+                return super().sample(window, samples)
+
+        torch.manual_seed(3)
+        drawn.append(Cycled(study, Watched(study.cycle()), members=12).sample(window, count))
+        given.append([part for part, number in seen if number == 12])
+    assert len(given[0]) == len(given[1]) == 3
+    for some, all_members in zip(*given, strict=True):
+        torch.testing.assert_close(some, all_members, rtol=0, atol=0, equal_nan=True)
+    assert drawn[0].x.shape == (samples, 2, 6, 1, 4)
+    least = min(samples, 12)
+    torch.testing.assert_close(drawn[0].x[:least], drawn[1].x[:least], rtol=0, atol=0)
+    if samples > 12:
+        assert (drawn[0].info["model_steps"] > drawn[1].info["model_steps"]).all()
+        assert len(drawn[0].x[:, 0, -1, 0, 0].unique()) == samples
+
+
+def test_first_windows_start_from_the_climatology_of_their_time():
+    """Of a linear system its standard deviations are those of its powers; a case with a background keeps that."""
+    study = problem(
+        LinearAdvection(size=4, damping=0.3), window=2, joint="climatology", background_std=(0.5, 0.5), start=(0, 4)
+    )
+    window = study.sample((3,), torch.tensor([0.0, 4.0, 4.0])).window
+    window.background[:2] = window.background_std[:2] = torch.nan
+    spy = Spy(study.cycle(), tuple(torch.randn(5, 3, 3, 1, 4) for _ in range(3)), [])
+    Cycled(study, spy, members=5, draws=20_000).sample(window, 5)
+    found = spy.given[0].background_std.flatten(1)
+    power = torch.linalg.matrix_power(study.system.transition(), 4)
+    expected = torch.stack([torch.ones(4), (power @ power.mT).diagonal().sqrt()])
+    assert float((found[:2] / expected - 1).abs().max()) < 4.5 / (2 * 20_000) ** 0.5
+    assert float((spy.given[0].background[:2].flatten(1) / expected).abs().max()) < 4.5 / 20_000**0.5
+    assert (found[2] == 0.5).all()
+    assert (spy.given[0].background[2] == window.background[2]).all()
 
 
 @pytest.mark.slow
@@ -116,9 +163,9 @@ def test_what_cannot_be_cycled():
     study = problem()
     window = study.sample((2,)).window
     with pytest.raises(ValueError, match="samples"):
-        Cycled(study, FourDVar(study.cycle())).sample(window, 1)
+        Cycled(study, ETKF(study.cycle(), members=50)).sample(window, 10)
     with pytest.raises(ValueError, match="method: ETKF"):
         Cycled(study, ETKF(study.cycle())).sample(window, 10)
-    for name in ("inflation", "floor", "draws"):
+    for name in ("members", "inflation", "floor", "draws"):
         with pytest.raises(ValueError, match=name):
             Cycled(study, FourDVar(study.cycle()), **{name: 0})

@@ -1,28 +1,56 @@
 """Moments of the climatology of a problem."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from ..tensors import defaults_of, white_noise
+from ..tensors import defaults_of, own_random_numbers, white_noise
 from .problem import Problem
 
 
-def climatological_moments(problem: Problem, draws: int, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    r"""The climatological mean and covariance of states and whitened unknown parameters.
+class Moments(NamedTuple):
+    """Climatological mean and covariance of states and whitened unknown parameters, for each case.
+
+    Args:
+        mean: The means, with shape ``(case, size)``.
+        root: Roots :math:`S` of the covariances :math:`S^T S`, with shape ``(case, rank, size)``.
+    """
+
+    mean: Tensor
+    root: Tensor
+
+    @property
+    def std(self) -> Tensor:
+        """The standard deviations, with shape ``(case, size)``."""
+        return self.root.square().sum(dim=-2).sqrt()
+
+
+def climatological_moments(problem: Problem, start: Tensor, draws: int) -> Moments:
+    r"""The climatological mean and covariance of states and whitened unknown parameters, at the start of each window.
+
+    One ensemble is advanced from the start of the first window to that of the last. Draws that diverge do not count.
 
     Args:
         problem: The problem.
+        start: The times at which windows start, in steps, with shape ``(case,)``; moments have its dtype and device.
         draws: The number of draws that they are estimated from.
-        like: A tensor whose dtype and device they have; torch's defaults if omitted.
 
     Returns:
-        The mean, with shape ``(size,)``, and a root :math:`S` of the covariance :math:`S^T S`, with shape
-        ``(min(draws, size), size)``.
+        The moments; roots have ``min(draws, size)`` rows.
     """
-    like = torch.empty(0) if like is None else like
-    v = white_noise(like, draws, len(problem.parameters))
-    with defaults_of(like):
-        x = problem.system_at(problem.decode_parameters(v)).initial((draws,))
-    z = torch.cat((x.flatten(1), v), dim=-1)
-    mean = z.mean(dim=0)
-    return mean, torch.linalg.qr((z - mean) / (draws - 1) ** 0.5, mode="r").R
+    starts, which = start.unique(return_inverse=True)
+    means, roots, now = [], [], 0
+    with own_random_numbers(), defaults_of(start):
+        v = white_noise(start, draws, len(problem.parameters))
+        system = problem.system_at(problem.decode_parameters(v))
+        x = system.initial((draws,))
+    for begin in map(int, starts.tolist()):
+        x, now = system.advance(x, begin - now), begin
+        z = torch.cat((x.flatten(1), v), dim=-1)
+        good = z.isfinite().all(dim=-1, keepdim=True)
+        mean = torch.where(good, z, 0).sum(dim=0) / good.sum()
+        anomalies = torch.where(good, z - mean, 0) / (good.sum() - 1).clamp(min=1) ** 0.5
+        means.append(mean)
+        roots.append(torch.linalg.qr(anomalies, mode="r").R)
+    return Moments(torch.stack(means)[which], torch.stack(roots)[which])

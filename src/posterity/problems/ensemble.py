@@ -76,6 +76,11 @@ def refill(good: Tensor, values: Tensor) -> Tensor:
     return take(values, torch.where(good | ~good.any(dim=0), member, donor))
 
 
+def add_work(info: Mapping[str, Tensor], more: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The diagnostics of a run, to whose counts of work and failures those of another are added."""
+    return {name: value + more[name] if name in COUNTS else value for name, value in info.items()}
+
+
 def join_info(infos: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Joins the diagnostics of several runs or windows: sums of counts, else means; curves are left out.
 

@@ -53,8 +53,9 @@ def minimize(
     With :math:`m` observations, twice the cost at the minimum is :math:`\chi^2_m` distributed over draws of the joint,
     if the problem is linear and Gaussian. A minimum above the mean of that by five standard deviations,
     :math:`m / 2 + 5 \sqrt{m / 2}`, is a local one of negligible posterior mass (or the data come from another problem):
-    such a case starts again from a draw of the prior, keeps the lower minimum, and does so until it is plausible. A
-    case that diverged from the background already is left alone.
+    such a case starts again from a draw of the prior, keeps the lower minimum, and does so until it is plausible, or
+    until another start has reproduced its minimum: then it is the data that are implausible. A case that diverged from
+    the background already is left alone.
 
     Args:
         control: The control.
@@ -73,16 +74,21 @@ def minimize(
     plausible = (1 + perturbations) * (half + 5 * half.sqrt())
     # Draws of a generator of their own: a case that starts again changes no other's random numbers.
     generator = torch.Generator(plausible.device).manual_seed(0)
+    settled = minimum.cost <= plausible
     for _ in range(restarts):
-        again = (minimum.cost.isfinite() & (minimum.cost > plausible)).nonzero().squeeze(-1)
+        again = (minimum.cost.isfinite() & ~settled).nonzero().squeeze(-1)
         if not len(again):
             break
         part = control.select(again)
-        shape, like = (len(again), control.size), minimum.u
-        draw = torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+        shape, like = (control.cases, control.size), minimum.u
+        draw = torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)[again]
         retry = levenberg_marquardt(part, draw, iterations, increment, tolerance)
         control.absorb(part, again)
-        better = retry.cost < minimum.cost[again]
+        best = minimum.cost[again]
+        better = retry.cost < best
+        # Each is within the tolerance of its limit, or a few times that where convergence is slow.
+        same = (retry.cost - best).abs() <= 10 * tolerance * (1 + best)
+        settled = settled.index_copy(0, again, same | (torch.minimum(retry.cost, best) <= plausible[again]))
         length = max(minimum.trace.shape[-1], retry.trace.shape[-1])
         old, new = (found._replace(trace=_extended(found.trace, length)) for found in (minimum, retry))
         minimum = Minimum(*(x.index_copy(0, again[better], y[better]) for x, y in zip(old, new, strict=True)))
@@ -126,12 +132,11 @@ def levenberg_marquardt(
     for states in [*range(increment, window, increment), window]:
         final = states == window
         model, reached = _linearize(control, u, states), torch.zeros_like(converged)
-        if final:
+        lost = torch.isinf(model.cost).nonzero().squeeze(-1)
+        if final and len(lost):
             # A start that diverges over the full window falls back to the background.
-            lost = torch.isinf(model.cost)
-            if lost.any():
-                u = torch.where(lost.unsqueeze(-1), 0, u)
-                model = _linearize(control, u, states)
+            u = u.index_fill(0, lost, 0)
+            model = _replaced(model, lost, _linearize(control, u[lost], states, lost))
         trace.append(model.cost)
         damping, growth = torch.full_like(model.cost, 1e-3), torch.full_like(model.cost, 2.0)
         for _ in range(iterations if final else 3):
@@ -154,14 +159,17 @@ def levenberg_marquardt(
             growth[active] = torch.where(better, 2.0, 2 * growth[active])
             moved = active[better]
             u = u.index_copy(0, moved, trial[better])
-            model = Linearization(
-                *(old.index_copy(0, moved, new[better]) for old, new in zip(model, there, strict=True))
-            )
+            model = _replaced(model, moved, Linearization(*(field[better] for field in there)))
             reached[active] = predicted <= tolerance * (1 + part.cost)
             counts[active] += 1
             trace.append(model.cost)
         converged = reached
     return Minimum(u, model.cost, model.hessian, counts, converged, torch.stack(trace, dim=-1))
+
+
+def _replaced(model: Linearization, cases: Tensor, part: Linearization) -> Linearization:
+    """The linearisations of all cases, with those of some of them replaced."""
+    return Linearization(*(old.index_copy(0, cases, new) for old, new in zip(model, part, strict=True)))
 
 
 def check_options(iterations: int, increment: int, tolerance: float, restarts: int) -> None:

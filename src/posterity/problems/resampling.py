@@ -21,12 +21,12 @@ def normalise_weights(log_weights: Tensor) -> Tensor:
     """The weights, which sum to one; equal ones where all of them are zero.
 
     Args:
-        log_weights: Logarithms of the weights, with shape ``(draw, case)``.
+        log_weights: Logarithms of the weights, with shape ``(draw, case)``; a draw without one, NaN, has no weight.
 
     Returns:
         The weights, with the same shape.
     """
-    return torch.softmax(log_weights, dim=0).nan_to_num(nan=1 / len(log_weights))
+    return torch.softmax(log_weights.nan_to_num(nan=-torch.inf), dim=0).nan_to_num(nan=1 / len(log_weights))
 
 
 def systematic_resampling(weights: Tensor, draws: int) -> Tensor:

@@ -59,7 +59,8 @@ def test_draws_are_of_the_assumed_system():
 
 def test_moments():
     """Of states and whitened parameters together; under the strong link between them, their covariance too."""
-    mean, root = climatological_moments(problem(parameters={"speed": Normal(1.0, 0.1)}), DRAWS)
+    study = problem(parameters={"speed": Normal(1.0, 0.1)})
+    mean, root = (field[0] for field in climatological_moments(study, torch.zeros(1), DRAWS))
     assert float(mean.abs().max()) < 4.5 / DRAWS**0.5
     error = ((1 + torch.eye(5)) / DRAWS).sqrt()
     assert float(((root.mT @ root - torch.eye(5)) / error).abs().max()) < 4.5
@@ -71,15 +72,15 @@ def test_moments():
         background_std=None,
         parameters={"rho": Normal(28.0, 4.0)},
     )
-    _, root = climatological_moments(study, DRAWS)
+    root = climatological_moments(study, torch.zeros(1), DRAWS).root[0]
     covariance = root.mT @ root
     # The centre of the attractor is at rho - 1, so the third channel grows with it.
     assert float(covariance[2, 3]) > 1
 
 
 def test_moments_of_fewer_draws_than_entries():
-    _, root = climatological_moments(replace(problem(), window=1), 3)
-    assert root.shape == (3, 4)
+    root = climatological_moments(replace(problem(), window=1), torch.zeros(2), 3).root
+    assert root.shape == (2, 3, 4)
     assert root.isfinite().all()
 
 

@@ -9,6 +9,7 @@ from posterity.baselines import LaggedFourDVar, ThreeDVar
 from posterity.baselines.sequential.record import Record
 from posterity.baselines.sequential.threedvar import first_guess
 from posterity.problems import Identity, Normal, Observation, Problem, Quadratic, RandomMask, Window, exact_posterior
+from posterity.problems.climatology import Moments, climatological_moments
 from posterity.systems import LinearAdvection, Lorenz96
 from posterity.testing import Breaking, blind, check_isolated
 
@@ -25,9 +26,9 @@ def linear(**options):
 def white(monkeypatch):
     """Climatologies of mean zero and unit variance, without the noise of an estimate."""
 
-    def moments(problem, draws, like):
+    def moments(problem, start, draws):
         size = problem.system.shape[-1] + len(problem.parameters)
-        return torch.zeros(size), torch.eye(size)
+        return Moments(torch.zeros(len(start), size), torch.eye(size).expand(len(start), size, size))
 
     monkeypatch.setattr("posterity.baselines.sequential.threedvar.climatological_moments", moments)
     monkeypatch.setattr("posterity.baselines.sequential.lagged.climatological_moments", moments)
@@ -53,8 +54,8 @@ def test_the_analysis_is_the_textbook_one(operator):
     )
     window = problem.sample((3,)).window
     record, method, root = Record(problem, window), ThreeDVar(problem, members=MEMBERS), torch.randn(4, 4)
-    z = first_guess(record, torch.zeros(4))
-    analysis = method.analyse(record, 0, z, record.innovation(z, 0)[0], root)
+    z = first_guess(record, torch.zeros(3, 4))
+    analysis = method.analyse(record, 0, z, record.innovation(z, 0)[0], root.expand(3, 4, 4))
     b, mean, covariance = root @ root.mT, [], []
     for case in range(3):
         there = ~window.y[case].flatten().isnan()
@@ -157,6 +158,37 @@ def test_without_a_background_the_climatological_mean_is_the_first_guess(kind):
     window = problem.sample((2,)).window
     drawn = kind(problem, members=MEMBERS).sample(blind(window), MEMBERS)
     check_draws(drawn.x[:, :, 0].flatten(2), torch.zeros(2, 4), torch.eye(4).expand(2, 4, 4))
+
+
+def test_moments_are_those_of_the_time_at_which_windows_start():
+    """Of a linear system from white noise, by powers of its transition; draws that diverge do not count."""
+    problem = replace(linear(window=1), start=(0, 20))
+    start = torch.tensor([20.0, 0.0, 5.0, 20.0])
+    draws = 20_000
+    found = climatological_moments(problem, start, draws)
+    for case, steps in enumerate(start.int().tolist()):
+        power = torch.linalg.matrix_power(problem.system.transition(), steps)
+        covariance = power @ power.mT
+        variance = covariance.diagonal()
+        error = ((covariance.square() + variance * variance.unsqueeze(-1)) / draws).sqrt()
+        assert float(((found.root[case].mT @ found.root[case] - covariance) / error).abs().max()) < 4.5
+        assert float((found.mean[case] / (variance / draws).sqrt()).abs().max()) < 4.5
+        torch.testing.assert_close(found.std[case], variance.sqrt(), rtol=0.05, atol=0)
+    broken = replace(problem, system=Breaking(inner=problem.system))
+    assert all(field.isfinite().all() for field in climatological_moments(broken, start, 1000))
+
+
+@pytest.mark.parametrize("kind", [ThreeDVar, LaggedFourDVar])
+def test_without_a_background_the_climatology_is_that_of_the_start(kind):
+    """Blind windows that start after 20 steps: draws have the spread of that time, a third of the first one's."""
+    problem = linear(window=1, joint="climatology", background_std=None, start=(0, 20))
+    window = blind(problem.sample((2,), torch.tensor([0.0, 20.0])).window)
+    drawn = kind(problem, members=MEMBERS, draws=MEMBERS).sample(window, MEMBERS)
+    power = torch.linalg.matrix_power(problem.system.transition(), 20)
+    expected = torch.stack([torch.ones(4), (power @ power.mT).diagonal()])
+    found = drawn.x[:, :, 0].flatten(2).var(dim=0)
+    # Draws, and those that the covariance is estimated from.
+    assert float((found / expected - 1).abs().max()) < 4.5 * (4 / MEMBERS) ** 0.5
 
 
 @pytest.mark.parametrize("options", [{"scale": 0.0}, {"draws": 1}, {"lag": 0}, {"iterations": 0}, {"tolerance": 0.0}])

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ...problems import Ensemble, Posterior, Problem, Window
+from ...problems import Ensemble, Posterior, Problem, Window, replace_failed
 
 
 @dataclass(frozen=True)
@@ -26,4 +26,5 @@ class Climatology(Posterior):
         """Draws trajectories of the assumed system, anew for each case."""
         start = window.start.expand(samples, -1)
         twin = replace(self.problem, truth=None).sample(start.shape, start)
-        return Ensemble(twin.x, twin.theta, range(self.problem.steps))
+        x, theta, _, failed = replace_failed(twin.x, twin.theta, None)
+        return Ensemble(x, theta, range(self.problem.steps), {"failed": failed})

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...problems import Control, Ensemble, Posterior, Problem, Window, chunks, decode_ensemble
+from ...problems import Control, Ensemble, Posterior, Problem, Window, chunks, decode_ensemble, replace_failed
 from ...problems.resampling import effective_sample_size, normalise_weights, systematic_resampling, take
-from ...tensors import defaults_of, white_noise
+from ...tensors import append_dims, defaults_of, own_random_numbers, white_noise
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class PriorImportanceSampling(Posterior):
     ``info["ess"]``, says how far from it the answer is: near 1, all samples are copies of one draw. Targets
     :math:`p(x_{0:T+F} | y, x_b)`, under the background joint with the Gaussian prior of the background. Under the
     climatology joint, or without a background, the prior draws are of the system's ensemble at the time at which the
-    window starts, and a background is one more observation. All cases then share one ensemble.
+    window starts, and a background is one more observation. All such cases share one ensemble.
 
     Args:
         problem: The problem.
@@ -42,8 +42,29 @@ class PriorImportanceSampling(Posterior):
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Resamples the weighted prior draws of each case, systematically."""
-        if self.problem.joint == "climatology" or window.background.isnan().any():
+        free = window.background.isnan().flatten(1).any(dim=1)
+        if self.problem.joint == "climatology" or free.all():
             return self._from_climatology(window, samples)
+        around = append_dims(free, window.background.ndim - 1)
+        known = window._replace(
+            background=torch.where(around, 0, window.background),
+            background_std=torch.where(around, 1, window.background_std),
+        )
+        found = self._from_background(known, samples)
+        with own_random_numbers():
+            if not free.any():
+                return found
+            other = self._from_climatology(window.select(free), samples)
+        which = free.nonzero().squeeze(-1)
+        return Ensemble(
+            found.x.index_copy(1, which, other.x),
+            found.theta.index_copy(1, which, other.theta),
+            found.steps,
+            {name: value.index_copy(0, which, other.info[name].to(value)) for name, value in found.info.items()},
+        )
+
+    def _from_background(self, window: Window, samples: int) -> Ensemble:
+        """Weights draws around the background of each case."""
         control = Control(self.problem, window)
         kept, ess = [], []
         for cases in chunks(control.cases, self.draws * control.size, window.y.device):
@@ -74,7 +95,10 @@ class PriorImportanceSampling(Posterior):
             ensemble = system.rollout(state, problem.steps - 1, self._errors(state))
             index, ess[here] = self._resampled(self._log_likelihood(window, ensemble, here), samples)
             x[:, here], drawn[:, here] = ensemble[index], theta[index]
-        return Ensemble(x, drawn, range(problem.steps), {"ess": ess})
+        x, drawn, _, failed = replace_failed(x, drawn, None)
+        steps = ess.new_full(ess.shape, self.draws * (problem.steps - 1)) + self.draws * window.start
+        info = {"ess": ess, "failed": failed, "model_steps": steps, "gradients": torch.zeros_like(ess)}
+        return Ensemble(x, drawn, range(problem.steps), info)
 
     def _errors(self, state: Tensor) -> Tensor | None:
         """Draws the model errors of the trajectories from states; None under the strong constraint."""
@@ -100,7 +124,7 @@ class PriorImportanceSampling(Posterior):
 
     def _resampled(self, log_weights: Tensor, samples: int) -> tuple[Tensor, Tensor]:
         """Which draws each case keeps, with shape ``(samples, case)``, and its effective sample size."""
-        log_weights = log_weights.double()
+        log_weights = log_weights.double().nan_to_num(nan=-torch.inf)
         # A case whose every draw diverged keeps equal weights: its draws will be counted as failed.
         index = systematic_resampling(normalise_weights(log_weights), samples)[
             torch.randperm(samples, device=log_weights.device)

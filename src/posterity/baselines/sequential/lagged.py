@@ -93,9 +93,9 @@ class LaggedFourDVar(Sequential):
     def run(self, record: Record) -> Iterator[Tensor]:
         """Minimises window by window; behind the record there is the forecast of the draws."""
         record.info["iterations"] = record.y.new_zeros(record.cases)
-        mean, root = climatological_moments(self.problem, self.draws, record.y)
-        factor = self.scale**0.5 * root.mT
-        z, first, window = first_guess(record, mean), 0, self.problem.window
+        climatology = climatological_moments(self.problem, record.window.start, self.draws)
+        factor = self.scale**0.5 * climatology.root.mT
+        z, first, window = first_guess(record, climatology.mean), 0, self.problem.window
         for start in range(0, self.problem.length, window):
             last = start + window - 1
             best, u = self.minimise(record, z, factor, first, range(start, last + 1))
@@ -119,17 +119,17 @@ class LaggedFourDVar(Sequential):
         Args:
             record: The record.
             z: The background of the first state, with shape ``(1, case, size)``.
-            factor: The root of its covariance, with shape ``(size, rank)``.
+            factor: The roots of its covariances, with shape ``(case, size, rank)``.
             first: The time of the first state.
             times: The times whose observations are assimilated.
 
         Returns:
             The model at the minimum, and the control there, with shape ``(case, rank)``.
         """
-        u = factor.new_zeros(record.cases, factor.shape[1])
+        u = factor.new_zeros(record.cases, factor.shape[-1])
         best = linearize(record, z, factor, u, first, times)
         damping = torch.zeros_like(best.cost)
-        eye = identity(best.hessian, factor.shape[1])
+        eye = identity(best.hessian, factor.shape[-1])
         active = best.cost.isfinite()
         for _ in range(self.iterations):
             record.info["iterations"] += active
@@ -167,7 +167,7 @@ def linearize(record: Record, z: Tensor, factor: Tensor, u: Tensor, first: int, 
     Args:
         record: The record.
         z: The background of the first state, with shape ``(1, case, size)``.
-        factor: The root of its covariance, with shape ``(size, rank)``.
+        factor: The roots of its covariances, with shape ``(case, size, rank)``.
         u: The control, with shape ``(case, rank)``.
         first: The time of the first state.
         times: The times whose observations are assimilated.
@@ -176,9 +176,9 @@ def linearize(record: Record, z: Tensor, factor: Tensor, u: Tensor, first: int, 
         The model.
     """
     steps = times[-1] - first
-    path = record.rollout(z + u @ factor.mT, steps)
+    path = record.rollout(z + torch.einsum("cnk,ck->cn", factor, u), steps)
     states = path[0].movedim(1, 0)
-    tangent = [factor.expand(record.cases, *factor.shape)]
+    tangent = [factor]
     if steps:
         for step in jacobian(record.forecast, states[:-1], 1)[1]:
             tangent.append(step @ tangent[-1])
@@ -190,8 +190,8 @@ def linearize(record: Record, z: Tensor, factor: Tensor, u: Tensor, first: int, 
     exact = slope.double()
     return GaussNewtonModel(
         cost.nan_to_num(nan=torch.inf),
-        u - (slope.mT @ misfit.unsqueeze(-1)).squeeze(-1),
-        identity(exact, factor.shape[1]) + exact.mT @ exact,
+        u - (exact.mT @ misfit.double().unsqueeze(-1)).squeeze(-1).to(u),
+        identity(exact, factor.shape[-1]) + exact.mT @ exact,
         path[0],
         torch.stack(tangent, dim=1),
     )

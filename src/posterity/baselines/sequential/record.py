@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...problems import Ensemble, Joint, Posterior, Problem, Window, refill
 from ...problems.noise import check_gaussian_noise
-from ...tensors import white_noise
+from ...tensors import own_random_numbers, white_noise
 
 
 def is_valid(*ensembles: Tensor) -> Tensor:
@@ -43,6 +43,7 @@ class Record:
         precision: Reciprocal standard deviations :math:`R^{-1/2}`, with shape ``(case, length, *obs_shape)``, zero
             where nothing is observed.
         seen: Whether a case has any observation at a time, with shape ``(case, length)``.
+        free: Whether a case has no background, so that its prior is the climatology, with shape ``(case,)``.
         alive: Whether a case has a member that has not failed, with shape ``(case,)``.
         info: Diagnostics of each case, with shape ``(case,)``: a method may add its own.
     """
@@ -57,6 +58,7 @@ class Record:
         self.y = torch.where(observed, window.y, 0)
         self.precision = torch.where(observed, window.std, torch.inf).reciprocal()
         self.seen = observed.flatten(2).any(dim=-1)
+        self.free = window.background.isnan().flatten(1).any(dim=-1)
         self.error_std = problem.error_std(self.y).flatten() if problem.weak else self.y.new_empty(0)
         self.info = {name: self.y.new_zeros(self.cases) for name in ("model_steps", "gradients", "failed")}
         self.alive = self.y.new_ones(self.cases, dtype=torch.bool)
@@ -67,7 +69,7 @@ class Record:
         return t < len(self._observed) and self._observed[t]
 
     def prior(self, members: int) -> Tensor:
-        """Draws from the prior: around the background if there is one, else from the system's own ensemble.
+        """Draws from the prior of each case: around its background if it has one, else from the system's own ensemble.
 
         Args:
             members: The number of members of each case.
@@ -77,12 +79,13 @@ class Record:
         """
         batch = (members, self.cases)
         v = white_noise(self.y, *batch, len(self.problem.parameters))
-        if self.window.background.isnan().any():
-            system = self.problem.system_at(self.problem.decode_parameters(v))
-            x = self.problem.climatology(system, self.window.start.expand(batch))
-        else:
-            noise = white_noise(self.y, *batch, *self.problem.shape)
-            x = torch.addcmul(self.window.background, self.window.background_std, noise)
+        noise = white_noise(self.y, *batch, *self.problem.shape)
+        x = torch.addcmul(self.window.background, self.window.background_std, noise)
+        with own_random_numbers():
+            if len(free := self.free.nonzero().squeeze(-1)):
+                system = self.problem.system_at(self.problem.decode_parameters(v[:, free]))
+                start = self.window.start[free].expand(members, -1)
+                x = x.index_copy(1, free, self.problem.climatology(system, start))
         return torch.cat((x.flatten(2), v), dim=-1)
 
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,10 +21,11 @@ class ThreeDVar(Sequential):
     .. math::
         x^a = x^f + K (y - H(x^f)), \qquad K = B H^T (H B H^T + R)^{-1}, \qquad B = s\, B_{clim} ,
 
-    with the climatological covariance :math:`B_{clim}`, of states and whitened unknown parameters together, and
-    :math:`H` linearised at the forecast. Stands for :math:`N(x^a, (I - K H) B)` at times of observation. It is the
-    Kalman filter if that has this forecast covariance, and otherwise neither mean nor spread is the posterior's. A
-    background is the first forecast, with the same covariance whatever its own: an approximation under either joint.
+    with the climatological covariance :math:`B_{clim}` at the time at which the record starts, of states and whitened
+    unknown parameters together, and :math:`H` linearised at the forecast. Stands for :math:`N(x^a, (I - K H) B)` at
+    times of observation. It is the Kalman filter if that has this forecast covariance, and otherwise neither mean nor
+    spread is the posterior's. A background is the first forecast, with the same covariance whatever its own: an
+    approximation under either joint.
 
     Members are draws from the analysis covariance around the analysis, which the model carries to the next
     observations (with errors of their own under the weak constraint). Nothing flows back from them: the next forecast
@@ -52,9 +53,9 @@ class ThreeDVar(Sequential):
 
     def run(self, record: Record) -> Iterator[Tensor]:
         """Carries the analysis and the draws around it together: the analysis comes first."""
-        mean, root = climatological_moments(self.problem, self.draws, record.y)
-        factor = self.scale**0.5 * root.mT
-        z = torch.cat((first_guess(record, mean), record.prior(self.members)))
+        climatology = climatological_moments(self.problem, record.window.start, self.draws)
+        factor = self.scale**0.5 * climatology.root.mT
+        z = torch.cat((first_guess(record, climatology.mean), record.prior(self.members)))
         for t in range(self.problem.steps):
             if t > 0:
                 error = record.error(len(z), 1).squeeze(2)
@@ -80,7 +81,7 @@ class ThreeDVar(Sequential):
             t: The time.
             z: The forecast, with shape ``(1, case, size)``.
             innovation: Its whitened innovations, with shape ``(case, observations)``.
-            factor: The root :math:`L`, with shape ``(size, rank)``.
+            factor: The roots :math:`L`, with shape ``(case, size, rank)``.
 
         Returns:
             The analysis and the draws, with shape ``(1 + members, case, size)``.
@@ -88,9 +89,9 @@ class ThreeDVar(Sequential):
         g = whitened_jacobian(record, t, z[0]).double() @ factor.double()
         hessian = torch.eye(g.shape[-1], dtype=g.dtype, device=g.device) + g.mT @ g
         w = torch.cholesky_solve(g.mT @ innovation.double().unsqueeze(-1), torch.linalg.cholesky_ex(hessian).L)
-        w = w.squeeze(-1).to(z)
-        draws = gaussian_draws(w, hessian, self.members)
-        return z + torch.cat((w.unsqueeze(0), draws)) @ factor.mT
+        w = w.squeeze(-1)
+        draws = torch.cat((w.unsqueeze(0), gaussian_draws(w, hessian, self.members)))
+        return (z + torch.einsum("cnk,mck->mcn", factor.double(), draws)).to(z)
 
 
 def whitened_jacobian(record: Record, t: int, z: Tensor) -> Tensor:
@@ -113,19 +114,18 @@ def whitened_jacobian(record: Record, t: int, z: Tensor) -> Tensor:
 
 
 def first_guess(record: Record, mean: Tensor) -> Tensor:
-    """The background with the median parameters, or the climatological mean if there is no background.
+    """The background with the median parameters, or the climatological mean of a case without a background.
 
     Args:
         record: The record.
-        mean: The climatological mean, with shape ``(size,)``.
+        mean: The climatological means, with shape ``(case, size)``.
 
     Returns:
         The guess, with shape ``(1, case, size)``.
     """
     background = record.window.background.flatten(1)
-    if background.isnan().any():
-        return mean.expand(1, record.cases, -1)
-    return torch.nn.functional.pad(background, (0, len(mean) - record.states)).unsqueeze(0)
+    known = torch.nn.functional.pad(background, (0, mean.shape[-1] - record.states))
+    return torch.where(record.free.unsqueeze(-1), mean, known).unsqueeze(0)
 
 
 def check_static_covariance(scale: float, draws: int) -> None:

@@ -1,0 +1,151 @@
+"""Every method of the catalogue: a case that is hopeless gives the others exactly what they have without it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from posterity.baselines import Cycled, FourDVar
+from posterity.baselines.variational.families import LowRank, MeanField
+from posterity.baselines.variational.flow import FlowFamily
+from posterity.baselines.variational.optimizers import Adam, NaturalGradient
+from posterity.diffusion.guidance import SDAGuidance
+from posterity.diffusion.samplers import Heun, PredictorCorrector
+from posterity.estimators import Estimator
+from posterity.estimators.ratio_samplers import PriorImportance, TemperedSMC
+from posterity.experiment import catalog
+from posterity.nn import MLP
+from posterity.problems import Identity, Observation, Posterior, Problem, RandomMask, Window
+from posterity.systems import LinearAdvection
+from posterity.testing import Breaking, ExplodingSystem, hopeless
+
+SAMPLES, CASES = 6, 4
+
+SMALL_NETWORK = MLP((8,))
+
+#: Options that make methods cheap; of those that are not here, the defaults are.
+SMALL: dict[str, dict] = {
+    "3dvar": {"members": 12, "draws": 50},
+    "abc": {"trials": 200, "fraction": 0.1},
+    "amortised-vi": {"network": SMALL_NETWORK, "context": 2},
+    "enkf": {"members": 12, "rotation": True},
+    "enks": {"members": 12},
+    "ensemble-4dvar": {"restarts": 1},
+    "etkf": {"members": 12, "rotation": True},
+    "fmpe": {"network": SMALL_NETWORK, "steps": 3},
+    "guided-score": {"network": SMALL_NETWORK, "sampler": Heun(3)},
+    "hmc": {"particles": 16, "chains": 2, "warmup": 2, "iterations": 8, "moves": 1, "leapfrog": 4},
+    "ienks": {"members": 12},
+    "importance": {"draws": 100},
+    "lagged-4dvar": {"members": 12, "draws": 50},
+    "letkf": {"members": 12},
+    "npe": {"network": SMALL_NETWORK, "context": 2},
+    "nre": {"network": SMALL_NETWORK, "ratio_sampler": TemperedSMC(particles=16, moves=1, final=1, leapfrog=2)},
+    "nse": {"network": SMALL_NETWORK, "sampler": Heun(3)},
+    "particle-filter": {"members": 60},
+    "particle-smoother": {"members": 60},
+    "prior-importance": {"draws": 200},
+    "smc": {"particles": 24, "moves": 1, "final": 2, "leapfrog": 8},
+    "vi": {"optimizer": NaturalGradient(iterations=3)},
+}
+
+#: What needs a linear system has a test of its own.
+LINEAR = {"exact"}
+
+#: What draws without a background too.
+FREE = [
+    *("3dvar", "climatology", "enkf", "enks", "etkf", "fmpe", "guided-score", "ienks", "lagged-4dvar", "letkf", "npe"),
+    *("nre", "nse", "particle-filter", "particle-smoother", "prior-importance"),
+]
+
+VARIANTS = {
+    "vi, Adam": ("vi", {"family": MeanField(), "optimizer": Adam(iterations=5)}),
+    "vi, low rank": ("vi", {"family": LowRank(1), "optimizer": NaturalGradient(iterations=2)}),
+    "vi, flow": ("vi", {"family": FlowFamily(hidden=(8,), iterations=3), "optimizer": NaturalGradient(iterations=2)}),
+    "amortised-vi, semi-amortised": ("amortised-vi", {**SMALL["amortised-vi"], "iterations": 2}),
+    "nre, importance": ("nre", {"network": SMALL_NETWORK, "ratio_sampler": PriorImportance(100)}),
+    "guided-score, SDA": ("guided-score", {**SMALL["guided-score"], "guidance": SDAGuidance()}),
+    "nse, predictor-corrector": ("nse", {**SMALL["nse"], "sampler": PredictorCorrector(3)}),
+}
+
+METHODS = {name: (name, SMALL.get(name, {})) for name in catalog.CATALOG["method"] if name not in LINEAR} | VARIANTS
+
+
+def make(problem: Problem, kind: str, options: dict) -> Posterior:
+    """A method of the catalogue; estimators with the weights that they start with, from statistics of draws."""
+    torch.manual_seed(7)
+    method: Posterior = catalog.resolve("method", kind)(problem, **options)
+    if isinstance(method, Estimator):
+        method.standardize(problem.sample((64,)))
+        method.eval()
+    return method
+
+
+def exploding(**options: object) -> Problem:
+    """Sites that grow without bound, half of them seen."""
+    observation = Observation(Identity((1, 4)), std=(0.3, 0.5), masks=(RandomMask(0.5),))
+    return Problem(ExplodingSystem(size=4), observation, window=3, forecast=1, background_std=(0.2, 0.4), **options)
+
+
+def draw(method: Posterior, window: Window) -> list[Tensor]:
+    """Draws and diagnostics, case first, from a seed."""
+    torch.manual_seed(5)
+    drawn = method.sample(window, SAMPLES)
+    # Ranks of folded chains have ties, which rounding alone breaks.
+    info = [value for name, value in drawn.info.items() if name != "rhat"]
+    return [drawn.x.movedim(1, 0), drawn.theta.movedim(1, 0), *info]
+
+
+def check_alone(method: Posterior, window: Window, spoilt: Window) -> None:
+    """All cases but the last are what they are in a batch in which that one is harmless, of the same shape and seed."""
+    for sound, found in zip(draw(method, window), draw(method, spoilt), strict=True):
+        # Curves of batches may differ in length: the rest repeats the last value.
+        length = min(sound.shape[-1], found.shape[-1])
+        if sound.ndim == 2:
+            sound, found = sound[:, :length], found[:, :length]
+        assert sound[:-1].isfinite().all()
+        torch.testing.assert_close(found[:-1], sound[:-1], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("kind", "options"), METHODS.values(), ids=METHODS)
+def test_a_case_that_explodes(kind, options):
+    problem = exploding()
+    window = problem.sample((CASES,)).window
+    check_alone(make(problem, kind, options), window, hopeless(window, CASES - 1, scale=30.0))
+
+
+@pytest.mark.parametrize(("kind", "options"), METHODS.values(), ids=METHODS)
+def test_a_case_of_which_one_member_survives(kind, options):
+    """Most of its prior has no next state, and observations are so precise that one member has all of the weight."""
+    problem = replace(exploding(), system=Breaking(inner=LinearAdvection(size=4)))
+    window = problem.sample((CASES,)).window
+    window = window._replace(background=window.background.clamp(max=-1.0))
+    background, std = window.background.clone(), window.std.clone()
+    background[-1, :, 0] = 1 + 2 * window.background_std[-1, :, 0]
+    std[-1] = 1e-6
+    spoilt = window._replace(background=background, std=std)
+    check_alone(make(problem, kind, options), window, spoilt)
+
+
+@pytest.mark.parametrize("kind", FREE)
+def test_a_case_without_a_background(kind):
+    """It has its prior from the climatology, if the method knows that, and the others have their backgrounds."""
+    problem = replace(exploding(), system=LinearAdvection(size=4), joint="climatology", start=(0, 3))
+    window = problem.sample((CASES,)).window
+    background, std = window.background.clone(), window.background_std.clone()
+    background[-1], std[-1] = torch.nan, torch.nan
+    method = make(problem, kind, SMALL.get(kind, {}))
+    check_alone(method, window, window._replace(background=background, background_std=std))
+
+
+@pytest.mark.parametrize("hopelessness", ["explodes", "no background"])
+def test_windows_of_a_record(hopelessness):
+    problem = replace(exploding(), forecast=0, cycles=3, joint="climatology")
+    window = problem.sample((CASES,)).window
+    spoilt = hopeless(window, CASES - 1, scale=30.0)
+    if hopelessness == "no background":
+        background, std = window.background.clone(), window.background_std.clone()
+        background[-1], std[-1] = torch.nan, torch.nan
+        spoilt = window._replace(background=background, background_std=std)
+    check_alone(Cycled(problem, FourDVar(problem.cycle()), members=8), window, spoilt)
