@@ -163,8 +163,8 @@ def test_jitter_by_default_where_nothing_else_moves_copies():
         x = ParticleFilter(problem, members=100, ess=1.0, **options).sample(window, 100).x[:, :, -1]
         return [len(x[:, case].unique(dim=0)) for case in range(4)]
 
-    assert max(distinct(problem, jitter=0.0)) < 20
-    assert min(distinct(problem)) > 50
+    assert max(distinct(problem, jitter=0.0)) < 40
+    assert distinct(problem) == [100] * 4
     # Model errors of one site leave the others where they are.
     assert ParticleFilter(replace(problem, model_error=1.0)).has_transition_density
     assert not ParticleFilter(replace(problem, model_error=[1.0, 0.0, 0.0])).has_transition_density

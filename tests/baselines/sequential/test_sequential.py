@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from posterity.baselines import ETKF, LETKF, EnKS, IEnKS, StochasticEnKF
+from posterity.baselines import ETKF, LETKF, EnKS, IEnKS, LaggedFourDVar, StochasticEnKF, ThreeDVar
+from posterity.baselines.sequential.kalman import solve_gain
 from posterity.baselines.sequential.record import Filter, Record, is_valid, refill
 from posterity.problems import Identity, Observation, Problem, RandomMask, TimeMask, Window, exact_posterior
 from posterity.problems.priors import Normal
 from posterity.systems import LinearAdvection, Lorenz96
-from posterity.testing import Breaking, blind
+from posterity.testing import Breaking, blind, linear_gaussian
 
 METHODS = {
     "enkf": lambda problem, n: StochasticEnKF(problem, n),
@@ -131,6 +132,50 @@ def test_the_stochastic_filter_tends_to_the_exact_marginals():
     excess = x.var(dim=0).unflatten(0, (4, repeats)) / variance.unsqueeze(1) - 1
     for error in (bias, excess):
         assert float((error.mean(dim=1) / error.std(dim=1)).abs().max()) * repeats**0.5 < 6
+
+
+#: At the last of three times; 3DVAR, whose covariance is static, at the only one.
+PRECISE = {
+    "enkf": (StochasticEnKF, 3),
+    "etkf": (ETKF, 3),
+    "letkf": (lambda problem, n: LETKF(problem, n, radius=None), 3),
+    "enks": (EnKS, 3),
+    "ienks": (IEnKS, 3),
+    "lagged 4DVAR": (LaggedFourDVar, 3),
+    "3DVAR": (ThreeDVar, 1),
+}
+
+
+@pytest.fixture
+def single():
+    """Single precision, as in runs."""
+    torch.set_default_dtype(torch.float32)
+    yield
+    torch.set_default_dtype(torch.float64)
+
+
+@pytest.mark.parametrize(("method", "length"), PRECISE.values(), ids=PRECISE)
+def test_observations_a_million_times_as_precise_as_the_background(method, length, single):
+    """In single precision, which holds states to a tenth of such a standard deviation."""
+    problem = linear_gaussian(8, window=length, forecast=0, std=(1e-6, 1e-6), masks=(), background_std=(1.0, 1.0))
+    window = problem.sample((6,)).window
+    drawn = method(problem, 60).sample(window, 60).x[:, :, -1].flatten(2).double()
+    torch.set_default_dtype(torch.float64)
+    exact = exact_posterior(problem, Window(*(field.double() for field in window)))
+    std = exact.covariance[:, -1].diagonal(dim1=-2, dim2=-1).sqrt()
+    assert float(((drawn.mean(dim=0) - exact.mean[:, -1]) / std).abs().max()) < 1
+    ratio = drawn.std(dim=0) / std
+    assert 0.6 < float(ratio.min()) < float(ratio.max()) < 1.6
+
+
+@pytest.mark.parametrize(("members", "observations"), [(20, 6), (6, 20), (9, 9)])
+def test_the_gain_keeps_its_digits(members, observations):
+    """Against singular values, for anomalies of a million standard deviations and of one."""
+    s, d = torch.randn(3, members, observations), torch.randn(3, observations, 2)
+    for scale in (1.0, 1e6):
+        u, sigma, v = torch.linalg.svd(scale * s, full_matrices=False)
+        expected = u @ ((sigma / (1 + sigma.square())).unsqueeze(-1) * (v @ (scale * d)))
+        torch.testing.assert_close(solve_gain(scale * s, scale * d), expected, rtol=0, atol=1e-9)
 
 
 @each_method

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...problems import refill
-from .kalman import Spectrum, check_inflation, inflate_and_rotate, whitened_anomalies
+from .kalman import Spectrum, check_inflation, inflate_and_rotate, solve_gain, whitened_anomalies
 from .record import Record, Sequential, is_valid
 
 
@@ -166,7 +166,7 @@ class IEnKS(Sequential):
             spectrum = fresh.where(moves, spectrum)
             weight = torch.where(column, trial, weight)
             retreat = torch.where(active.reshape(-1, 1, 1), step / 2, step)
-            step = torch.where(column, fresh.power(-1, s @ mean - trial), retreat)
+            step = torch.where(column, solve_gain(s, mean) - fresh.power(-1, trial), retreat)
             record.info["iterations"] += active
             active = active & (step.flatten(1).square().sum(dim=1) > self.tolerance**2)
             if not active.any():

@@ -26,12 +26,15 @@ class Update(NamedTuple):
     right: Tensor
 
     def __call__(self, z: Tensor) -> Tensor:
-        """Updates an ensemble of shape ``(members, case, size)``."""
-        anomalies = (z - z.mean(dim=0)).movedim(0, 1)
-        left, right = self.left.to(z), self.right.to(z)
-        if left.shape[-1] > len(z):
-            left, right = left @ right, torch.eye(len(z), dtype=z.dtype, device=z.device)
-        return z + (left @ (right @ anomalies)).movedim(1, 0)
+        """Updates an ensemble of shape ``(members, case, size)``.
+
+        In double precision: where observations are precise, what is left is a small difference of large numbers.
+        """
+        wide = z.double()
+        anomalies = (wide - wide.mean(dim=0)).movedim(0, 1)
+        if self.left.shape[-1] > len(z):
+            return (wide + ((self.left @ self.right) @ anomalies).movedim(1, 0)).to(z)
+        return (wide + (self.left @ (self.right @ anomalies)).movedim(1, 0)).to(z)
 
 
 class Spectrum(NamedTuple):
@@ -114,6 +117,29 @@ def whitened_anomalies(innovation: Tensor) -> tuple[Tensor, Tensor]:
     return (mean - d) / (d.shape[1] - 1) ** 0.5, mean.mT
 
 
+def solve_gain(s: Tensor, d: Tensor) -> Tensor:
+    r"""The product :math:`(I + S S^T)^{-1} S d`, by the smaller of :math:`I + S S^T` and :math:`I + S^T S`.
+
+    Unlike the difference that :meth:`Spectrum.power` takes, it keeps its digits where observations are precise.
+
+    Args:
+        s: The observed anomalies :math:`S`, with shape ``(*batch, members, observations)``.
+        d: The innovations :math:`d`, with shape ``(*batch, observations, columns)``.
+
+    Returns:
+        The product, with shape ``(*batch, members, columns)``.
+    """
+    if s.shape[-2] <= s.shape[-1]:
+        return solve_shifted(s @ s.mT, s @ d)
+    return s @ solve_shifted(s.mT @ s, d)
+
+
+def solve_shifted(gram: Tensor, b: Tensor) -> Tensor:
+    r"""The solution :math:`(I + G)^{-1} b`, NaN where :math:`G` is not finite."""
+    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    return torch.cholesky_solve(b, torch.linalg.cholesky_ex(eye + gram).L)
+
+
 def square_root(innovation: Tensor) -> Update:
     r"""The update of the ensemble transform Kalman filter, with the symmetric square root:
 
@@ -127,8 +153,7 @@ def square_root(innovation: Tensor) -> Update:
         The update.
     """
     s, mean = whitened_anomalies(innovation)
-    spectrum = Spectrum.of(s)
-    return spectrum.update(spectrum.power(-1, s @ mean) / (len(innovation) - 1) ** 0.5)
+    return Spectrum.of(s).update(solve_gain(s, mean) / (len(innovation) - 1) ** 0.5)
 
 
 def rotation(members: int, like: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...problems import chunks
 from ...tensors import Constant
-from .kalman import EnsembleKalman, Spectrum, whitened_anomalies
+from .kalman import EnsembleKalman, Spectrum, solve_gain, solve_shifted, whitened_anomalies
 from .localization import taper
 
 
@@ -66,17 +66,14 @@ class LETKF(EnsembleKalman):
     def local(self, z: Tensor, innovation: Tensor) -> Tensor:
         """Analyses all sites of some cases; see :meth:`update`."""
         s, mean = whitened_anomalies(innovation)
-        spectrum = self.spectrum(s)
-        factors = self.factors.like(s)
-        pull = ((s * mean.mT) @ factors.mT).mT.unsqueeze(-1)
-        weight = spectrum.power(-1, pull) / (len(z) - 1) ** 0.5
+        spectrum, weight = self.spectrum(s, mean)
         eye = torch.eye(len(z), dtype=s.dtype, device=s.device)
         # One matrix for each case and site; its rows are the members of the analysis.
-        transform = (weight.mT + spectrum.power(-0.5, eye)).to(z)
+        transform = weight.mT / (len(z) - 1) ** 0.5 + spectrum.power(-0.5, eye)
 
         channels = self.problem.shape[0]
-        sites = len(factors) - bool(self.problem.parameters)
-        x_mean = z.mean(dim=0)
+        sites = spectrum.eigenvalue.shape[1] - bool(self.problem.parameters)
+        x_mean = z.double().mean(dim=0)
         anomalies = z - x_mean
         split = channels * sites
         x = anomalies[..., :split].unflatten(-1, (channels, sites))
@@ -84,20 +81,25 @@ class LETKF(EnsembleKalman):
         if self.problem.parameters:
             v = torch.einsum("cij,jck->ick", transform[:, -1], anomalies[..., split:])
             x = torch.cat((x, v), dim=-1)
-        return x_mean + x
+        return (x_mean + x).to(z)
 
-    def spectrum(self, s: Tensor) -> Spectrum:
-        r"""The powers of :math:`I + S \rho_s S^T` for all cases and sites, by the cheaper of two ways.
+    def spectrum(self, s: Tensor, mean: Tensor) -> tuple[Spectrum, Tensor]:
+        r"""The powers of :math:`I + S \rho_s S^T` for all cases and sites, and the pull of the observations.
 
         Args:
             s: The observed anomalies :math:`S`, with shape ``(case, members, observations)``.
+            mean: The mean innovations :math:`\bar d`, with shape ``(case, observations, 1)``.
 
         Returns:
-            The decomposition, with batch dimensions ``(case, site)``.
+            The decomposition, with batch dimensions ``(case, site)``, and :math:`(I + G_s)^{-1} S \rho_s \bar d`, with
+            shape ``(case, site, members, 1)``; by the cheaper of two ways.
         """
         factors = self.factors.like(s)
         if s.shape[-1] < s.shape[-2]:
-            return Spectrum.of(s.unsqueeze(1) * factors.sqrt().unsqueeze(-2))
+            root = factors.sqrt()
+            local = s.unsqueeze(1) * root.unsqueeze(-2)
+            return Spectrum.of(local), solve_gain(local, mean.unsqueeze(1) * root.unsqueeze(-1))
         # Sums over observations for all sites at once: no copy of the anomalies for each site.
-        gram = (s.unsqueeze(2) * s.unsqueeze(1)) @ factors.mT
-        return Spectrum.of_gram(gram.movedim(-1, 1))
+        gram = ((s.unsqueeze(2) * s.unsqueeze(1)) @ factors.mT).movedim(-1, 1)
+        pull = ((s * mean.mT) @ factors.mT).mT.unsqueeze(-1)
+        return Spectrum.of_gram(gram), solve_shifted(gram, pull)
