@@ -84,6 +84,12 @@ class Control:
         """Cuts members into chunks whose trajectories fit the memory."""
         return chunks(members, self.cases * self.problem.steps * self.entries, self.window.y.device)
 
+    def adjoint_size(self) -> float:
+        """The number of entries that the adjoint of one member holds at once, measured by one step of the system."""
+        kept = (self.problem.window - 1) * self.problem.system.kept * self.entries
+        # States one by one and stacked, residuals, and gradients.
+        return self.cases * (kept + 4 * self.problem.window * max(self.entries, prod(self.problem.observation.shape)))
+
     def prior(self, samples: int) -> Tensor:
         """Draws from the prior over controls, with shape ``(samples, case, size)``."""
         return self.noise(samples)
@@ -206,7 +212,8 @@ class Control:
         the adjoint keeps all that the model computes.
         """
         members = u.detach().reshape(-1, *u.shape[-2:])
-        parts = [self._adjoint(members[chunk]) for chunk in self.chunks(len(members))]
+        size, device = self.cases * self.problem.window * self.entries, u.device
+        parts = [self._adjoint(members[chunk]) for chunk in chunks(len(members), size, device, self.adjoint_size())]
         cost, gradient = (torch.cat(part) for part in zip(*parts, strict=True))
         return cost.reshape(u.shape[:-1]), gradient.reshape(u.shape)
 

@@ -3,6 +3,7 @@
 import abc
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import cached_property
 from math import prod
 from typing import ClassVar, get_args
 
@@ -84,6 +85,26 @@ class System(abc.ABC):
         for t in range(most):
             x = torch.where(steps > t, self.step(x), x)
         return x
+
+    @cached_property
+    def kept(self) -> float:
+        """The number of entries that the adjoint of one step keeps, for each entry of the state: measured once.
+
+        Batches are cut by it, to fit the memory. A system whose adjoint is fused may say it itself.
+        """
+        storages: dict[int, int] = {}
+
+        def note(saved: Tensor) -> Tensor:
+            """Notes the memory of a tensor, once for all of its views."""
+            storages[saved.untyped_storage().data_ptr()] = saved.untyped_storage().nbytes()
+            return saved
+
+        with torch.inference_mode(False), torch.enable_grad():
+            x = torch.zeros(8, *self.shape, requires_grad=True)
+            with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
+                # Kept alive, so that no memory is used, and counted, twice.
+                after = self.step(x)
+        return sum(storages.values()) / (after.element_size() * x.numel())
 
     def rollout(self, x0: Tensor, steps: int, error: Tensor | None = None) -> Tensor:
         r"""The trajectory :math:`x_{t+1} = M(x_t) + \eta_t`.
