@@ -12,8 +12,9 @@ from posterity.baselines.variational.flow import FlowFamily
 from posterity.baselines.variational.optimizers import Adam, NaturalGradient
 from posterity.diffusion.guidance import SDAGuidance
 from posterity.diffusion.samplers import Heun, PredictorCorrector
-from posterity.estimators import Estimator
+from posterity.estimators import Estimator, Refined
 from posterity.estimators.ratio_samplers import PriorImportance, TemperedSMC
+from posterity.estimators.refinements import Hamiltonian, Importance
 from posterity.experiment import catalog
 from posterity.nn import MLP
 from posterity.problems import Identity, Observation, Posterior, Problem, RandomMask, Window
@@ -137,6 +138,27 @@ def test_a_case_without_a_background(kind):
     background[-1], std[-1] = torch.nan, torch.nan
     method = make(problem, kind, SMALL.get(kind, {}))
     check_alone(method, window, window._replace(background=background, background_std=std))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("abc", "etkf", "hmc", "importance", "nre", "nre, importance", "particle-filter", "prior-importance", "smc"),
+        *(Importance(100), Hamiltonian(draws=16, chains=2, warmup=2, iterations=4, leapfrog=4)),
+    ],
+    ids=str,
+)
+def test_diagnostics_do_not_depend_on_how_many_draws_are_asked_for(kind):
+    """Weights, chains and particles are as many as their options say."""
+    problem = exploding()
+    window = problem.sample((CASES,)).window
+    method = make(problem, *METHODS[kind]) if isinstance(kind, str) else Refined(make(problem, *METHODS["npe"]), kind)
+    found = []
+    for samples in (1, 8):
+        torch.manual_seed(5)
+        found.append(method.sample(window, samples).info)
+    for name in found[0].keys() - {"model_steps", "failed"}:
+        torch.testing.assert_close(found[0][name], found[1][name], rtol=1e-9, atol=1e-9, equal_nan=True)
 
 
 @pytest.mark.parametrize("hopelessness", ["explodes", "no background"])

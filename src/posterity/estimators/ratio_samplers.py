@@ -35,7 +35,7 @@ class TemperedSMC(RatioSampler):
     r"""Tempered sequential Monte Carlo, :class:`~posterity.mcmc.Tempering` through :math:`N(z; 0, I) \, r(z)^\beta`.
 
     Args:
-        particles: The number of particles per case, or that of the samples if it is larger.
+        particles: The number of particles per case.
         ess: The fraction of the particles to which the effective number falls between temperatures.
         moves: The number of transitions at each temperature.
         final: The number of further transitions at :math:`\beta = 1`.
@@ -44,7 +44,7 @@ class TemperedSMC(RatioSampler):
         acceptance: The mean probability of acceptance to which steps are adapted.
     """
 
-    particles: int = 256
+    particles: int = 512
     ess: float = 0.5
     moves: int = 2
     final: int = 8
@@ -59,13 +59,13 @@ class TemperedSMC(RatioSampler):
         self._tempering()
 
     def draw(self, potential: RatioPotential, samples: int) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Draws from the particles without replacement."""
-        particles = max(self.particles, samples)
-        tempered = self._tempering().run(potential, potential.noise(particles))
+        """Draws from the particles, none a second time before all were drawn once."""
+        tempered = self._tempering().run(potential, potential.noise(self.particles))
         info = dict(tempered.info)
         info["log_normalizer"] = info.pop("log_evidence")
         u = tempered.particles.u
-        return u[torch.randperm(particles, device=u.device)[:samples]], info
+        chosen = torch.randperm(self.particles)[torch.arange(samples) % self.particles]
+        return u[chosen.to(u.device)], info
 
     def _tempering(self) -> Tempering:
         """The tempering of these options."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..mcmc import FIRST_STEP, Chains, Particles, convergence, evaluate, preconditioner
-from ..mcmc.weights import FEWEST, check_draws, resample
+from ..mcmc.weights import check_draws, resample
 from ..problems import Control, refill
 from ..problems.resampling import take
 from .estimator import DensityEstimator
@@ -29,7 +29,7 @@ class Importance(Refinement):
     :math:`\log q` would bias weights and evidence.
 
     Args:
-        draws: The number of draws of the estimator per case; four for each sample if omitted.
+        draws: The number of draws of the estimator per case, however many samples are asked for.
 
     References:
         | Pareto Smoothed Importance Sampling (Vehtari, Simpson, Gelman, Yao & Gabry, 2024),
@@ -38,19 +38,18 @@ class Importance(Refinement):
           https://arxiv.org/abs/2210.05686
     """
 
-    draws: int | None = None
+    draws: int = 4096
 
     def __post_init__(self) -> None:
         """Checks the number of draws."""
-        if self.draws is not None:
-            check_draws(self.draws)
+        check_draws(self.draws)
 
     def refine(
         self, control: Control, estimator: DensityEstimator, samples: int
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Resamples weighted draws of the estimator."""
         # Weights are not linear in log q: noise in it would not average out.
-        z, log_q = estimator.exact().draw(control.window, self.draws or max(4 * samples, FEWEST))
+        z, log_q = estimator.exact().draw(control.window, self.draws)
         u = z.flatten(2)
         log_p = torch.cat([control.log_prob(u[chunk]) for chunk in control.chunks(len(u))])
         drawn = resample(log_p.double() - log_q, samples)
@@ -67,7 +66,8 @@ class Hamiltonian(Refinement):
     that the estimator gives them, and ``info["rhat"]`` is far from 1.
 
     Args:
-        chains: The number of chains per case.
+        draws: The number of draws of the estimator per case from which the covariance is estimated.
+        chains: The number of chains per case, each of which starts from one of the draws.
         warmup: The number of iterations that adapt the leapfrog step, and are not kept.
         iterations: The number of iterations that are kept.
         length: The length of a trajectory, in standard deviations of the draws.
@@ -75,6 +75,7 @@ class Hamiltonian(Refinement):
         acceptance: The mean probability of acceptance to which steps are adapted.
     """
 
+    draws: int = 512
     chains: int = 64
     warmup: int = 20
     iterations: int = 40
@@ -86,6 +87,8 @@ class Hamiltonian(Refinement):
         """Checks the options."""
         if self.chains < 2:
             raise ValueError(f"chains: at least 2 are needed to see whether they agree, not {self.chains}")
+        if self.draws < self.chains:
+            raise ValueError(f"draws: each of the {self.chains} chains starts from another, so {self.draws} do not do")
         self._chains()
 
     def check_samples(self, samples: int) -> None:
@@ -100,10 +103,8 @@ class Hamiltonian(Refinement):
         self, control: Control, estimator: DensityEstimator, samples: int
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Draws evenly from chains that start from draws of the estimator."""
-        # The covariance takes more draws than there may be chains.
-        proposals = max(samples, self.chains)
-        particles = self._start(control, estimator.draw(control.window, proposals)[0].flatten(2))
-        scale = preconditioner(particles.u, torch.full_like(particles.misfit, 1 / proposals))
+        particles = self._start(control, estimator.draw(control.window, self.draws)[0].flatten(2))
+        scale = preconditioner(particles.u, torch.full_like(particles.misfit, 1 / self.draws))
         particles = Particles(*(field[: self.chains] for field in particles))
         draws = self._chains().run(control, particles, scale, particles.u.new_full((control.cases,), FIRST_STEP))
         info = {**convergence(draws.u)._asdict(), "acceptance": draws.acceptance, "step": draws.step}
