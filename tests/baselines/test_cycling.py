@@ -114,9 +114,7 @@ def test_backgrounds_do_not_depend_on_how_many_draws_are_asked_for(samples):
 
 def test_first_windows_start_from_the_climatology_of_their_time():
     """Of a linear system its standard deviations are those of its powers; a case with a background keeps that."""
-    study = problem(
-        LinearAdvection(size=4, damping=0.3), window=2, joint="climatology", background_std=(0.5, 0.5), start=(0, 4)
-    )
+    study = problem(LinearAdvection(size=4, damping=0.3), window=2, background_std=(0.5, 0.5), start=(0, 4))
     window = study.sample((3,), torch.tensor([0.0, 4.0, 4.0])).window
     window.background[:2] = window.background_std[:2] = torch.nan
     spy = Spy(study.cycle(), tuple(torch.randn(5, 3, 3, 1, 4) for _ in range(3)), [])

@@ -79,8 +79,10 @@ class Cycled(Posterior):
         background, std = first
         lost = background.new_zeros(len(background), dtype=torch.bool)
         # Draws are some of the members, always the same ones, and those beyond them.
-        chosen = torch.cat((torch.randperm(self.members), torch.arange(self.members, max(samples, self.members))))
-        chosen = chosen[:samples].to(background.device)
+        device, beyond = background.device, max(samples, self.members)
+        chosen = torch.cat(
+            (torch.randperm(self.members, device=device), torch.arange(self.members, beyond, device=device))
+        )[:samples]
         states, infos = [], []
         for start in range(0, self.problem.length, length):
             stop = start + length

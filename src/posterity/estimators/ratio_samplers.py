@@ -64,8 +64,8 @@ class TemperedSMC(RatioSampler):
         info = dict(tempered.info)
         info["log_normalizer"] = info.pop("log_evidence")
         u = tempered.particles.u
-        chosen = torch.randperm(self.particles)[torch.arange(samples) % self.particles]
-        return u[chosen.to(u.device)], info
+        chosen = torch.randperm(self.particles, device=u.device)
+        return u[chosen[torch.arange(samples, device=u.device) % self.particles]], info
 
     def _tempering(self) -> Tempering:
         """The tempering of these options."""

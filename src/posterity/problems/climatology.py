@@ -49,8 +49,9 @@ def climatological_moments(problem: Problem, start: Tensor, draws: int) -> Momen
         x, now = system.advance(x, begin - now), begin
         z = torch.cat((x.flatten(1), v), dim=-1)
         good = z.isfinite().all(dim=-1, keepdim=True)
-        mean = torch.where(good, z, 0).sum(dim=0) / good.sum()
-        anomalies = torch.where(good, z - mean, 0) / (good.sum() - 1).clamp(min=1) ** 0.5
+        number = good.sum(dtype=z.dtype)
+        mean = torch.where(good, z, 0).sum(dim=0) / number
+        anomalies = torch.where(good, z - mean, 0) / (number - 1).clamp(min=1).sqrt()
         means.append(mean)
         roots.append(torch.linalg.qr(anomalies, mode="r").R)
     return Moments(torch.stack(means)[which], torch.stack(roots)[which])

@@ -51,7 +51,8 @@ class Window(NamedTuple):
 
         Raises:
             ValueError: If a shape, a dtype or a device does not fit, observations are infinite, standard deviations of
-                what there is are not positive, or a background is there in part; the message names the field.
+                what there is are not positive, or too small for the precision of the numbers, or a background is there
+                in part; the message names the field.
         """
         if not self.y.is_floating_point():
             raise ValueError(f"y: needs floating-point numbers, NaN where nothing is observed, not {self.y.dtype}")
@@ -102,6 +103,14 @@ class Window(NamedTuple):
                     f"{name}: standard deviations must be positive and finite where there is something that "
                     f"they belong to, not {float(std[found])} at {found}"
                 )
+        limits = torch.finfo(self.y.dtype)
+        least = (limits.eps * self.y.abs()).clamp(min=limits.tiny**0.5)
+        if (found := _first(~self.y.isnan() & (self.std < least))) is not None:
+            raise ValueError(
+                f"std: a standard deviation of {float(self.std[found]):.2g} of an observation of "
+                f"{float(self.y[found]):.2g}, at {found}, is below the {float(least[found]):.2g} that {self.y.dtype} "
+                "resolves; give the errors that observations have, or windows of higher precision"
+            )
 
 
 def _first(wrong: Tensor) -> tuple[int, ...] | None:

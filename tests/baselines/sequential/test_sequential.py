@@ -168,6 +168,18 @@ def test_observations_a_million_times_as_precise_as_the_background(method, lengt
     assert 0.6 < float(ratio.min()) < float(ratio.max()) < 1.6
 
 
+@pytest.mark.parametrize("std", [1e-30, 1e-9])
+def test_errors_below_the_precision_of_the_numbers_are_refused(std, single):
+    """Where digits end, in words; in double precision the second is drawn."""
+    problem = linear_gaussian(4, std=(std, std), masks=())
+    window = problem.sample((2,)).window
+    with pytest.raises(ValueError, match=r"std: .* is below the .* that torch.float32 resolves"):
+        ETKF(problem).sample(window, 10)
+    wide = Window(*(field.double() for field in window))
+    wide = wide._replace(std=torch.full_like(wide.std, 1e-9))
+    assert ETKF(problem).sample(wide, 10).x.isfinite().all()
+
+
 @pytest.mark.parametrize(("members", "observations"), [(20, 6), (6, 20), (9, 9)])
 def test_the_gain_keeps_its_digits(members, observations):
     """Against singular values, for anomalies of a million standard deviations and of one."""
