@@ -10,6 +10,7 @@ from posterity.baselines import Cycled, FourDVar
 from posterity.baselines.sequential.record import Sequential
 from posterity.baselines.variational.families import LowRank, MeanField
 from posterity.baselines.variational.flow import FlowFamily
+from posterity.baselines.variational.markov import BlockTridiagonal
 from posterity.baselines.variational.optimizers import Adam, NaturalGradient
 from posterity.diffusion.guidance import SDAGuidance
 from posterity.diffusion.samplers import Heun, PredictorCorrector
@@ -113,6 +114,23 @@ def check_alone(method: Posterior, window: Window, spoilt: Window) -> None:
 @pytest.mark.parametrize(("kind", "options"), METHODS.values(), ids=METHODS)
 def test_a_case_that_explodes(kind, options):
     problem = exploding()
+    window = problem.sample((CASES,)).window
+    check_alone(make(problem, kind, options), window, hopeless(window, CASES - 1, scale=30.0))
+
+
+WEAK = {
+    "4dvar": METHODS["4dvar"],
+    "enks": METHODS["enks"],
+    "ienks": METHODS["ienks"],
+    "particle-smoother": METHODS["particle-smoother"],
+    "smc": METHODS["smc"],
+    "vi, block-tridiagonal": ("vi", {"family": BlockTridiagonal(), "optimizer": NaturalGradient(iterations=2)}),
+}
+
+
+@pytest.mark.parametrize(("kind", "options"), WEAK.values(), ids=WEAK)
+def test_a_case_that_explodes_under_model_errors(kind, options):
+    problem = exploding(model_error=0.05)
     window = problem.sample((CASES,)).window
     check_alone(make(problem, kind, options), window, hopeless(window, CASES - 1, scale=30.0))
 
