@@ -92,6 +92,7 @@ def own_random_numbers() -> Iterator[None]:
     So that a case that needs more numbers than others, or other ones, changes none of theirs.
     """
     seed = int(torch.randint(2**62, (), device="cpu"))
-    with torch.random.fork_rng():
+    # All GPUs are seeded together; but none is woken up for that.
+    with torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()):
         torch.manual_seed(seed)
         yield
