@@ -128,6 +128,7 @@ def test_unknown_parameters_are_drawn_to_what_is_seen():
         window=2,
         cycles=40,
         joint="climatology",
+        background_std=None,
         parameters={"forcing": Normal(8.0, 1.0)},
     )
     twin = problem.sample((6,))
