@@ -13,7 +13,7 @@ from posterity.baselines.variational.flow import FlowFamily
 from posterity.baselines.variational.markov import BlockTridiagonal
 from posterity.baselines.variational.optimizers import Adam, NaturalGradient
 from posterity.diffusion.guidance import SDAGuidance
-from posterity.diffusion.samplers import Heun, PredictorCorrector
+from posterity.diffusion.samplers import PredictorCorrector, RungeKutta
 from posterity.estimators import Estimator, Refined
 from posterity.estimators.ratio_samplers import PriorImportance, TemperedSMC
 from posterity.estimators.refinements import Hamiltonian, Importance
@@ -36,8 +36,8 @@ SMALL: dict[str, dict] = {
     "enks": {"members": 12},
     "ensemble-4dvar": {"restarts": 1},
     "etkf": {"members": 12, "rotation": True},
-    "fmpe": {"network": SMALL_NETWORK, "steps": 3},
-    "guided-score": {"network": SMALL_NETWORK, "sampler": Heun(3)},
+    "fmpe": {"network": SMALL_NETWORK, "sampler": RungeKutta(3)},
+    "guided-score": {"network": SMALL_NETWORK, "sampler": RungeKutta(3)},
     "hmc": {"particles": 16, "chains": 2, "warmup": 2, "iterations": 8, "moves": 1, "leapfrog": 4},
     "ienks": {"members": 12},
     "importance": {"draws": 100},
@@ -45,7 +45,7 @@ SMALL: dict[str, dict] = {
     "letkf": {"members": 12},
     "npe": {"network": SMALL_NETWORK, "context": 2},
     "nre": {"network": SMALL_NETWORK, "ratio_sampler": TemperedSMC(particles=16, moves=1, final=1, leapfrog=2)},
-    "nse": {"network": SMALL_NETWORK, "sampler": Heun(3)},
+    "nse": {"network": SMALL_NETWORK, "sampler": RungeKutta(3)},
     "particle-filter": {"members": 60},
     "particle-smoother": {"members": 60},
     "prior-importance": {"draws": 200},
