@@ -5,7 +5,17 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from posterity.baselines import ETKF, Climatology, Cycled, FourDVar, Prior, ThreeDVar, VariationalInference, cycled
+from posterity.baselines import (
+    ETKF,
+    Climatology,
+    Cycled,
+    FourDVar,
+    Prior,
+    RejectionABC,
+    ThreeDVar,
+    VariationalInference,
+    cycled,
+)
 from posterity.problems import Ensemble, Identity, Observation, Posterior, Problem, RandomMask, Uniform, exact_posterior
 from posterity.systems import LinearAdvection, Lorenz96
 
@@ -167,3 +177,15 @@ def test_what_cannot_be_cycled():
     for name in ("members", "inflation", "floor", "draws"):
         with pytest.raises(ValueError, match=name):
             Cycled(study, FourDVar(study.cycle()), **{name: 0})
+
+
+def test_draws_are_limited_as_those_of_the_method_are():
+    """It is asked for the members, and for the draws beyond them."""
+    study = problem()
+    method = Cycled(study, RejectionABC(study.cycle(), trials=100, fraction=0.3), members=20)
+    assert method.distinct == 50
+    method.check_samples(50)
+    for members, samples in ((20, 51), (31, 1)):
+        with pytest.raises(ValueError, match="samples: 31 asked of the 30 that ABC keeps"):
+            replace(method, members=members).check_samples(samples)
+    assert Cycled(study, FourDVar(study.cycle())).distinct is None

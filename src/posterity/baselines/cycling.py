@@ -65,12 +65,14 @@ class Cycled(Posterior):
 
     @property
     def distinct(self) -> int | None:
-        """As many as of the method."""
-        return self.method.distinct
+        """As many as of the method: among the members, and among the draws beyond them."""
+        distinct = self.method.distinct
+        return None if distinct is None else min(distinct, self.members) + distinct
 
     def check_samples(self, samples: int) -> None:
-        """Checks that the method gives as many in each window."""
-        self.method.check_samples(samples)
+        """Checks that the method gives the members of each window, and the draws beyond them."""
+        self.method.check_samples(self.members)
+        self.method.check_samples(max(0, samples - self.members))
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from one window after another, each with the forecast of the last as its background."""
