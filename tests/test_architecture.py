@@ -37,11 +37,11 @@ ARROWS = {
 ABOVE = {"posterity", "__main__", "cli", "tasks", "testing"}
 #: What may be imported beside the standard library, by rooms that must stay light.
 LIGHT = {
-    "systems": {"torch"},
+    "systems": {"torch", "numpy"},
     "nn": {"torch"},
     "flows": {"torch"},
     "diffusion": {"torch"},
-    "problems": {"torch"},
+    "problems": {"torch", "numpy"},
     "mcmc": {"torch", "numpy", "arviz_stats"},
     "baselines": {"torch"},
 }
@@ -57,6 +57,7 @@ FILES = ("data", "tasks", "cli", "experiment.files", "experiment.modules")
 STEPPING = {
     "systems.system": "advance, advance_each and rollout",
     "systems.linear": "the matrix of one step",
+    "problems.rules": "the rules that a step keeps",
     "testing.components": "the checks of a step",
     "testing.examples": "a system that breaks another",
 }

@@ -45,12 +45,18 @@ class Cycled(Posterior):
 
     def __post_init__(self) -> None:
         """Checks inflation, floor and the number of climatological draws."""
+        super().__post_init__()
         if self.inflation <= 0:
             raise ValueError(f"inflation: the factor of the standard deviations must be positive, not {self.inflation}")
         if self.floor <= 0:
             raise ValueError(f"floor: the least standard deviation must be positive, not {self.floor}")
         if self.draws < 2:
             raise ValueError(f"draws: standard deviations need at least 2, not {self.draws}")
+
+    @property
+    def differentiates(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What the method differentiates."""
+        return self.method.differentiates
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from one window after another, each with the forecast of the last as its background."""

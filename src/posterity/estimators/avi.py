@@ -1,5 +1,7 @@
 """Amortised VI-4DVAR."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -47,6 +49,8 @@ class AmortizedVariational(DensityEstimator):
         | Learning 4DVAR inversion directly from observations (Filoche et al., 2022), https://arxiv.org/abs/2211.09741
         | Semi-Amortized Variational Autoencoders (Kim et al., 2018), https://arxiv.org/abs/1802.02550
     """
+
+    differentiates: ClassVar[tuple[str, ...]] = ("system", "operator")
 
     #: The number of draws without a finite cost that the loss has met.
     diverged: Tensor

@@ -35,6 +35,7 @@ class Estimator(Posterior, nn.Module):
     def __init__(self, problem: Problem, target: Target | None = None, times: int = 6, observed: bool = True) -> None:
         super().__init__()
         self.problem = problem
+        self.__post_init__()
         self.target = target or (ControlTarget() if problem.joint == "background" else StateTarget())
         #: The shape of the target: a field ``(channel, *grid)`` or a vector ``(entries,)``.
         self.shape = self.target.shape(problem)

@@ -1,5 +1,7 @@
 """Guided score estimation: a learned prior of trajectories, guided by the likelihood when it is sampled."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -47,6 +49,8 @@ class GuidedScore(Diffusion):
     References:
         | Score-based Data Assimilation (Rozet & Louppe, 2023), https://arxiv.org/abs/2306.10574
     """
+
+    differentiates: ClassVar[tuple[str, ...]] = ("operator",)
 
     def __init__(
         self,

@@ -17,12 +17,14 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "lorenz96-two-scale": "posterity.systems.lorenz96_two_scale:TwoScaleLorenz96",
     },
     "operator": {
+        "channels": "posterity.problems.operators:Channels",
         "identity": "posterity.problems.operators:Identity",
         "pointwise": "posterity.problems.operators:Pointwise",
         "quadratic": "posterity.problems.operators:Quadratic",
         "stations": "posterity.problems.operators:GaussianStations",
     },
     "mask": {
+        "channels": "posterity.problems.masks:ChannelMask",
         "grid": "posterity.problems.masks:GridMask",
         "random": "posterity.problems.masks:RandomMask",
         "times": "posterity.problems.masks:TimeMask",

@@ -4,10 +4,10 @@ from .chunks import chunks
 from .control import Control, Linearization
 from .ensemble import decode_ensemble, refill, replace_failed
 from .gaussian import GaussianPosterior, check_linear, exact_posterior
-from .masks import GridMask, Mask, RandomMask, TimeMask
+from .masks import ChannelMask, GridMask, Mask, RandomMask, TimeMask
 from .noise import GaussianNoise, Noise
 from .observation import Observation
-from .operators import Composed, GaussianStations, Identity, Operator, Pointwise, Quadratic
+from .operators import BlackBoxOperator, Channels, Composed, GaussianStations, Identity, Operator, Pointwise, Quadratic
 from .posterior import Posterior
 from .predictive import log_likelihood, predictive_pit
 from .priors import LogNormal, Normal, ParameterPrior, Uniform
@@ -15,6 +15,9 @@ from .problem import Ensemble, Joint, Problem, Twin, Window
 from .state_control import StateControl
 
 __all__ = [
+    "BlackBoxOperator",
+    "ChannelMask",
+    "Channels",
     "Composed",
     "Control",
     "Ensemble",

@@ -12,6 +12,7 @@ from ..problems import Posterior, log_likelihood
 from ..problems.ensemble import join_runs
 from .common import build, build_problem, log, on_device, provenance, seed_everything
 from .draw import cost, observations, one_window, timed
+from .rules import obey
 
 
 def reference(experiment: Experiment, twin: Path, output: Path, device: str = "auto") -> None:
@@ -40,6 +41,7 @@ def reference(experiment: Experiment, twin: Path, output: Path, device: str = "a
             )
         observed = one_window(observations(experiment, problem, twin, chosen), twin, "reference")
         window, cases = observed.window, observed.cases
+        obey(problem, {"reference": method.differentiates}, window)
         runs = []
         for run in range(settings.runs):
             seed = seed_everything(experiment, "reference", run, cases[0])

@@ -31,6 +31,7 @@ from .checkpoint import Checkpoint
 from .common import build_method, build_problem, commit, device_name, log, on_device, peak_memory, seed_everything
 from .distributed import shared
 from .provenance import dependency_attributes
+from .rules import obey
 
 #: Seconds before the end of a job in which a training saves its state and stops.
 MARGIN = 120.0
@@ -74,6 +75,8 @@ def train(
         # Two trainings would write one checkpoint in turns.
         with lock(checkpoint.folder) if rank == 0 else nullcontext():
             problem = build_problem(experiment)
+            kind = catalog.resolve("method", experiment.methods[method].kind)
+            obey(problem, {f"methods.{method}": kind.differentiates})
             seed = seed_everything(experiment, "train", method)
             estimator = cast(Estimator, build_method(experiment, method, problem)).to(chosen)
             training = Training(estimator=estimator, problem=problem, seed=seed, **_settings(settings))

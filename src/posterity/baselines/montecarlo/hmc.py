@@ -1,6 +1,7 @@
 """Hamiltonian Monte Carlo: long chains from particles that have reached the posterior."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -37,6 +38,8 @@ class HamiltonianMonteCarlo(Posterior):
         | A tutorial on adaptive MCMC (Andrieu & Thoms, 2008), https://doi.org/10.1007/s11222-008-9110-y
     """
 
+    differentiates: ClassVar[tuple[str, ...]] = ("system", "operator")
+
     problem: Problem
     chains: int = 16
     warmup: int = 100
@@ -51,6 +54,7 @@ class HamiltonianMonteCarlo(Posterior):
 
     def __post_init__(self) -> None:
         """Checks the number of chains, and the options of chains and particles."""
+        super().__post_init__()
         if not 2 <= self.chains <= self.particles:
             raise ValueError(f"chains: must be from 2 to the number of particles, not {self.chains}")
         self._start()

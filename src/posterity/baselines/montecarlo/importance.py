@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from math import inf, lgamma, log, pi
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -37,6 +38,8 @@ class ImportanceSampling(Posterior):
           https://jmlr.org/papers/v25/19-556.html
     """
 
+    differentiates: ClassVar[tuple[str, ...]] = ("system", "operator")
+
     problem: Problem
     proposal: Proposal = field(default_factory=Laplace)
     draws: int = 4096
@@ -44,6 +47,7 @@ class ImportanceSampling(Posterior):
 
     def __post_init__(self) -> None:
         """Checks that there are enough draws for the tail fit, and positive degrees of freedom."""
+        super().__post_init__()
         check_draws(self.draws)
         if not self.degrees > 0:
             raise ValueError(f"degrees: must be positive, not {self.degrees}")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import log, pi
+from typing import ClassVar
 
 import torch
 
@@ -41,6 +42,8 @@ class SequentialMonteCarlo(Posterior):
           https://arxiv.org/abs/1808.07730
     """
 
+    differentiates: ClassVar[tuple[str, ...]] = ("system", "operator")
+
     problem: Problem
     particles: int = 512
     ess: float = 0.8
@@ -52,6 +55,7 @@ class SequentialMonteCarlo(Posterior):
 
     def __post_init__(self) -> None:
         """Checks the number of particles and the options of the tempering."""
+        super().__post_init__()
         if self.particles < 4:
             raise ValueError(f"particles: at least 4 are needed for a covariance, not {self.particles}")
         if not 2 <= self.ess * self.particles < self.particles:

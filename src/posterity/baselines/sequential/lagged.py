@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -61,6 +61,8 @@ class LaggedFourDVar(Sequential):
         | Joint state and parameter estimation with an iterative ensemble Kalman smoother (Bocquet & Sakov, 2013),
           https://doi.org/10.5194/npg-20-803-2013
     """
+
+    differentiates: ClassVar[tuple[str, ...]] = ("system", "operator")
 
     lag: int = 1
     scale: float = 1.0

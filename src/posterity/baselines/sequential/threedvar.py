@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -36,6 +37,8 @@ class ThreeDVar(Sequential):
     References:
         | Analysis methods for numerical weather prediction (Lorenc, 1986), https://doi.org/10.1002/qj.49711247414
     """
+
+    differentiates: ClassVar[tuple[str, ...]] = ("operator",)
 
     scale: float = 1.0
     draws: int = 1000

@@ -1,7 +1,7 @@
 """Ensemble 4DVAR: the minima of perturbed problems."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -69,6 +69,8 @@ class EnsembleFourDVar(Posterior):
           https://doi.org/10.5194/npg-25-565-2018
     """
 
+    differentiates: ClassVar[tuple[str, ...]] = ("system", "operator")
+
     problem: Problem
     iterations: int = 30
     increment: int = 3
@@ -77,6 +79,7 @@ class EnsembleFourDVar(Posterior):
 
     def __post_init__(self) -> None:
         """Checks the options of the minimisation."""
+        super().__post_init__()
         check_options(self.iterations, self.increment, self.tolerance, self.restarts)
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:

@@ -1,6 +1,7 @@
 """4DVAR: the mode, with the Laplace approximation around it."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,6 +33,8 @@ class FourDVar(Posterior):
           (Le Dimet & Talagrand, 1986), https://doi.org/10.1111/j.1600-0870.1986.tb00459.x
     """
 
+    differentiates: ClassVar[tuple[str, ...]] = ("system", "operator")
+
     problem: Problem
     iterations: int = 50
     increment: int = 3
@@ -40,6 +43,7 @@ class FourDVar(Posterior):
 
     def __post_init__(self) -> None:
         """Checks the options of the minimisation."""
+        super().__post_init__()
         check_options(self.iterations, self.increment, self.tolerance, self.restarts)
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:

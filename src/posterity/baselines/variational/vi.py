@@ -1,6 +1,7 @@
 """VI-4DVAR: variational inference over the 4DVAR control."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 
@@ -30,6 +31,8 @@ class VariationalInference(Posterior):
         | VI-4DVAR: Data Assimilation as Variational Inference (Filoche & Béréziat, 2023),
           https://github.com/ArFiloche/VI-4DVAR
     """
+
+    differentiates: ClassVar[tuple[str, ...]] = ("system", "operator")
 
     problem: Problem
     family: Family = field(default_factory=Full)
