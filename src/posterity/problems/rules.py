@@ -138,7 +138,7 @@ def check_structure(system: System, key: str = "system") -> None:
         ValueError: If it is not; the message names the rule and the remedy.
     """
     name, shape = f"{key}: {type(system).__name__}", tuple(system.shape)
-    if not is_dataclass(system) or not type(system).__dataclass_params__.frozen:  # type: ignore[attr-defined]
+    if not is_dataclass(system) or not type(system).__dataclass_params__.frozen:
         raise ValueError(
             f"{name}: must be a frozen dataclass, whose fields are its parameters; write "
             "@dataclass(frozen=True, kw_only=True) above the class"
