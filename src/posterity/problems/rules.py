@@ -55,7 +55,7 @@ def seen_by(operator: Operator) -> Part:
     return Part("operator", name, operator, len(operator.shape), operator.out_shape, operator.differentiable)
 
 
-def check_rules(problem: Problem, x: Tensor | None = None) -> None:
+def check_rules(problem: Problem, x: Tensor | None = None) -> Tensor:
     """Checks what a problem is made of by one step and one observation of a small batch.
 
     Seeds torch.
@@ -64,6 +64,9 @@ def check_rules(problem: Problem, x: Tensor | None = None) -> None:
         problem: The problem.
         x: States, with shape ``(*batch, *shape)``; drawn from the start of the ensemble, which is checked too, if
             omitted.
+
+    Returns:
+        The states.
 
     Raises:
         ValueError: If a rule is broken; the message names the part, the rule and the remedy.
@@ -74,21 +77,23 @@ def check_rules(problem: Problem, x: Tensor | None = None) -> None:
     check_structure(problem.system)
     # States that are given may be hopeless, and methods then say so themselves.
     check = _check_finite if x is None else check_values
-    for part, given in _parts(problem, check_start(_drawn_system(problem)) if x is None else x):
+    x = check_start(_drawn_system(problem)) if x is None else x
+    for part, given in _parts(problem, x):
         check(part, given)
+    return x
 
 
-def lost_gradients(problem: Problem, x: Tensor | None = None) -> dict[str, str]:
+def lost_gradients(problem: Problem, x: Tensor) -> dict[str, str]:
     """What of a problem cannot be differentiated, ``system`` or ``operator``, and why.
 
     Seeds torch.
 
     Args:
         problem: The problem, which keeps the rules.
-        x: States, with shape ``(*batch, *shape)``; drawn from the start of the ensemble if omitted.
+        x: States, with shape ``(*batch, *shape)``.
     """
     found = {}
-    for part, given in _parts(problem, check_start(_drawn_system(problem)) if x is None else x):
+    for part, given in _parts(problem, x):
         if not part.differentiable:
             found[part.key] = f"{part.name} says that it is not differentiable"
         elif reason := lost_gradient(part, given):

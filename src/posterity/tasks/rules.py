@@ -24,9 +24,8 @@ def obey(problem: Problem, differentiated: Mapping[str, Sequence[str]], window: 
     Raises:
         ConfigError: If a system or an operator breaks a rule, or passes no gradients on to a method.
     """
-    x = _states(window)
     try:
-        check_rules(problem, x)
+        x = check_rules(problem, _states(window))
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if not any(differentiated.values()):
