@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from posterity.diffusion import Heun
+from posterity.diffusion import RungeKutta
 from posterity.estimators.ratio_samplers import PriorImportance
 from posterity.experiment import catalog
 from posterity.problems import BlackBoxOperator, Composed, Posterior
@@ -22,7 +22,7 @@ OPTIONS: Mapping[str, Mapping[str, object]] = {
     "abc": {"trials": 200, "fraction": 0.1},
     "prior-importance": {"draws": 200},
     "nre": {"ratio_sampler": PriorImportance(draws=200)},
-    "guided-score": {"sampler": Heun(2)},
+    **{name: {"sampler": RungeKutta(2)} for name in ("fmpe", "guided-score", "nse")},
     "particle-smoother": {"members": 50},
     "particle-filter": {"members": 50},
 }
