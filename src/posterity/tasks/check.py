@@ -24,8 +24,8 @@ def check(source: str, experiment: Experiment) -> Iterator[str]:
         Lines of text.
 
     Raises:
-        ConfigError: If something cannot be constructed, a system or an operator breaks a rule, or a method has not as many
-            draws as are asked for.
+        ConfigError: If something cannot be constructed, a system or an operator breaks a rule, or a method has not as
+            many draws as are asked for.
     """
     problem = build_problem(experiment, truth=True)
     methods = dict(_methods(experiment, problem))
