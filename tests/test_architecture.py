@@ -26,6 +26,7 @@ ARROWS = {
     "flows": {"nn"},
     "diffusion": {"nn"},
     "problems": {"systems"},
+    "rules": {"problems", "systems"},
     "mcmc": {"problems", "systems"},
     "baselines": {"mcmc", "problems", "systems", "flows"},
     "estimators": {"mcmc", "problems", "systems", "nn", "flows", "diffusion"},
@@ -42,6 +43,7 @@ LIGHT = {
     "flows": {"torch"},
     "diffusion": {"torch"},
     "problems": {"torch", "numpy"},
+    "rules": {"torch"},
     "mcmc": {"torch", "numpy", "arviz_stats"},
     "baselines": {"torch"},
 }
@@ -57,7 +59,7 @@ FILES = ("data", "tasks", "cli", "experiment.files", "experiment.modules")
 STEPPING = {
     "systems.system": "advance, advance_each and rollout",
     "systems.linear": "the matrix of one step",
-    "problems.rules": "the rules that a step keeps",
+    "rules.trial": "the rules that a step keeps",
     "testing.components": "the checks of a step",
     "testing.examples": "a system that breaks another",
 }

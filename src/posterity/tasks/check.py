@@ -14,7 +14,7 @@ def check(source: str, experiment: Experiment) -> Iterator[str]:
     """Constructs the problem and the methods of an experiment, tries their parts, and says what it means.
 
     Systems and operators take one step, one observation and one gradient of a small batch; see
-    :mod:`posterity.problems.rules`. Seeds torch.
+    :mod:`posterity.rules`. Seeds torch.
 
     Args:
         source: What the experiment was loaded by.

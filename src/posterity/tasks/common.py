@@ -19,7 +19,7 @@ from ..errors import ConfigError, nearest
 from ..experiment import Experiment, catalog
 from ..experiment.component import Component
 from ..problems import Channels, Composed, Mask, Observation, Operator, ParameterPrior, Posterior, Problem
-from ..problems.rules import check_structure
+from ..rules import check_structure
 from ..systems import System
 from .provenance import origin
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..problems import Operator
-from ..problems.rules import check_start, check_structure, check_values, seen_by, step_of
+from ..rules import check_start, check_structure, check_values, seen_by, step_of
 from ..systems import System, parameter_names
 from .expect import asserted, expect, expect_close, expect_derivative, reproducible
 

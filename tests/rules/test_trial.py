@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from posterity.problems import Composed, Identity, Observation, Operator, Problem, Quadratic, Uniform
-from posterity.problems.rules import check_rules, lost_gradients
+from posterity.rules import check_rules, lost_gradients
 from posterity.systems import LinearAdvection, Lorenz63, System, TwoScaleLorenz96
 from posterity.testing import Breaking
 
@@ -106,7 +106,7 @@ GENERATOR = np.random.default_rng(0)
         (Plug.named(step=lambda self, x: x - x.mean(0)), "step treats batch elements otherwise than alone"),
         (Plug.named(step=lambda self, x: x.flip(0) if x.ndim > 2 else x), "step treats batch elements otherwise"),
         (Plug.named(step=lambda self, x: x * torch.nan), "step has no finite value"),
-        (Plug.named(step=lambda self, x: x @ torch.ones(3)), r"step raised RuntimeError: .*test_rules.py, line \d+\)"),
+        (Plug.named(step=lambda self, x: x @ torch.ones(3)), r"step raised RuntimeError: .*test_trial.py, line \d+\)"),
         (Plug.named(initial=lambda self, b: torch.randn(6, 1, 4)), r"initial has shape \(6, 1, 4\) for batch \(2, 3\)"),
         (
             Plug.named(initial=lambda self, batch: torch.as_tensor(GENERATOR.standard_normal((*batch, 1, 4)))),

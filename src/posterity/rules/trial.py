@@ -1,4 +1,4 @@
-"""The rules that systems and operators keep (docs/extending.md), tried on a few states."""
+"""One step, one observation and one gradient of a few states, and the rules that they keep."""
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -10,10 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..problems import Composed, Operator, Problem
 from ..systems import System
 from ..tensors import append_dims
-from .operators import Composed, Operator
-from .problem import Problem
 
 #: The batch of states that rules are tried on: with two dimensions, as members of cases have.
 BATCH = (2, 3)
