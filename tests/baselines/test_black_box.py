@@ -67,6 +67,7 @@ def drawn(name, problem, window):
     method = made(name, problem)
     if method.trained:
         method.standardize(PROBLEM.sample((20,)))
+        method.mark_trained()
     return method.sample(window, 5).x
 
 
