@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from ..errors import ConfigError
 from ..experiment import Experiment
 from ..problems import Posterior, Problem
+from ..rules import obey
 from .common import build, build_method, build_problem
-from .rules import obey
 from .sample import refined
 
 

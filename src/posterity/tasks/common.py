@@ -6,7 +6,7 @@ import logging
 import os
 import resource
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -15,24 +15,14 @@ from typing import Any
 import torch
 
 from .. import __version__
-from ..errors import ConfigError, nearest
+from ..errors import ConfigError
 from ..experiment import Experiment, catalog
 from ..experiment.component import Component
-from ..problems import Channels, Composed, Mask, Observation, Operator, ParameterPrior, Posterior, Problem
-from ..rules import check_structure
-from ..systems import System
+from ..problems import Composed, Observation, Posterior, Problem
+from ..rules import construct, numbered, seen_channels
 from .provenance import origin
 
 log = logging.getLogger("posterity")
-
-#: What the classes of a group are derived from, of groups to which other packages add.
-BASES: Mapping[str, type] = {
-    "system": System,
-    "operator": Operator,
-    "mask": Mask,
-    "prior": ParameterPrior,
-    "method": Posterior,
-}
 
 
 def build(group: str, component: Component, *first: Any) -> Any:
@@ -53,10 +43,7 @@ def build(group: str, component: Component, *first: Any) -> Any:
         name: build(name, value) if isinstance(value, Component) else value for name, value in component.options.items()
     }
     try:
-        cls = catalog.resolve(group, component.kind)
-        if group in BASES and not (isinstance(cls, type) and issubclass(cls, BASES[group])):
-            raise TypeError(f"is not derived from {BASES[group].__name__}; derive it from that (docs/extending.md)")
-        return cls(*first, **options)
+        return construct(group, catalog.resolve(group, component.kind), *first, **options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{group} '{component.kind}': {error}") from error
 
@@ -74,13 +61,13 @@ def build_problem(experiment: Experiment, truth: bool = False) -> Problem:
     Raises:
         ConfigError: If its parts do not fit each other.
     """
-    system = _build_system(experiment.system)
+    system = build("system", experiment.system)
     operators, shape, names = [], system.shape, [str(name) for name in system.channels]
     for component in experiment.observation.operator:
-        operators.append(build("operator", _numbered("operator", component, names), shape))
-        names = _seen(operators[-1], names)
+        operators.append(_build_seen("operator", component, names, shape))
+        names = seen_channels(operators[-1], names)
         shape = operators[-1].out_shape
-    masks = [build("mask", _numbered("mask", component, names)) for component in experiment.observation.mask]
+    masks = [_build_seen("mask", component, names) for component in experiment.observation.mask]
     observation = Observation(Composed(system.shape, operators), experiment.observation.std, masks)
     try:
         return Problem(
@@ -93,41 +80,20 @@ def build_problem(experiment: Experiment, truth: bool = False) -> Problem:
             experiment.model_error,
             {name: build("prior", component) for name, component in experiment.parameters.items()},
             experiment.cycles,
-            _build_system(experiment.truth) if truth and experiment.truth is not None else None,
+            build("system", experiment.truth) if truth and experiment.truth is not None else None,
             experiment.starts(),
         )
     except ValueError as error:
         raise ConfigError(f"{experiment.name}: {error}") from error
 
 
-def _build_system(component: Component) -> System:
-    """Constructs a system, which must be a frozen dataclass with a time step and names of its channels."""
-    system: System = build("system", component)
+def _build_seen(group: str, component: Component, names: Sequence[str], *first: Any) -> Any:
+    """Constructs an operator or a mask, whose options may name channels."""
     try:
-        check_structure(system)
+        options = numbered(component.options, names)
     except ValueError as error:
-        raise ConfigError(str(error)) from error
-    return system
-
-
-def _numbered(group: str, component: Component, names: Sequence[str]) -> Component:
-    """An operator or a mask with numbers for the names of channels in its option ``channels``, if it has one."""
-    given = component.options.get("channels")
-    if not isinstance(given, list):
-        return component
-    for name in given:
-        if isinstance(name, str) and name not in names:
-            raise ConfigError(f"{group} '{component.kind}': channels: there is no '{name}'{nearest(name, names)}")
-    found = [names.index(name) if isinstance(name, str) else name for name in given]
-    return component.model_copy(update={"options": {**component.options, "channels": found}})
-
-
-def _seen(operator: Operator, names: Sequence[str]) -> list[str]:
-    """The names of the channels of an operator's observations; their numbers where they are others than the state's."""
-    if isinstance(operator, Channels):
-        return [names[channel] for channel in operator.channels]
-    count = operator.out_shape[0]
-    return list(names) if count == len(names) else [str(channel) for channel in range(count)]
+        raise ConfigError(f"{group} '{component.kind}': {error}") from error
+    return build(group, component.model_copy(update={"options": options}), *first)
 
 
 def build_method(experiment: Experiment, name: str, problem: Problem) -> Posterior:

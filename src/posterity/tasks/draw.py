@@ -18,8 +18,8 @@ from ..data.times import Lengths, placed
 from ..errors import ConfigError, DataError
 from ..experiment import Experiment
 from ..problems import Ensemble, Posterior, Problem, Twin, Window, log_likelihood, predictive_pit
+from ..rules import obey
 from .common import device_name, log, peak_memory, provenance, seed_everything
-from .rules import obey
 
 #: Draws of the joint that values of a file are held against, and how many times their range a value is absurd beyond.
 HELD, ABSURD = 64, 10.0

@@ -10,9 +10,9 @@ from ..errors import ConfigError
 from ..experiment import Experiment
 from ..problems import Posterior, log_likelihood
 from ..problems.ensemble import join_runs
+from ..rules import obey
 from .common import build, build_problem, log, on_device, provenance, seed_everything
 from .draw import cost, observations, one_window, timed
-from .rules import obey
 
 
 def reference(experiment: Experiment, twin: Path, output: Path, device: str = "auto") -> None:

@@ -7,8 +7,8 @@ from ..data import write
 from ..data.tensors import twin_dataset
 from ..errors import ConfigError
 from ..experiment import Experiment
+from ..rules import obey
 from .common import build_problem, log, on_device, provenance, seed_everything
-from .rules import obey
 
 Split = Literal["train", "valid", "test"]
 

@@ -25,13 +25,13 @@ from ..experiment import Experiment, catalog
 from ..experiment.dependencies import dependencies
 from ..experiment.sections import TrainingConfig
 from ..problems import Problem
+from ..rules import obey
 from .artifacts import DESCRIPTION, HISTORY, WEIGHTS
 from .cases import Cases, Validation
-from .checkpoint import Checkpoint
 from .common import build_method, build_problem, commit, device_name, log, on_device, peak_memory, seed_everything
-from .distributed import shared
 from .provenance import dependency_attributes
-from .rules import obey
+from .training.checkpoint import Checkpoint
+from .training.distributed import shared
 
 #: Seconds before the end of a job in which a training saves its state and stops.
 MARGIN = 120.0

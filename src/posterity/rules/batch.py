@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..problems import Problem, Window
-from ..rules import BATCH, check_rules, lost_gradients
+from .trial import BATCH, check_rules, lost_gradients
 
 
 def obey(problem: Problem, differentiated: Mapping[str, Sequence[str]], window: Window | None = None) -> None:
