@@ -26,6 +26,7 @@ ARROWS = {
     "flows": {"nn"},
     "diffusion": {"nn"},
     "problems": {"systems"},
+    "rules": {"problems", "systems"},
     "mcmc": {"problems", "systems"},
     "baselines": {"mcmc", "problems", "systems", "flows"},
     "estimators": {"mcmc", "problems", "systems", "nn", "flows", "diffusion"},
@@ -37,11 +38,12 @@ ARROWS = {
 ABOVE = {"posterity", "__main__", "cli", "tasks", "testing"}
 #: What may be imported beside the standard library, by rooms that must stay light.
 LIGHT = {
-    "systems": {"torch"},
+    "systems": {"torch", "numpy"},
     "nn": {"torch"},
     "flows": {"torch"},
     "diffusion": {"torch"},
-    "problems": {"torch"},
+    "problems": {"torch", "numpy"},
+    "rules": {"torch"},
     "mcmc": {"torch", "numpy", "arviz_stats"},
     "baselines": {"torch"},
 }
@@ -57,6 +59,7 @@ FILES = ("data", "tasks", "cli", "experiment.files", "experiment.modules")
 STEPPING = {
     "systems.system": "advance, advance_each and rollout",
     "systems.linear": "the matrix of one step",
+    "rules.trial": "the rules that a step keeps",
     "testing.components": "the checks of a step",
     "testing.examples": "a system that breaks another",
 }

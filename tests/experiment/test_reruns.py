@@ -64,6 +64,7 @@ TABLE = {
     "systems": SIMULATIONS | DRAWS,
     "tensors": SIMULATIONS | DRAWS,
     "problems": SIMULATIONS | DRAWS,
+    "rules": SIMULATIONS | DRAWS,
     "mcmc": {"reference"},
     "nn": LEARNED,
     "flows": LEARNED,

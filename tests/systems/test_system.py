@@ -1,12 +1,15 @@
 """Every system: order, derivatives, batches, spin-up, refusals."""
 
+import sys
 from dataclasses import replace
 from functools import partial
+from types import ModuleType
 
 import pytest
 import torch
 
-from posterity.systems import LinearAdvection, Lorenz63, Lorenz96, jacobian
+from posterity.problems import Identity, Observation, Problem, Uniform
+from posterity.systems import LinearAdvection, Lorenz63, Lorenz96, jacobian, parameter_names
 from posterity.systems.integrators import rk4
 from posterity.testing import check_system
 
@@ -208,3 +211,45 @@ def test_spinup_reaches_the_attractor(system):
 def test_bad_arguments_are_refused_by_name(system, arguments, message):
     with pytest.raises(ValueError, match=message):
         system(**arguments)
+
+
+FUTURE = """
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Optional, Union
+
+from posterity.systems import Lorenz63
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slow(Lorenz63):
+    scheme: ClassVar[str] = "rk4"
+    steps: int = 3
+    first: Tensor | float = 1.0
+    second: Optional[Union[float, Tensor]] = None
+    third: None | float | Tensor = None
+    matrix: tuple[float, ...] = ()
+"""
+
+
+def test_parameters_are_found_however_their_types_are_written(monkeypatch):
+    """As text, in any order, under Optional, and imported for type checkers alone."""
+    module = ModuleType("future_system")
+    monkeypatch.setitem(sys.modules, "future_system", module)
+    exec(compile(FUTURE, "future_system", "exec"), module.__dict__)
+    names = ("sigma", "rho", "beta", "first", "second", "third")
+    assert parameter_names(module.Slow()) == names
+    problem = Problem(module.Slow(), Observation(Identity((3,))), window=2, parameters={"first": Uniform(0.0, 1.0)})
+    assert problem.system_at(torch.tensor([[0.5]])).first.tolist() == [0.5]
+
+
+def test_an_annotation_that_cannot_be_read_is_named(monkeypatch):
+    module = ModuleType("future_system")
+    monkeypatch.setitem(sys.modules, "future_system", module)
+    exec(compile(FUTURE.replace("steps: int", "steps: Missing"), "future_system", "exec"), module.__dict__)
+    with pytest.raises(ValueError, match=r"annotations of Slow cannot be read .*'Missing' is not defined.* import"):
+        parameter_names(module.Slow())

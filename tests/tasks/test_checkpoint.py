@@ -11,7 +11,7 @@ import torch
 from posterity.errors import DataError
 from posterity.estimators import FlowMatching, Training
 from posterity.nn import MLP
-from posterity.tasks.checkpoint import Checkpoint
+from posterity.tasks.training.checkpoint import Checkpoint
 from posterity.testing import linear_gaussian
 
 

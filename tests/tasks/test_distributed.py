@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from posterity.tasks.distributed import shared
+from posterity.tasks.training.distributed import shared
 
 SCRIPT = """
 import sys
@@ -19,7 +19,7 @@ from torch import nn
 from posterity.estimators import Batches, Estimator, States, Training
 from posterity.problems import Identity, Observation, Problem
 from posterity.systems import LinearAdvection
-from posterity.tasks.distributed import shared
+from posterity.tasks.training.distributed import shared
 
 torch.set_default_dtype(torch.float64)
 problem = Problem(LinearAdvection(size=4), Observation(Identity((1, 4))), window=3)

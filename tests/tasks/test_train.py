@@ -188,7 +188,7 @@ def test_a_checkpoint_that_cannot_be_read_is_left_aside(experiment, shards, tmp_
     """And one of other data, options or code is not even looked at."""
     study, files = experiment(), shards()
     train(study, "npe", files["train"], files["valid"], tmp_path / "alone")
-    monkeypatch.setattr("posterity.tasks.checkpoint.INTERVAL", 0.0)
+    monkeypatch.setattr("posterity.tasks.training.checkpoint.INTERVAL", 0.0)
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

@@ -12,6 +12,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
 #: The modules of the page's package, each by a line that its block alone has.
 MODULES = {
     "mylab.lorenz84": "class Lorenz84(",
+    "mylab.blown": "class Blown(",
     "mylab.coarse": "class Coarse(",
     "mylab.weighted": "class WeightedLaplace(",
     "mylab.gaussian": "class GaussianPosterior(",

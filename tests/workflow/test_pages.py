@@ -33,6 +33,7 @@ LEFT_OUT = (
 #: The modules of the package of the page on extending, each by a line that its block alone has.
 MODULES = {
     "lorenz84": "class Lorenz84(",
+    "blown": "class Blown(",
     "coarse": "class Coarse(",
     "weighted": "class WeightedLaplace(",
     "gaussian": "class GaussianPosterior(",

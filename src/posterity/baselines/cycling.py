@@ -53,6 +53,7 @@ class Cycled(Posterior):
 
     def __post_init__(self) -> None:
         """Checks the joint, the number of members, inflation, floor and the number of climatological draws."""
+        super().__post_init__()
         self.check_problem(self.problem)
         if self.members < 2:
             raise ValueError(f"members: the background of the next window needs at least 2, not {self.members}")
@@ -73,6 +74,11 @@ class Cycled(Posterior):
         """Checks that the method gives the members of each window, and the draws beyond them."""
         self.method.check_samples(self.members)
         self.method.check_samples(max(0, samples - self.members))
+
+    @property
+    def differentiates(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What the method differentiates."""
+        return self.method.differentiates
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from one window after another, each with the forecast of the last as its background."""

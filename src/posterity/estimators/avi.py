@@ -54,6 +54,7 @@ class AmortizedVariational(DensityEstimator):
 
     joints: ClassVar[tuple[Joint, ...]] = ("background",)
     needs_background: ClassVar[bool] = True
+    differentiates: ClassVar[tuple[str, ...]] = ("system", "operator")
 
     #: The number of draws without a finite cost that the loss has met.
     diverged: Tensor

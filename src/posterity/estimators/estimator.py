@@ -39,6 +39,7 @@ class Estimator(Posterior, nn.Module):
     def __init__(self, problem: Problem, target: Target | None = None, times: int = 6, observed: bool = True) -> None:
         super().__init__()
         self.problem = problem
+        self.__post_init__()
         if target is not None:
             check_part("target", target, Target, ControlTarget)
         self.target = target or (ControlTarget() if problem.joint == "background" else StateTarget())

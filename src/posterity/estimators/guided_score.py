@@ -52,6 +52,7 @@ class GuidedScore(Diffusion):
     """
 
     loss_units: ClassVar[str] = "1"
+    differentiates: ClassVar[tuple[str, ...]] = ("operator",)
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -12,6 +13,9 @@ from .target import ControlTarget
 
 class Refinement(abc.ABC):
     r"""Abstract refinement of a density :math:`q(u | y)` to the posterior :math:`p(u | y) \propto e^{-J(u)}`."""
+
+    #: What of a problem it differentiates; see :class:`~posterity.problems.Posterior`.
+    differentiates: ClassVar[tuple[str, ...]] = ()
 
     def check_samples(self, samples: int) -> None:  # noqa: B027, most give as many as one asks for
         """Checks that a number of draws per case can be had.
@@ -55,6 +59,12 @@ class Refined(Posterior):
                 "refinement: needs the posterior's density, known for the control under the background joint only"
             )
         self.problem, self.estimator, self.refinement = estimator.problem, estimator, refinement
+        self.__post_init__()
+
+    @property
+    def differentiates(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What the refinement differentiates."""
+        return self.refinement.differentiates
 
     def check_samples(self, samples: int) -> None:
         """Checks that the refinement gives as many."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -74,6 +75,8 @@ class Hamiltonian(Refinement):
         leapfrog: The most leapfrog steps of a trajectory, each of which takes one gradient.
         acceptance: The mean probability of acceptance to which steps are adapted.
     """
+
+    differentiates: ClassVar[tuple[str, ...]] = ("system", "operator")
 
     draws: int = 512
     chains: int = 64

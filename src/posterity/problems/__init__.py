@@ -4,10 +4,19 @@ from .chunks import chunks
 from .control import Control, Linearization
 from .ensemble import decode_ensemble, refill, replace_failed
 from .gaussian import GaussianPosterior, check_linear, exact_posterior
-from .masks import GridMask, Mask, RandomMask, TimeMask
-from .noise import GaussianNoise, Noise
-from .observation import Observation
-from .operators import Composed, GaussianStations, Identity, Operator, Pointwise, Quadratic
+from .observing.masks import ChannelMask, GridMask, Mask, RandomMask, TimeMask
+from .observing.noise import GaussianNoise, Noise
+from .observing.observation import Observation
+from .observing.operators import (
+    BlackBoxOperator,
+    Channels,
+    Composed,
+    GaussianStations,
+    Identity,
+    Operator,
+    Pointwise,
+    Quadratic,
+)
 from .posterior import Posterior
 from .predictive import log_likelihood, predictive_pit
 from .priors import LogNormal, Normal, ParameterPrior, Uniform
@@ -16,6 +25,9 @@ from .state_control import StateControl
 from .window import Window
 
 __all__ = [
+    "BlackBoxOperator",
+    "ChannelMask",
+    "Channels",
     "Composed",
     "Control",
     "Ensemble",

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from ..systems import jacobian
+from ..systems.system import with_gradient
 from ..tensors import identity, white_noise
 from .chunks import chunks
-from .noise import check_gaussian_noise
+from .observing.noise import check_gaussian_noise
 from .problem import Problem
 from .window import Window
 
@@ -181,7 +182,9 @@ class Control:
         """
         states = self.problem.window if states is None else states
         x = self.trajectory(u, states)
-        residual = (self.problem.observation.operator(x) - self.y[:, :states]) * self.precision[:, :states]
+        operator = self.problem.observation.operator
+        h = with_gradient(operator(x), x, f"operator: {type(operator).__name__}")
+        residual = (h - self.y[:, :states]) * self.precision[:, :states]
         cost = 0.5 * residual.flatten(u.ndim - 1).square().sum(dim=-1)
         return cost.nan_to_num(nan=torch.inf, posinf=torch.inf)
 

@@ -1,6 +1,7 @@
 """The abstract inference method: draws from a posterior, given windows."""
 
 import abc
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, get_args
 
@@ -29,6 +30,8 @@ class Posterior(abc.ABC):
 
     #: Whether it needs a background.
     needs_background: ClassVar[bool] = False
+    #: What of a problem it differentiates, ``system`` and ``operator``; a method of neither takes any simulator.
+    differentiates: ClassVar[tuple[str, ...]] = ()
 
     problem: Problem
 
@@ -37,6 +40,10 @@ class Posterior(abc.ABC):
         super().__init_subclass__()
         if "sample" in vars(cls) and cls.sample_cases is Posterior.sample_cases:
             cls.sample_cases = cls.sample  # type: ignore[method-assign]
+
+    def __post_init__(self) -> None:
+        """Checks that gradients pass through what the method differentiates; subclasses check their options too."""
+        check_differentiable(self.problem, self.differentiates, type(self).__name__)
 
     @classmethod
     def own_joint(cls, problem: Problem) -> Problem:
@@ -142,3 +149,22 @@ def _check_backgrounds(window: Window, method: str) -> None:
             f"background: missing in {len(missing)} of {len(window.y)} windows, the first ones {missing[:5]}, and "
             f"{method} needs one; give all of them a background, or choose a method that draws from the climatology"
         )
+
+
+def check_differentiable(problem: Problem, parts: Sequence[str], method: str) -> None:
+    """Checks that gradients pass through what a method differentiates.
+
+    Args:
+        problem: The problem.
+        parts: What of it is differentiated, ``system`` and ``operator``.
+        method: The method, for the message.
+
+    Raises:
+        ValueError: If one of them says that it is not differentiable.
+    """
+    for part, component in (("system", problem.system), ("operator", problem.observation.operator)):
+        if part in parts and not component.differentiable:
+            raise ValueError(
+                f"{part}: {type(component).__name__} passes no gradients on, and {method} needs them; choose a method "
+                "that needs none, such as enkf, ienks, particle-smoother or npe"
+            )

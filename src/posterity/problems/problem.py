@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..systems import System, parameter_names
 from ..tensors import defaults_of, white_noise
-from .observation import Observation, interval, uniform
+from .observing.observation import Observation, interval, uniform
 from .priors import ParameterPrior
 from .window import Window
 
@@ -140,6 +140,8 @@ class Problem:
                 f"observation: its operator observes {self.observation.operator.shape}, but states are {self.shape}; "
                 "give it that shape"
             )
+        for mask in self.observation.masks:
+            mask.check(self.window, self.observation.shape)
         if self.background_std is not None:
             object.__setattr__(self, "background_std", interval("background_std", self.background_std))
         elif self.joint == "background":
@@ -149,11 +151,20 @@ class Problem:
         object.__setattr__(self, "start", tuple(self.start))
         if self.weak and not (self.error_std(torch.empty(0, device="cpu")) >= 0).all():
             raise ValueError(f"model_error: standard deviations must not be negative, not {self.model_error}")
+        self._check_parameters()
+        self._check_truth()
+
+    def _check_parameters(self) -> None:
+        """Checks that the unknown parameters are parameters of the system."""
+        if not self.parameters:
+            return
         known = parameter_names(self.system)
         for name in self.parameters:
             if name not in known:
-                raise ValueError(f"parameters: the system has no parameter '{name}'; it has {', '.join(known)}")
-        self._check_truth()
+                raise ValueError(
+                    f"parameters: the system has no parameter '{name}'; it has {', '.join(known) or 'none'} (fields "
+                    "that may hold a tensor, `float | Tensor`)"
+                )
 
     def _check_truth(self) -> None:
         """Checks that the first channels of the truth are states of the problem, under the climatology joint."""

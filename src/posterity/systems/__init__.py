@@ -1,5 +1,6 @@
-"""Dynamical systems in discrete time, differentiable and batched."""
+"""Dynamical systems in discrete time, batched, and differentiable unless they say that they are not."""
 
+from .black_box import BlackBox
 from .linear import LinearAdvection
 from .lorenz63 import Lorenz63
 from .lorenz96 import Lorenz96
@@ -7,6 +8,7 @@ from .lorenz96_two_scale import TwoScaleLorenz96
 from .system import System, jacobian, parameter_names
 
 __all__ = [
+    "BlackBox",
     "LinearAdvection",
     "Lorenz63",
     "Lorenz96",

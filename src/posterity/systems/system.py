@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import cached_property
 from math import prod
-from typing import ClassVar, get_args
+from typing import ClassVar, get_args, get_type_hints
 
 import torch
 from torch import Tensor
@@ -25,6 +25,9 @@ class System(abc.ABC):
     #: Names and units of the state's channels, for files and figures.
     channels: ClassVar[tuple[str, ...]]
     units: ClassVar[str] = "1"
+
+    #: Whether gradients pass through a step: methods that need them refuse a system that says no.
+    differentiable: ClassVar[bool] = True
 
     #: Time between two states, in model time units. (A field of every subclass.)
     dt: float
@@ -67,7 +70,7 @@ class System(abc.ABC):
             The states ``steps * dt`` later, with the same shape.
         """
         for _ in range(steps):
-            x = self.step(x)
+            x = self._following(x)
         return x
 
     def advance_each(self, x: Tensor, steps: Tensor, most: int) -> Tensor:
@@ -83,7 +86,7 @@ class System(abc.ABC):
         """
         steps = append_dims(steps, len(self.shape))
         for t in range(most):
-            x = torch.where(steps > t, self.step(x), x)
+            x = torch.where(steps > t, self._following(x), x)
         return x
 
     @cached_property
@@ -120,14 +123,52 @@ class System(abc.ABC):
         axis = -len(self.shape) - 1
         states = [x0]
         for t in range(steps):
-            x = self.step(states[-1])
+            x = self._following(states[-1])
             states.append(x if error is None else x + error.select(axis, t))
         return torch.stack(states, dim=axis)
 
+    def _following(self, x: Tensor) -> Tensor:
+        """One step, with the gradient that its argument carries."""
+        return with_gradient(self.step(x), x, f"system: the step of {type(self).__name__}")
+
 
 def parameter_names(system: System) -> tuple[str, ...]:
-    """The names of the parameters that may be unknown: the fields that may hold a tensor, one value per case."""
-    return tuple(f.name for f in fields(system) if Tensor in get_args(f.type))  # type: ignore[arg-type]
+    """The names of the parameters that may be unknown: the fields that may hold a tensor, one value per case.
+
+    Raises:
+        ValueError: If the annotations name something that the system's module does not know when it runs.
+    """
+    cls = type(system)
+    try:
+        # Under `from __future__ import annotations` they are text, and Tensor may be imported for type checkers alone.
+        hints = get_type_hints(cls, localns={"Tensor": Tensor, "torch": torch})
+    except (NameError, TypeError) as error:
+        raise ValueError(
+            f"system: the annotations of {cls.__name__} cannot be read ({error}); import what they name where the "
+            "module runs, not for type checkers alone"
+        ) from error
+    return tuple(f.name for f in fields(system) if Tensor in get_args(hints[f.name]))  # type: ignore[arg-type]
+
+
+def with_gradient(value: Tensor, x: Tensor, what: str) -> Tensor:
+    """The value of a function, unless it has lost the gradient that its argument carries.
+
+    Else a cost would be differentiated without it, and methods be silently wrong.
+
+    Args:
+        value: The value.
+        x: The argument.
+        what: The function, for the message.
+
+    Raises:
+        ValueError: If the argument carries a gradient, and the value does not.
+    """
+    if x.requires_grad and torch.is_grad_enabled() and not value.requires_grad:
+        raise ValueError(
+            f"{what} passes no gradient on, as functions outside torch do; write it in torch, "
+            "or choose a method that needs no gradients, such as enkf, ienks, particle-smoother or npe"
+        )
+    return value
 
 
 def check_times(dt: float, substeps: int, spinup: float) -> None:
@@ -157,7 +198,7 @@ def jacobian(f: Callable[[Tensor], Tensor], x: Tensor, event: int, output: int |
     output = event if output is None else output
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        y = f(x)
+        y = with_gradient(f(x), x, type(f).__name__)
     batch, n = x.shape[: x.ndim - event], prod(x.shape[x.ndim - event :])
     shape = y.shape[y.ndim - output :]
     m = prod(shape)

@@ -4,13 +4,18 @@ from collections.abc import Iterator
 
 from ..errors import ConfigError
 from ..experiment import Experiment
-from ..problems import Posterior
+from ..problems import Posterior, Problem
+from ..rules import obey
 from .assimilate import baseline
-from .common import build, build_posterior, build_problem
+from .common import build_posterior, build_problem
+from .sample import refined
 
 
 def check(source: str, experiment: Experiment) -> Iterator[str]:
-    """Constructs the problem, the methods and the reference of an experiment, and says what it means.
+    """Constructs and tries the problem, the methods and the reference of an experiment, and says what they mean.
+
+    Systems and operators take one step, one observation and one gradient of a small batch; see
+    :mod:`posterity.rules`. Seeds torch.
 
     Args:
         source: What the experiment was loaded by.
@@ -20,16 +25,17 @@ def check(source: str, experiment: Experiment) -> Iterator[str]:
         Lines of text.
 
     Raises:
-        ConfigError: If something cannot be constructed, targets another posterior, or has too few draws.
+        ConfigError: If something cannot be constructed, a system or an operator breaks a rule, or a method targets
+            another posterior or has not as many draws as are asked for.
     """
-    problem = build_problem(experiment)
+    problem = build_problem(experiment, truth=True)
+    methods = dict(_methods(experiment, problem))
+    obey(problem, {key: method.differentiates for key, method in methods.items()})
     copied = []
     for name in experiment.methods:
-        distinct = _distinct(experiment, name, baseline(experiment, name, problem))
+        distinct = _distinct(experiment, name, methods[f"methods.{name}"])
         if distinct is not None:
             copied.append(f"  note         {name}: of {experiment.draws(name)} draws at most {distinct} differ")
-    if experiment.reference is not None:
-        build_posterior(experiment, "reference", experiment.reference, problem)
     yield f"{source}: {experiment.title}"
     yield f"  system       {experiment.system.kind}, states {problem.shape}, dt {problem.system.dt:g}"
     yield f"  observation  {problem.observation.shape} at each of {problem.window} times; forecast {problem.forecast}"
@@ -45,9 +51,19 @@ def check(source: str, experiment: Experiment) -> Iterator[str]:
 
 def _distinct(experiment: Experiment, name: str, method: Posterior) -> int | None:
     """The number of draws of a method that differ; None if it is as many as are asked for."""
-    samples, refinement = experiment.draws(name), experiment.methods[name].refinement
+    samples = experiment.draws(name)
     try:
-        (method if refinement is None else build("refinement", refinement)).check_samples(samples)
+        method.check_samples(samples)
     except ValueError as error:
         raise ConfigError(f"{experiment.name}: methods.{name}: {error}") from error
     return method.distinct if method.distinct is not None and method.distinct < samples else None
+
+
+def _methods(experiment: Experiment, problem: Problem) -> Iterator[tuple[str, Posterior]]:
+    """The methods, those that refine others, and the one of the reference, by their keys."""
+    for name, settings in experiment.methods.items():
+        method = baseline(experiment, name, problem)
+        refinement = settings.refinement
+        yield f"methods.{name}", method if refinement is None else refined(method, refinement, name)
+    if experiment.reference is not None:
+        yield "reference", build_posterior(experiment, "reference", experiment.reference, problem)

@@ -6,7 +6,7 @@ import logging
 import os
 import resource
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from ..errors import ConfigError
 from ..experiment import Experiment, catalog
 from ..experiment.component import Component
 from ..problems import Composed, Observation, Posterior, Problem
+from ..rules import construct, numbered, seen_channels
 from .provenance import origin
 
 log = logging.getLogger("posterity")
@@ -42,7 +43,7 @@ def build(group: str, component: Component, *first: Any) -> Any:
         name: build(name, value) if isinstance(value, Component) else value for name, value in component.options.items()
     }
     try:
-        return catalog.resolve(group, component.kind)(*first, **options)
+        return construct(group, catalog.resolve(group, component.kind), *first, **options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{group} '{component.kind}': {error}") from error
 
@@ -61,11 +62,12 @@ def build_problem(experiment: Experiment, truth: bool = False) -> Problem:
         ConfigError: If its parts do not fit each other.
     """
     system = build("system", experiment.system)
-    operators, shape = [], system.shape
+    operators, shape, names = [], system.shape, [str(name) for name in system.channels]
     for component in experiment.observation.operator:
-        operators.append(build("operator", component, shape))
+        operators.append(_build_seen("operator", component, names, shape))
+        names = seen_channels(operators[-1], names)
         shape = operators[-1].out_shape
-    masks = [build("mask", component) for component in experiment.observation.mask]
+    masks = [_build_seen("mask", component, names) for component in experiment.observation.mask]
     observation = Observation(Composed(system.shape, operators), experiment.observation.std, masks)
     try:
         return Problem(
@@ -95,6 +97,15 @@ def build_posterior(experiment: Experiment, key: str, component: Component, prob
     except (ConfigError, ValueError) as error:
         raise ConfigError(f"{key}: {error}") from error
     return built
+
+
+def _build_seen(group: str, component: Component, names: Sequence[str], *first: Any) -> Any:
+    """Constructs an operator or a mask, whose options may name channels."""
+    try:
+        options = numbered(component.options, names)
+    except ValueError as error:
+        raise ConfigError(f"{group} '{component.kind}': {error}") from error
+    return build(group, component.model_copy(update={"options": options}), *first)
 
 
 def build_method(experiment: Experiment, name: str, problem: Problem) -> Posterior:

@@ -18,6 +18,7 @@ from ..data.times import Lengths, placed
 from ..errors import ConfigError, DataError
 from ..experiment import Experiment
 from ..problems import Ensemble, Posterior, Problem, Twin, Window, log_likelihood, predictive_pit
+from ..rules import obey
 from .common import device_name, log, peak_memory, provenance, seed_everything
 
 #: Draws of the joint that values of a file are held against, and how many times their range a value is absurd beyond.
@@ -75,6 +76,7 @@ def draw(
     if samples < 1:
         raise ConfigError(f"--samples: at least one is needed, not {samples}")
     problem, window, cases, truth, coordinates = observed
+    obey(problem, {f"methods.{name}": method.differentiates}, window)
     seed = seed_everything(experiment, "posterior", name, cases[0])
     ensemble = timed(method, f"methods.{name}", window, samples, device)
     truth_log_q = None

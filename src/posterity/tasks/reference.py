@@ -10,6 +10,7 @@ from ..errors import ConfigError
 from ..experiment import Experiment
 from ..problems import log_likelihood
 from ..problems.ensemble import join_runs
+from ..rules import obey
 from .common import build_posterior, build_problem, log, on_device, provenance, seed_everything
 from .draw import cost, observations, one_window, timed
 
@@ -40,6 +41,7 @@ def reference(experiment: Experiment, twin: Path, output: Path, device: str = "a
             )
         observed = one_window(observations(experiment, problem, twin, chosen), twin, "reference")
         window, cases = observed.window, observed.cases
+        obey(problem, {"reference": method.differentiates}, window)
         runs = []
         for run in range(settings.runs):
             seed = seed_everything(experiment, "reference", run, cases[0])

@@ -54,7 +54,7 @@ def sample(
         observed = one_window(observations(experiment, problem, twin, chosen), twin, f"methods.{method}")
         posterior: Posterior = load_estimator(experiment, experiment.weights(method), problem, weights, chosen)
         if (refinement := experiment.methods[method].refinement) is not None:
-            posterior = _refined(posterior, refinement, method)
+            posterior = refined(posterior, refinement, method)
         density = partial(_density, posterior) if isinstance(posterior, DensityEstimator) else None
         draw("sample", experiment, method, posterior, observed, output, samples, chosen, density)
 
@@ -105,7 +105,7 @@ def load_estimator(
     return estimator.eval()
 
 
-def _refined(estimator: Posterior, refinement: Component, method: str) -> Posterior:
+def refined(estimator: Posterior, refinement: Component, method: str) -> Posterior:
     """An estimator whose draws are refined."""
     if not isinstance(estimator, DensityEstimator):
         raise ConfigError(f"methods.{method}.refines: that method has no density, and none to refine; choose another")

@@ -7,7 +7,8 @@ from ..data import write
 from ..data.tensors import twin_dataset
 from ..errors import ConfigError
 from ..experiment import Experiment
-from .common import build_problem, on_device, provenance, seed_everything
+from ..rules import obey
+from .common import build_problem, log, on_device, provenance, seed_everything
 
 Split = Literal["train", "valid", "test"]
 
@@ -26,7 +27,7 @@ def simulate(experiment: Experiment, split: Split, shard: int, output: Path, dev
         device: Where to compute.
 
     Raises:
-        ConfigError: If the split has no such shard.
+        ConfigError: If the split has no such shard, or a system or an operator breaks a rule.
     """
     shards = getattr(experiment.splits, split).shards()
     if not 0 <= shard < len(shards):
@@ -35,8 +36,17 @@ def simulate(experiment: Experiment, split: Split, shard: int, output: Path, dev
         )
     with on_device(device):
         problem = build_problem(experiment, truth=split == "test")
+        obey(problem, {})
         seed = seed_everything(experiment, "simulate", split, shard)
         twin = problem.sample((shards[shard],))
+    failed = ~twin.x.flatten(1).isfinite().all(dim=1)
     dataset = twin_dataset(twin, problem, first_case=sum(shards[:shard]), observations=split != "train")
     dataset.attrs = provenance("simulate", experiment, split, seed, split=split, shard=shard)
+    dataset.attrs["failed"] = int(failed.sum())
     write(dataset, output, "states" if split == "train" else "twin")
+    if failed.any():
+        cases = dataset["case"].values[failed.cpu().numpy()]
+        log.warning(
+            "%s: %d of %d cases of shard %d of split %s failed: their trajectories are not finite (case %s%s)",
+            output, len(cases), len(failed), shard, split, ", ".join(map(str, cases[:10])), ", …" * (len(cases) > 10),
+        )  # fmt: skip

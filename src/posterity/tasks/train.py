@@ -25,12 +25,13 @@ from ..experiment import Experiment, catalog
 from ..experiment.dependencies import dependencies
 from ..experiment.sections import TrainingConfig
 from ..problems import Problem
+from ..rules import obey
 from .artifacts import DESCRIPTION, HISTORY, WEIGHTS
 from .cases import Cases, Validation
-from .checkpoint import Checkpoint
 from .common import build_method, build_problem, commit, device_name, log, on_device, peak_memory, seed_everything
-from .distributed import shared
 from .provenance import dependency_attributes
+from .training.checkpoint import Checkpoint
+from .training.distributed import shared
 
 #: Seconds before the end of a job in which a training saves its state and stops.
 MARGIN = 120.0
@@ -74,6 +75,8 @@ def train(
         # Two trainings would write one checkpoint in turns.
         with lock(checkpoint.folder) if rank == 0 else nullcontext():
             problem = build_problem(experiment)
+            kind = catalog.resolve("method", experiment.methods[method].kind)
+            obey(problem, {f"methods.{method}": kind.differentiates})
             seed = seed_everything(experiment, "train", method)
             estimator = cast(Estimator, build_method(experiment, method, problem)).to(chosen)
             training = Training(estimator=estimator, problem=problem, seed=seed, **_settings(settings))

@@ -1,14 +1,15 @@
 """Checks of what problems are made of: systems and operators."""
 
-from dataclasses import FrozenInstanceError, is_dataclass, replace
+from dataclasses import replace
 from math import prod
 
 import torch
 from torch import Tensor
 
 from ..problems import Operator
+from ..rules import check_start, check_structure, check_values, seen_by, step_of
 from ..systems import System, parameter_names
-from .expect import expect, expect_close, expect_derivative, reproducible
+from .expect import asserted, expect, expect_close, expect_derivative, reproducible
 
 BATCHES = ((), (3,), (2, 3))
 
@@ -29,50 +30,20 @@ def check_system(system: System, steps: int = 5) -> None:
         AssertionError: If it is not so; the message says what.
     """
     name = type(system).__name__
-    expect(is_dataclass(system) and _is_frozen(system), f"{name}: must be a frozen dataclass")
-    expect(system.dt > 0, f"{name}: dt must be positive, not {system.dt}")
-    expect(
-        len(system.channels) == system.shape[0],
-        f"{name}: has channels {system.channels}, and shape {system.shape} has {system.shape[0]}",
-    )
-    with reproducible():
+    with reproducible(), asserted():
+        check_structure(system)
         for batch in BATCHES:
-            _check_start(system, batch, steps)
+            x = check_start(system, batch=batch)
+            check_values(step_of(system), x)
+            for t in range(steps + 1):
+                expect(x.isfinite().all(), f"{name}: state {t} from the start of the ensemble is not finite")
+                x = system.step(x)
         x = system.initial((2, 3))
-        before, following = x.clone(), system.step(x)
-        expect(torch.equal(x, before), f"{name}: step writes into its argument")
-        alone = torch.stack([system.step(each) for each in x.flatten(0, 1)]).unflatten(0, (2, 3))
-        expect_close(following, alone, f"{name}: step moves batch elements otherwise than alone")
-        single = system.step(x.float()).dtype
-        expect(single == torch.float32, f"{name}: step turns single precision into {single}")
-        expect_derivative(system.step, x[0, :2], f"{name}: step has not the derivatives of finite differences")
+        check_values(step_of(system), x.float())
+        if system.differentiable:
+            expect_derivative(system.step, x[0, :2], f"{name}: step has not the derivatives of finite differences")
         for parameter in parameter_names(system):
             _check_parameter(system, parameter, x[0, :2])
-
-
-def _is_frozen(system: System) -> bool:
-    """Whether fields cannot be set."""
-    try:
-        setattr(system, "dt", system.dt)  # noqa: B010  (mypy knows that it must fail)
-    except FrozenInstanceError:
-        return True
-    return False
-
-
-def _check_start(system: System, batch: tuple[int, ...], steps: int) -> None:
-    """Checks the start of an ensemble, and the states that follow it."""
-    name = type(system).__name__
-    torch.manual_seed(1)
-    x = start = system.initial(batch)
-    torch.manual_seed(1)
-    expect(torch.equal(start, system.initial(batch)), f"{name}: initial draws other states from the same seed")
-    expect(start.dtype == torch.get_default_dtype(), f"{name}: initial has dtype {start.dtype}, not torch's default")
-    for t in range(steps + 1):
-        what = "step" if t else "initial"
-        expected = (*batch, *system.shape)
-        expect(x.shape == expected, f"{name}: {what} has shape {tuple(x.shape)} for batch {batch}, not {expected}")
-        expect(x.isfinite().all(), f"{name}: state {t} from the start of the ensemble is not finite")
-        x = system.step(x)
 
 
 def _check_parameter(system: System, parameter: str, x: Tensor) -> None:
@@ -103,29 +74,25 @@ def check_operator(operator: Operator, x: Tensor | None = None) -> None:
     Raises:
         AssertionError: If it is not so; the message says what.
     """
-    name = type(operator).__name__
-    with reproducible():
-        for batch in BATCHES:
-            seen, expected = operator(torch.randn(*batch, *operator.shape)), (*batch, *operator.out_shape)
-            expect(
-                seen.shape == expected,
-                f"{name}: observations have shape {tuple(seen.shape)} for batch {batch}, not {expected}",
-            )
+    with reproducible(), asserted():
         x = torch.randn(2, *operator.shape) if x is None else x.to(torch.get_default_dtype())
-        before, y = x.clone(), operator(x)
-        expect(torch.equal(x, before), f"{name}: writes into its argument")
-        expect_close(
-            y, torch.stack([operator(each) for each in x]), f"{name}: sees batch elements otherwise than alone"
-        )
-        single = operator(x.float()).dtype
-        expect(single == torch.float32, f"{name}: turns single precision into {single}")
-        expect_derivative(operator, x, f"{name}: has not the derivatives of finite differences")
-        direction, cotangent = torch.randn_like(x), torch.randn_like(y)
-        tangent = torch.func.jvp(operator, (x,), (direction,))[1]
-        (adjoint,) = torch.func.vjp(operator, x)[1](cotangent)
-        products = (tangent * cotangent).sum(), (direction * adjoint).sum()
-        expect_close(*products, f"{name}: tangent and adjoint are not transposes")
+        for batch in BATCHES:
+            check_values(seen_by(operator), x[torch.randint(2, batch)])
+        check_values(seen_by(operator), x.float())
         _check_sites(operator)
+        if operator.differentiable:
+            _check_derivatives(operator, x)
+
+
+def _check_derivatives(operator: Operator, x: Tensor) -> None:
+    """Checks the derivatives of an operator, and that its adjoint is the transpose of its tangent."""
+    name = type(operator).__name__
+    expect_derivative(operator, x, f"{name}: has not the derivatives of finite differences")
+    direction, cotangent = torch.randn_like(x), torch.randn(len(x), *operator.out_shape)
+    tangent = torch.func.jvp(operator, (x,), (direction,))[1]
+    (adjoint,) = torch.func.vjp(operator, x)[1](cotangent)
+    products = (tangent * cotangent).sum(), (direction * adjoint).sum()
+    expect_close(*products, f"{name}: tangent and adjoint are not transposes")
 
 
 def _check_sites(operator: Operator) -> None:

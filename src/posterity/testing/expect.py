@@ -20,6 +20,15 @@ def reproducible(seed: int = 0) -> Iterator[None]:
         torch.set_default_dtype(dtype)
 
 
+@contextmanager
+def asserted() -> Iterator[None]:
+    """Raises a rule that is broken, a ValueError, as an AssertionError with its message, within a block."""
+    try:
+        yield
+    except ValueError as error:
+        raise AssertionError(str(error)) from error
+
+
 def expect(holds: bool | Tensor, message: str) -> None:
     """Raises an AssertionError with a message unless something holds, also where Python leaves out assertions."""
     if not holds:

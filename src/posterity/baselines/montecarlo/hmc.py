@@ -40,6 +40,7 @@ class HamiltonianMonteCarlo(Posterior):
 
     joints: ClassVar[tuple[Joint, ...]] = ("background",)
     needs_background: ClassVar[bool] = True
+    differentiates: ClassVar[tuple[str, ...]] = ("system", "operator")
 
     problem: Problem
     chains: int = 16
@@ -55,6 +56,7 @@ class HamiltonianMonteCarlo(Posterior):
 
     def __post_init__(self) -> None:
         """Checks the number of chains, and the options of chains and particles."""
+        super().__post_init__()
         if not 2 <= self.chains <= self.particles:
             raise ValueError(f"chains: must be from 2 to the number of particles, not {self.chains}")
         self._start()

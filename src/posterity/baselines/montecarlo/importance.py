@@ -42,6 +42,7 @@ class ImportanceSampling(Posterior):
 
     joints: ClassVar[tuple[Joint, ...]] = ("background",)
     needs_background: ClassVar[bool] = True
+    differentiates: ClassVar[tuple[str, ...]] = ("system", "operator")
 
     problem: Problem
     proposal: Proposal = field(default_factory=Laplace)
@@ -50,6 +51,7 @@ class ImportanceSampling(Posterior):
 
     def __post_init__(self) -> None:
         """Checks the proposal, that there are enough draws for the tail fit, and positive degrees of freedom."""
+        super().__post_init__()
         check_part("proposal", self.proposal, Proposal, Laplace)
         check_draws(self.draws)
         if not self.degrees > 0:

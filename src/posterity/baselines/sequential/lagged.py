@@ -65,6 +65,7 @@ class LaggedFourDVar(Sequential):
     """
 
     joints: ClassVar[tuple[Joint, ...]] = get_args(Joint)
+    differentiates: ClassVar[tuple[str, ...]] = ("system", "operator")
 
     lag: int = 1
     scale: float = 1.0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...problems import Ensemble, Joint, Posterior, Problem, Window, refill
-from ...problems.noise import check_gaussian_noise
+from ...problems.observing.noise import check_gaussian_noise
 from ...tensors import own_random_numbers, white_noise
 
 
@@ -216,6 +216,7 @@ class Sequential(Posterior):
 
     def __post_init__(self) -> None:
         """Checks that the ensemble has at least two members."""
+        super().__post_init__()
         if self.members < 2:
             raise ValueError(f"members: an ensemble needs at least 2, not {self.members}")
 

@@ -42,6 +42,7 @@ class ThreeDVar(Sequential):
     """
 
     joints: ClassVar[tuple[Joint, ...]] = get_args(Joint)
+    differentiates: ClassVar[tuple[str, ...]] = ("operator",)
 
     scale: float = 1.0
     draws: int = 1000

@@ -71,6 +71,7 @@ class EnsembleFourDVar(Posterior):
 
     joints: ClassVar[tuple[Joint, ...]] = ("background",)
     needs_background: ClassVar[bool] = True
+    differentiates: ClassVar[tuple[str, ...]] = ("system", "operator")
 
     problem: Problem
     iterations: int = 30
@@ -80,6 +81,7 @@ class EnsembleFourDVar(Posterior):
 
     def __post_init__(self) -> None:
         """Checks the options of the minimisation."""
+        super().__post_init__()
         check_options(self.iterations, self.increment, self.tolerance, self.restarts)
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:

@@ -35,6 +35,7 @@ class FourDVar(Posterior):
 
     joints: ClassVar[tuple[Joint, ...]] = ("background",)
     needs_background: ClassVar[bool] = True
+    differentiates: ClassVar[tuple[str, ...]] = ("system", "operator")
 
     problem: Problem
     iterations: int = 50
@@ -44,6 +45,7 @@ class FourDVar(Posterior):
 
     def __post_init__(self) -> None:
         """Checks the options of the minimisation."""
+        super().__post_init__()
         check_options(self.iterations, self.increment, self.tolerance, self.restarts)
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:

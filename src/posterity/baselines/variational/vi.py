@@ -35,6 +35,7 @@ class VariationalInference(Posterior):
 
     joints: ClassVar[tuple[Joint, ...]] = ("background",)
     needs_background: ClassVar[bool] = True
+    differentiates: ClassVar[tuple[str, ...]] = ("system", "operator")
 
     problem: Problem
     family: Family = field(default_factory=Full)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from posterity.problems import Composed, GaussianStations, Identity, Pointwise, Quadratic
+from posterity.problems import Channels, Composed, GaussianStations, Identity, Pointwise, Quadratic
 from posterity.testing import check_operator
 
 RING = (2, 12)
@@ -13,6 +13,7 @@ OPERATORS = {
     "atan": Pointwise(RING, "atan", scale=3.0),
     "exp": Pointwise(RING, "exp"),
     "stations": GaussianStations(RING),
+    "channels": Channels(RING, [1]),
     "clipped": GaussianStations(RING, positions=[0, 5, 11], wrap=False),
     "Composed": Composed(RING, [Quadratic(RING), GaussianStations(RING)]),
 }
@@ -30,6 +31,19 @@ def test_values():
     torch.testing.assert_close(Identity((1, 3))(x), x)
     torch.testing.assert_close(Quadratic((1, 3))(x), torch.tensor([[4.0, 0.25, 9.0]]))
     torch.testing.assert_close(Pointwise((1, 3), "atan", scale=2.0)(x), torch.atan(x / 2))
+
+
+def test_channels_are_chosen_in_their_order():
+    x = torch.randn(5, 4, 3, 7)
+    assert torch.equal(Channels((3, 7), [2, 0])(x), torch.stack((x[..., 2, :], x[..., 0, :]), dim=-2))
+    assert torch.equal(Channels((3,), [1])(x[..., 0]), x[..., 1:2, 0])
+    assert Channels((3, 7), [2, 0]).sites.tolist() == list(range(7))
+
+
+@pytest.mark.parametrize("channels", [[], [3], [-1], [0, 0], ["x"], [True]])
+def test_channels_that_are_none_are_refused(channels):
+    with pytest.raises(ValueError, match="channels: must be some of the numbers 0 to 2, each once"):
+        Channels((3,), channels)
 
 
 def test_composition_acts_in_order():

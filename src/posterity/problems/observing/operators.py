@@ -3,11 +3,15 @@
 import abc
 from collections.abc import Sequence
 from math import prod
+from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..tensors import Constant
+from ...systems.black_box import through_arrays
+from ...systems.system import with_gradient
+from ...tensors import Constant
 
 
 class Operator(abc.ABC):
@@ -16,6 +20,9 @@ class Operator(abc.ABC):
     Args:
         shape: The event shape of what it observes, ``(channel, *grid)``.
     """
+
+    #: Whether gradients pass through it: methods that need them refuse an operator that says no.
+    differentiable: ClassVar[bool] = True
 
     def __init__(self, shape: Sequence[int]) -> None:
         self.shape = tuple(shape)
@@ -54,6 +61,33 @@ class Operator(abc.ABC):
         """Observes states of shape ``(*batch, *shape)`` without noise."""
 
 
+class BlackBoxOperator(Operator):
+    """Abstract operator of arrays, through which no gradients pass: methods that need them are refused.
+
+    Subclasses define :meth:`see` instead of ``__call__``, and ``out_shape``.
+
+    Args:
+        shape: The event shape of what it observes, ``(channel, *grid)``.
+    """
+
+    differentiable: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def see(self, x: np.ndarray) -> np.ndarray:
+        """Observes states without noise.
+
+        Args:
+            x: The states, with shape ``(count, *shape)``, in double precision.
+
+        Returns:
+            The observations, with shape ``(count, *out_shape)``.
+        """
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Observes states of shape ``(*batch, *shape)`` by :meth:`see`."""
+        return through_arrays(self.see, x, self.shape, self.out_shape, self, "see")
+
+
 class Identity(Operator):
     """:math:`H(x) = x`."""
 
@@ -65,6 +99,28 @@ class Identity(Operator):
     def __call__(self, x: Tensor) -> Tensor:
         """Returns ``x``."""
         return x
+
+
+class Channels(Operator):
+    """Some of the channels, :math:`H(x)_k = x_{c_k}`.
+
+    Args:
+        shape: The event shape of what it observes.
+        channels: The channels, by their numbers from 0; in experiment files also by their names.
+    """
+
+    def __init__(self, shape: Sequence[int], channels: Sequence[int] | Sequence[str]) -> None:
+        super().__init__(shape)
+        self.channels = check_channels(channels, self.shape)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """``(channels, *grid)``."""
+        return (len(self.channels), *self.shape[1:])
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Chooses the channels of states of shape ``(*batch, *shape)``."""
+        return x.index_select(x.ndim - len(self.shape), torch.tensor(self.channels, device=x.device))
 
 
 class Quadratic(Operator):
@@ -201,6 +257,11 @@ class Composed(Operator):
         return sites
 
     @property
+    def differentiable(self) -> bool:  # type: ignore[override]
+        """Whether gradients pass through all of the operators."""
+        return all(operator.differentiable for operator in self.operators)
+
+    @property
     def observes_state(self) -> bool:
         """Whether all of the operators pass the state on."""
         return all(operator.observes_state for operator in self.operators)
@@ -208,5 +269,16 @@ class Composed(Operator):
     def __call__(self, x: Tensor) -> Tensor:
         """Applies the operators in turn."""
         for operator in self.operators:
-            x = operator(x)
+            x = with_gradient(operator(x), x, f"operator: {type(operator).__name__}")
         return x
+
+
+def check_channels(channels: Sequence[int] | Sequence[str], shape: Sequence[int]) -> tuple[int, ...]:
+    """Checks that channels are numbers of some of those of an event, each once, and returns them."""
+    found = tuple(channel for channel in channels if type(channel) is int and 0 <= channel < shape[0])
+    if not found or len(set(found)) < len(channels):
+        raise ValueError(
+            f"channels: must be some of the numbers 0 to {shape[0] - 1}, each once, not {list(channels)} (names of "
+            "channels are known in experiment files alone)"
+        )
+    return found

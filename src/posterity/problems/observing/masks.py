@@ -7,9 +7,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .operators import check_channels
+
 
 class Mask(abc.ABC):
     """Abstract mask, which chooses the observed entries of a window."""
+
+    def check(self, window: int, shape: Sequence[int]) -> None:  # noqa: B027  (most masks suit all observations)
+        """Raises a ValueError where the mask does not suit the observations of a problem; most suit all.
+
+        Args:
+            window: The number of times :math:`T`.
+            shape: The event shape of an observation.
+        """
 
     @abc.abstractmethod
     def __call__(self, batch: Sequence[int], window: int, shape: Sequence[int]) -> Tensor:
@@ -61,6 +71,11 @@ class TimeMask(Mask):
         """Checks spacing and start."""
         check_lattice(self.every, self.start)
 
+    def check(self, window: int, shape: Sequence[int]) -> None:
+        """Checks that the first observation time lies in the window."""
+        if self.start >= window:
+            raise ValueError(f"start: {self.start} lies behind the window, whose times are 0 to {window - 1}")
+
     def __call__(self, batch: Sequence[int], window: int, shape: Sequence[int]) -> Tensor:
         """The same mask for all, of shape ``(window, 1, …)``."""
         kept = torch.zeros((window, *([1] * len(shape))), dtype=torch.bool)
@@ -84,11 +99,42 @@ class GridMask(Mask):
         """Checks spacing and start."""
         check_lattice(self.every, self.start)
 
+    def check(self, window: int, shape: Sequence[int]) -> None:
+        """Checks that there is a grid, and that the first observed site lies on it."""
+        if not shape[1:]:
+            raise ValueError(
+                f"observations of shape {tuple(shape)} have no grid; choose the mask 'channels', or the operator"
+            )
+        if self.start >= min(shape[1:]):
+            raise ValueError(f"start: {self.start} lies behind a grid of {' × '.join(map(str, shape[1:]))} sites")
+
     def __call__(self, batch: Sequence[int], window: int, shape: Sequence[int]) -> Tensor:
         """The same mask for all, of shape ``(1, 1, *grid)``."""
+        self.check(window, shape)
         grid = shape[1:]
         kept = torch.zeros((1, 1, *grid), dtype=torch.bool)
         kept[:, :, *[slice(self.start, None, self.every)] * len(grid)] = True
+        return kept
+
+
+@dataclass(frozen=True)
+class ChannelMask(Mask):
+    """Mask of channels, which keeps some of the observations' channels; the others are missing at all times.
+
+    Args:
+        channels: The channels, by their numbers from 0; in experiment files also by their names.
+    """
+
+    channels: Sequence[int] | Sequence[str]
+
+    def check(self, window: int, shape: Sequence[int]) -> None:
+        """Checks that observations have the channels."""
+        check_channels(self.channels, shape)
+
+    def __call__(self, batch: Sequence[int], window: int, shape: Sequence[int]) -> Tensor:
+        """The same mask for all, of shape ``(1, channel, 1, …)``."""
+        kept = torch.zeros((1, shape[0], *([1] * len(shape[1:]))), dtype=torch.bool)
+        kept[:, list(check_channels(self.channels, shape))] = True
         return kept
 
 

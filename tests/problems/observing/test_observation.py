@@ -8,6 +8,7 @@ from torch.distributions import Normal
 
 from posterity.baselines import ETKF, ImportanceSampling
 from posterity.problems import (
+    ChannelMask,
     Ensemble,
     GaussianNoise,
     GaussianStations,
@@ -15,12 +16,14 @@ from posterity.problems import (
     Identity,
     Noise,
     Observation,
+    Problem,
     Quadratic,
     RandomMask,
     TimeMask,
     log_likelihood,
     predictive_pit,
 )
+from posterity.systems import LinearAdvection, Lorenz63
 
 
 def test_random_mask_keeps_its_fraction_anew_for_each_case():
@@ -45,8 +48,31 @@ def test_grid_mask_keeps_a_lattice():
     assert plane[0].nonzero().shape == (2 * 2 * 3, 3)
     assert plane[3, 1, 3, 6]
     assert not plane[3, 1, 3, 5]
-    # A state without a grid has no sites to leave out.
-    assert GridMask()((), 5, (3,)).expand(5, 3).all()
+
+
+def test_channel_mask_keeps_its_channels():
+    kept = ChannelMask((2, 0))((7,), 9, (3, 4))
+    assert kept.expand(9, 3, 4)[5, :, 3].tolist() == [True, False, True]
+    assert ChannelMask((1,))((), 2, (3,)).expand(2, 3).tolist() == [[False, True, False]] * 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "mask", "message"),
+    [
+        ((3,), GridMask(), r"observations of shape \(3,\) have no grid; choose the mask 'channels'"),
+        ((1, 6), GridMask(every=2, start=6), "start: 6 lies behind a grid of 6 sites"),
+        ((1, 6), TimeMask(every=2, start=4), "start: 4 lies behind the window, whose times are 0 to 3"),
+        ((3,), ChannelMask((0, 3)), r"channels: must be some of the numbers 0 to 2, each once, not \[0, 3\]"),
+        ((3,), ChannelMask(()), "channels: must be some of the numbers"),
+        ((3,), ChannelMask((1, 1)), "channels: must be some of the numbers"),
+        ((3,), ChannelMask(("x",)), "names of channels are known in experiment files alone"),
+    ],
+)
+def test_a_mask_that_does_not_suit_the_observations_is_refused(shape, mask, message):
+    """Rather than keep all entries, or none, without a word."""
+    system = Lorenz63() if shape == (3,) else LinearAdvection(size=6)
+    with pytest.raises(ValueError, match=message):
+        Problem(system, Observation(Identity(shape), masks=(mask,)), window=4)
 
 
 def test_masks_apply_together():

@@ -11,10 +11,10 @@ from time import monotonic
 
 import torch
 
-from ..data import atomic
-from ..errors import DataError
-from ..estimators.learning.training import Training
-from .common import log
+from ...data import atomic
+from ...errors import DataError
+from ...estimators.learning.training import Training
+from ..common import log
 
 #: Seconds between saves.
 INTERVAL = 30.0
