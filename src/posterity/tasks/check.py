@@ -1,23 +1,21 @@
 """``posterity check``: whether all that an experiment names can be constructed, and what it means."""
 
 from collections.abc import Iterator
+from functools import partial
 
+from ..baselines.cycling import cycled
 from ..errors import ConfigError
-from ..experiment import Experiment
+from ..experiment import Experiment, catalog
 from ..problems import Posterior
-from .assimilate import baseline
-from .common import build, build_posterior, build_problem
+from .common import build, build_method, build_posterior, build_problem
 
 
 def check(source: str, experiment: Experiment) -> Iterator[str]:
-    """Constructs the problem, the methods and the reference of an experiment, and says what it means.
+    """Constructs the problem, the methods and the reference of an experiment, and says line by line what it means.
 
     Args:
         source: What the experiment was loaded by.
         experiment: The experiment.
-
-    Yields:
-        Lines of text.
 
     Raises:
         ConfigError: If something cannot be constructed, targets another posterior, or has too few draws.
@@ -25,7 +23,8 @@ def check(source: str, experiment: Experiment) -> Iterator[str]:
     problem = build_problem(experiment)
     copied = []
     for name in experiment.methods:
-        distinct = _distinct(experiment, name, baseline(experiment, name, problem))
+        kind = catalog.resolve("method", experiment.methods[name].kind)
+        distinct = _distinct(experiment, name, cycled(problem, kind, partial(build_method, experiment, name)))
         if distinct is not None:
             copied.append(f"  note         {name}: of {experiment.draws(name)} draws at most {distinct} differ")
     if experiment.reference is not None:

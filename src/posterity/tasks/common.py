@@ -32,9 +32,6 @@ def build(group: str, component: Component, *first: Any) -> Any:
         component: The kind and the options.
         first: What the constructor takes before the options.
 
-    Returns:
-        The object.
-
     Raises:
         ConfigError: If the constructor refuses a value.
     """
@@ -53,9 +50,6 @@ def build_problem(experiment: Experiment, truth: bool = False) -> Problem:
     Args:
         experiment: The experiment.
         truth: Whether twins come from the experiment's truth, where it is another system than the assumed one.
-
-    Returns:
-        The problem.
 
     Raises:
         ConfigError: If its parts do not fit each other.
@@ -89,9 +83,7 @@ def build_posterior(experiment: Experiment, key: str, component: Component, prob
     """Constructs a method, and checks that it targets the posterior of the problem; messages begin with the key."""
     try:
         kind: type[Posterior] = catalog.resolve("method", component.kind)
-        problem = problem if experiment.truth is None else kind.own_joint(problem)
-        kind.check_problem(problem)
-        built: Posterior = build("method", component, problem)
+        built: Posterior = build("method", component, kind.pose(problem, experiment.truth is not None))
     except (ConfigError, ValueError) as error:
         raise ConfigError(f"{key}: {error}") from error
     return built
@@ -149,9 +141,6 @@ def provenance(
         seed: The seed of the task.
         method: The method's name, if one made the file.
         extra: Further attributes.
-
-    Returns:
-        The attributes.
     """
     return {
         "experiment": experiment.name,

@@ -184,9 +184,6 @@ def timed(method: Posterior, key: str, window: Window, samples: int, device: tor
         samples: The number of draws per case.
         device: Where to compute.
 
-    Returns:
-        The draws.
-
     Raises:
         ConfigError: If the method refuses.
         DataError: If it meets a matrix that cannot be factorised.
