@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..problems import Ensemble, Joint, Posterior, Problem, Window
+from ..problems import Ensemble, Posterior, Problem, Window
 from ..problems.climatology import climatological_moments
 from ..problems.ensemble import add_work, join_info
 from ..tensors import append_dims, own_random_numbers
@@ -27,7 +27,8 @@ class Cycled(Posterior):
     window do not continue those of the window before. Targets, at each time, :math:`p(x_t | y_{0:T_k}, x_b)` with
     :math:`T_k` the end of the window that holds :math:`t`. Unknown parameters are inferred from each window anew, with
     their prior; those returned are of the last window. A case without a background is given mean and standard
-    deviations of the climatology for its first window.
+    deviations of the climatology for its first window; for others a background is the first prior under either joint:
+    an approximation, as are moments in place of a forecast, which later windows forget.
 
     A case without finite draws in one window stays NaN from there on.
 
@@ -42,7 +43,6 @@ class Cycled(Posterior):
     """
 
     takes_records: ClassVar[bool] = True
-    joints: ClassVar[tuple[Joint, ...]] = ("background",)
 
     problem: Problem
     method: Posterior
@@ -52,9 +52,8 @@ class Cycled(Posterior):
     draws: int = 1000
 
     def __post_init__(self) -> None:
-        """Checks the joint, the number of members, inflation, floor and the number of climatological draws."""
+        """Checks the number of members, inflation, floor and the number of climatological draws."""
         super().__post_init__()
-        self.check_problem(self.problem)
         if self.members < 2:
             raise ValueError(f"members: the background of the next window needs at least 2, not {self.members}")
         if self.inflation <= 0:

@@ -46,10 +46,18 @@ class Posterior(abc.ABC):
         check_differentiable(self.problem, self.differentiates, type(self).__name__)
 
     @classmethod
-    def own_joint(cls, problem: Problem) -> Problem:
-        """The problem of a joint that the method targets, for a truth of another system, whose joint neither is."""
-        other = problem.background_std is not None and problem.joint not in cls.joints
-        return replace(problem, joint=cls.joints[0], truth=None) if other else problem
+    def pose(cls, problem: Problem, misspecified: bool = False) -> Problem:
+        """The problem as the method takes it, checked by :meth:`check_problem`.
+
+        Args:
+            problem: The problem.
+            misspecified: Whether the truth is another system. Neither joint of the assumed one is then the truth's, and
+                a method is given the one that it targets.
+        """
+        if misspecified and problem.background_std is not None and problem.joint not in cls.joints:
+            problem = replace(problem, joint=cls.joints[0], truth=None)
+        cls.check_problem(problem)
+        return problem
 
     @property
     def distinct(self) -> int | None:

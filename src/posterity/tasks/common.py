@@ -91,9 +91,7 @@ def build_posterior(experiment: Experiment, key: str, component: Component, prob
     """Constructs a method, and checks that it targets the posterior of the problem; messages begin with the key."""
     try:
         kind: type[Posterior] = catalog.resolve("method", component.kind)
-        problem = problem if experiment.truth is None else kind.own_joint(problem)
-        kind.check_problem(problem)
-        built: Posterior = build("method", component, problem)
+        built: Posterior = build("method", component, kind.pose(problem, experiment.truth is not None))
     except (ConfigError, ValueError) as error:
         raise ConfigError(f"{key}: {error}") from error
     return built
