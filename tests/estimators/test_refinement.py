@@ -111,7 +111,7 @@ def test_weights_make_draws_exact(study):
 @pytest.mark.slow
 def test_chains_make_draws_exact(study):
     problem, window = study
-    chains = Hamiltonian(chains=20, warmup=10, iterations=30, leapfrog=8)
+    chains = Hamiltonian(draws=100, chains=20, warmup=10, iterations=30, leapfrog=8)
     posterior = Refined(Off(problem, 0.3, 1.2), chains).sample(window, 100)
     assert posterior.x.shape == (100, 64, 6, 1, 8)
     info = posterior.info

@@ -222,7 +222,7 @@ EAGER = """
 import sys
 from posterity import cli
 from posterity.estimators.learning import training
-from posterity.tasks import checkpoint
+from posterity.tasks.training import checkpoint
 training.LOOK, checkpoint.INTERVAL = 2, 0.0
 cli.main()
 """

@@ -81,7 +81,7 @@ def make(problem: Problem, kind: str, options: dict) -> Posterior:
     method: Posterior = catalog.resolve("method", kind)(problem, **options)
     if isinstance(method, Estimator):
         method.standardize(problem.sample((64,)))
-        method.eval()
+        method.mark_trained()
     return method
 
 
