@@ -4,6 +4,7 @@ The site asks for nothing outside itself: MathJax is shipped with its pages.
 """
 
 import re
+import shutil
 from pathlib import Path
 
 from posterity import __version__
@@ -54,7 +55,8 @@ def skip_fields(app, what, name, obj, skip, options):
 
 
 def gather_pages(app, config):
-    """Copies the pages that stand elsewhere, with their links as they are from here."""
+    """Copies the pages that stand elsewhere, with their links as they are from here, and forgets former modules."""
+    shutil.rmtree(ROOT / "docs" / "api", ignore_errors=True)
     for source, name in PAGES.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         (ROOT / "docs" / name).write_text(re.sub(r"\]\((?:\.\./)?docs/", "](", text), encoding="utf-8")

@@ -10,7 +10,16 @@ from posterity.estimators import Classifier, ObservationView, Pairs, StateView, 
 from posterity.estimators.classifier import fit, logits
 from posterity.metrics import auc
 from posterity.nn import MLP, Convolution
-from posterity.problems import GaussianStations, Identity, Observation, Problem, Twin, exact_posterior
+from posterity.problems import (
+    GaussianStations,
+    GridMask,
+    Identity,
+    Observation,
+    Problem,
+    TimeMask,
+    Twin,
+    exact_posterior,
+)
 from posterity.systems import Lorenz63
 
 SMALL = Convolution(width=16, blocks=1)
@@ -94,6 +103,14 @@ def test_nothing_but_new_observations_is_seen_of_a_state(make_problem) -> None:
     other = few._replace(truth=few.truth + unseen)
     # Noise of so little deviation does not show.
     torch.testing.assert_close(logits(classifier, few, 20)[0], logits(classifier, other, 20)[0], atol=1e-5, rtol=1e-4)
+
+
+def test_states_are_observed_whole_whatever_is_missing_in_windows(make_problem) -> None:
+    problem = make_problem(masks=(TimeMask(start=1), GridMask(2)))
+    classifier = Classifier(problem, ObservationView(problem), SMALL)
+    few = pairs(problem, 20, 1.0)
+    assert fit(classifier, few, epochs=1, batch=10, learning_rate=1e-3) < 2
+    assert classifier.view._observed(few.truth, few.window).y.isfinite().all()
 
 
 @pytest.mark.parametrize("network", [None, MLP((16,))])

@@ -163,7 +163,7 @@ def put(name: str, value: float):
         ),
         (
             lambda twin: twin.isel(obs_x=slice(5)),
-            "'observation' has time 6, obs_channel 1, obs_x 5; the experiment's problem has 6 × 1 × 6",
+            "'observation' has obs_x 5; the experiment's problem has obs_x 6",
         ),
         (
             lambda twin: twin.isel(time=slice(3)),

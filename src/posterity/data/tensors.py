@@ -285,9 +285,10 @@ def _background(
 
 def _sized(dataset: xr.Dataset, name: str, shape: tuple[int, ...], source: str, device: torch.device | str) -> Tensor:
     """Reads a variable whose shape, behind ``case``, must be the problem's."""
-    if dataset[name].shape[1:] != shape:
-        found = ", ".join(f"{d} {n}" for d, n in list(dataset[name].sizes.items())[1:])
-        wanted = " × ".join(map(str, shape))
+    sizes = zip(list(dataset[name].sizes.items())[1:], shape, strict=True)
+    wrong = [(dimension, found, wanted) for (dimension, found), wanted in sizes if found != wanted]
+    if wrong:
+        found, wanted = (", ".join(f"{part[0]} {part[place]}" for part in wrong) for place in (1, 2))
         raise DataError(f"{source}: '{name}' has {found}; the experiment's problem has {wanted}; make them equal")
     return _tensor(dataset[name], device)
 

@@ -94,9 +94,16 @@ class ObservationView(View):
     def __init__(self, problem: Problem) -> None:
         super().__init__()
         self.observation = problem.observation
-        # The features are those of a window of one state.
+        # The features are those of a window of one state, all of which is observed.
         alone = replace(
-            problem, window=1, forecast=0, joint="climatology", background_std=None, model_error=None, parameters={}
+            problem,
+            observation=replace(problem.observation, masks=()),
+            window=1,
+            forecast=0,
+            joint="climatology",
+            background_std=None,
+            model_error=None,
+            parameters={},
         )
         self.features = Features(alone, times=0)
         self.channels = self.features.shape[0]
