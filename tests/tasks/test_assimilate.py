@@ -185,7 +185,7 @@ def put(name: str, value: float):
             "variable 'background' is missing; the experiment's prior is a background",
         ),
         (lambda twin: twin.drop_vars("background_std"), "has 'background' without 'background_std'"),
-        (lambda twin: twin.isel(x=slice(5)), "'background' has channel 1, x 5; the experiment's problem has 1 × 6"),
+        (lambda twin: twin.isel(x=slice(5)), "'background' has x 5; the experiment's problem has x 6"),
         (put("background", np.nan), r"'background' is not finite at index \(0, 0, \d\)"),
         (put("background_std", 0.0), r"'background_std' must be positive and finite; it is not at index \(0, 0, \d\)"),
     ],

@@ -161,7 +161,7 @@ def test_shards_that_do_not_fit_are_named(experiment, shards, tmp_path) -> None:
     study, files = experiment(), shards()
     long = shards(experiment("long", window=5), "long")
     for given, message in (
-        ((long["train"], files["valid"]), r"long/train/0\.nc: 'state' has time 7, channel 1, x 6; the exp.* 6 × 1 × 6"),
+        ((long["train"], files["valid"]), r"long/train/0\.nc: 'state' has time 7; the experiment's problem has time 6"),
         (
             ([files["train"][0], long["train"][1]], files["valid"]),
             r"long/train/1\.nc: has 7 along 'time', but .* has 6",
