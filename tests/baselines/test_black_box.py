@@ -78,7 +78,10 @@ def test_a_method_draws_the_same_without_gradients_or_refuses(name, part, proble
     if part in kind.differentiates:
         black_box = {"system": "Matrix", "operator": "Composed"}[part]
         with pytest.raises(ValueError, match=f"{part}: {black_box} passes no gradients on, and {kind.__name__} needs"):
-            made(name, problem)
+            kind.pose(problem)
+        window = PROBLEM.sample((3,)).window
+        with pytest.raises(ValueError, match="passes no gradients on"):
+            drawn(name, problem, window)
         return
     if name == "exact" and part == "system":
         pytest.skip("knows the matrix of one system alone, and says so")

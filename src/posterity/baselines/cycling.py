@@ -53,7 +53,6 @@ class Cycled(Posterior):
 
     def __post_init__(self) -> None:
         """Checks the number of members, inflation, floor and the number of climatological draws."""
-        super().__post_init__()
         if self.members < 2:
             raise ValueError(f"members: the background of the next window needs at least 2, not {self.members}")
         if self.inflation <= 0:

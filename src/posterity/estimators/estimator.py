@@ -12,6 +12,7 @@ from ..errors import check_part
 from ..flows import ConditionalFlow
 from ..nn import MLP, Convolution, Network
 from ..problems import Ensemble, Posterior, Problem, Twin, Window, chunks
+from ..problems.posterior import check_differentiable
 from .features import Features, Standardizer
 from .target import ControlTarget, StateTarget, Target
 
@@ -39,7 +40,8 @@ class Estimator(Posterior, nn.Module):
     def __init__(self, problem: Problem, target: Target | None = None, times: int = 6, observed: bool = True) -> None:
         super().__init__()
         self.problem = problem
-        self.__post_init__()
+        # Training would take them, long before anything is drawn.
+        check_differentiable(problem, self.differentiates, type(self).__name__)
         if target is not None:
             check_part("target", target, Target, ControlTarget)
         self.target = target or (ControlTarget() if problem.joint == "background" else StateTarget())

@@ -7,6 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from ..problems import Control, Ensemble, Posterior, Window, decode_ensemble
+from ..problems.posterior import check_differentiable
 from .estimator import DensityEstimator
 from .target import ControlTarget
 
@@ -59,7 +60,7 @@ class Refined(Posterior):
                 "refinement: needs the posterior's density, known for the control under the background joint only"
             )
         self.problem, self.estimator, self.refinement = estimator.problem, estimator, refinement
-        self.__post_init__()
+        check_differentiable(self.problem, self.differentiates, type(self).__name__)
 
     @property
     def differentiates(self) -> tuple[str, ...]:  # type: ignore[override]

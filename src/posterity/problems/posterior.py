@@ -41,22 +41,23 @@ class Posterior(abc.ABC):
         if "sample" in vars(cls) and cls.sample_cases is Posterior.sample_cases:
             cls.sample_cases = cls.sample  # type: ignore[method-assign]
 
-    def __post_init__(self) -> None:
-        """Checks that gradients pass through what the method differentiates; subclasses check their options too."""
-        check_differentiable(self.problem, self.differentiates, type(self).__name__)
-
     @classmethod
     def pose(cls, problem: Problem, misspecified: bool = False) -> Problem:
-        """The problem as the method takes it, checked by :meth:`check_problem`.
+        """The problem as the method takes it, refused before anything is built where draws would be refused.
 
         Args:
             problem: The problem.
             misspecified: Whether the truth is another system. Neither joint of the assumed one is then the truth's, and
                 a method is given the one that it targets.
+
+        Raises:
+            ValueError: If the method targets the posterior of another joint, needs a background that the problem does
+                not have, or gradients that do not pass.
         """
         if misspecified and problem.background_std is not None and problem.joint not in cls.joints:
             problem = replace(problem, joint=cls.joints[0], truth=None)
         cls.check_problem(problem)
+        check_differentiable(problem, cls.differentiates, cls.__name__)
         return problem
 
     @property
@@ -106,11 +107,12 @@ class Posterior(abc.ABC):
             device of the windows.
 
         Raises:
-            ValueError: If the method is not trained, does not target the posterior of its problem, or has not as many
-                draws, or the windows do not fit the problem.
+            ValueError: If the method is not trained, does not target the posterior of its problem, needs gradients that
+                do not pass, or has not as many draws, or the windows do not fit the problem.
         """
         self.check_ready()
         self.check_problem(self.problem)
+        check_differentiable(self.problem, self.differentiates, type(self).__name__)
         self.check_samples(samples)
         # Methods take gradients, which tensors made in inference mode do not have.
         with torch.inference_mode(False), torch.no_grad():

@@ -38,7 +38,6 @@ class RejectionABC(Posterior):
 
     def __post_init__(self) -> None:
         """Checks that the fraction keeps at least one trial."""
-        super().__post_init__()
         if not 0 < self.fraction <= 1 or round(self.trials * self.fraction) < 1:
             raise ValueError(f"fraction: {self.fraction} of {self.trials} trials keeps none; raise one of them")
 

@@ -19,7 +19,6 @@ class Exact(Posterior):
 
     def __post_init__(self) -> None:
         """Checks that system and operator are linear, and all parameters known."""
-        super().__post_init__()
         check_linear(self.problem)
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:

@@ -56,7 +56,6 @@ class HamiltonianMonteCarlo(Posterior):
 
     def __post_init__(self) -> None:
         """Checks the number of chains, and the options of chains and particles."""
-        super().__post_init__()
         if not 2 <= self.chains <= self.particles:
             raise ValueError(f"chains: must be from 2 to the number of particles, not {self.chains}")
         self._start()

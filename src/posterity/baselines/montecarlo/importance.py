@@ -51,7 +51,6 @@ class ImportanceSampling(Posterior):
 
     def __post_init__(self) -> None:
         """Checks the proposal, that there are enough draws for the tail fit, and positive degrees of freedom."""
-        super().__post_init__()
         check_part("proposal", self.proposal, Proposal, Laplace)
         check_draws(self.draws)
         if not self.degrees > 0:

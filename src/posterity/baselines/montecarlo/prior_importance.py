@@ -32,7 +32,6 @@ class PriorImportanceSampling(Posterior):
 
     def __post_init__(self) -> None:
         """Checks that there is a draw."""
-        super().__post_init__()
         if self.draws < 1:
             raise ValueError(f"draws: at least one is needed, not {self.draws}")
 

@@ -57,7 +57,6 @@ class SequentialMonteCarlo(Posterior):
 
     def __post_init__(self) -> None:
         """Checks the number of particles and the options of the tempering."""
-        super().__post_init__()
         if self.particles < 4:
             raise ValueError(f"particles: at least 4 are needed for a covariance, not {self.particles}")
         if not 2 <= self.ess * self.particles < self.particles:

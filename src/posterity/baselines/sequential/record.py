@@ -216,7 +216,6 @@ class Sequential(Posterior):
 
     def __post_init__(self) -> None:
         """Checks that the ensemble has at least two members."""
-        super().__post_init__()
         if self.members < 2:
             raise ValueError(f"members: an ensemble needs at least 2, not {self.members}")
 

@@ -45,7 +45,6 @@ class FourDVar(Posterior):
 
     def __post_init__(self) -> None:
         """Checks the options of the minimisation."""
-        super().__post_init__()
         check_options(self.iterations, self.increment, self.tolerance, self.restarts)
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:

@@ -43,7 +43,6 @@ class VariationalInference(Posterior):
 
     def __post_init__(self) -> None:
         """Checks that family and optimiser are components."""
-        super().__post_init__()
         check_part("family", self.family, Family, Full)
         check_part("optimizer", self.optimizer, Optimizer, NaturalGradient)
 
