@@ -122,6 +122,16 @@ def test_pullbacks_are_products_with_the_jacobian() -> None:
                     torch.testing.assert_close(denoiser.pullback(x, angle, factor * w), factor * expected)
 
 
+def test_means_and_pullbacks_at_one_point_share_a_sweep() -> None:
+    residual, context, sweeps = Residual((2,), 3, MLP((8,))), torch.randn(6, 3), []
+    plain, pulled = (LearnedDenoiser(residual, context, pulled) for pulled in (False, True))
+    x, w = torch.randn(6, 2), torch.randn(6, 2)
+    expected = plain.mean(x, 0.6), plain.pullback(x, 0.6, w)
+    residual.register_forward_hook(lambda *_: sweeps.append(1))
+    torch.testing.assert_close((pulled.mean(x, 0.6), pulled.pullback(x, 0.6, w)), expected)
+    assert len(sweeps) == 1
+
+
 def test_the_network_sees_the_level_of_noise_and_the_context() -> None:
     residual = Residual((2,), 3, MLP((8,)))
     x, t, context = torch.randn(6, 2), torch.rand(6), torch.randn(6, 3)

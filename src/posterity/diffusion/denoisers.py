@@ -97,25 +97,34 @@ class LearnedDenoiser:
     Args:
         residual: The network :math:`F`.
         context: The contexts, with shape ``(rows, context, *grid)``.
+        pulled: Whether products with the derivative are asked for wherever means are, so that one sweep forward does
+            for both; means then carry no gradients.
     """
 
-    def __init__(self, residual: Residual, context: Tensor) -> None:
-        self.residual, self.context = residual, context
+    def __init__(self, residual: Residual, context: Tensor, pulled: bool = False) -> None:
+        self.residual, self.context, self.pulled = residual, context, pulled
         self._last: tuple[Tensor, float, Tensor, Tensor] | None = None
 
     def mean(self, x: Tensor, angle: float) -> Tensor:
         """The mean of the data; see :meth:`Denoiser.mean`."""
+        return self._sweep(x, angle)[1].detach() if self.pulled else self._mean(x, angle)
+
+    def _mean(self, x: Tensor, angle: float) -> Tensor:
+        """The mean, with whatever gradients are asked for."""
         return cos(angle) * x + sin(angle) * self.residual(x, x.new_full((len(x),), angle), self.context)
 
     def pullback(self, x: Tensor, angle: float, w: Tensor) -> Tensor:
         """The product with the transposed derivative; see :meth:`Denoiser.pullback`."""
-        # Guidance asks for many products at one point: a sweep back each, and one sweep forward for all of them.
+        source, mean = self._sweep(x, angle)
+        return torch.autograd.grad(mean, source, w, retain_graph=True)[0]
+
+    def _sweep(self, x: Tensor, angle: float) -> tuple[Tensor, Tensor]:
+        """A sweep forward, from noisy data to their mean; the last is kept, since many products are at one point."""
         if self._last is None or self._last[0] is not x or self._last[1] != angle:
             with torch.enable_grad():
                 source = x.detach().requires_grad_()
-                self._last = x, angle, source, self.mean(source, angle)
-        _, _, source, mean = self._last
-        return torch.autograd.grad(mean, source, w, retain_graph=True)[0]
+                self._last = x, angle, source, self._mean(source, angle)
+        return self._last[2:]
 
 
 def denoising_loss(residual: Residual, schedule: Schedule, z: Tensor, context: Tensor) -> Tensor:

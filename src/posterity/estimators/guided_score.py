@@ -71,7 +71,8 @@ class GuidedScore(Diffusion):
     def mean(self, window: Window, context: Tensor) -> Mean:
         """The mean of trajectories given noisy ones, guided by the observations."""
         likelihood = self.likelihood(window, len(context) // len(window.y))
-        return self.guidance.guide(LearnedDenoiser(self.residual, context), likelihood)
+        prior = LearnedDenoiser(self.residual, context, pulled=not self.guidance.detach)
+        return self.guidance.guide(prior, likelihood)
 
     def likelihood(self, window: Window, samples: int) -> Likelihood:
         """The likelihood of each row, with observations in units of their standard deviation in training.
