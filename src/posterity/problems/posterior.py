@@ -30,6 +30,7 @@ class Posterior(abc.ABC):
 
     #: Whether it needs a background.
     needs_background: ClassVar[bool] = False
+
     #: What of a problem it differentiates, ``system`` and ``operator``; a method of neither takes any simulator.
     differentiates: ClassVar[tuple[str, ...]] = ()
 
