@@ -132,7 +132,12 @@ def test_the_file_says_how_long_a_record_is(count, cycles, found) -> None:
         ([0.0, np.nan, 1.0, 1.5], {}, None, r"'time' is missing \(NaN\) at 1 of 4 places, first at index 1"),
         ([0, 6, 9, 18.5], HOURS, None, r"'time' \(hours since .*\) is not evenly spaced: 3 to 9.5 .*time_unit"),
         ([0, 6, 15, 18], HOURS, "5 days", r"between the states .* at 1 of 4 places, first at 15: .* 6 hours apart"),
-        ([0, 6, 12, 36], HOURS, "5 days", r"has 7 times; the experiment assimilates 4 states"),
+        (
+            [0, 6, 12, 36],
+            HOURS,
+            "5 days",
+            r"7 times of the model, from its first to its last; the experiment assimilates 4",
+        ),
         ([0, 6, 12, 18], {}, "5 days", r"'time' has the units 'none', and 'time_unit' .* is 5 days; give"),
         ([0, 6, 12, 18], {"units": "furlongs"}, "5 days", r"has the units 'furlongs'"),
     ],

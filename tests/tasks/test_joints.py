@@ -47,3 +47,8 @@ def test_a_truth_of_another_system_leaves_methods_their_own_joint(experiment, tm
 def test_records_of_several_windows_are_checked_as_they_will_run(experiment) -> None:
     for prior in (BLIND, CLIMATOLOGY):
         assert list(check("study", experiment(prior=prior, cycles=3, forecast=0, methods=VARIATIONAL)))
+
+
+def test_a_reference_that_must_be_trained_is_refused_by_check(experiment) -> None:
+    with pytest.raises(ConfigError, match="reference: 'npe' must be trained"):
+        list(check("study", experiment(reference={"kind": "npe"})))

@@ -228,6 +228,26 @@ def test_a_case_without_a_draw_is_named(settings, tmp_path, caplog) -> None:
     assert "replaced" not in caplog.text
 
 
+def test_a_case_without_a_background_costs_that_case_only(settings, chain, tmp_path, caplog) -> None:
+    """The other cases have what they have alone, and filters give it its own prior."""
+    study, whole = settings(methods=METHODS | {"4dvar": {"kind": "4dvar"}}), own()
+    chain(study, whole)
+    alone = {m: data.read(tmp_path / f"p-{m}.nc", "posterior")["state"].load() for m in study.methods}
+    for name in ("background", "background_std"):
+        whole[name][1] = np.nan
+    scores = chain(study, whole)
+    for method, before in alone.items():
+        found = data.read(tmp_path / f"p-{method}.nc", "posterior")["state"].load()
+        np.testing.assert_allclose(found[::2], before[::2], rtol=1e-5, atol=1e-5)
+        assert bool(found[1].isnull().all()) == (method != "etkf")
+    assert "methods.4dvar: 1 of 3 cases have no background" in caplog.text
+    known = scores["spread"].sel({"method": "4dvar"}).notnull()
+    assert known.all("time").values.tolist() == [True, False, True]
+    whole["background"][2, 0, 0] = np.nan
+    with pytest.raises(DataError, match=r"'background' is not finite at index \(2, 0, 0\); fill it in, or give"):
+        chain(study, whole)
+
+
 def test_a_method_of_one_draw_has_its_cases(settings, chain, tmp_path) -> None:
     chain(settings(samples=1, methods={"prior": {"kind": "prior"}}), own())
     table = pd.read_csv(tmp_path / "table.csv")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..problems import Ensemble, Problem, Twin, Window
+from ..tensors import append_dims
 from .schema import GRIDS, INFO, dims
 from .times import model_times
 
@@ -33,9 +34,12 @@ def twin_dataset(twin: Twin, problem: Problem, first_case: int = 0, observations
     variables: dict = {"state": (dims("twin", "state", grid), _numpy(twin.x), {"units": units})}
     if problem.parameters:
         variables["theta"] = (dims("twin", "theta", grid), _numpy(twin.theta))
-    if not window.background.isnan().any():
+    if not window.background.isnan().all():
+        # A draw of the climatology may fail in part; a background is there as a whole, or not at all.
+        there = append_dims(window.background.flatten(1).isfinite().all(dim=1), 1 + grid)
         for name, value in (("background", window.background), ("background_std", window.background_std)):
-            variables[name] = (dims("twin", name, grid), _numpy(value), {"units": units})
+            whole = torch.where(there, value, torch.nan)
+            variables[name] = (dims("twin", name, grid), _numpy(whole), {"units": units})
     if problem.start[1]:
         variables["start"] = (("case",), _numpy(window.start), {"units": "steps"})
     if observations:
@@ -262,7 +266,7 @@ def _start(dataset: xr.Dataset, problem: Problem, source: str, device: torch.dev
 def _background(
     dataset: xr.Dataset, problem: Problem, source: str, device: torch.device | str
 ) -> tuple[Tensor, Tensor]:
-    """Reads backgrounds and their standard deviations; NaN if neither file nor problem has them."""
+    """Reads backgrounds and their standard deviations; NaN where a case, or file and problem, have none."""
     if "background" not in dataset:
         if problem.background_std is not None:
             raise DataError(
@@ -274,13 +278,16 @@ def _background(
         raise DataError(f"{source}: has 'background' without 'background_std'; add its standard deviations")
     background = _sized(dataset, "background", problem.shape, source, device)
     std = _sized(dataset, "background_std", problem.shape, source, device)
-    if not background.isfinite().all():
-        raise DataError(f"{source}: 'background' is not finite at {_place(~background.isfinite())}; fill it in")
-    if (wrong := ~((std > 0) & std.isfinite())).any():
+    lost = append_dims(background.flatten(1).isnan().all(dim=1), background.ndim - 1)
+    if (wrong := ~background.isfinite() & ~lost).any():
+        raise DataError(
+            f"{source}: 'background' is not finite at {_place(wrong)}; fill it in, or give that case none, NaN alone"
+        )
+    if (wrong := ~((std > 0) & std.isfinite()) & ~lost).any():
         raise DataError(
             f"{source}: 'background_std' must be positive and finite; it is not at {_place(wrong)}; correct it there"
         )
-    return background, std
+    return background, torch.where(lost, torch.nan, std)
 
 
 def _sized(dataset: xr.Dataset, name: str, shape: tuple[int, ...], source: str, device: torch.device | str) -> Tensor:

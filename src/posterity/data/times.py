@@ -271,7 +271,8 @@ def _states(count: int, lengths: Lengths, sparse: bool, source: str) -> int:
         return one + forecast
     windows = f"{cycles} windows of {window} states" if cycles > 1 else f"{window} states"
     raise DataError(
-        f"{source}: has {count} times; the experiment assimilates {windows}"
+        f"{source}: has {count} times{' of the model, from its first to its last' * sparse}; "
+        f"the experiment assimilates {windows}"
         + (f" (and forecasts {forecast} more)" if forecast else "")
         + "; cut the file, or change 'window' in the experiment"
         + ("" if forecast or sparse else ", or leave NaN where nothing was observed")

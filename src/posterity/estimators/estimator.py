@@ -74,6 +74,11 @@ class Estimator(Posterior, nn.Module):
             self.scaler.fit(self.target.extract(self.problem, twin))
         self.features.fit(twin.window)
 
+    @property
+    def lost_without_background(self) -> bool:
+        """Where it has learned from draws with backgrounds: it knows no windows without."""
+        return self.problem.background_std is not None
+
     def place(self, window: Window) -> Window:
         """The windows in the dtype and on the device of the weights."""
         return window.to(self.features.y.mean)

@@ -54,6 +54,8 @@ class Refined(Posterior):
         refinement: The refinement.
     """
 
+    needs_background: ClassVar[bool] = True
+
     def __init__(self, estimator: DensityEstimator, refinement: Refinement) -> None:
         if not isinstance(estimator.target, ControlTarget) or estimator.problem.joint != "background":
             raise ValueError(

@@ -73,6 +73,11 @@ class Posterior(abc.ABC):
             ValueError: If the method has not as many, and does not repeat them.
         """
 
+    @property
+    def lost_without_background(self) -> bool:
+        """Whether a case without a background has no posterior by this method, rather than one of another prior."""
+        return self.needs_background
+
     @classmethod
     def check_problem(cls, problem: Problem) -> None:
         """Checks that the method targets the posterior of a problem.
@@ -119,7 +124,7 @@ class Posterior(abc.ABC):
         with torch.inference_mode(False), torch.no_grad():
             checked = window.check(self.problem)
             cases = type(checked)(*(field.clone() if field.is_inference() else field for field in checked)).cases()
-            if self.needs_background:
+            if self.lost_without_background:
                 _check_backgrounds(cases, type(self).__name__)
             placed = self.place(cases)
             # Components of others may make tensors in torch's defaults.

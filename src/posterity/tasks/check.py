@@ -7,7 +7,8 @@ from ..experiment import Experiment
 from ..problems import Posterior, Problem
 from ..rules import obey
 from .assimilate import baseline
-from .common import build_posterior, build_problem
+from .common import build_problem
+from .reference import build_reference
 from .sample import refined
 
 
@@ -66,4 +67,4 @@ def _methods(experiment: Experiment, problem: Problem) -> Iterator[tuple[str, Po
         refinement = settings.refinement
         yield f"methods.{name}", method if refinement is None else refined(method, refinement, name)
     if experiment.reference is not None:
-        yield "reference", build_posterior(experiment, "reference", experiment.reference, problem)
+        yield "reference", build_reference(experiment, experiment.reference, problem)

@@ -19,6 +19,7 @@ from ..errors import ConfigError, DataError
 from ..experiment import Experiment
 from ..problems import Ensemble, Posterior, Problem, Twin, Window, log_likelihood, predictive_pit
 from ..rules import obey
+from ..tensors import append_dims
 from .common import device_name, log, peak_memory, provenance, seed_everything
 
 #: Draws of the joint that values of a file are held against, and how many times their range a value is absurd beyond.
@@ -82,7 +83,8 @@ def draw(
     truth_log_q = None
     # A truth of another system may lack the parameters, and has then no density.
     if density is not None and truth is not None and truth.theta.isfinite().all(dim=-1).any():
-        truth_log_q = density(truth)
+        truth_log_q = density(truth._replace(window=_complete(method, window)))
+        truth_log_q = torch.where(_lost(method, window), torch.nan, truth_log_q)
     result = ensemble_dataset(
         ensemble,
         problem,
@@ -195,7 +197,7 @@ def timed(method: Posterior, key: str, window: Window, samples: int, device: tor
     """
     start = perf_counter()
     try:
-        ensemble = method.sample(window, samples)
+        ensemble = method.sample(_complete(method, window), samples)
     except ValueError as error:
         raise ConfigError(f"{key}: {error}") from error
     except torch.linalg.LinAlgError as error:
@@ -207,9 +209,41 @@ def timed(method: Posterior, key: str, window: Window, samples: int, device: tor
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     seconds = perf_counter() - start
+    ensemble = _blank(ensemble, _lost(method, window), key)
     _warn_of_failures(ensemble, key, samples)
     share = torch.full_like(window.start, seconds / len(window.start))
     return ensemble._replace(info={**ensemble.info, "seconds": share})
+
+
+def _lost(method: Posterior, window: Window) -> Tensor:
+    """The cases that lack the background that a method needs, with shape ``(case,)``; none if all cases do."""
+    missing = window.background.isnan().flatten(1).any(dim=-1)
+    return missing & ~missing.all() & method.lost_without_background
+
+
+def _complete(method: Posterior, window: Window) -> Window:
+    """The windows with the first background there is in the place of those that a method needs and cases lack."""
+    lost = _lost(method, window)
+    donor = int(torch.argmin(lost.long()))
+    background, std = (
+        torch.where(append_dims(lost, value.ndim - 1), value[donor], value)
+        for value in (window.background, window.background_std)
+    )
+    return window._replace(background=background, background_std=std)
+
+
+def _blank(ensemble: Ensemble, lost: Tensor, key: str) -> Ensemble:
+    """The draws, NaN in some cases: those that drew from a background that is not theirs."""
+    if not lost.any():
+        return ensemble
+    log.warning("%s: %d of %d cases have no background, and this method needs one", key, int(lost.sum()), len(lost))
+    x, theta = (
+        torch.where(append_dims(lost, value.ndim - 2), torch.nan, value) for value in (ensemble.x, ensemble.theta)
+    )
+    log_q = None if ensemble.log_q is None else torch.where(lost, torch.nan, ensemble.log_q)
+    failed = ensemble.info.get("failed", torch.zeros_like(lost, dtype=torch.float32))
+    info = {**ensemble.info, "failed": torch.where(lost, len(x), failed)}
+    return ensemble._replace(x=x, theta=theta, log_q=log_q, info=info)
 
 
 def _warn_of_failures(ensemble: Ensemble, key: str, samples: int) -> None:

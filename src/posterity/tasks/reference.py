@@ -8,7 +8,8 @@ from ..data import write
 from ..data.tensors import ensemble_dataset
 from ..errors import ConfigError
 from ..experiment import Experiment
-from ..problems import log_likelihood
+from ..experiment.component import Component
+from ..problems import Posterior, Problem, log_likelihood
 from ..problems.ensemble import join_runs
 from ..rules import obey
 from .common import build_posterior, build_problem, log, on_device, provenance, seed_everything
@@ -34,11 +35,7 @@ def reference(experiment: Experiment, twin: Path, output: Path, device: str = "a
         raise ConfigError(f"'{experiment.name}' has no reference: say which method makes it, under 'reference'")
     with on_device(device) as chosen:
         problem = build_problem(experiment)
-        method = build_posterior(experiment, "reference", settings, problem)
-        if method.trained:
-            raise ConfigError(
-                f"reference: '{settings.kind}' must be trained, and a reference is not: try 'smc' or 'hmc'"
-            )
+        method = build_reference(experiment, settings, problem)
         observed = one_window(observations(experiment, problem, twin, chosen), twin, "reference")
         window, cases = observed.window, observed.cases
         obey(problem, {"reference": method.differentiates}, window)
@@ -59,3 +56,15 @@ def reference(experiment: Experiment, twin: Path, output: Path, device: str = "a
     if settings.runs > 1:
         worst, median = ensemble.info["gap"].max(), ensemble.info["gap_median"].median()
         log.info("%s: gap between runs %.3f sd at worst, %.3f in the median", output, worst, median)
+
+
+def build_reference(experiment: Experiment, settings: Component, problem: Problem) -> Posterior:
+    """The method that makes the reference.
+
+    Raises:
+        ConfigError: If it must be trained, or targets another posterior.
+    """
+    method = build_posterior(experiment, "reference", settings, problem)
+    if method.trained:
+        raise ConfigError(f"reference: '{settings.kind}' must be trained, and a reference is not: try 'smc' or 'hmc'")
+    return method

@@ -21,6 +21,11 @@ class Exact(Posterior):
         """Checks that system and operator are linear, and all parameters known."""
         check_linear(self.problem)
 
+    @property
+    def lost_without_background(self) -> bool:
+        """Under the joint of the background alone: the other's prior is the climatology."""
+        return self.problem.joint == "background"
+
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the posterior of each case."""
         x = exact_posterior(self.problem, window).sample(samples)
