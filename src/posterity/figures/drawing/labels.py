@@ -24,6 +24,9 @@ SWEEPS, CROSSING = 3, 60.0
 #: Half the side of the squares that stand for the lines of other labels.
 DOT = 3.0
 
+#: The cost of an overlap with a point, as that of one with another label: a point that is hidden cannot be read at all.
+HIDDEN = 10.0
+
 
 def wrapped(name: str, width: float) -> str:
     """A name, broken at hyphens into lines that fit a panel of some width in inches."""
@@ -66,7 +69,8 @@ def put_labels(
             others = [number for number in range(len(boxes)) if number != index]
             dots = [dot for number in others for dot in _leader(places[number], boxes[number])]
             here = [*taken, *(boxes[number] for number in others), *(np.r_[dot - DOT, dot + DOT] for dot in dots)]
-            boxes[index : index + 1] = [_best(place, size, np.array(here), frame)]
+            weights = np.where(np.arange(len(here)) < len(places), HIDDEN, 1.0)
+            boxes[index : index + 1] = [_best(place, size, np.array(here), weights, frame)]
     for point, place, box, name, colour in zip(points, places, boxes, names, colours, strict=True):
         near = np.clip(place, box[:2], box[2:])
         # A line leads to the nearest edge of all labels but those beside their points.
@@ -86,13 +90,13 @@ def put_labels(
         text.set_path_effects([withStroke(linewidth=1.5, foreground="white")])
 
 
-def _best(place: np.ndarray, size: np.ndarray, taken: np.ndarray, frame: np.ndarray) -> np.ndarray:
+def _best(place: np.ndarray, size: np.ndarray, taken: np.ndarray, weights: np.ndarray, frame: np.ndarray) -> np.ndarray:
     """The box of a label that overlaps the least with what is there, itself and the line that leads to it."""
     boxes = [_box(place, size, np.array(direction), step) for step in STEPS for direction in DIRECTIONS]
     costs = []
     for index, box in enumerate(boxes):
         # Farther places cost more.
-        cost = 4 * _outside(box, frame) + 4.0 * (index // len(DIRECTIONS)) + _overlap(box, taken).sum()
+        cost = 4 * _outside(box, frame) + 4.0 * (index // len(DIRECTIONS)) + weights @ _overlap(box, taken)
         line = _leader(place, box)[:, None]
         crossed = ((line > taken[:, :2]) & (line < taken[:, 2:])).all(axis=2).any(axis=0).sum()
         costs.append(cost + CROSSING * crossed)
