@@ -24,7 +24,9 @@ RULES = {
     "simulate": 4, "train": 1, "sample": 2, "assimilate": 2, "reference": 2, "evaluate": 4, "aggregate": 1, "plot": 14,
 }  # fmt: skip
 ALL_METRICS = "results/tiny/metrics.nc"
-LEFTOVERS = next(line for line in GUIDE.read_text().splitlines() if "xargs --no-run-if-empty scancel" in line)
+(LEFTOVERS,) = (
+    line.removeprefix("$ ") for line in GUIDE.read_text().splitlines() if "xargs --no-run-if-empty scancel" in line
+)
 
 
 def test_a_study_ends_with_all_its_files(cluster, undisturbed):

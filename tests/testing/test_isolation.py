@@ -58,9 +58,12 @@ LINEAR = {"exact"}
 
 #: What draws without a background too.
 FREE = [
-    *("3dvar", "climatology", "enkf", "enks", "etkf", "fmpe", "guided-score", "ienks", "lagged-4dvar", "letkf", "npe"),
-    *("nre", "nse", "particle-filter", "particle-smoother", "prior-importance"),
+    *("3dvar", "climatology", "enkf", "enks", "etkf", "ienks", "lagged-4dvar", "letkf"),
+    *("particle-filter", "particle-smoother", "prior-importance"),
 ]
+
+#: What has learned from windows with backgrounds, and knows no others.
+LEARNED = ("fmpe", "guided-score", "npe", "nre", "nse")
 
 VARIANTS = {
     "vi, Adam": ("vi", {"family": MeanField(), "optimizer": Adam(iterations=5)}),
@@ -151,7 +154,7 @@ def test_a_case_of_which_one_member_survives(kind, options):
 @pytest.mark.parametrize("kind", FREE)
 def test_a_case_without_a_background(kind):
     """It has its prior from the climatology, if the method knows that, and the others have their backgrounds."""
-    # The sequential methods' answer is that of the background joint, and a learned prior that of the climatology.
+    # The sequential methods' answer is that of the background joint.
     joint = "background" if issubclass(catalog.resolve("method", kind), Sequential) else "climatology"
     problem = replace(exploding(), system=LinearAdvection(size=4), joint=joint, start=(0, 3))
     window = problem.sample((CASES,)).window
@@ -159,6 +162,15 @@ def test_a_case_without_a_background(kind):
     background[-1], std[-1] = torch.nan, torch.nan
     method = make(problem, kind, SMALL.get(kind, {}))
     check_alone(method, window, window._replace(background=background, background_std=std))
+
+
+@pytest.mark.parametrize("kind", LEARNED)
+def test_a_case_without_a_background_is_none_for_what_has_learned_with_one(kind):
+    problem = replace(exploding(), system=LinearAdvection(size=4), joint="climatology")
+    window = problem.sample((CASES,)).window
+    window.background[-1] = torch.nan
+    with pytest.raises(ValueError, match=rf"background: missing in 1 of {CASES} windows, the first ones \[3\]"):
+        make(problem, kind, SMALL.get(kind, {})).sample(window, 2)
 
 
 @pytest.mark.parametrize(
