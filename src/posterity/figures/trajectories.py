@@ -51,8 +51,8 @@ def trajectories(
     """Draws trajectories of the posterior at chosen sites: a row for each method, a column for each site.
 
     Each panel shows some draws, the median and the band from the 5th to the 95th percentile, with the truth. Where a
-    method's band is too narrow to be seen beside the motion of the state, its errors are drawn, the draws less the
-    truth (or their median, if there is none), and the truth has a row of its own; their scale is that of most methods.
+    method's band is too narrow to be seen beside the motion of the state, its errors are drawn if there is a truth, the
+    draws less the truth, which then has a row of its own; their scale is that of most methods.
     Of long records the end of the window is shown (see :func:`panels.stretch`).
 
     Args:
@@ -135,11 +135,12 @@ def _part(posterior: xr.Dataset, times: np.ndarray, truth: np.ndarray | None, ch
     name, time = str(posterior.attrs["method"]), posterior["time"].values
     draws = rows(posterior["state"], "trajectories").isel(row=list(chosen)).transpose("row", "sample", "time").values
     low, median, high = np.quantile(draws, (0.05, 0.5, 0.95), axis=1)
-    motion = np.ptp(median if truth is None else np.hstack([median, truth.T]), axis=1, keepdims=True)
+    # Without a truth there is no error to show, and the states themselves are what one asks for.
+    if truth is None:
+        return Part(name, time, draws, None)
+    motion = np.ptp(np.hstack([median, truth.T]), axis=1, keepdims=True)
     if not (high - low < VISIBLE * motion).mean() > 0.5:
         return Part(name, time, draws, None)
-    if truth is None:
-        return Part(f"{name}\n− median", time, draws - median[:, None], median)
     base = truth[np.abs(time[:, None] - times).argmin(axis=1)].T
     return Part(f"{name}\n− truth", time, draws - base[:, None], base)
 
