@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from posterity import __version__
 from posterity.experiment import catalog
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,6 +25,12 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def blocks(page: Path, language: str) -> list[str]:
     """The code blocks of a language on a page."""
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def test_changelog_and_citation_are_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    (first, *_) = re.findall(r"^## (\S+?),? ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert str(citation["version"]) == first == __version__
 
 
 @each_page

@@ -37,7 +37,7 @@ class Posterior(abc.ABC):
     problem: Problem
 
     def __init_subclass__(cls) -> None:
-        """Lets a class that overrides ``sample`` itself, as those of version 0.1.0 do, draw as it did, unchecked."""
+        """Lets a class that overrides ``sample`` itself, as methods did before, draw as it did, unchecked."""
         super().__init_subclass__()
         if "sample" in vars(cls) and cls.sample_cases is Posterior.sample_cases:
             cls.sample_cases = cls.sample  # type: ignore[method-assign]
