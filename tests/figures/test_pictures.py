@@ -126,6 +126,11 @@ def test_the_table_says_over_how_many_cases_methods_are_scored(ring) -> None:
     assert labels["4dvar"] in [text.get_text() for text in accuracy_cost(metrics, ring.window).axes[0].texts]
 
 
+def test_the_table_names_methods_that_failed(ring) -> None:
+    summary = summarize(ring.metrics.assign_attrs(failed='{"smc": "logs/assimilate/smc/0.log"}'), ring.window)
+    assert table(summary).axes[0].texts[-1].get_text().endswith("Failed, and left out: smc.")
+
+
 @pytest.mark.parametrize("upright", [False, True])
 def test_small_panels_have_two_ticks(upright) -> None:
     rng = np.random.default_rng(0)

@@ -1,5 +1,6 @@
 """The table of all methods, as a figure."""
 
+import json
 from collections.abc import Sequence
 from itertools import groupby
 from math import floor, inf, isfinite, isnan, log10
@@ -57,8 +58,8 @@ def table(summary: xr.Dataset) -> Figure:
     """Draws the table of all methods: error, calibration and cost of each.
 
     The best of each column, and what its error does not tell from it, is bold. Columns without a single number are left
-    out. Without a truth the spread takes the place of the error. Columns that
-    do not fit beside each other stand in a second block below.
+    out. Without a truth the spread takes the place of the error. Columns that do not fit beside each other stand in a
+    second block below, and methods that failed, as the attribute ``failed`` says, in the note.
 
     Args:
         summary: The summary of the metrics, by method and moment.
@@ -76,7 +77,9 @@ def table(summary: xr.Dataset) -> Figure:
         *(column for pair in headed() for column in _columns(summary, *pair)),
     ]
     shown = [column for column in columns if set(column.entries) != {NONE}]
-    return _draw([Column("", "method", methods_of(summary)), *shown])
+    return _draw(
+        [Column("", "method", methods_of(summary)), *shown], list(json.loads(summary.attrs.get("failed", "{}")))
+    )
 
 
 def _cases(summary: xr.Dataset) -> list[Column]:
@@ -174,11 +177,11 @@ def _number(value: float) -> str:
     return f"{value:.{min(digits, DIGITS)}f}".replace("-", "−")
 
 
-def _draw(columns: Sequence[Column]) -> Figure:
+def _draw(columns: Sequence[Column], failed: Sequence[str]) -> Figure:
     """Sets the table in blocks as wide as the page, and a note; taller than it if need be: letters keep their size."""
     blocks, count = _blocks(columns), len(columns[0].entries)
     block, widest = HEADS + count + FOOT, max(float(np.sum(_widths(block))) for block in blocks)
-    height = len(blocks) * block + 1.4
+    height = len(blocks) * block + 1.4 + bool(failed)
     figure = Figure(figsize=(max(style.WIDTH, CHARACTER * widest), LINE * height))
     axes = figure.add_axes((0.005, 0, 0.99, 1))
     axes.set_axis_off()
@@ -190,6 +193,8 @@ def _draw(columns: Sequence[Column]) -> Figure:
         "Means over cases ± one standard error; bold: the best, and what errors do not tell from it. "
         "Gap: log-likelihood above\nthat of a calibrated posterior."
     )
+    if failed:
+        note += f"\nFailed, and left out: {', '.join(failed)}."
     axes.text(0, len(blocks) * block - HEADS - 0.4, note, va="top", color="0.3")
     return figure
 
