@@ -1,5 +1,6 @@
 """What all tests share: double precision, a seed for each test, and a choice of device."""
 
+import logging
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -33,6 +34,15 @@ def seed(device: torch.device) -> Iterator[int]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield 0
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """Leaves the level of the log as it was: commands set it, and what tests see of the log depends on it."""
+    logger = logging.getLogger("posterity")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 EVERY_OTHER = (GridMask(2),)

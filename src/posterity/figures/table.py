@@ -177,7 +177,7 @@ def _number(value: float) -> str:
     return f"{value:.{min(digits, DIGITS)}f}".replace("-", "−")
 
 
-def _draw(columns: Sequence[Column], failed: Sequence[str]) -> Figure:
+def _draw(columns: Sequence[Column], failed: Sequence[str] = ()) -> Figure:
     """Sets the table in blocks as wide as the page, and a note; taller than it if need be: letters keep their size."""
     blocks, count = _blocks(columns), len(columns[0].entries)
     block, widest = HEADS + count + FOOT, max(float(np.sum(_widths(block))) for block in blocks)
