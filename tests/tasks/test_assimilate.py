@@ -166,6 +166,11 @@ def put(name: str, value: float):
             "'observation' has obs_x 5; the experiment's problem has obs_x 6",
         ),
         (
+            lambda twin: twin.isel(obs_x=0),
+            "'observation' has time 6, obs_channel 1; the experiment's problem has 6 × 1 × 6",
+        ),
+        (lambda twin: twin.isel(x=0), "'background' has channel 1; the experiment's problem has 1 × 6"),
+        (
             lambda twin: twin.isel(time=slice(3)),
             r"has 3 times; the experiment assimilates 4 states \(and forecasts 2 more\); cut the file, or change 'win",
         ),

@@ -292,12 +292,15 @@ def _background(
 
 def _sized(dataset: xr.Dataset, name: str, shape: tuple[int, ...], source: str, device: torch.device | str) -> Tensor:
     """Reads a variable whose shape, behind ``case``, must be the problem's."""
-    sizes = zip(list(dataset[name].sizes.items())[1:], shape, strict=True)
-    wrong = [(dimension, found, wanted) for (dimension, found), wanted in sizes if found != wanted]
-    if wrong:
+    sizes = list(dataset[name].sizes.items())[1:]
+    if tuple(size for _, size in sizes) == shape:
+        return _tensor(dataset[name], device)
+    if len(sizes) == len(shape):
+        wrong = [(*found, wanted) for found, wanted in zip(sizes, shape, strict=True) if found[1] != wanted]
         found, wanted = (", ".join(f"{part[0]} {part[place]}" for part in wrong) for place in (1, 2))
-        raise DataError(f"{source}: '{name}' has {found}; the experiment's problem has {wanted}; make them equal")
-    return _tensor(dataset[name], device)
+    else:
+        found, wanted = ", ".join(f"{dimension} {size}" for dimension, size in sizes), " × ".join(map(str, shape))
+    raise DataError(f"{source}: '{name}' has {found}; the experiment's problem has {wanted}; make them equal")
 
 
 def _place(wrong: Tensor) -> str:
