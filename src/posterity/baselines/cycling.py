@@ -122,14 +122,13 @@ class Cycled(Posterior):
 
     def _first(self, window: Window) -> tuple[Tensor, Tensor]:
         """The first background and its standard deviations, both with shape ``(case, *shape)``."""
-        missing = window.background.isnan()
         with own_random_numbers():
-            if not missing.any():
+            if not window.free.any():
                 return window.background, window.background_std
             climatology = climatological_moments(self.problem, window.start, self.draws)
-        free = append_dims(missing.flatten(1).any(dim=1), missing.ndim - 1)
+        free = append_dims(window.free, window.background.ndim - 1)
         background, std = (
-            torch.where(free, value[:, : missing[0].numel()].reshape(missing.shape), known)
+            torch.where(free, value[:, : known[0].numel()].reshape(known.shape), known)
             for value, known in (
                 (climatology.mean, window.background),
                 (climatology.std, window.background_std),

@@ -159,7 +159,7 @@ class Posterior(abc.ABC):
 
 def _check_backgrounds(window: Window, method: str) -> None:
     """Raises if a case has no background; names the first ones."""
-    missing = window.background.isnan().flatten(1).any(dim=-1).nonzero().flatten().tolist()
+    missing = window.free.nonzero().flatten().tolist()
     if missing:
         raise ValueError(
             f"background: missing in {len(missing)} of {len(window.y)} windows, the first ones {missing[:5]}, and "

@@ -40,6 +40,11 @@ class Window(NamedTuple):
         batch = self.start.ndim
         return type(self)(*(field.reshape(self.start.numel(), *field.shape[batch:]) for field in self))
 
+    @property
+    def free(self) -> Tensor:
+        """Whether a case has no background, with shape ``(case,)``: its prior is then the climatology, if anything."""
+        return self.background.isnan().flatten(1).any(dim=-1)
+
     def check(self, problem: "Problem") -> Self:
         """Checks the windows against the problem that they are of.
 

@@ -217,8 +217,8 @@ def timed(method: Posterior, key: str, window: Window, samples: int, device: tor
 
 def _lost(method: Posterior, window: Window) -> Tensor:
     """The cases that lack the background that a method needs, with shape ``(case,)``; none if all cases do."""
-    missing = window.background.isnan().flatten(1).any(dim=-1)
-    return missing & ~missing.all() & method.lost_without_background
+    free = window.free
+    return free & ~free.all() & method.lost_without_background
 
 
 def _complete(method: Posterior, window: Window) -> Window:

@@ -42,7 +42,7 @@ class PriorImportanceSampling(Posterior):
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Resamples the weighted prior draws of each case, systematically."""
-        free = window.background.isnan().flatten(1).any(dim=1)
+        free = window.free
         if self.problem.joint == "climatology" or free.all():
             return self._from_climatology(window, samples)
         around = append_dims(free, window.background.ndim - 1)

@@ -58,7 +58,7 @@ class Record:
         self.y = torch.where(observed, window.y, 0)
         self.precision = torch.where(observed, window.std, torch.inf).reciprocal()
         self.seen = observed.flatten(2).any(dim=-1)
-        self.free = window.background.isnan().flatten(1).any(dim=-1)
+        self.free = window.free
         self.error_std = problem.error_std(self.y).flatten() if problem.weak else self.y.new_empty(0)
         self.info = {name: self.y.new_zeros(self.cases) for name in ("model_steps", "gradients", "failed")}
         self.alive = self.y.new_ones(self.cases, dtype=torch.bool)
