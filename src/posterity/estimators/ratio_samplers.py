@@ -4,7 +4,6 @@ import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..mcmc import Tempering
@@ -63,9 +62,7 @@ class TemperedSMC(RatioSampler):
         tempered = self._tempering().run(potential, potential.noise(self.particles))
         info = dict(tempered.info)
         info["log_normalizer"] = info.pop("log_evidence")
-        u = tempered.particles.u
-        chosen = torch.randperm(self.particles, device=u.device)
-        return u[chosen[torch.arange(samples, device=u.device) % self.particles]], info
+        return tempered.spread(samples), info
 
     def _tempering(self) -> Tempering:
         """The tempering of these options."""

@@ -32,6 +32,12 @@ class Tempered(NamedTuple):
     step: Tensor
     info: dict[str, Tensor]
 
+    def spread(self, samples: int) -> Tensor:
+        """Draws from the particles, none a second time before all were drawn once; shape ``(samples, case, size)``."""
+        u = self.particles.u
+        chosen = torch.randperm(len(u), device=u.device)
+        return u[chosen[torch.arange(samples, device=u.device) % len(u)]]
+
 
 @dataclass(frozen=True)
 class Tempering:

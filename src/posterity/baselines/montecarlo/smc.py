@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from math import log, pi
 from typing import ClassVar
 
-import torch
-
 from ...mcmc import Tempered, Tempering
 from ...problems import Control, Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
 
@@ -74,10 +72,7 @@ class SequentialMonteCarlo(Posterior):
         """Draws from the particles of each case, none a second time before all were drawn once."""
         control = Control(self.problem, window)
         tempered = self.temper(control)
-        u = tempered.particles.u
-        chosen = torch.randperm(self.particles, device=u.device)
-        chosen = chosen[torch.arange(samples, device=u.device) % self.particles]
-        return decode_ensemble(control, u[chosen], tempered.info)
+        return decode_ensemble(control, tempered.spread(samples), tempered.info)
 
     def temper(self, control: Control) -> Tempered:
         """Carries particles of each case from the prior to the posterior."""
