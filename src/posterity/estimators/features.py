@@ -83,8 +83,6 @@ class Features(nn.Module):
         self.background = problem.background_std is not None
         channels, grid = problem.observation.shape[0], problem.shape[1:]
         self.scattered = observed and problem.observation.shape[1:] != grid
-        sites = problem.observation.operator.sites if self.scattered else torch.empty(0, dtype=torch.long)
-        self.register_buffer("sites", sites, persistent=False)
         seen = channels * problem.window if observed else 0
         self.y, self.std = Standardizer((channels, 1)), Standardizer((channels, 1))
         sites = problem.observation.operator.sites if self.scattered else torch.empty(0, dtype=torch.long)

@@ -51,7 +51,6 @@ class GuidedScore(Diffusion):
         | Score-based Data Assimilation (Rozet & Louppe, 2023), https://arxiv.org/abs/2306.10574
     """
 
-    loss_units: ClassVar[str] = "1"
     differentiates: ClassVar[tuple[str, ...]] = ("operator",)
 
     def __init__(
