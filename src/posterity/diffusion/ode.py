@@ -7,6 +7,7 @@ from math import cos, sin
 import torch
 from torch import Tensor
 
+from ..tensors import identity
 from .denoisers import Mean
 
 #: The velocity of rows ``(rows, *shape)`` at an angle.
@@ -88,5 +89,5 @@ def probe(x: Tensor, number: int) -> Tensor:
     """
     rows, size = x.flatten(1).shape
     if size <= number:
-        return torch.eye(size, dtype=x.dtype, device=x.device).unsqueeze(1).expand(size, rows, size)
+        return identity(x, size).unsqueeze(1).expand(size, rows, size)
     return (2.0 * torch.randint(2, (number, rows, size), device=x.device) - 1).to(x) / number**0.5

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nn.layers import check_kernel
+from ..tensors import white_noise
 from .flow import ConditionalFlow, Flow, log_normal
 from .invertible import ActNorm, Chain, Coupling, Invertible, InvertibleConvolution, InvertibleList, SiteConvolution
 
@@ -87,7 +88,7 @@ class MultiScaleModule(ConditionalFlow):
     def draw(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """One draw for each case, with its log-density."""
         h = context.movedim(1, -1).contiguous()
-        z = torch.randn(len(h), *self.shape, dtype=h.dtype, device=h.device)
+        z = white_noise(h, len(h), *self.shape)
         log_q = log_normal(z)
         for index, block in reversed(list(enumerate(self.blocks))):
             z, log_det = block.inverse(shifted(z, -index), shifted(h, -index))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nn.layers import check_hidden
+from ..tensors import white_noise
 from .autoregressive import MonotoneMaps
 from .flow import ConditionalFlow, Flow, log_normal
 
@@ -35,7 +36,7 @@ class VectorModule(ConditionalFlow):
 
     def draw(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """One draw for each case, with its log-density."""
-        noise = torch.randn(prod(self.shape), len(context), dtype=context.dtype, device=context.device)
+        noise = white_noise(context, prod(self.shape), len(context))
         z, log_q = noise, log_normal(noise.mT)
         for maps in reversed(self.maps):
             z, log_det = maps.inverse(z, context.flatten(1).mT)  # type: ignore[operator]

@@ -7,6 +7,7 @@ from typing import ClassVar, get_args
 
 import torch
 
+from ..systems.system import WITHOUT_GRADIENTS
 from ..tensors import defaults_of
 from .problem import Ensemble, Joint, Problem
 from .window import Window
@@ -182,5 +183,5 @@ def check_differentiable(problem: Problem, parts: Sequence[str], method: str) ->
         if part in parts and not component.differentiable:
             raise ValueError(
                 f"{part}: {type(component).__name__} passes no gradients on, and {method} needs them; choose a method "
-                "that needs none, such as enkf, ienks, particle-smoother or npe"
+                f"that needs none, {WITHOUT_GRADIENTS}"
             )

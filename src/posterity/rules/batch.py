@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..problems import Problem, Window
+from ..systems.system import WITHOUT_GRADIENTS
 from .trial import BATCH, check_rules, lost_gradients
 
 
@@ -34,7 +35,7 @@ def obey(problem: Problem, differentiated: Mapping[str, Sequence[str]], window: 
         if refused := [key for key, parts in differentiated.items() if part in parts]:
             raise ConfigError(
                 f"{', '.join(refused)}: {'needs' if len(refused) == 1 else 'need'} gradients; {reason}; choose methods "
-                "that need none, such as enkf, ienks, particle-smoother or npe"
+                f"that need none, {WITHOUT_GRADIENTS}"
             )
 
 

@@ -10,7 +10,10 @@ from typing import ClassVar, get_args, get_type_hints
 import torch
 from torch import Tensor
 
-from ..tensors import append_dims
+from ..tensors import append_dims, identity
+
+#: Examples of methods that need no gradients, for messages.
+WITHOUT_GRADIENTS = "such as enkf, ienks, particle-smoother or npe"
 
 
 class System(abc.ABC):
@@ -166,7 +169,7 @@ def with_gradient(value: Tensor, x: Tensor, what: str) -> Tensor:
     if x.requires_grad and torch.is_grad_enabled() and not value.requires_grad:
         raise ValueError(
             f"{what} passes no gradient on, as functions outside torch do; write it in torch, "
-            "or choose a method that needs no gradients, such as enkf, ienks, particle-smoother or npe"
+            f"or choose a method that needs no gradients, {WITHOUT_GRADIENTS}"
         )
     return value
 
@@ -202,6 +205,6 @@ def jacobian(f: Callable[[Tensor], Tensor], x: Tensor, event: int, output: int |
     batch, n = x.shape[: x.ndim - event], prod(x.shape[x.ndim - event :])
     shape = y.shape[y.ndim - output :]
     m = prod(shape)
-    seeds = torch.eye(m, dtype=y.dtype, device=y.device).reshape(m, *([1] * len(batch)), *shape)
+    seeds = identity(y, m).reshape(m, *([1] * len(batch)), *shape)
     (rows,) = torch.autograd.grad(y, x, seeds.expand(m, *y.shape), is_grads_batched=True)
     return y.detach(), rows.reshape(m, *batch, n).movedim(0, -2)

@@ -136,8 +136,7 @@ def solve_gain(s: Tensor, d: Tensor) -> Tensor:
 
 def solve_shifted(gram: Tensor, b: Tensor) -> Tensor:
     r"""The solution :math:`(I + G)^{-1} b`, NaN where :math:`G` is not finite."""
-    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    return torch.cholesky_solve(b, torch.linalg.cholesky_ex(eye + gram).L)
+    return torch.cholesky_solve(b, torch.linalg.cholesky_ex(identity(gram, gram.shape[-1]) + gram).L)
 
 
 def square_root(innovation: Tensor) -> Update:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...problems import chunks
-from ...tensors import Constant
+from ...tensors import Constant, identity
 from .kalman import EnsembleKalman, Spectrum, solve_gain, solve_shifted, whitened_anomalies
 from .localization import taper
 
@@ -67,7 +67,7 @@ class LETKF(EnsembleKalman):
         """Analyses all sites of some cases; see :meth:`update`."""
         s, mean = whitened_anomalies(innovation)
         spectrum, weight = self.spectrum(s, mean)
-        eye = torch.eye(len(z), dtype=s.dtype, device=s.device)
+        eye = identity(s, len(z))
         # One matrix for each case and site; its rows are the members of the analysis.
         transform = weight.mT / (len(z) - 1) ** 0.5 + spectrum.power(-0.5, eye)
 

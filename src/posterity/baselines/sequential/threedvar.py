@@ -10,6 +10,7 @@ from torch import Tensor
 from ...problems import Joint
 from ...problems.climatology import climatological_moments
 from ...systems import jacobian
+from ...tensors import identity
 from ..variational.fourdvar import gaussian_draws
 from .record import Record, Sequential
 
@@ -88,7 +89,7 @@ class ThreeDVar(Sequential):
             The analysis and the draws, with shape ``(1 + members, case, size)``.
         """
         g = whitened_jacobian(record, t, z[0]).double() @ factor.double()
-        hessian = torch.eye(g.shape[-1], dtype=g.dtype, device=g.device) + g.mT @ g
+        hessian = identity(g, g.shape[-1]) + g.mT @ g
         w = torch.cholesky_solve(g.mT @ innovation.double().unsqueeze(-1), torch.linalg.cholesky_ex(hessian).L)
         w = w.squeeze(-1)
         draws = torch.cat((w.unsqueeze(0), gaussian_draws(w, hessian, self.members)))
