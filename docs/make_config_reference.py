@@ -83,6 +83,7 @@ parameters:                           # unknown: estimated with the states
 cycles: 1                             # more: windows in a row, each analysis the next one's background
 burn_in: 0
 start: 0
+climatology: null                     # {}: a library of states that is made once, where spin-ups are long
 time_unit: 5 days                     # of files of your own observations: what one unit of the model's time is
 time_tolerance: 0.25                  # and how far their times may be off, in steps
 truth: null                           # another system that test cases come from

@@ -35,7 +35,7 @@ ARROWS = {
     "data": {"problems", "systems", "metrics"},
 }
 #: What stands above the rooms, and may import all of them: the package itself is empty.
-ABOVE = {"posterity", "__main__", "cli", "tasks", "testing"}
+ABOVE = {"posterity", "__main__", "arguments", "cli", "tasks", "testing"}
 #: What may be imported beside the standard library, by rooms that must stay light.
 LIGHT = {
     "systems": {"torch", "numpy"},
@@ -50,7 +50,7 @@ LIGHT = {
 #: Rooms and modules that start quickly, on machines that may have no torch: nothing that they import may import it.
 NO_TORCH = (
     "metrics", "figures", "experiment", "errors", "cli", "data.schema", "data.files", "data.lock", "data.scores",
-    "tasks.provenance", "tasks.evaluate", "tasks.aggregate", "tasks.plot", "tasks.scaling", "tasks.literature",
+    "tasks.files.provenance", "tasks.evaluate", "tasks.aggregate", "tasks.plot", "tasks.scaling", "tasks.literature",
     "tasks.why", "tasks.report",
 )  # fmt: skip
 #: Rooms in which files are read and written, and modules.

@@ -3,7 +3,7 @@
 import functools
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
 from typing import Annotated, Literal, ParamSpec
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from . import __version__
+from .arguments import expanded
 from .errors import ConfigError, PosterityError, nearest
 from .experiment import Experiment, every, load
 from .experiment.listing import listing
@@ -35,25 +36,9 @@ Twin = Annotated[Path, typer.Option(help="The twin file; your own needs no truth
 Output = Annotated[Path, typer.Option(help="The file (or folder) to write.", show_default=False)]
 Weights = Annotated[Path, typer.Option(help="The folder that train wrote.", show_default=False)]
 Samples = Annotated[int | None, typer.Option(help="Draws per case; the experiment's if omitted.")]
+Library = Annotated[Path | None, typer.Option(help="The library of states, if the experiment has one.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU if there is one.")]
 Files = Annotated[list[Path], typer.Option(metavar="FILES", help="One file or several.", show_default=False)]
-
-#: The options of each verb that take several files, as shells expand them: ``--train shards/*.nc``.
-SEVERAL = {
-    "train": ("--train", "--valid"),
-    "aggregate": ("--metrics", "--classifier", "--failed"),
-    "plot": ("--posterior", "--history"),
-    "report": ("--figure",),
-    "literature": ("--metrics",),
-}
-
-#: The options of files that a verb can do without: given with none, as the workflow may, they count as not given.
-OPTIONAL = {
-    "evaluate": ("--reference",),
-    "aggregate": ("--classifier", "--failed"),
-    "plot": ("--posterior", "--history", "--reference"),
-    "report": ("--figure",),
-}
 
 Arguments = ParamSpec("Arguments")
 
@@ -64,7 +49,7 @@ def _verb(example: str, *writes: str) -> Callable[[Callable[Arguments, None]], C
     def decorated(function: Callable[Arguments, None]) -> Callable[Arguments, None]:
         @functools.wraps(function)
         def run(*arguments: Arguments.args, **options: Arguments.kwargs) -> None:
-            from .tasks.paths import check_paths
+            from .tasks.files.paths import check_paths
 
             check_paths(dict(signature(function).bind(*arguments, **options).arguments), ("output", *writes))
             function(*arguments, **options)
@@ -90,6 +75,14 @@ def _start(
     logging.getLogger("posterity").setLevel(logging.WARNING if quiet else logging.INFO)
 
 
+@_verb("posterity climatology lorenz96_cycling --output climatology.nc")
+def climatology(experiment: ExperimentName, *, output: Output, device: Device = "auto") -> None:
+    """Spin up the library of states of a system whose spin-up is long, once for all jobs."""
+    from .tasks.climatology import climatology as task
+
+    task(load(experiment), output, device)
+
+
 @_verb("posterity simulate demo --split test --shard 0 --output twin.nc")
 def simulate(
     experiment: ExperimentName,
@@ -98,11 +91,12 @@ def simulate(
     *,
     output: Output,
     device: Device = "cpu",
+    climatology: Library = None,
 ) -> None:
     """Draw states, backgrounds and observations from the joint."""
     from .tasks.simulate import simulate as task
 
-    task(load(experiment), split, shard, output, device)
+    task(load(experiment), split, shard, output, device, climatology)
 
 
 @_verb("posterity train demo --method npe --train train.nc --valid valid.nc --output npe/")
@@ -114,11 +108,12 @@ def train(
     valid: Files,
     output: Output,
     device: Device = "auto",
+    climatology: Library = None,
 ) -> None:
     """Train an estimator; a training that was killed goes on where it stopped."""
     from .tasks.train import train as task
 
-    task(_with(experiment, method), method, train, valid, output, device)
+    task(_with(experiment, method), method, train, valid, output, device, climatology)
 
 
 @_verb("posterity sample demo --method npe --weights npe/ --twin twin.nc --output posterior.nc")
@@ -131,11 +126,12 @@ def sample(
     output: Output,
     samples: Samples = None,
     device: Device = "auto",
+    climatology: Library = None,
 ) -> None:
     """Draw posteriors with a trained estimator."""
     from .tasks.sample import sample as task
 
-    task(_with(experiment, method), method, weights, twin, output, samples, device)
+    task(_with(experiment, method), method, weights, twin, output, samples, device, climatology)
 
 
 @_verb("posterity classify demo --method npe --weights npe/ --output classifier.nc")
@@ -146,11 +142,12 @@ def classify(
     weights: Weights,
     output: Output,
     device: Device = "auto",
+    climatology: Library = None,
 ) -> None:
     """Train networks to tell the truth from draws of a trained estimator, and say how well they do."""
     from .tasks.classify import classify as task
 
-    task(_with(experiment, method), method, weights, output, device)
+    task(_with(experiment, method), method, weights, output, device, climatology)
 
 
 @_verb("posterity assimilate demo --method 4dvar --twin twin.nc --output posterior.nc")
@@ -162,19 +159,22 @@ def assimilate(
     output: Output,
     samples: Samples = None,
     device: Device = "auto",
+    climatology: Library = None,
 ) -> None:
     """Draw posteriors with a method that needs no training."""
     from .tasks.assimilate import assimilate as task
 
-    task(_with(experiment, method), method, twin, output, samples, device)
+    task(_with(experiment, method), method, twin, output, samples, device, climatology)
 
 
 @_verb("posterity reference vi4dvar --twin twin.nc --output reference.nc")
-def reference(experiment: ExperimentName, *, twin: Twin, output: Output, device: Device = "auto") -> None:
+def reference(
+    experiment: ExperimentName, *, twin: Twin, output: Output, device: Device = "auto", climatology: Library = None
+) -> None:
     """Draw the reference posterior that methods are held against, in independent runs."""
     from .tasks.reference import reference as task
 
-    task(load(experiment), twin, output, device)
+    task(load(experiment), twin, output, device, climatology)
 
 
 @_verb("posterity evaluate demo --twin twin.nc --posterior posterior.nc --output metrics.nc")
@@ -319,22 +319,6 @@ def _with(experiment: str, method: str) -> Experiment:
     if method not in settings.methods:
         raise ConfigError(f"--method: '{settings.name}' has no method '{method}'{nearest(method, settings.methods)}")
     return settings
-
-
-def expanded(arguments: Sequence[str]) -> list[str]:
-    """Spells out the options of files: ``--train a b`` is ``--train a --train b``; optional ones without any go."""
-    verb = next((argument for argument in arguments if not argument.startswith("-")), "")
-    found: list[str] = []
-    option = ""
-    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=False):
-        if argument.startswith("-"):
-            option = argument
-            if option in OPTIONAL.get(verb, ()) and following.startswith("-"):
-                continue
-        elif option in SEVERAL.get(verb, ()) and found[-1] != option:
-            found.append(option)
-        found.append(argument)
-    return found
 
 
 def main() -> None:

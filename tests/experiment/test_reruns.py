@@ -58,6 +58,7 @@ SCORES = {"evaluate 4dvar", "evaluate npe", "evaluate prior", "aggregate"}
 TABLE = {
     "": set(),
     "__main__": set(),
+    "arguments": set(),
     "cli": set(),
     "errors": set(),
     "experiment": set(),

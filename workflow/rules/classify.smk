@@ -2,6 +2,7 @@ rule classify:
     input:
         weights="results/{experiment}/models/{method}/weights.safetensors",
         description="results/{experiment}/models/{method}/estimator.json",
+        climatology=climatology_of,
     output:
         "results/{experiment}/classifiers/{method}.nc",
     log:
@@ -20,4 +21,4 @@ rule classify:
         "classify: {wildcards.method} of {wildcards.experiment}"
     shell:
         "posterity classify {params.file:q} --method {wildcards.method} --weights {params.folder:q}"
-        " --output {output:q} > {log:q} 2>&1"
+        " --climatology {input.climatology:q} --output {output:q} > {log:q} 2>&1"

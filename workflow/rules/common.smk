@@ -142,6 +142,13 @@ def simulations(split):
     return files
 
 
+def climatology_of(wildcards):
+    """The library of states, if the experiment has one."""
+    if experiment_of(wildcards).climatology is None:
+        return []
+    return f"results/{wildcards.experiment}/climatology.nc"
+
+
 def weights_file(name):
     """An input function: a file in the folder of the weights that a method draws with, its own or those it refines."""
 

@@ -6,6 +6,7 @@ rule sample:
         weights=weights_file("weights.safetensors"),
         description=weights_file("estimator.json"),
         twin="results/{experiment}/simulations/test/{shard}.nc",
+        climatology=climatology_of,
     output:
         "results/{experiment}/posteriors/{method}/{shard}.nc",
     log:
@@ -25,12 +26,13 @@ rule sample:
         "sample: {wildcards.method}, test shard {wildcards.shard} of {wildcards.experiment}"
     shell:
         "posterity sample {params.file:q} --method {wildcards.method} --weights {params.folder:q} --twin {input.twin:q}"
-        " --samples {params.samples} --output {output:q} > {log:q} 2>&1"
+        " --climatology {input.climatology:q} --samples {params.samples} --output {output:q} > {log:q} 2>&1"
 
 
 rule assimilate:
     input:
         twin="results/{experiment}/simulations/test/{shard}.nc",
+        climatology=climatology_of,
     output:
         "results/{experiment}/posteriors/{method}/{shard}.nc",
     log:
@@ -49,12 +51,13 @@ rule assimilate:
         "assimilate: {wildcards.method}, test shard {wildcards.shard} of {wildcards.experiment}"
     shell:
         "posterity assimilate {params.file:q} --method {wildcards.method} --twin {input.twin:q}"
-        " --samples {params.samples} --output {output:q} > {log:q} 2>&1"
+        " --climatology {input.climatology:q} --samples {params.samples} --output {output:q} > {log:q} 2>&1"
 
 
 rule reference:
     input:
         twin="results/{experiment}/simulations/test/{shard}.nc",
+        climatology=climatology_of,
     output:
         "results/{experiment}/references/{shard}.nc",
     log:
@@ -69,4 +72,5 @@ rule reference:
     message:
         "reference: test shard {wildcards.shard} of {wildcards.experiment}"
     shell:
-        "posterity reference {params.file:q} --twin {input.twin:q} --output {output:q} > {log:q} 2>&1"
+        "posterity reference {params.file:q} --twin {input.twin:q}"
+        " --climatology {input.climatology:q} --output {output:q} > {log:q} 2>&1"

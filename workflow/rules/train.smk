@@ -2,6 +2,7 @@ rule train:
     input:
         train=simulations("train"),
         valid=simulations("valid"),
+        climatology=climatology_of,
     output:
         weights="results/{experiment}/models/{method}/weights.safetensors",
         description="results/{experiment}/models/{method}/estimator.json",
@@ -22,4 +23,4 @@ rule train:
         "train: {wildcards.method} of {wildcards.experiment}"
     shell:
         "posterity train {params.file:q} --method {wildcards.method} --train {input.train:q} --valid {input.valid:q}"
-        " --output {params.folder:q} > {log:q} 2>&1"
+        " --climatology {input.climatology:q} --output {params.folder:q} > {log:q} 2>&1"

@@ -43,6 +43,7 @@ DIAGNOSTICS: Mapping[str, tuple[str, str]] = {
 COORDINATES: Mapping[str, str] = {
     "case": "number of the case",
     "sample": "number of the draw",
+    "draw": "number of the draw",
     "time": "time",
     "channel": "channel of the state",
     "y": "site, second axis",
@@ -90,6 +91,10 @@ SCHEMA: Schema = {
         "observation_std": Variable(
             ("case", "time", "obs_channel", "obs_*"), True, "standard deviation of the observations"
         ),
+    },
+    "climatology": {
+        "state": Variable(("draw", "channel", "*"), True, "states at the start of the ensemble"),
+        "held_out": Variable(("draw",), True, "whether only validation, test cases and classifiers draw it"),
     },
     "states": {
         "state": Variable(("case", "time", "channel", "*"), True, "true states"),

@@ -151,6 +151,10 @@ def _all(components: Iterable[tuple[str, Component]]) -> list[str]:
     return [target for group, component in components for target in targets(group, component)]
 
 
+def _climatology(experiment: Experiment, _: str) -> Part:
+    return experiment.slice("system", "climatology", "seed"), _all([("system", experiment.system)])
+
+
 def _simulate(experiment: Experiment, split: str) -> Part:
     """Training sets hold no observations, and test cases alone come from another truth."""
     keys = [key for key in PROBLEM if split != "train" or key != "observation"]
@@ -235,6 +239,10 @@ def _literature(experiment: Experiment, _: str) -> Part:
     return {**experiment.slice(*LENGTHS), "published": experiment.published(), "labels": labels}, []
 
 
+def _of_simulate(experiment: Experiment, _: str) -> list[Job]:
+    return [] if experiment.climatology is None else [("climatology", "")]
+
+
 def _test_cases(*_: object) -> list[Job]:
     return [("simulate", "test")]
 
@@ -281,7 +289,8 @@ def _splits(experiment: Experiment) -> list[str]:
 METHOD = "--method"
 
 STAGES: Mapping[str, Stage] = {
-    "simulate": Stage(_simulate, "simulations/{name}/*.nc", names=_splits, option="--split", sizes=_cases),
+    "climatology": Stage(_climatology, "climatology.nc"),
+    "simulate": Stage(_simulate, "simulations/{name}/*.nc", _of_simulate, _splits, "--split", _cases),
     "train": Stage(_train, "models/{name}/estimator.json", _training_cases, Experiment.trained, METHOD),
     "sample": Stage(_draw, "posteriors/{name}/*.nc", _of_sample, Experiment.sampled, METHOD, _draws),
     "assimilate": Stage(_draw, "posteriors/{name}/*.nc", _test_cases, Experiment.assimilated, METHOD, _draws),

@@ -20,6 +20,7 @@ from .component import Component, Model, check, line
 from .files import locate, tree, variants
 from .sections import (
     ClassifierConfig,
+    ClimatologyConfig,
     FiguresConfig,
     MethodConfig,
     ObservationConfig,
@@ -62,6 +63,11 @@ class Experiment(Model):
         default=0,
         description="Steps since the start of the system's ensemble at which windows start: a number, or an interval "
         "from which each case draws.",
+    )
+    climatology: ClimatologyConfig | None = Field(
+        default=None,
+        description="A library of climatological states that is made once, for systems with a long spin-up; `{}` takes "
+        "the defaults; null: every job spins its own up.",
     )
     time_unit: float | str | None = Field(
         default=None,

@@ -83,6 +83,17 @@ class SplitsConfig(Model):
     test: SplitConfig = Field(description="Draws to judge methods by.")
 
 
+class ClimatologyConfig(Model):
+    """The library of climatological states, made once after one spin-up."""
+
+    states: PositiveInt = Field(
+        default=512, description="States that the training split and all methods draw initial states from."
+    )
+    held_out: PositiveInt = Field(
+        default=128, description="Further states, that the other splits and classifiers draw from."
+    )
+
+
 class TrainingConfig(Model):
     """The training of an estimator."""
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..tensors import defaults_of, own_random_numbers, white_noise
+from ..tensors import own_random_numbers, white_noise
 from .problem import Problem
 
 
@@ -41,10 +41,10 @@ def climatological_moments(problem: Problem, start: Tensor, draws: int) -> Momen
     """
     starts, which = start.unique(return_inverse=True)
     means, roots, now = [], [], 0
-    with own_random_numbers(), defaults_of(start):
+    with own_random_numbers():
         v = white_noise(start, draws, len(problem.parameters))
         system = problem.system_at(problem.decode_parameters(v))
-        x = system.initial((draws,))
+        x = problem.initial(system, (draws,), start)
     for begin in map(int, starts.tolist()):
         x, now = system.advance(x, begin - now), begin
         z = torch.cat((x.flatten(1), v), dim=-1)

@@ -3,77 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from math import prod
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ..systems import System, parameter_names
 from ..tensors import defaults_of, white_noise
+from .draws import Twin
+from .library import StateLibrary
 from .observing.observation import Observation, interval, uniform
 from .priors import ParameterPrior
 from .window import Window
 
 Joint = Literal["background", "climatology"]
-
-
-class Twin(NamedTuple):
-    """Twin experiment: one draw of the joint of states, parameters and observations.
-
-    Args:
-        x: States, with shape ``(*batch, steps, *shape)``.
-        theta: Unknown parameters, with shape ``(*batch, parameters)``; there may be none. NaN if the truth has no
-            such parameters.
-        window: What a method may see of it.
-    """
-
-    x: Tensor
-    theta: Tensor
-    window: Window
-
-
-class Ensemble(NamedTuple):
-    """Ensemble of draws from a posterior, with diagnostics.
-
-    Args:
-        x: States, with shape ``(samples, *batch, steps, *shape)``.
-        theta: Unknown parameters, with shape ``(samples, *batch, parameters)``.
-        steps: The window times that ``x`` covers, as a range of steps.
-        info: Diagnostics of each case, with shape ``(*batch,)``, or ``(*batch, iteration)`` for curves.
-        log_q: The log-density of each draw in what the method learned, with shape ``(samples, *batch)``; None if the
-            method has no density, or the draws do not follow it.
-    """
-
-    x: Tensor
-    theta: Tensor
-    steps: range
-    info: Mapping[str, Tensor] = {}
-    log_q: Tensor | None = None
-
-    def to(self, like: Tensor) -> "Ensemble":
-        """The draws, and diagnostics that are floating-point numbers, in the dtype and on the device of a tensor."""
-        return self._replace(
-            x=self.x.to(like),
-            theta=self.theta.to(like),
-            info={
-                name: value.to(like) if value.is_floating_point() else value.to(like.device)
-                for name, value in self.info.items()
-            },
-            log_q=None if self.log_q is None else self.log_q.to(like),
-        )
-
-    def restore(self, batch: Sequence[int]) -> "Ensemble":
-        """The draws of cases that were batches of a shape: ``batch`` in the place of the dimension ``case``."""
-
-        def unfold(value: Tensor, axis: int) -> Tensor:
-            return value.reshape((*value.shape[:axis], *batch, *value.shape[axis + 1 :]))
-
-        return self._replace(
-            x=unfold(self.x, 1),
-            theta=unfold(self.theta, 1),
-            info={name: unfold(value, 0) for name, value in self.info.items()},
-            log_q=None if self.log_q is None else unfold(self.log_q, 1),
-        )
 
 
 @dataclass(frozen=True)
@@ -107,6 +50,7 @@ class Problem:
             are the states.
         start: The interval, both ends included, from which the time is drawn at which a window starts, in steps since
             the start of the system's ensemble. An ensemble that starts off the attractor differs from time to time.
+        library: States that initial ones of the system are drawn from; each draw has a spin-up of its own if None.
     """
 
     system: System
@@ -120,6 +64,7 @@ class Problem:
     cycles: int = 1
     truth: System | None = None
     start: tuple[int, int] = (0, 0)
+    library: StateLibrary | None = None
 
     def __post_init__(self) -> None:
         """Checks lengths, the joint, standard deviations, and that observation, parameters and truth fit the system."""
@@ -153,6 +98,11 @@ class Problem:
             raise ValueError(f"model_error: standard deviations must not be negative, not {self.model_error}")
         self._check_parameters()
         self._check_truth()
+        if self.library is not None and self.parameters and self.joint == "climatology":
+            raise ValueError(
+                "climatology: a library of states is that of one system, and under the climatology joint each draw of "
+                "the unknown parameters has its own; remove the library, or use the background joint"
+            )
 
     def _check_parameters(self) -> None:
         """Checks that the unknown parameters are parameters of the system."""
@@ -330,9 +280,23 @@ class Problem:
         Returns:
             The states, with shape ``(*batch, *shape)``, in the dtype and on the device of the times.
         """
-        with defaults_of(start):
-            x = system.initial(start.shape)
-        return system.advance_each(x, start, self.start[1])
+        return system.advance_each(self.initial(system, start.shape, start), start, self.start[1])
+
+    def initial(self, system: System, batch: Sequence[int], like: Tensor) -> Tensor:
+        """Draws states at the start of a system's ensemble, from the library if that is of this system.
+
+        Args:
+            system: The system.
+            batch: The batch shape.
+            like: A tensor whose dtype and device they have.
+
+        Returns:
+            The states, with shape ``(*batch, *shape)``.
+        """
+        with defaults_of(like):
+            if self.library is None or system is not self.system:
+                return system.initial(batch)
+            return self.library.draw(system, batch, like)
 
     def _starts(self, batch: Sequence[int]) -> Tensor:
         """Draws the times at which windows start."""

@@ -62,6 +62,17 @@ class System(abc.ABC):
             The states one ``dt`` later, with the same shape, differentiable in ``x``.
         """
 
+    def shuffled(self, x: Tensor) -> Tensor:
+        """Applies to each state a random element of the system's symmetries, so of what commutes with its steps.
+
+        Args:
+            x: States, with shape ``(*batch, *shape)``.
+
+        Returns:
+            States of the same climatology, with the same shape; the same ones, unless a subclass knows symmetries.
+        """
+        return x
+
     def advance(self, x: Tensor, steps: int) -> Tensor:
         """Advances states by several ``dt``, of which only the last states are kept.
 

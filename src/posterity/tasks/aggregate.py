@@ -15,7 +15,7 @@ from ..errors import DataError
 from ..experiment import Experiment
 from ..experiment.dependencies import PROBLEM
 from ..metrics import rows, summarize
-from .provenance import origin
+from .files.provenance import origin
 
 log = logging.getLogger("posterity")
 

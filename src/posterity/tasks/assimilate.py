@@ -9,10 +9,17 @@ from ..experiment import Experiment, catalog
 from ..problems import Posterior, Problem
 from .common import build_method, build_problem, on_device
 from .draw import draw, observations
+from .files.library import library
 
 
 def assimilate(
-    experiment: Experiment, method: str, twin: Path, output: Path, samples: int | None = None, device: str = "auto"
+    experiment: Experiment,
+    method: str,
+    twin: Path,
+    output: Path,
+    samples: int | None = None,
+    device: str = "auto",
+    climatology: Path | None = None,
 ) -> None:
     """Draws from the posterior of every case with a method that needs no training.
 
@@ -25,6 +32,7 @@ def assimilate(
         output: The file to write, of kind ``posterior``.
         samples: Draws per case; the experiment's if None.
         device: Where to compute.
+        climatology: The library of states, if the experiment has one.
 
     Raises:
         ConfigError: If the method must be trained first.
@@ -32,7 +40,7 @@ def assimilate(
     if method in experiment.sampled():
         raise ConfigError(f"--method: '{method}' is trained: use `posterity train`, then `posterity sample`")
     with on_device(device) as chosen:
-        observed = observations(experiment, build_problem(experiment), twin, chosen)
+        observed = observations(experiment, build_problem(experiment, library(experiment, climatology)), twin, chosen)
         built = baseline(experiment, method, observed.problem)
         draw("assimilate", experiment, method, built, observed, output, samples, chosen)
 

@@ -17,6 +17,7 @@ from ..metrics import RATES, attributes, auc, true_positive_rate
 from ..problems import Problem, Twin
 from .common import build, build_problem, log, on_device, provenance, seed_everything
 from .draw import cost
+from .files.library import library
 from .sample import load_estimator
 
 #: The views of a state, one for each classifier.
@@ -29,6 +30,7 @@ def classify(
     weights: Path,
     output: Path,
     device: str = "auto",
+    climatology: Path | None = None,
 ) -> None:
     """Trains networks that tell true states from draws of an estimator, and says how well they do on other windows.
 
@@ -42,6 +44,7 @@ def classify(
         weights: The folder that ``train`` wrote.
         output: The file to write, of kind ``classifier``.
         device: Where to compute.
+        climatology: The library of states, if the experiment has one.
 
     Raises:
         ConfigError: If the method is not trained, or the experiment has no classifiers.
@@ -55,7 +58,7 @@ def classify(
         raise ConfigError(f"--method: '{method}' is not trained, and only draws of estimators are classified")
     with on_device(device) as chosen:
         start = perf_counter()
-        problem = build_problem(experiment)
+        problem = build_problem(experiment, library(experiment, climatology, held_out=True))
         estimator = load_estimator(experiment, method, problem, weights, chosen)
         seed = seed_everything(experiment, "classify", method)
         known = _pairs(estimator, problem.sample((settings.cases,)), method)

@@ -18,9 +18,9 @@ from .. import __version__
 from ..errors import ConfigError
 from ..experiment import Experiment, catalog
 from ..experiment.component import Component
-from ..problems import Composed, Observation, Posterior, Problem
+from ..problems import Composed, Observation, Posterior, Problem, StateLibrary
 from ..rules import construct, numbered, seen_channels
-from .provenance import origin
+from .files.provenance import origin
 
 log = logging.getLogger("posterity")
 
@@ -48,11 +48,12 @@ def build(group: str, component: Component, *first: Any) -> Any:
         raise ConfigError(f"{group} '{component.kind}': {error}") from error
 
 
-def build_problem(experiment: Experiment, truth: bool = False) -> Problem:
+def build_problem(experiment: Experiment, states: StateLibrary | None = None, truth: bool = False) -> Problem:
     """Constructs the problem of an experiment.
 
     Args:
         experiment: The experiment.
+        states: Its library of states, if it has one and initial states are drawn.
         truth: Whether twins come from the experiment's truth, where it is another system than the assumed one.
 
     Returns:
@@ -82,6 +83,7 @@ def build_problem(experiment: Experiment, truth: bool = False) -> Problem:
             experiment.cycles,
             build("system", experiment.truth) if truth and experiment.truth is not None else None,
             experiment.starts(),
+            states,
         )
     except ValueError as error:
         raise ConfigError(f"{experiment.name}: {error}") from error

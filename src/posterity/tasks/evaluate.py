@@ -12,7 +12,7 @@ from ..data.times import Clock, on_steps
 from ..errors import DataError
 from ..experiment import Experiment
 from ..metrics import evaluate as scores_of
-from .provenance import origin
+from .files.provenance import origin
 
 log = logging.getLogger("posterity")
 

@@ -18,8 +18,8 @@ from ..errors import DataError, PosterityError
 from ..experiment import Experiment, catalog
 from ..figures.drawing import style
 from ..metrics import summarize
-from .artifacts import DESCRIPTION
-from .provenance import dependency_text
+from .files.artifacts import DESCRIPTION
+from .files.provenance import dependency_text
 
 log = logging.getLogger("posterity")
 

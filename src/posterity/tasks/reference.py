@@ -14,9 +14,12 @@ from ..problems.ensemble import join_runs
 from ..rules import obey
 from .common import build_posterior, build_problem, log, on_device, provenance, seed_everything
 from .draw import cost, observations, one_window, timed
+from .files.library import library
 
 
-def reference(experiment: Experiment, twin: Path, output: Path, device: str = "auto") -> None:
+def reference(
+    experiment: Experiment, twin: Path, output: Path, device: str = "auto", climatology: Path | None = None
+) -> None:
     """Draws the reference posterior of every case in independent runs, and measures the gap between them.
 
     Args:
@@ -26,6 +29,7 @@ def reference(experiment: Experiment, twin: Path, output: Path, device: str = "a
             ``info_gap`` and ``info_gap_median``, see :func:`~posterity.problems.ensemble.run_gaps`; and the diagnostics
             of the method, see :func:`~posterity.problems.ensemble.join_runs`.
         device: Where to compute.
+        climatology: The library of states, if the experiment has one.
 
     Raises:
         ConfigError: If the experiment has no reference, or one that must be trained, or the method refuses.
@@ -34,7 +38,7 @@ def reference(experiment: Experiment, twin: Path, output: Path, device: str = "a
     if settings is None:
         raise ConfigError(f"'{experiment.name}' has no reference: say which method makes it, under 'reference'")
     with on_device(device) as chosen:
-        problem = build_problem(experiment)
+        problem = build_problem(experiment, library(experiment, climatology))
         method = build_reference(experiment, settings, problem)
         observed = one_window(observations(experiment, problem, twin, chosen), twin, "reference")
         window, cases = observed.window, observed.cases

@@ -18,9 +18,10 @@ from ..experiment.component import Component
 from ..experiment.dependencies import dependencies
 from ..problems import Posterior, Problem, Twin
 from ..tensors import append_dims
-from .artifacts import WEIGHTS, description
 from .common import build, build_method, build_problem, on_device
 from .draw import draw, observations, one_window
+from .files.artifacts import WEIGHTS, description
+from .files.library import library
 
 
 def sample(
@@ -31,6 +32,7 @@ def sample(
     output: Path,
     samples: int | None = None,
     device: str = "auto",
+    climatology: Path | None = None,
 ) -> None:
     """Draws from the posterior of every case with a trained estimator, and refines the draws if the method says so.
 
@@ -42,6 +44,7 @@ def sample(
         output: The file to write, of kind ``posterior``.
         samples: Draws per case; the experiment's if None.
         device: Where to compute.
+        climatology: The library of states, if the experiment has one.
 
     Raises:
         ConfigError: If the method is not trained, or was trained for another problem.
@@ -50,7 +53,7 @@ def sample(
     if method not in experiment.sampled():
         raise ConfigError(f"--method: '{method}' is not trained: use `posterity assimilate`")
     with on_device(device) as chosen:
-        problem = build_problem(experiment)
+        problem = build_problem(experiment, library(experiment, climatology))
         observed = one_window(observations(experiment, problem, twin, chosen), twin, f"methods.{method}")
         posterior: Posterior = load_estimator(experiment, experiment.weights(method), problem, weights, chosen)
         if (refinement := experiment.methods[method].refinement) is not None:

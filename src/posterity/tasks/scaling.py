@@ -18,9 +18,9 @@ from ..experiment.dependencies import dependencies
 from ..figures.scaling import scaling as draw
 from ..metrics import judged_moment, summarize
 from ..metrics.scores import ENTRIES
-from .artifacts import description
+from .files.artifacts import description
+from .files.provenance import CONVENTIONS
 from .plot import formats, save
-from .provenance import CONVENTIONS
 
 log = logging.getLogger("posterity")
 

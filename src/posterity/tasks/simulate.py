@@ -9,11 +9,14 @@ from ..errors import ConfigError
 from ..experiment import Experiment
 from ..rules import obey
 from .common import build_problem, log, on_device, provenance, seed_everything
+from .files.library import library
 
 Split = Literal["train", "valid", "test"]
 
 
-def simulate(experiment: Experiment, split: Split, shard: int, output: Path, device: str = "cpu") -> None:
+def simulate(
+    experiment: Experiment, split: Split, shard: int, output: Path, device: str = "cpu", climatology: Path | None = None
+) -> None:
     """Draws one shard of a split.
 
     Training shards hold states and backgrounds; observations of them are drawn anew every epoch. Only test cases come
@@ -25,6 +28,7 @@ def simulate(experiment: Experiment, split: Split, shard: int, output: Path, dev
         shard: The number of the shard.
         output: The file to write, of kind ``twin``, or ``states`` for training shards.
         device: Where to compute.
+        climatology: The library of states, if the experiment has one.
 
     Raises:
         ConfigError: If the split has no such shard, or a system or an operator breaks a rule.
@@ -35,7 +39,8 @@ def simulate(experiment: Experiment, split: Split, shard: int, output: Path, dev
             f"--shard: the {split} split of '{experiment.name}' has shards 0 to {len(shards) - 1}, no {shard}"
         )
     with on_device(device):
-        problem = build_problem(experiment, truth=split == "test")
+        states = library(experiment, climatology, held_out=split != "train")
+        problem = build_problem(experiment, states, truth=split == "test")
         obey(problem, {})
         seed = seed_everything(experiment, "simulate", split, shard)
         twin = problem.sample((shards[shard],))

@@ -26,10 +26,11 @@ from ..experiment.dependencies import dependencies
 from ..experiment.sections import TrainingConfig
 from ..problems import Problem
 from ..rules import obey
-from .artifacts import DESCRIPTION, HISTORY, WEIGHTS
 from .cases import Cases, Validation
 from .common import build_method, build_problem, commit, device_name, log, on_device, peak_memory, seed_everything
-from .provenance import dependency_attributes
+from .files.artifacts import DESCRIPTION, HISTORY, WEIGHTS
+from .files.library import library
+from .files.provenance import dependency_attributes
 from .training.checkpoint import Checkpoint
 from .training.distributed import shared
 
@@ -44,6 +45,7 @@ def train(
     valid: Sequence[Path],
     output: Path,
     device: str = "auto",
+    climatology: Path | None = None,
 ) -> None:
     """Trains an estimator, and writes its best weights, what they are, and the history of the losses.
 
@@ -59,6 +61,7 @@ def train(
         valid: The validation shards, of kind ``twin``.
         output: The folder to write.
         device: Where to compute.
+        climatology: The library of states, if the experiment has one.
 
     Raises:
         ConfigError: If the method is not trained, or is to be compiled where there is no compiler.
@@ -74,7 +77,7 @@ def train(
         checkpoint = Checkpoint(output, depends.key, [*train, *valid], writes=rank == 0)
         # Two trainings would write one checkpoint in turns.
         with lock(checkpoint.folder) if rank == 0 else nullcontext():
-            problem = build_problem(experiment)
+            problem = build_problem(experiment, library(experiment, climatology))
             kind = catalog.resolve("method", experiment.methods[method].kind)
             obey(problem, {f"methods.{method}": kind.differentiates})
             seed = seed_everything(experiment, "train", method)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...problems import Control, Ensemble, Posterior, Problem, Window, chunks, decode_ensemble, replace_failed
 from ...problems.resampling import effective_sample_size, normalise_weights, systematic_resampling, take
-from ...tensors import append_dims, defaults_of, own_random_numbers, white_noise
+from ...tensors import append_dims, own_random_numbers, white_noise
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,7 @@ class PriorImportanceSampling(Posterior):
         v = white_noise(window.start, self.draws, len(problem.parameters))
         theta = problem.decode_parameters(v)
         system = problem.system_at(theta)
-        with defaults_of(window.start):
-            state = system.initial((self.draws,))
+        state = problem.initial(system, (self.draws,), window.start)
         x = state.new_empty(samples, len(window.y), problem.steps, *problem.shape)
         drawn = theta.new_empty(samples, len(window.y), theta.shape[-1])
         ess = state.new_empty(len(window.y), dtype=torch.double)

@@ -3,15 +3,16 @@
 import json
 from collections.abc import Mapping
 
-from .. import __version__
-from ..experiment import Experiment
-from ..experiment.dependencies import dependencies
+from ... import __version__
+from ...experiment import Experiment
+from ...experiment.dependencies import dependencies
 
 #: The conventions that names and attributes of files follow.
 CONVENTIONS = "CF-1.11"
 
 #: What the datasets of each stage are. Not the title of the experiment, which may change without a rerun.
 TITLES: Mapping[str, str] = {
+    "climatology": "Library of climatological states",
     "simulate": "States and observations, {name} split",
     "sample": "Draws of the posterior by {name}",
     "assimilate": "Draws of the posterior by {name}",

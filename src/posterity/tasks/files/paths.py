@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..data import apart
-from ..errors import ConfigError
-from ..experiment import files
+from ...data import apart
+from ...errors import ConfigError
+from ...experiment import files
 
 
 def check_paths(given: Mapping[str, object], writes: Sequence[str]) -> None:
