@@ -15,6 +15,7 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "lorenz63": "posterity.systems.lorenz63:Lorenz63",
         "lorenz96": "posterity.systems.lorenz96:Lorenz96",
         "lorenz96-two-scale": "posterity.systems.lorenz96_two_scale:TwoScaleLorenz96",
+        "shallow-water": "posterity.systems.shallow_water:ShallowWater",
     },
     "operator": {
         "channels": "posterity.problems.observing.operators:Channels",

@@ -5,6 +5,7 @@ from .linear import LinearAdvection
 from .lorenz63 import Lorenz63
 from .lorenz96 import Lorenz96
 from .lorenz96_two_scale import TwoScaleLorenz96
+from .shallow_water import ShallowWater
 from .system import System, jacobian, parameter_names
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "LinearAdvection",
     "Lorenz63",
     "Lorenz96",
+    "ShallowWater",
     "System",
     "TwoScaleLorenz96",
     "jacobian",
