@@ -1,6 +1,7 @@
 """The exact posterior, against dense conditioning of the joint Gaussian of states and observations."""
 
 from dataclasses import replace
+from math import prod
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from posterity.problems import (
     exact_posterior,
 )
 from posterity.systems import LinearAdvection, Lorenz96
+from posterity.testing import linear_gaussian
 
 PROBLEM = Problem(
     LinearAdvection(size=7, speed=0.8, damping=0.1, diffusion=0.2),
@@ -28,12 +30,13 @@ PROBLEM = Problem(
 
 def dense(problem, window, case):
     """Mean and covariance of the whole trajectory of one case, by conditioning the joint of x and y."""
-    n, T, L = 7, problem.window, problem.steps
+    n, T, L = prod(problem.shape), problem.window, problem.steps
+    basis = torch.eye(n).unflatten(-1, problem.shape)
     # Columns: what each entry of x_0 does to the trajectory; the system is linear, the operator too.
-    flow = problem.system.rollout(torch.eye(n).unsqueeze(-2), L - 1).flatten(1).mT
+    flow = problem.system.rollout(basis, L - 1).flatten(1).mT
     x = flow @ window.background[case].flatten()
     cov = flow @ torch.diag(window.background_std[case].flatten() ** 2) @ flow.mT
-    see = torch.block_diag(*[problem.observation.operator(torch.eye(n).unsqueeze(-2)).flatten(1).mT] * T)
+    see = torch.block_diag(*[problem.observation.operator(basis).flatten(1).mT] * T)
     seen = ~window.y[case].flatten().isnan()
     H = torch.cat((see, torch.zeros(len(see), n * (L - T))), dim=1)[seen]
     R = torch.diag(window.std[case].flatten()[seen] ** 2)
@@ -42,13 +45,17 @@ def dense(problem, window, case):
     return mean.reshape(L, n), (cov - gain @ H @ cov).reshape(L, n, L, n)
 
 
-def test_it_is_the_conditional_of_the_joint_gaussian():
-    window = PROBLEM.sample((4,)).window
-    posterior = exact_posterior(PROBLEM, window)
-    assert posterior.mean.shape == (4, 7, 7)
-    assert posterior.covariance.shape == (4, 7, 7, 7)
+PLANE = linear_gaussian((3, 4), window=5, names=("u", "v"))
+
+
+@pytest.mark.parametrize(("problem", "n"), [(PROBLEM, 7), (PLANE, 24)], ids=["ring", "torus"])
+def test_it_is_the_conditional_of_the_joint_gaussian(problem, n):
+    window = problem.sample((4,)).window
+    posterior = exact_posterior(problem, window)
+    assert posterior.mean.shape == (4, 7, n)
+    assert posterior.covariance.shape == (4, 7, n, n)
     for case in range(4):
-        mean, covariance = dense(PROBLEM, window, case)
+        mean, covariance = dense(problem, window, case)
         torch.testing.assert_close(posterior.mean[case], mean)
         for t in range(7):
             torch.testing.assert_close(posterior.covariance[case, t], covariance[t, :, t])

@@ -75,21 +75,23 @@ class Breaking(System):
 
 
 def linear_gaussian(
-    size: int = 4,
+    size: int | Sequence[int] = 4,
     window: int = 4,
     forecast: int = 2,
     *,
+    names: Sequence[str] = ("x",),
     std: tuple[float, float] = (0.5, 1.0),
     masks: Sequence[Mask] = (RandomMask(0.5),),
     background_std: tuple[float, float] = (0.5, 1.5),
     model_error: float | None = None,
 ) -> Problem:
-    """A ring on which a linear system moves, seen site by site; :func:`~posterity.problems.exact_posterior` solves it.
+    """A grid on which a linear system moves, seen site by site; :func:`~posterity.problems.exact_posterior` solves it.
 
     Args:
-        size: The number of sites.
+        size: The number of sites of a ring; or ``[H, W]``.
         window: The number of assimilated states.
         forecast: The number of states behind the window.
+        names: The names of the channels, which move alike.
         std: The interval of the observations' standard deviations.
         masks: What is observed; half of the entries, drawn for each case, if omitted.
         background_std: The interval of the background's standard deviations.
@@ -98,10 +100,10 @@ def linear_gaussian(
     Returns:
         The problem, under the background joint.
     """
-    observation = Observation(Identity((1, size)), std=std, masks=masks)
+    system = LinearAdvection(size=size, names=names)
     return Problem(
-        LinearAdvection(size=size),
-        observation,
+        system,
+        Observation(Identity(system.shape), std=std, masks=masks),
         window=window,
         forecast=forecast,
         background_std=background_std,
