@@ -2,6 +2,7 @@
 
 from .chunks import chunks
 from .control import Control, Linearization
+from .draws import Ensemble, Twin
 from .ensemble import decode_ensemble, refill, replace_failed
 from .gaussian import GaussianPosterior, check_linear, exact_posterior
 from .observing.masks import ChannelMask, GridMask, Mask, RandomMask, TimeMask
@@ -20,7 +21,7 @@ from .observing.operators import (
 from .posterior import Posterior
 from .predictive import log_likelihood, predictive_pit
 from .priors import LogNormal, Normal, ParameterPrior, Uniform
-from .problem import Ensemble, Joint, Problem, Twin
+from .problem import Joint, Problem
 from .state_control import StateControl
 from .window import Window
 

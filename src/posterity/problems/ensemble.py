@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .control import Control
-from .problem import Ensemble
+from .draws import Ensemble
 from .resampling import take
 
 #: Diagnostics that count work or failures, and add up over runs or windows.

@@ -9,7 +9,8 @@ import torch
 
 from ..systems.system import WITHOUT_GRADIENTS
 from ..tensors import defaults_of
-from .problem import Ensemble, Joint, Problem
+from .draws import Ensemble
+from .problem import Joint, Problem
 from .window import Window
 
 

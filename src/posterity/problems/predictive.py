@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from .chunks import chunks
-from .problem import Ensemble, Problem, Twin
+from .draws import Ensemble, Twin
+from .problem import Problem
 from .window import Window
 
 

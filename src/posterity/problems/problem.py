@@ -3,77 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from math import prod
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ..systems import System, parameter_names
 from ..tensors import defaults_of, white_noise
+from .covariances.root import Diagonal, Root
+from .draws import Twin
 from .observing.observation import Observation, interval, uniform
 from .priors import ParameterPrior
 from .window import Window
 
 Joint = Literal["background", "climatology"]
-
-
-class Twin(NamedTuple):
-    """Twin experiment: one draw of the joint of states, parameters and observations.
-
-    Args:
-        x: States, with shape ``(*batch, steps, *shape)``.
-        theta: Unknown parameters, with shape ``(*batch, parameters)``; there may be none. NaN if the truth has no
-            such parameters.
-        window: What a method may see of it.
-    """
-
-    x: Tensor
-    theta: Tensor
-    window: Window
-
-
-class Ensemble(NamedTuple):
-    """Ensemble of draws from a posterior, with diagnostics.
-
-    Args:
-        x: States, with shape ``(samples, *batch, steps, *shape)``.
-        theta: Unknown parameters, with shape ``(samples, *batch, parameters)``.
-        steps: The window times that ``x`` covers, as a range of steps.
-        info: Diagnostics of each case, with shape ``(*batch,)``, or ``(*batch, iteration)`` for curves.
-        log_q: The log-density of each draw in what the method learned, with shape ``(samples, *batch)``; None if the
-            method has no density, or the draws do not follow it.
-    """
-
-    x: Tensor
-    theta: Tensor
-    steps: range
-    info: Mapping[str, Tensor] = {}
-    log_q: Tensor | None = None
-
-    def to(self, like: Tensor) -> "Ensemble":
-        """The draws, and diagnostics that are floating-point numbers, in the dtype and on the device of a tensor."""
-        return self._replace(
-            x=self.x.to(like),
-            theta=self.theta.to(like),
-            info={
-                name: value.to(like) if value.is_floating_point() else value.to(like.device)
-                for name, value in self.info.items()
-            },
-            log_q=None if self.log_q is None else self.log_q.to(like),
-        )
-
-    def restore(self, batch: Sequence[int]) -> "Ensemble":
-        """The draws of cases that were batches of a shape: ``batch`` in the place of the dimension ``case``."""
-
-        def unfold(value: Tensor, axis: int) -> Tensor:
-            return value.reshape((*value.shape[:axis], *batch, *value.shape[axis + 1 :]))
-
-        return self._replace(
-            x=unfold(self.x, 1),
-            theta=unfold(self.theta, 1),
-            info={name: unfold(value, 0) for name, value in self.info.items()},
-            log_q=None if self.log_q is None else unfold(self.log_q, 1),
-        )
 
 
 @dataclass(frozen=True)
@@ -207,12 +150,6 @@ class Problem:
         """Whether the model has errors (weak constraint)."""
         return self.model_error is not None
 
-    @property
-    def unknowns(self) -> int:
-        """The number of entries of the control: initial state, unknown parameters, model errors."""
-        errors = self.window - 1 if self.weak else 0
-        return prod(self.shape) * (1 + errors) + len(self.parameters)
-
     def error_std(self, like: Tensor | None = None) -> Tensor:
         r"""The standard deviations :math:`Q^{1/2}`, with shape ``shape``; zero under the strong constraint.
 
@@ -233,6 +170,38 @@ class Problem:
                 f"or for each of the {prod(self.shape)} entries of the state"
             )
         return std.expand(self.shape)
+
+    def background_root(self, window: Window) -> Root:
+        """The root of the background's covariance, in the dtype and on the device of the windows."""
+        return self._background_root(window.background_std)
+
+    def _background_root(self, std: Tensor) -> Root:
+        """The root of the background's covariance, of standard deviations of shape ``(*batch, *shape)``."""
+        return Diagonal(std, len(self.shape))
+
+    def error_root(self, like: Tensor) -> Root | None:
+        """The root of the covariance of the model's errors; None under the strong constraint.
+
+        Args:
+            like: A tensor whose dtype and device it has.
+        """
+        return Diagonal(self.error_std(like), len(self.shape)) if self.weak else None
+
+    def some_error_root(self, like: Tensor) -> Root:
+        """The root of the covariance of the model's errors, where there are some.
+
+        Raises:
+            ValueError: Under the strong constraint.
+        """
+        root = self.error_root(like)
+        if root is None:
+            raise ValueError("model_error: there is none; give the problem one, or use another method")
+        return root
+
+    def control_shapes(self) -> list[tuple[int, ...]]:
+        """The shapes of the whitened initial state, and of the whitened errors of each step of the window."""
+        errors = [self.shape] * (self.window - 1) if self.weak else []
+        return [self.shape, *errors]
 
     def cycle(self) -> "Problem":
         """The problem of one of the cycles, with the first state of the next one as its forecast.
@@ -317,8 +286,13 @@ class Problem:
         x0, background, std = self._background(
             self.climatology(self.system if self.joint == "background" else system, start)
         )
-        error = self.error_std(x0) * white_noise(x0, *batch, self.steps - 1, *self.shape) if self.weak else None
-        return self.observe(system.rollout(x0, self.steps - 1, error), theta, background, std, start)
+        x = system.rollout(x0, self.steps - 1, self.draw_errors(x0, *batch, self.steps - 1))
+        return self.observe(x, theta, background, std, start)
+
+    def draw_errors(self, like: Tensor, *batch: int) -> Tensor | None:
+        """Draws model errors in the dtype and on the device of a tensor, with shape ``(*batch, *shape)``; or None."""
+        root = self.error_root(like)
+        return None if root is None else root.forward(white_noise(like, *batch, *root.shape))
 
     def climatology(self, system: System, start: Tensor) -> Tensor:
         """Draws from a system's ensemble at given times.
@@ -346,5 +320,6 @@ class Problem:
             nothing = torch.full_like(draw, torch.nan)
             return draw, nothing, nothing
         std = uniform(self.background_std, draw.shape, draw)
-        shifted = draw + std * torch.randn_like(draw)
+        root = self._background_root(std)
+        shifted = draw + root.forward(white_noise(draw, *draw.shape[: draw.ndim - len(self.shape)], *root.shape))
         return (shifted, draw, std) if self.joint == "background" else (draw, shifted, std)
