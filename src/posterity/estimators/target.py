@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ..problems import Control, Ensemble, Problem, Twin, Window, decode_ensemble, replace_failed
-from ..tensors import white_noise
 
 
 class Target(abc.ABC):
@@ -60,9 +59,10 @@ class ControlTarget(Target):
         """The shape of the control."""
         if problem.background_std is None:
             raise ValueError("target: a control needs a background, and the problem has none; use 'state'")
-        if problem.parameters:
-            return (problem.unknowns,)
-        return (problem.unknowns // prod(problem.shape[1:]), *problem.shape[1:])
+        parts = problem.control_shapes()
+        if not problem.parameters and len({part[1:] for part in parts}) == 1:
+            return (sum(part[0] for part in parts), *parts[0][1:])
+        return (sum(map(prod, parts)) + len(problem.parameters),)
 
     def extract(self, problem: Problem, twin: Twin) -> Tensor:
         """Encodes trajectories and parameters."""
@@ -120,9 +120,7 @@ class StateTarget(Target):
         theta = problem.decode_parameters(v)
         x = flat.unflatten(-1, (-1, *problem.shape))
         if problem.forecast:
-            error = None
-            if problem.weak:
-                error = problem.error_std(x) * white_noise(x, *x.shape[:2], problem.forecast, *problem.shape)
+            error = problem.draw_errors(x, *x.shape[:2], problem.forecast)
             later = problem.system_at(theta).rollout(x[:, :, -1], problem.forecast, error)
             x = torch.cat((x, later[:, :, 1:]), dim=2)
         x, theta, log_q, failed = replace_failed(x, theta, log_q)

@@ -11,6 +11,7 @@ from ..systems import jacobian
 from ..systems.system import with_gradient
 from ..tensors import identity, white_noise
 from .chunks import chunks
+from .covariances.root import Root
 from .observing.noise import check_gaussian_noise
 from .problem import Problem
 from .window import Window
@@ -62,10 +63,14 @@ class Control:
         self.problem = problem
         self.window = window
         self.cases = window.background.shape[0]
-        self.entries = prod(problem.shape)
+        self.states = prod(problem.shape)
+        self.background_root = problem.background_root(window)
+        self.error_root = problem.error_root(window.background)
+        self.entries = self.background_root.size
         self.known = self.entries + len(problem.parameters)
-        self.size = problem.unknowns
-        self.error_std = problem.error_std(window.background)
+        self.size = self.known
+        if self.error_root is not None:
+            self.size += (problem.window - 1) * self.error_root.size
         self.observed = ~window.y.isnan()
         self.y = torch.where(self.observed, window.y, 0)
         self.precision = torch.where(self.observed, window.std, torch.inf).reciprocal()
@@ -83,13 +88,18 @@ class Control:
 
     def chunks(self, members: int) -> Iterator[slice]:
         """Cuts members into chunks whose trajectories fit the memory."""
-        return chunks(members, self.cases * self.problem.steps * self.entries, self.window.y.device)
+        return chunks(members, self.cases * self.problem.steps * self.states, self.window.y.device)
 
     def adjoint_size(self) -> float:
         """The number of entries that the adjoint of one member holds at once, measured by one step of the system."""
-        kept = (self.problem.window - 1) * self.problem.system.kept * self.entries
+        kept = (self.problem.window - 1) * self.problem.system.kept * self.states
         # States one by one and stacked, residuals, and gradients.
-        return self.cases * (kept + 4 * self.problem.window * max(self.entries, prod(self.problem.observation.shape)))
+        return self.cases * (kept + 4 * self.problem.window * max(self.states, prod(self.problem.observation.shape)))
+
+    def blocks(self) -> list[slice]:
+        """The slices of the control, of the initial state and of what belongs to each later state of the window."""
+        size = 1 if self.error_root is None else self.error_root.size
+        return [slice(0, self.entries), *(slice(start, start + size) for start in range(self.known, self.size, size))]
 
     def prior(self, samples: int) -> Tensor:
         """Draws from the prior over controls, with shape ``(samples, case, size)``."""
@@ -105,8 +115,8 @@ class Control:
 
     def initial(self, u: Tensor) -> Tensor:
         r"""The initial states :math:`x_b + B^{1/2} u_0`, with shape ``(*batch, case, *shape)``."""
-        u = u[..., : self.entries].unflatten(-1, self.problem.shape)
-        return torch.addcmul(self.window.background, self.window.background_std, u)
+        w = u[..., : self.entries].unflatten(-1, self.background_root.shape)
+        return self.background_root.move(self.window.background, w)
 
     def parameters(self, u: Tensor) -> Tensor:
         r"""The unknown parameters :math:`\theta = f(v)`, with shape ``(*batch, case, parameters)``."""
@@ -114,9 +124,10 @@ class Control:
 
     def errors(self, u: Tensor) -> Tensor | None:
         r"""The model errors :math:`Q^{1/2} w_t`, with shape ``(*batch, case, window - 1, *shape)``; None if strong."""
-        if not self.problem.weak:
+        if self.error_root is None:
             return None
-        return u[..., self.known :].unflatten(-1, (self.problem.window - 1, *self.problem.shape)) * self.error_std
+        w = u[..., self.known :].unflatten(-1, (self.problem.window - 1, *self.error_root.shape))
+        return self.error_root.forward(w)
 
     def trajectory(self, u: Tensor, states: int) -> Tensor:
         """The first ``states`` states of the window, with shape ``(*batch, case, states, *shape)``."""
@@ -135,9 +146,9 @@ class Control:
             unknown parameters, with shape ``(*batch, case, parameters)``.
         """
         errors = self.errors(u)
-        if errors is not None and self.problem.forecast:
-            fresh = white_noise(u, *u.shape[:-1], self.problem.forecast, *self.problem.shape)
-            errors = torch.cat((errors, self.error_std * fresh), dim=u.ndim - 1)
+        behind = self.problem.draw_errors(u, *u.shape[:-1], self.problem.forecast)
+        if errors is not None and behind is not None:
+            errors = torch.cat((errors, behind), dim=u.ndim - 1)
         return self._rollout(u, self.problem.steps, errors), self.parameters(u)
 
     def encode(self, x: Tensor, theta: Tensor) -> Tensor:
@@ -148,22 +159,21 @@ class Control:
             theta: The parameters, with shape ``(*batch, case, parameters)``.
 
         Returns:
-            The controls, with shape ``(*batch, case, size)``; zero where an entry of the model has no error.
+            The controls, with shape ``(*batch, case, size)``; zero in directions that no state depends on, as where
+            an entry of the model has no error.
         """
         axis = x.ndim - len(self.problem.shape) - 1
-        u = (x.select(axis, 0) - self.window.background) / self.window.background_std
+        u = self.background_root.inverse(x.select(axis, 0) - self.window.background)
         parts = [u.flatten(axis), self.problem.encode_parameters(theta)]
-        if self.problem.weak:
-            parts.append(torch.where(self.error_std > 0, self._whitened_errors(x, theta), 0).flatten(axis))
+        if self.error_root is not None and self.problem.window > 1:
+            parts.append(self._whitened_errors(self.error_root, x, theta).flatten(axis))
         return torch.cat(parts, dim=-1)
 
-    def _whitened_errors(self, x: Tensor, theta: Tensor) -> Tensor:
+    def _whitened_errors(self, root: Root, x: Tensor, theta: Tensor) -> Tensor:
         r"""The model errors of trajectories, :math:`Q^{-1/2}(x_{t+1} - M(x_t; \theta))`, one time fewer than states."""
         axis, steps = x.ndim - len(self.problem.shape) - 1, self.problem.window - 1
-        if not steps:
-            return x.narrow(axis, 0, 0)
         forecast = self.problem.system_at(theta.unsqueeze(-2)).advance(x.narrow(axis, 0, steps), 1)
-        return (x.narrow(axis, 1, steps) - forecast) / self.error_std
+        return root.inverse(x.narrow(axis, 1, steps) - forecast)
 
     def _rollout(self, u: Tensor, states: int, errors: Tensor | None) -> Tensor:
         """Runs the model from each control."""
@@ -215,7 +225,7 @@ class Control:
         the adjoint keeps all that the model computes.
         """
         members = u.detach().reshape(-1, *u.shape[-2:])
-        size, device = self.cases * self.problem.window * self.entries, u.device
+        size, device = self.cases * self.problem.window * self.states, u.device
         parts = [self._adjoint(members[chunk]) for chunk in chunks(len(members), size, device, self.adjoint_size())]
         cost, gradient = (torch.cat(part) for part in zip(*parts, strict=True))
         return cost.reshape(u.shape[:-1]), gradient.reshape(u.shape)
@@ -255,8 +265,9 @@ class Control:
 
         # Rows: what each entry of the control does to the state, and to the whitened parameters.
         rest = identity(u, self.size)[self.entries : self.known].expand(*u.shape[:-1], -1, -1)
-        tangent = u.new_zeros(*u.shape[:-1], self.entries, self.size)
-        tangent[..., : self.entries] = torch.diag_embed(self.window.background_std.flatten(1))
+        tangent = u.new_zeros(*u.shape[:-1], self.states, self.size)
+        tangent[..., : self.entries] = self.background_root.matrix()
+        errors = None if self.error_root is None else self.error_root.matrix()
         rows = [slope.select(axis, 0) @ tangent]
         if states > 1:
             # The tangents take every step a second time.
@@ -264,9 +275,9 @@ class Control:
             steps = self._step_jacobian(u, x.narrow(axis, 0, states - 1))
             for t in range(states - 1):
                 tangent = steps.select(axis, t) @ torch.cat((tangent, rest), dim=-2)
-                if self.problem.weak:
-                    start = self.known + t * self.entries
-                    tangent[..., start : start + self.entries] = torch.diag_embed(self.error_std.flatten())
+                if errors is not None:
+                    start = self.known + t * errors.shape[-1]
+                    tangent[..., start : start + errors.shape[-1]] = errors
                 rows.append(slope.select(axis, t + 1) @ tangent)
         sensitivity, misfit = torch.cat(rows, dim=-2), residual.flatten(-2)
         exact = sensitivity.double()
@@ -282,13 +293,13 @@ class Control:
     def _step_jacobian(self, u: Tensor, x: Tensor) -> Tensor:
         r"""The tangents :math:`\partial M(x_t; f(v)) / \partial (x_t, v)` of the steps from states of each control."""
         if not x.numel():
-            return x.new_zeros(*x.shape[: u.ndim], self.entries, self.known)
+            return x.new_zeros(*x.shape[: u.ndim], self.states, self.states + len(self.problem.parameters))
         v = u[..., None, self.entries : self.known].expand(*x.shape[: u.ndim], -1)
 
         def step(z: Tensor) -> Tensor:
             """One step of the state, with the whitened parameters beside it."""
-            theta = self.problem.decode_parameters(z[..., self.entries :])
-            state = z[..., : self.entries].unflatten(-1, self.problem.shape)
+            theta = self.problem.decode_parameters(z[..., self.states :])
+            state = z[..., : self.states].unflatten(-1, self.problem.shape)
             return self.problem.system_at(theta).advance(state, 1).flatten(-len(self.problem.shape))
 
         return jacobian(step, torch.cat((x.flatten(u.ndim), v), dim=-1), 1)[1]

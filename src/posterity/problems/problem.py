@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..systems import System, parameter_names
 from ..tensors import defaults_of, white_noise
+from .covariances.root import Diagonal, Root
 from .draws import Twin
 from .library import StateLibrary
 from .observing.observation import Observation, interval, uniform
@@ -157,12 +158,6 @@ class Problem:
         """Whether the model has errors (weak constraint)."""
         return self.model_error is not None
 
-    @property
-    def unknowns(self) -> int:
-        """The number of entries of the control: initial state, unknown parameters, model errors."""
-        errors = self.window - 1 if self.weak else 0
-        return prod(self.shape) * (1 + errors) + len(self.parameters)
-
     def error_std(self, like: Tensor | None = None) -> Tensor:
         r"""The standard deviations :math:`Q^{1/2}`, with shape ``shape``; zero under the strong constraint.
 
@@ -183,6 +178,38 @@ class Problem:
                 f"or for each of the {prod(self.shape)} entries of the state"
             )
         return std.expand(self.shape)
+
+    def background_root(self, window: Window) -> Root:
+        """The root of the background's covariance, in the dtype and on the device of the windows."""
+        return self._background_root(window.background_std)
+
+    def _background_root(self, std: Tensor) -> Root:
+        """The root of the background's covariance, of standard deviations of shape ``(*batch, *shape)``."""
+        return Diagonal(std, len(self.shape))
+
+    def error_root(self, like: Tensor) -> Root | None:
+        """The root of the covariance of the model's errors; None under the strong constraint.
+
+        Args:
+            like: A tensor whose dtype and device it has.
+        """
+        return Diagonal(self.error_std(like), len(self.shape)) if self.weak else None
+
+    def some_error_root(self, like: Tensor) -> Root:
+        """The root of the covariance of the model's errors, where there are some.
+
+        Raises:
+            ValueError: Under the strong constraint.
+        """
+        root = self.error_root(like)
+        if root is None:
+            raise ValueError("model_error: there is none; give the problem one, or use another method")
+        return root
+
+    def control_shapes(self) -> list[tuple[int, ...]]:
+        """The shapes of the whitened initial state, and of the whitened errors of each step of the window."""
+        errors = [self.shape] * (self.window - 1) if self.weak else []
+        return [self.shape, *errors]
 
     def cycle(self) -> "Problem":
         """The problem of one of the cycles, with the first state of the next one as its forecast.
@@ -267,8 +294,13 @@ class Problem:
         x0, background, std = self._background(
             self.climatology(self.system if self.joint == "background" else system, start)
         )
-        error = self.error_std(x0) * white_noise(x0, *batch, self.steps - 1, *self.shape) if self.weak else None
-        return self.observe(system.rollout(x0, self.steps - 1, error), theta, background, std, start)
+        x = system.rollout(x0, self.steps - 1, self.draw_errors(x0, *batch, self.steps - 1))
+        return self.observe(x, theta, background, std, start)
+
+    def draw_errors(self, like: Tensor, *batch: int) -> Tensor | None:
+        """Draws model errors in the dtype and on the device of a tensor, with shape ``(*batch, *shape)``; or None."""
+        root = self.error_root(like)
+        return None if root is None else root.forward(white_noise(like, *batch, *root.shape))
 
     def climatology(self, system: System, start: Tensor) -> Tensor:
         """Draws from a system's ensemble at given times.
@@ -310,5 +342,6 @@ class Problem:
             nothing = torch.full_like(draw, torch.nan)
             return draw, nothing, nothing
         std = uniform(self.background_std, draw.shape, draw)
-        shifted = draw + std * torch.randn_like(draw)
+        root = self._background_root(std)
+        shifted = draw + root.forward(white_noise(draw, *draw.shape[: draw.ndim - len(self.shape)], *root.shape))
         return (shifted, draw, std) if self.joint == "background" else (draw, shifted, std)

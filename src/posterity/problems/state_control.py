@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..systems import jacobian
-from ..tensors import identity, white_noise
+from ..tensors import identity
 from .control import Control, Linearization
 from .problem import Problem
 from .window import Window
@@ -35,7 +35,7 @@ class StateControl(Control):
         window: The windows, with one batch dimension ``case``.
 
     Raises:
-        ValueError: If some entry of the model has no error.
+        ValueError: If some state, or some entry of it, has no error.
 
     References:
         | Accounting for an imperfect model in 4D-Var (Trémolet, 2006), https://doi.org/10.1256/qj.05.224
@@ -43,17 +43,17 @@ class StateControl(Control):
 
     def __init__(self, problem: Problem, window: Window) -> None:
         super().__init__(problem, window)
-        if not (self.error_std > 0).all():
+        if self.error_root is None or not self.error_root.full:
             raise ValueError(
                 "model_error: coordinates of the trajectory need an error in every entry of the model, since otherwise "
-                "the first state determines the others; give the problem a model_error, or use another family"
+                "the first state determines the others; give the problem a model_error that moves all states, or use "
+                "another family"
             )
         # In double precision, as is all that subtracts trajectories: errors of the model are small beside the states.
         exact = Control(problem, Window(*(field.double() for field in window)))
         self.origin = exact.trajectory(exact.zero(), problem.window)
+        self._first, self._later = exact.background_root, problem.some_error_root(self.origin)
         self.model_steps += problem.window - 1
-        later = exact.error_std.expand(self.cases, problem.window - 1, *problem.shape)
-        self.scale = torch.cat((exact.window.background_std.unsqueeze(1), later), dim=1)
 
     def prior(self, samples: int) -> Tensor:
         """Draws from the prior, with shape ``(samples, case, size)``."""
@@ -61,18 +61,19 @@ class StateControl(Control):
 
     def trajectory(self, u: Tensor, states: int) -> Tensor:
         """The first ``states`` states of the window, with shape ``(*batch, case, states, *shape)``."""
-        window = (self.problem.window, *self.problem.shape)
-        z = torch.cat((u[..., : self.entries], u[..., self.known :]), dim=-1).unflatten(-1, window)
-        return torch.addcmul(self.origin, self.scale, z.double()).to(u).narrow(u.ndim - 1, 0, states)
+        first = u[..., : self.entries].unflatten(-1, self._first.shape).double()
+        later = u[..., self.known :].unflatten(-1, (self.problem.window - 1, *self._later.shape)).double()
+        initial = self._first.move(self.origin[:, 0], first).unsqueeze(u.ndim - 1)
+        x = torch.cat((initial, self._later.move(self.origin[:, 1:], later)), dim=u.ndim - 1)
+        return x.to(u).narrow(u.ndim - 1, 0, states)
 
     def decode(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Maps controls to trajectories and parameters; see :meth:`Control.decode`."""
         x, theta = self.trajectory(u, self.problem.window), self.parameters(u)
         if self.problem.forecast:
             axis = u.ndim - 1
-            fresh = white_noise(u, *u.shape[:-1], self.problem.forecast, *self.problem.shape)
-            system = self.problem.system_at(theta)
-            behind = system.rollout(x.select(axis, -1), self.problem.forecast, self.error_std * fresh)
+            errors = self.problem.draw_errors(u, *u.shape[:-1], self.problem.forecast)
+            behind = self.problem.system_at(theta).rollout(x.select(axis, -1), self.problem.forecast, errors)
             self.model_steps += self.problem.forecast * self._members(u)
             x = torch.cat((x, behind.narrow(axis, 1, self.problem.forecast)), dim=axis)
         return x, theta
@@ -80,9 +81,10 @@ class StateControl(Control):
     def encode(self, x: Tensor, theta: Tensor) -> Tensor:
         """Maps trajectories and parameters to controls; see :meth:`Control.encode`."""
         axis = x.ndim - len(self.problem.shape) - 1
-        z = ((x.narrow(axis, 0, self.problem.window) - self.origin) / self.scale).flatten(axis)
-        z = torch.cat((z[..., : self.entries], self.problem.encode_parameters(theta), z[..., self.entries :]), -1)
-        return z.to(self.window.background)
+        moved = x.narrow(axis, 0, self.problem.window) - self.origin
+        first = self._first.inverse(moved.select(axis, 0)).flatten(axis)
+        later = self._later.inverse(moved.narrow(axis, 1, self.problem.window - 1)).flatten(axis)
+        return torch.cat((first, self.problem.encode_parameters(theta), later), dim=-1).to(self.window.background)
 
     def whiten(self, u: Tensor) -> Tensor:
         """Converts to the control of model errors, :class:`Control`.
@@ -96,7 +98,7 @@ class StateControl(Control):
         exact = u.double()
         x = self.trajectory(exact, self.problem.window)
         self.model_steps += (self.problem.window - 1) * self._members(u)
-        errors = self._whitened_errors(x, self.parameters(exact)).to(u)
+        errors = self._whitened_errors(self._later, x, self.parameters(exact)).to(u)
         return torch.cat((u[..., : self.known], errors.flatten(u.ndim - 1)), dim=-1)
 
     def cost(self, u: Tensor, states: int | None = None) -> Tensor:
@@ -109,38 +111,33 @@ class StateControl(Control):
         states = self.problem.window if states is None else states
         axis, steps, event = u.ndim - 1, self.problem.window - 1, len(self.problem.shape)
         x = self.trajectory(u, self.problem.window)
-        scale = self.scale.flatten(2).to(u)
+        first, later = self._first.matrix().to(u), self._later.matrix().to(u)
         # What each state and the parameters do to the errors of the model …
         self.model_steps += steps * self._members(u)
-        tangents = self._step_jacobian(u, x.narrow(axis, 0, steps)) / self.error_std.flatten().unsqueeze(-1)
-        onward = tangents[..., : self.entries] * scale[:, :-1].unsqueeze(-2)
+        tangents = torch.linalg.inv(later) @ self._step_jacobian(u, x.narrow(axis, 0, steps))
         whitening = identity(u, self.size).repeat(*u.shape[:-1], 1, 1)
         # … and to the observations.
         h, slope = jacobian(self.problem.observation.operator, x, event, len(self.problem.observation.shape))
         assimilated = torch.arange(self.problem.window, device=u.device) < states
         precision = self.precision.flatten(2) * assimilated.unsqueeze(-1)
-        slope = slope * precision.unsqueeze(-1) * scale.unsqueeze(-2)
+        slope = slope * precision.unsqueeze(-1)
         seen = prod(self.problem.observation.shape)
         sensitivity = u.new_zeros(*u.shape[:-1], self.problem.window * seen, self.size)
         for t, block in enumerate(self.blocks()):
-            sensitivity[..., t * seen : (t + 1) * seen, block] = slope.select(axis, t)
+            root = later if t else first
+            sensitivity[..., t * seen : (t + 1) * seen, block] = slope.select(axis, t) @ root
             if t < steps:
-                later = self.blocks()[t + 1]
-                whitening[..., later, block] = -onward.select(axis, t)
-                whitening[..., later, self.entries : self.known] = -tangents.select(axis, t)[..., self.entries :]
+                onward, following = tangents.select(axis, t), self.blocks()[t + 1]
+                whitening[..., following, block] = -onward[..., : self.states] @ root
+                whitening[..., following, self.entries : self.known] = -onward[..., self.states :]
         white = self.whiten(u)
         misfit = ((h.flatten(axis + 1) - self.y.flatten(2)) * precision).flatten(-2)
         residual = torch.cat((white, misfit), dim=-1)
         rows = torch.cat((whitening, sensitivity), dim=-2)
-        self.gradients += self.entries * self._members(u)
+        self.gradients += self.states * self._members(u)
         cost = 0.5 * residual.square().sum(dim=-1)
         return Linearization(
             cost.nan_to_num(nan=torch.inf, posinf=torch.inf),
             (rows.mT @ residual.unsqueeze(-1)).squeeze(-1),
             rows.double().mT @ rows.double(),
         )
-
-    def blocks(self) -> list[slice]:
-        """The slice of each state in the control."""
-        later = range(self.known, self.size, self.entries)
-        return [slice(0, self.entries), *(slice(start, start + self.entries) for start in later)]

@@ -80,12 +80,15 @@ def second_order(monkeypatch):
             return white[..., used - count : used]
 
         def prior(record, members):
-            window = record.window
-            return window.background.flatten(1) + window.background_std.flatten(1) * take(record.states)
+            root = record.background_root
+            return root.move(record.window.background, take(root.size).unflatten(-1, root.shape)).flatten(2)
 
         def error(record, members, steps):
-            blocks = take(steps * len(record.error_std)).unflatten(-1, (steps, len(record.error_std)))
-            return (record.error_std * blocks).expand(-1, record.cases, -1, -1)
+            root = record.error_root
+            if root is None:
+                return record.y.new_empty(members, record.cases, steps, 0)
+            blocks = take(steps * root.size).unflatten(-1, (steps, *root.shape))
+            return root.forward(blocks).flatten(3).expand(-1, record.cases, -1, -1)
 
         monkeypatch.setattr(Record, "prior", prior)
         monkeypatch.setattr(Record, "error", error)

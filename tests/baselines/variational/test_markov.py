@@ -25,9 +25,9 @@ def moments(control, q):
     """Mean and covariance of each state of the window, with shapes ``(case, time, n)`` and ``(case, time, n, n)``."""
     mean = control.trajectory(q.mean, LINEAR.window).flatten(2)
     covariance = torch.cholesky_inverse(q.factor)
-    scale = control.scale.flatten(2)
-    blocks = torch.stack([covariance[:, block, block] for block in control.blocks()], dim=1)
-    return mean, scale.unsqueeze(-1) * blocks * scale.unsqueeze(-2)
+    roots = [control.background_root.matrix(), *[control.error_root.matrix()] * (LINEAR.window - 1)]
+    blocks = [covariance[:, block, block] for block in control.blocks()]
+    return mean, torch.stack([root @ block @ root.mT for root, block in zip(roots, blocks, strict=True)], dim=1)
 
 
 def test_block_tridiagonal_is_exact(window):

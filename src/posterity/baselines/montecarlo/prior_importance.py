@@ -91,20 +91,14 @@ class PriorImportanceSampling(Posterior):
         for start in window.start.unique().tolist():
             state, now = system.advance(state, int(start) - now), int(start)
             here = (window.start == start).nonzero().flatten()
-            ensemble = system.rollout(state, problem.steps - 1, self._errors(state))
+            errors = problem.draw_errors(state, self.draws, problem.steps - 1)
+            ensemble = system.rollout(state, problem.steps - 1, errors)
             index, ess[here] = self._resampled(self._log_likelihood(window, ensemble, here), samples)
             x[:, here], drawn[:, here] = ensemble[index], theta[index]
         x, drawn, _, failed = replace_failed(x, drawn, None)
         steps = ess.new_full(ess.shape, self.draws * (problem.steps - 1)) + self.draws * window.start
         info = {"ess": ess, "failed": failed, "model_steps": steps, "gradients": torch.zeros_like(ess)}
         return Ensemble(x, drawn, range(problem.steps), info)
-
-    def _errors(self, state: Tensor) -> Tensor | None:
-        """Draws the model errors of the trajectories from states; None under the strong constraint."""
-        problem = self.problem
-        if not problem.weak:
-            return None
-        return problem.error_std(state) * white_noise(state, self.draws, problem.steps - 1, *problem.shape)
 
     def _log_likelihood(self, window: Window, x: Tensor, cases: Tensor) -> Tensor:
         """The log-likelihood of trajectories in some of the cases, with shape ``(draws, case)``."""
@@ -117,8 +111,9 @@ class PriorImportanceSampling(Posterior):
         log_likelihood = torch.cat(values, dim=1)
         if self.problem.joint == "background":
             return log_likelihood
-        background, std = (field[None, cases] for field in (window.background, window.background_std))
-        misfit = torch.where(background.isnan(), 0, (seen[:, :, 0] - background) / std)
+        given = window.select(cases)
+        off = self.problem.background_root(given).inverse(seen[:, :, 0] - given.background)
+        misfit = torch.where(append_dims(given.free, off.ndim - 2), 0, off)
         return log_likelihood - 0.5 * misfit.flatten(2).square().sum(dim=-1)
 
     def _resampled(self, log_weights: Tensor, samples: int) -> tuple[Tensor, Tensor]:

@@ -195,7 +195,7 @@ class IEnKS(Sequential):
             The innovations, with shape ``(members, case, times * observations)``, and the numbers, with shape
             ``(case,)``. Members that diverge show what others of their case do; where all do, the innovations are zero.
         """
-        error = control[..., size:].unflatten(-1, (times[-1] - first, len(record.error_std)))
+        error = control[..., size:].unflatten(-1, (times[-1] - first, record.states if self.problem.weak else 0))
         start = control[..., :size]
         # Time first and contiguous: operators that are matrix products then need no copy.
         later = record.rollout(start, times[-1] - first, error)[:, :, 1:].movedim(2, 0).contiguous()

@@ -55,7 +55,8 @@ class Bootstrap(Sequential):
     @property
     def has_transition_density(self) -> bool:
         """Whether the model has a transition density: errors in every entry, and no unknown parameters."""
-        return not self.problem.parameters and bool((self.problem.error_std() > 0).all())
+        root = self.problem.error_root(torch.empty(0))
+        return not self.problem.parameters and root is not None and root.full
 
     @property
     def stored(self) -> int:
@@ -275,11 +276,17 @@ class ParticleSmoother(Bootstrap):
         Yields:
             The states of each time, the last one first, with shape ``(samples, case, size)``.
         """
+        root = self.problem.some_error_root(record.y)
+
+        def whitened(states: Tensor) -> Tensor:
+            """States in standard deviations of the model's error."""
+            return root.inverse(states.unflatten(-1, self.problem.shape)).flatten(2)
+
         here = take(history[-1].z, index)
         yield here
         for z, weight, _ in reversed(history[:-1]):
             ahead = record.forecast(z, torch.zeros_like(z))
-            index = draw_ancestors(here / record.error_std, ahead / record.error_std, weight)
+            index = draw_ancestors(whitened(here), whitened(ahead), weight)
             here = take(z, index)
             yield here
 

@@ -59,7 +59,8 @@ class Record:
         self.precision = torch.where(observed, window.std, torch.inf).reciprocal()
         self.seen = observed.flatten(2).any(dim=-1)
         self.free = window.free
-        self.error_std = problem.error_std(self.y).flatten() if problem.weak else self.y.new_empty(0)
+        self.background_root = problem.background_root(window)
+        self.error_root = problem.error_root(self.y)
         self.info = {name: self.y.new_zeros(self.cases) for name in ("model_steps", "gradients", "failed")}
         self.alive = self.y.new_ones(self.cases, dtype=torch.bool)
         self._observed = self.seen.any(dim=0).tolist()
@@ -79,8 +80,8 @@ class Record:
         """
         batch = (members, self.cases)
         v = white_noise(self.y, *batch, len(self.problem.parameters))
-        noise = white_noise(self.y, *batch, *self.problem.shape)
-        x = torch.addcmul(self.window.background, self.window.background_std, noise)
+        noise = white_noise(self.y, *batch, *self.background_root.shape)
+        x = self.background_root.move(self.window.background, noise)
         with own_random_numbers():
             if len(free := self.free.nonzero().squeeze(-1)):
                 system = self.problem.system_at(self.problem.decode_parameters(v[:, free]))
@@ -101,7 +102,10 @@ class Record:
 
         Under the strong constraint there are none, and the last dimension is empty.
         """
-        return self.error_std * white_noise(self.y, members, self.cases, steps, len(self.error_std))
+        if self.error_root is None:
+            return self.y.new_empty(members, self.cases, steps, 0)
+        noise = white_noise(self.y, members, self.cases, steps, *self.error_root.shape)
+        return self.error_root.forward(noise).flatten(3)
 
     def forecast(self, z: Tensor, error: Tensor | None = None) -> Tensor:
         r"""Advances an ensemble by one step, :math:`x' = M(x; \theta) + \eta`.

@@ -62,7 +62,9 @@ class BlockTridiagonal(TrajectoryFamily):
     def project(self, matrix: Tensor, control: Control) -> Tensor:
         """Keeps the entries of states that follow each other, and those of the parameters."""
         index = torch.arange(control.size, device=matrix.device)
-        time = torch.where(index < control.known, 0, 1 + (index - control.known) // control.entries)
+        time = torch.zeros_like(index)
+        for t, block in enumerate(control.blocks()):
+            time[block] = t
         parameter = (index >= control.entries) & (index < control.known)
         neighbours = (time.unsqueeze(-1) - time).abs() <= 1
         return torch.where(neighbours | parameter | parameter.unsqueeze(-1), matrix, 0)

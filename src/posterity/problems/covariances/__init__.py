@@ -1,0 +1,1 @@
+"""Roots of covariances: what white noise becomes, of backgrounds and of model errors."""
