@@ -63,6 +63,7 @@ TABLE = {
     "experiment": set(),
     "systems": SIMULATIONS | DRAWS,
     "tensors": SIMULATIONS | DRAWS,
+    "algebra": {"assimilate 4dvar"},
     "problems": SIMULATIONS | DRAWS,
     "rules": SIMULATIONS | DRAWS,
     "mcmc": {"reference"},
