@@ -21,15 +21,16 @@ ARROWS = {
     "errors": set(),
     "tensors": set(),
     "experiment": set(),
+    "algebra": set(),
     "systems": set(),
     "nn": set(),
     "flows": {"nn"},
     "diffusion": {"nn"},
-    "problems": {"systems"},
+    "problems": {"algebra", "systems"},
     "rules": {"problems", "systems"},
-    "mcmc": {"problems", "systems"},
-    "baselines": {"mcmc", "problems", "systems", "flows"},
-    "estimators": {"mcmc", "problems", "systems", "nn", "flows", "diffusion"},
+    "mcmc": {"algebra", "problems", "systems"},
+    "baselines": {"algebra", "mcmc", "problems", "systems", "flows"},
+    "estimators": {"algebra", "mcmc", "problems", "systems", "nn", "flows", "diffusion"},
     "metrics": set(),
     "figures": {"metrics"},
     "data": {"problems", "systems", "metrics"},
@@ -38,6 +39,7 @@ ARROWS = {
 ABOVE = {"posterity", "__main__", "arguments", "cli", "tasks", "testing"}
 #: What may be imported beside the standard library, by rooms that must stay light.
 LIGHT = {
+    "algebra": {"torch"},
     "systems": {"torch", "numpy"},
     "nn": {"torch"},
     "flows": {"torch"},

@@ -32,7 +32,7 @@ def check_mean(linear, u, tolerance):
 
 
 def precision(q):
-    return q.factor @ q.factor.mT
+    return q.factor.lower @ q.factor.lower.mT
 
 
 def test_mode_and_laplace_are_exact(linear):

@@ -64,6 +64,7 @@ TABLE = {
     "experiment": set(),
     "systems": SIMULATIONS | DRAWS,
     "tensors": SIMULATIONS | DRAWS,
+    "algebra": {"assimilate 4dvar"},
     "problems": SIMULATIONS | DRAWS,
     "rules": SIMULATIONS | DRAWS,
     "mcmc": {"reference"},

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.distributions import StudentT
 
+from posterity.algebra import Gaussian, PrecisionFactor
 from posterity.baselines import FourDVar, ImportanceSampling
 from posterity.baselines.montecarlo.importance import student_t_noise
 from posterity.baselines.montecarlo.proposals import Laplace, Proposal, Variational
-from posterity.baselines.variational.families import Gaussian
 from posterity.baselines.variational.markov import BlockTridiagonal
 from posterity.baselines.variational.optimizers import NaturalGradient
 from posterity.problems import Control, Observation, Problem, Quadratic, exact_posterior
@@ -26,9 +26,8 @@ class Off(Proposal):
 
     def fit(self, control: Control) -> Gaussian:
         exact = Laplace().fit(control)
-        return Gaussian(
-            exact.mean + self.shift * exact.transport(torch.ones(1, *exact.mean.shape))[0], exact.factor / self.width
-        )
+        mean = exact.mean + self.shift * exact.transport(torch.ones(1, *exact.mean.shape))[0]
+        return Gaussian(mean, PrecisionFactor(exact.factor.lower / self.width))
 
 
 @pytest.fixture(scope="module")

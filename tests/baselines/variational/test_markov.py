@@ -24,7 +24,7 @@ def window():
 def moments(control, q):
     """Mean and covariance of each state of the window, with shapes ``(case, time, n)`` and ``(case, time, n, n)``."""
     mean = control.trajectory(q.mean, LINEAR.window).flatten(2)
-    covariance = torch.cholesky_inverse(q.factor)
+    covariance = q.factor.covariance(torch.eye(control.size).unsqueeze(1).expand(-1, control.cases, -1)).movedim(0, -1)
     roots = [control.background_root.matrix(), *[control.error_root.matrix()] * (LINEAR.window - 1)]
     blocks = [covariance[:, block, block] for block in control.blocks()]
     return mean, torch.stack([root @ block @ root.mT for root, block in zip(roots, blocks, strict=True)], dim=1)

@@ -5,8 +5,9 @@ from itertools import pairwise
 import pytest
 import torch
 
+from posterity.algebra import Gaussian
 from posterity.baselines import VariationalInference
-from posterity.baselines.variational.families import Full, Gaussian, LowRank, MeanField
+from posterity.baselines.variational.families import Full, LowRank, MeanField
 from posterity.baselines.variational.flow import FlowFamily
 from posterity.baselines.variational.optimizers import NaturalGradient, negative_elbo
 from posterity.problems import Control

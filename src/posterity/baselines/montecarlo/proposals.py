@@ -3,10 +3,11 @@
 import abc
 from dataclasses import dataclass, field
 
+from ...algebra import Density, Gaussian
 from ...errors import check_part
 from ...problems import Control, Problem, Window
 from ...problems.minimize import check_options, minimize
-from ..variational.families import Density, Family, Full, Gaussian
+from ..variational.families import Family, Full
 from ..variational.optimizers import NaturalGradient, Optimizer
 
 

@@ -2,76 +2,13 @@
 
 import abc
 from dataclasses import dataclass
-from math import log, pi
 
 import torch
 from torch import Tensor
 
+from ...algebra import Density, Gaussian
 from ...problems import Control, Problem, Window
 from ...problems.minimize import Minimum, minimize
-
-
-class Density(abc.ABC):
-    r"""Abstract density over the control for each case, as the image of white noise, :math:`u = T(\varepsilon)`."""
-
-    @abc.abstractmethod
-    def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Draws from white noise.
-
-        Args:
-            noise: White noise, with shape ``(samples, case, n)``.
-
-        Returns:
-            The draws :math:`T(\varepsilon)`, with the shape of the noise, and :math:`\log |\det \partial T|`, which
-            broadcasts against ``(samples, case)``; both in double precision.
-        """
-
-
-@dataclass(frozen=True)
-class Gaussian(Density):
-    r"""Gaussian density :math:`N(\mu, \Lambda^{-1})` for each case, in double precision.
-
-    Posteriors of chaotic systems are conditioned as badly as single precision can hold; the matrices are small
-    beside the trajectories, so their precision costs little.
-
-    Args:
-        mean: The means :math:`\mu`, with shape ``(case, n)``.
-        factor: The lower Cholesky factors :math:`C` of the precisions :math:`\Lambda = C C^T`, ``(case, n, n)``.
-    """
-
-    mean: Tensor
-    factor: Tensor
-
-    @classmethod
-    def from_precision(cls, mean: Tensor, precision: Tensor) -> "Gaussian":
-        """Factorises precisions, with shape ``(case, n, n)``; the factors of indefinite ones are NaN."""
-        factor, broken = torch.linalg.cholesky_ex(precision.double())
-        return cls(mean.double(), torch.where((broken == 0)[:, None, None], factor, torch.nan))
-
-    def transport(self, noise: Tensor) -> Tensor:
-        r"""The deviations :math:`C^{-T} \varepsilon` of white noise, with shape ``(samples, case, n)``."""
-        columns = noise.double().movedim(0, -1)
-        return torch.linalg.solve_triangular(self.factor.mT, columns, upper=True).movedim(-1, 0)
-
-    def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Draws :math:`\mu + C^{-T} \varepsilon`, with :math:`-\log\det C`."""
-        return self.mean + self.transport(noise), -self.factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
-
-    def entropy(self) -> Tensor:
-        r"""The entropy :math:`\frac n2 \log 2 \pi e - \log\det C`, with shape ``(case,)``."""
-        return white_entropy(self.mean.shape[-1]) - self.factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
-
-    def where(self, better: Tensor, other: "Gaussian") -> "Gaussian":
-        """This Gaussian where ``better``, with shape ``(case,)``, the other elsewhere."""
-        return Gaussian(
-            torch.where(better[:, None], self.mean, other.mean),
-            torch.where(better[:, None, None], self.factor, other.factor),
-        )
-
-
-def white_entropy(n: int) -> float:
-    r"""The entropy :math:`\frac n2 \log 2 \pi e` of white noise with ``n`` entries."""
-    return 0.5 * n * (1 + log(2 * pi))
 
 
 class Family(abc.ABC):

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...algebra import Density, Gaussian, white_entropy
 from ...flows import MaskedAutoregressive
 from ...problems import Control
 from ...tensors import defaults_of
-from .families import Density, Family, Gaussian, white_entropy
+from .families import Family
 from .optimizers import moment_matched_noise, negative_elbo
 
 #: A map from white noise, ``(samples, case, n)``, to its image and the log-determinants, ``(samples, case)``.

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ...algebra import Gaussian
 from ...problems import Control, Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
 from ...problems.minimize import check_options, minimize
 from ...tensors import white_noise
-from .families import Gaussian
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...algebra import Density, Gaussian, white_entropy
 from ...problems import Control
 from ...tensors import white_noise
-from .families import Density, Family, Gaussian, white_entropy
+from .families import Family
 
 
 class Fit(NamedTuple):
@@ -82,7 +83,7 @@ class NaturalGradient(Optimizer):
     where :math:`\Pi` projects on the precisions of the family (see :mod:`~posterity.baselines.variational`). The
     curvature :math:`P` is full for every family: preconditioned by its own diagonal alone, a mean-field mean would take
     hundreds of steps. The expected Hessian comes from gradients alone by Stein's identity, with :math:`P` itself as
-    control variate, :math:`E_q[\nabla^2 J] = P + E[r \varepsilon^T] C^T` for :math:`\Lambda = C C^T` and
+    control variate, :math:`E_q[\nabla^2 J] = P + E[r \varepsilon^T] S^{-1}` for :math:`\Lambda^{-1} = S S^T` and
     :math:`r = \nabla J(u) - E_q[\nabla J] - P (u - \mu)`, so that its noise vanishes as the posterior becomes Gaussian.
     A second-order term keeps :math:`P` positive definite. The rate :math:`\rho` is a half for the first half of the
     steps, then falls as :math:`1 / (2 + k)`, which averages over all the draws that follow. The start is kept where it
@@ -145,7 +146,7 @@ class NaturalGradient(Optimizer):
         average = gradient.sum(dim=0) / count
         expected = torch.einsum("cij,scj->sci", curvature, q.transport(noise))
         residual = torch.where(valid, gradient - average - expected, 0)
-        change = torch.einsum("sci,scj->cij", residual, noise) / count.unsqueeze(-1) @ q.factor.mT
+        change = torch.einsum("sci,scj->cij", residual, q.factor.dual(noise)) / count.unsqueeze(-1)
         change = rate * 0.5 * (change + change.mT)
         half = torch.linalg.solve_triangular(torch.linalg.cholesky_ex(curvature).L, change, upper=False)
         updated = curvature + change + 0.5 * half.mT @ half
@@ -155,8 +156,7 @@ class NaturalGradient(Optimizer):
         norm = torch.einsum("cij,ci->cj", factor, shift).norm(dim=-1, keepdim=True)
         reach = torch.clamp(noise.shape[-1] ** 0.5 / norm, max=1.0)
         stepped = Gaussian.from_precision(q.mean - rate * reach * shift, family.project(updated, control))
-        finite = stepped.mean.isfinite().all(dim=-1) & stepped.factor.isfinite().flatten(1).all(dim=-1)
-        sound = (broken == 0) & finite
+        sound = (broken == 0) & stepped.sound()
         return stepped.where(sound, q), torch.where(sound[:, None, None], updated, curvature)
 
 

@@ -1,0 +1,29 @@
+r"""Linear algebra of Gaussians whose matrices are too large to hold, in batches over cases.
+
+A Gaussian is a mean and a :class:`Factor`, a root :math:`S` of its covariance :math:`P = S S^T`. Kinds of factors:
+
+- :class:`CovarianceFactor` and :class:`PrecisionFactor`, dense triangular matrices;
+- :class:`LowRankFactor`, a diagonal and a few directions, :math:`P^{-1} = D^{-1} (I + V (\Lambda - I) V^T) D^{-1}`; the
+  directions come from :func:`leading_eigenpairs` of a matrix that is known by its products alone;
+- :class:`TridiagonalFactor`, of the block-tridiagonal precision of a Markov chain, bordered by constants.
+"""
+
+from .factors import CovarianceFactor, Factor, PrecisionFactor
+from .gaussian import Density, Gaussian, white_entropy
+from .lanczos import Eigenpairs, leading_eigenpairs
+from .lowrank import LowRankFactor
+from .tridiagonal import Tridiagonal, TridiagonalFactor
+
+__all__ = [
+    "CovarianceFactor",
+    "Density",
+    "Eigenpairs",
+    "Factor",
+    "Gaussian",
+    "LowRankFactor",
+    "PrecisionFactor",
+    "Tridiagonal",
+    "TridiagonalFactor",
+    "leading_eigenpairs",
+    "white_entropy",
+]
