@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from posterity.nn import MLP, Convolution, UNet
 from posterity.nn.layers import Attention, PeriodicConvolution, offsets
@@ -109,6 +110,14 @@ def test_attention_is_the_softmax_of_turned_products(grid) -> None:
         logits += sign * torch.einsum("bhci,bhcj,ijc->bhij", ones, others, wave)
     mixed = torch.einsum("bhij,bhcj->bhci", (logits / 10**0.5).softmax(dim=-1), v)
     torch.testing.assert_close(module(x), x + module.outside(mixed.reshape(x.shape)))
+
+
+def test_attention_holds_no_pairs_of_sites() -> None:
+    """It runs where torch may use no kernel but the one whose memory is linear in sites, forward and backward."""
+    module, x = Attention(2, 16, heads=2), torch.randn(2, 16, 4, 6, requires_grad=True)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        module(x).sum().backward()
+    assert x.grad is not None
 
 
 @torch.no_grad()

@@ -107,8 +107,8 @@ class Attention(nn.Module):
     .. math:: x_i \mapsto x_i + W_o \sum_j \mathrm{softmax}_j\left( q_i \cdot R_{j - i} k_j / \sqrt{d} \right) v_j .
 
     The rotation :math:`R` turns pairs of channels of a head, each with one axis of the grid, by
-    :math:`2 \pi \kappa / N` for each site along it, with whole wave numbers :math:`\kappa = 1, 2, …` and :math:`N` sites.
-    So it closes around the grid, and the layer is equivariant to translations. Half of the channels of a head turn (at
+    :math:`2 \pi \kappa / N` for each site along it, with whole wave numbers :math:`\kappa = 1, 2, …` and :math:`N`
+    sites. So it closes around the grid, and the layer is equivariant to translations. Half of the channels of a head turn (at
     least a pair for each axis), the others compare contents alone. Nothing is kept of a pair of sites: memory is linear
     in their number, and the weights serve grids of any size.
 
@@ -142,7 +142,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Applies it to fields of shape ``(case, channels, *grid)``."""
         # (case, 3, head, channel, site) to queries, keys and values of shape (case, head, site, channel).
-        parts = self.inside(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-2, -1)
+        # Contiguous, or torch would hold the products of all pairs of sites after all.
+        parts = self.inside(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-2, -1).contiguous()
         phase = phases(x, self.waves)
         q, k = rotated(parts[:, :2], phase.cos(), phase.sin()).unbind(1)
         mixed = functional.scaled_dot_product_attention(q, k, parts[:, 2])
