@@ -108,9 +108,9 @@ class Attention(nn.Module):
 
     The rotation :math:`R` turns pairs of channels of a head, each with one axis of the grid, by
     :math:`2 \pi \kappa / N` for each site along it, with whole wave numbers :math:`\kappa = 1, 2, …` and :math:`N`
-    sites. So it closes around the grid, and the layer is equivariant to translations. Half of the channels of a head turn (at
-    least a pair for each axis), the others compare contents alone. Nothing is kept of a pair of sites: memory is linear
-    in their number, and the weights serve grids of any size.
+    sites. So it closes around the grid, and the layer is equivariant to translations. Half of the channels of a head
+    turn (at least a pair for each axis), the others compare contents alone. Nothing is kept of a pair of sites: memory
+    is linear in their number, and the weights serve grids of any size.
 
     Args:
         dims: The number of dimensions of the grid.
