@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from posterity.diffusion import EDM, LearnedDenoiser, Residual, Straight, denoising_loss
 from posterity.diffusion.denoisers import stratified
-from posterity.nn import MLP, Network
+from posterity.nn import MLP, Layout, Network
 
 
 class Plan(Network):
@@ -106,13 +106,13 @@ def test_schedules_refuse_what_is_none(make, message) -> None:
 def test_the_denoiser_recovers_data_from_what_is_orthogonal_to_their_noisy_values(angle) -> None:
     """A network that is right about each row gives back the data, at all levels of noise."""
     z, noise = torch.randn(20, 1, 5), torch.randn(20, 1, 5)
-    denoiser = LearnedDenoiser(Residual((1, 5), 1, Plan(Copy())), math.sin(angle) * z - math.cos(angle) * noise)
+    denoiser = LearnedDenoiser(Residual(Layout((1, 5)), 1, Plan(Copy())), math.sin(angle) * z - math.cos(angle) * noise)
     torch.testing.assert_close(denoiser.mean(math.cos(angle) * z + math.sin(angle) * noise, angle), z)
 
 
 def test_pullbacks_are_products_with_the_jacobian() -> None:
     """Of each point that is asked for, at each angle, however often the denoiser is asked about others."""
-    denoiser = LearnedDenoiser(Residual((2,), 3, MLP((8,))), torch.randn(6, 3))
+    denoiser = LearnedDenoiser(Residual(Layout((2,)), 3, MLP((8,))), torch.randn(6, 3))
     for _ in range(2):
         for x in torch.randn(2, 6, 2):
             for angle in (0.2, 1.0):
@@ -123,7 +123,7 @@ def test_pullbacks_are_products_with_the_jacobian() -> None:
 
 
 def test_means_and_pullbacks_at_one_point_share_a_sweep() -> None:
-    residual, context, sweeps = Residual((2,), 3, MLP((8,))), torch.randn(6, 3), []
+    residual, context, sweeps = Residual(Layout((2,)), 3, MLP((8,))), torch.randn(6, 3), []
     plain, pulled = (LearnedDenoiser(residual, context, pulled) for pulled in (False, True))
     x, w = torch.randn(6, 2), torch.randn(6, 2)
     expected = plain.mean(x, 0.6), plain.pullback(x, 0.6, w)
@@ -133,7 +133,7 @@ def test_means_and_pullbacks_at_one_point_share_a_sweep() -> None:
 
 
 def test_the_network_sees_the_level_of_noise_and_the_context() -> None:
-    residual = Residual((2,), 3, MLP((8,)))
+    residual = Residual(Layout((2,)), 3, MLP((8,)))
     x, t, context = torch.randn(6, 2), torch.rand(6), torch.randn(6, 3)
     found = residual(x, t, context)
     assert found.shape == (6, 2)
@@ -146,7 +146,7 @@ def test_the_network_sees_the_level_of_noise_and_the_context() -> None:
 
 def test_the_loss_of_knowing_nothing_is_one_and_that_of_knowing_all_is_zero() -> None:
     z = torch.randn(4000, 1, 5)
-    nothing = Residual((1, 5), 0, Plan(Nothing()))
+    nothing = Residual(Layout((1, 5)), 0, Plan(Nothing()))
     # The mean of 20 000 squares of standard normal numbers.
     assert float(denoising_loss(nothing, EDM(), z, z[:, :0])) == pytest.approx(1, abs=4 * (2 / 20_000) ** 0.5)
 
@@ -159,7 +159,7 @@ def test_the_loss_of_knowing_nothing_is_one_and_that_of_knowing_all_is_zero() ->
             noise = (x[:, :1] - angle.cos() * x[:, 1:]) / angle.sin()
             return angle.sin() * x[:, 1:] - angle.cos() * noise
 
-    told = Residual((1, 5), 1, Plan(Told()))
+    told = Residual(Layout((1, 5)), 1, Plan(Told()))
     assert float(denoising_loss(told, EDM(), z, z)) < 1e-16
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -107,8 +108,10 @@ def test_gradients_are_finite_where_observations_are_missing(masked, method) -> 
 
 
 @METHODS
-def test_a_network_of_zeros_is_the_prior(masked, method) -> None:
-    """Exactly, in however few steps: draws of the control are the noise that they start from."""
+@pytest.mark.parametrize("parameters", [{}, {"speed": Uniform(0.5, 1.5)}], ids=["field", "beside"])
+def test_a_network_of_zeros_is_the_prior(masked, method, parameters) -> None:
+    """Exactly, in however few steps: draws are the noise that they start from, and parameters count once."""
+    masked = replace(masked, parameters=parameters)
     estimator = ready(method, masked, steps=2)
     for parameter in estimator.parameters():
         parameter.data.zero_()
@@ -149,10 +152,11 @@ def test_draws_come_with_densities_if_asked(masked, method) -> None:
 
 @METHODS
 def test_unknown_parameters_are_learned_beside_the_state(masked, method) -> None:
-    """As a vector, of which a perceptron takes care."""
+    """Values are vectors, and networks see them as a field with a constant channel."""
     problem = Problem(masked.system, masked.observation, 4, parameters={"speed": Uniform(0.5, 1.5)})
     estimator = ready(method, problem, steps=2)
     assert estimator.shape == (7,)
+    assert estimator.layout.field == (2, 6)
     found = estimator.sample(problem.sample((3,)).window, 5)
     assert found.theta.shape == (5, 3, 1)
     assert ((found.theta > 0.5) & (found.theta < 1.5)).all()

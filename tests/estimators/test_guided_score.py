@@ -20,6 +20,7 @@ from posterity.problems import (
     Quadratic,
     RandomMask,
     Twin,
+    Uniform,
     exact_posterior,
 )
 from posterity.systems import Lorenz63, Lorenz96
@@ -55,13 +56,14 @@ PROBLEMS = {
     "climatology": ring("climatology"),
     "no background": ring("climatology", None),
     "parameters": vector(),
+    "parameters beside a field": replace(ring(), parameters={"forcing": Uniform(6.0, 10.0)}),
     "window 1": replace(ring(), window=1),
 }
 
 
 def make(problem: Problem, **options) -> tuple[GuidedScore, Twin]:
     """An untrained estimator with the statistics of some draws, and these."""
-    plan = MLP((8,)) if problem.parameters else SMALL
+    plan = SMALL if problem.shape[1:] else MLP((8,))
     estimator = GuidedScore(problem, plan, sampler=RungeKutta(2), **options)
     twin = problem.sample((30,))
     estimator.standardize(twin)

@@ -90,7 +90,7 @@ def test_draws_come_with_their_density(trained) -> None:
 
 def cases(problem: Problem, flow: Flow, target: Target | None = None) -> tuple[NeuralPosterior, Twin]:
     """A standardised estimator, and some draws."""
-    network = MLP(hidden=(8,)) if problem.parameters else Convolution(width=6, blocks=1, kernel=3)
+    network = Convolution(width=6, blocks=1, kernel=3)
     estimator = NeuralPosterior(problem, target, network, 2, flow)
     twin = problem.sample((12,))
     estimator.standardize(twin)
@@ -118,8 +118,8 @@ def test_every_flow_draws_controls_and_states(make_problem, check, flow) -> None
         assert check(*cases(problem, flow, target)).shape == (3, 12, times, 1, 8)
 
 
-@pytest.mark.parametrize("flow", FLOWS[:3])
-def test_unknown_parameters_make_vectors(check, flow) -> None:
+@pytest.mark.parametrize("flow", FLOWS)
+def test_unknown_parameters_stand_beside_the_field(check, flow) -> None:
     observation = Observation(GaussianStations((1, 8)), std=(0.5, 0.5))
     parameters = {"forcing": Uniform(6.0, 10.0)}
     problem = Problem(Lorenz96(size=8, spinup=1.0), observation, 3, parameters=parameters)

@@ -12,7 +12,7 @@ from posterity.estimators.nre import NeuralRatio
 from posterity.estimators.ratio import Ratio, RatioPotential
 from posterity.estimators.ratio_losses import BNRELoss, NREContrastiveLoss, RatioLoss
 from posterity.estimators.ratio_samplers import PriorImportance, RatioSampler, TemperedSMC
-from posterity.nn import MLP, Convolution, Network
+from posterity.nn import MLP, Convolution, Layout, Network
 from posterity.problems import Ensemble, Observation, Problem, Quadratic, RandomMask, Twin, Uniform, Window
 from posterity.systems import Lorenz96
 from posterity.testing import check_loss
@@ -94,7 +94,7 @@ class KnownNetwork(Network):
 
 def known(context: Tensor) -> RatioPotential:
     """The posterior of mean 0.8 c and variance 0.2, which is N(z; 0, I) times the likelihood of slope 2."""
-    return RatioPotential(Ratio(KnownNetwork(), context.shape[1:], context.shape[1], 1, 1), context)
+    return RatioPotential(Ratio(KnownNetwork(), Layout(tuple(context.shape[1:])), context.shape[1], 1, 1), context)
 
 
 def test_a_ratio_is_the_sum_over_sites_of_its_parts():
@@ -104,7 +104,7 @@ def test_a_ratio_is_the_sum_over_sites_of_its_parts():
 
 
 def test_networks_in_half_precision_leave_ratios_in_full():
-    ratio, z = Ratio(MLP((8,)), (1, 6), 2, ratios=1, residuals=2), torch.randn(5, 1, 6)
+    ratio, z = Ratio(MLP((8,)), Layout((1, 6)), 2, ratios=1, residuals=2), torch.randn(5, 1, 6)
     with torch.autocast("cpu", torch.bfloat16):
         assert ratio(z, torch.randn(5, 2, 6)).dtype == z.dtype
 

@@ -1,10 +1,12 @@
 """Targets: what is taken from a trajectory, and the way back."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from posterity.estimators import ControlTarget, StateTarget, Target
-from posterity.problems import Identity, Observation, Problem, Uniform
+from posterity.problems import Control, Identity, Observation, Problem, Uniform
 from posterity.systems import LinearAdvection, Lorenz96
 
 OBSERVED = Observation(Identity((1, 8)), std=(0.5, 0.5))
@@ -20,6 +22,23 @@ def problems() -> dict[str, Problem]:
         "unknown": Problem(chaotic, OBSERVED, 4, 2, parameters=parameters),
         "climatology": Problem(chaotic, OBSERVED, 4, 2, joint="climatology", background_std=None),
     }
+
+
+@pytest.mark.parametrize("target", [ControlTarget(), StateTarget(2)])
+def test_parameters_are_constant_channels_behind_the_fields(target) -> None:
+    problem = replace(problems()["unknown"], model_error=0.1)
+    layout, twin = target.layout(problem), problem.sample((3,))
+    z = target.extract(problem, twin)
+    field = layout.spread(z)
+    assert field.shape == (3, *layout.field) == (3, 5 if isinstance(target, ControlTarget) else 3, 8)
+    v = problem.encode_parameters(twin.theta)
+    assert torch.equal(field[:, -1], v.expand(3, 8))
+    expected = StateTarget(2).extract(replace(problem, parameters={}), twin)
+    if isinstance(target, ControlTarget):
+        control = Control(problem, twin.window)
+        expected = torch.cat((control.initial(z), control.errors(z).flatten(1, 2) / 0.1), dim=1)
+        expected[:, :1] = (expected[:, :1] - twin.window.background) / twin.window.background_std
+    torch.testing.assert_close(field[:, :-1], expected)
 
 
 def values(target: Target, problem: Problem, cases: int = 7) -> tuple[torch.Tensor, object]:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from posterity.nn import MLP, Convolution, UNet
 from posterity.nn.layers import Attention, PeriodicConvolution, offsets
@@ -81,7 +82,7 @@ def test_offsets_are_those_of_the_periodic_grid(grid) -> None:
 
 
 def test_attention_sees_every_site_and_its_distance() -> None:
-    module = livened(Attention(4, (6,), heads=2))
+    module = livened(Attention(1, 4, heads=2))
     x = torch.randn(1, 4, 6)
     y = module(x)
     moved = x.clone()
@@ -90,6 +91,49 @@ def test_attention_sees_every_site_and_its_distance() -> None:
     # Two other sites in each other's places: without distances, the output at the third would not see it.
     swapped = x[..., [0, 2, 1, 3, 4, 5]]
     assert (module(swapped) - y)[..., 0].abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("grid", [(6,), (4, 6)])
+def test_attention_is_the_softmax_of_turned_products(grid) -> None:
+    """Held against the sum over all pairs of sites, with phases of the offset between the two."""
+    module, x = livened(Attention(len(grid), 20, heads=2)), torch.randn(3, 20, *grid)
+    parts = module.inside(module.norm(x)).flatten(2).unflatten(1, (3, 2, 10))
+    q, k, v = parts.unbind(1)
+    sites = torch.cartesian_prod(*(torch.arange(size) for size in grid)).view(-1, len(grid))
+    apart = (sites.unsqueeze(0) - sites.unsqueeze(1)) / torch.tensor(grid)  # from query to key
+    turns = torch.cat([apart[..., [axis]] * torch.arange(1, module.waves + 1) for axis in range(len(grid))], dim=-1)
+    (cos, sin), pairs = ((2 * torch.pi * turns).cos(), (2 * torch.pi * turns).sin()), turns.shape[-1]
+    qa, qb, qc = q.split((pairs, pairs, 10 - 2 * pairs), dim=2)
+    ka, kb, kc = k.split((pairs, pairs, 10 - 2 * pairs), dim=2)
+    logits = torch.einsum("bhci,bhcj->bhij", qc, kc)
+    for ones, others, wave, sign in ((qa, ka, cos, 1), (qb, kb, cos, 1), (qb, ka, sin, 1), (qa, kb, sin, -1)):
+        logits += sign * torch.einsum("bhci,bhcj,ijc->bhij", ones, others, wave)
+    mixed = torch.einsum("bhij,bhcj->bhci", (logits / 10**0.5).softmax(dim=-1), v)
+    torch.testing.assert_close(module(x), x + module.outside(mixed.reshape(x.shape)))
+
+
+def test_attention_holds_no_pairs_of_sites() -> None:
+    """It runs where torch may use no kernel but the one whose memory is linear in sites, forward and backward."""
+    module, x = Attention(2, 16, heads=2), torch.randn(2, 16, 4, 6, requires_grad=True)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        module(x).sum().backward()
+    assert x.grad is not None
+
+
+@torch.no_grad()
+def test_weights_serve_grids_of_any_size() -> None:
+    """A smooth field on twice as many sites has the same image there, since waves are counted around the grid."""
+    module = livened(Attention(2, 8, heads=2))
+    coarse, fine = (torch.cartesian_prod(*[torch.arange(n) * (2 * torch.pi / n)] * 2).mT for n in (16, 32))
+    mix = torch.randn(8, 4)
+    small, large = (
+        (mix @ torch.stack((y.sin(), (x - y).cos(), x.sin(), torch.ones_like(x)))).view(1, 8, n, n)
+        for (y, x), n in ((coarse, 16), (fine, 32))
+    )
+    torch.testing.assert_close(module(large)[..., ::2, ::2], module(small), rtol=0, atol=1e-6)
+    unet = UNet((8, 8), attention=(1,), heads=2).build(2, 1, (8, 8))
+    other = UNet((8, 8), attention=(1,), heads=2).build(2, 1, (4, 12))
+    other.load_state_dict(unet.state_dict())
 
 
 def test_networks_are_as_large_as_their_options_say() -> None:
@@ -127,6 +171,11 @@ def test_options_that_make_no_network_are_refused(plan, options, message) -> Non
     [
         (Convolution(), (), "network: convolution needs a grid of one or two dimensions, and vectors .*; use mlp"),
         (UNet(), (), "network: unet needs a grid of one or two dimensions, and vectors .*; use mlp"),
+        (
+            UNet((8, 8), attention=(1,)),
+            (4, 4),
+            "heads: 4 of 8 channels leave 2 to each, .* 2 dimensions takes 4; give few",
+        ),
         (UNet(), (4, 4, 4), "network: unet .* grids of 3 dimensions"),
         (Convolution(kernel=9), (3,), "kernel: 9 sites go more than once around a grid of 3"),
         (UNet((8, 8, 8), kernel=5), (4,), "kernel: 5 sites go more than once around a grid of 1"),

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ..nn import Network
+from ..nn import Layout, Network
 from ..nn.embedding import SineEncoding
 from ..tensors import append_dims
 from .schedules import Schedule
@@ -42,16 +42,17 @@ class Residual(nn.Module):
     It sees noisy data :math:`\bar x`, an encoding of :math:`\log \tan \varphi`, and the context.
 
     Args:
-        shape: The shape of the data, ``(channel, *grid)`` or ``(entries,)``.
+        layout: The layout of the data; their shape is ``layout.shape``, and networks see ``layout.field``.
         context: The number of channels (or entries) of the context; there may be none.
         network: The plan of the network.
         encoding: The size of the encoding of the noise level that the network sees.
     """
 
-    def __init__(self, shape: tuple[int, ...], context: int, network: Network, encoding: int = 32) -> None:
+    def __init__(self, layout: Layout, context: int, network: Network, encoding: int = 32) -> None:
         super().__init__()
         self.encoding = SineEncoding(encoding)
-        self.network = network.build(shape[0] + context, shape[0], shape[1:], condition=encoding)
+        self.layout, (channels, *grid) = layout, layout.field
+        self.network = network.build(channels + context, channels, grid, condition=encoding)
 
     def forward(self, x: Tensor, angle: Tensor, context: Tensor) -> Tensor:
         r"""Estimates the residual.
@@ -66,7 +67,8 @@ class Residual(nn.Module):
         """
         # A quarter of the logarithm of the noise, as in EDM; closer to either end nothing changes any more.
         level = angle.clamp(LEAST_ANGLE, pi / 2 - LEAST_ANGLE).tan().log() / 4
-        return self.network(torch.cat((x, context), dim=1), self.encoding(level))
+        seen = torch.cat((self.layout.spread(x), context), dim=1)
+        return self.layout.gather(self.network(seen, self.encoding(level)))
 
 
 class DampedResidual(Residual):
@@ -133,7 +135,8 @@ def denoising_loss(residual: Residual, schedule: Schedule, z: Tensor, context: T
     .. math:: E \frac{1}{n} \left\| F - (\sin\varphi\, z - \cos\varphi\, \varepsilon) \right\|^2, \qquad
         \varphi \sim p(\varphi) ,
 
-    at angles of the density of the schedule, stratified over rows. Any weight of an angle is a part of this density.
+    at angles of the density of the schedule, stratified over rows. Any weight of an angle is a part of this density. A
+    number beside fields weighs as much as a field, or it would be lost among all their sites.
 
     Args:
         residual: The network.
@@ -148,7 +151,7 @@ def denoising_loss(residual: Residual, schedule: Schedule, z: Tensor, context: T
     cos, sin = append_dims(angle.cos(), z.ndim - 1), append_dims(angle.sin(), z.ndim - 1)
     noise = torch.randn_like(z)
     found = residual(cos * z + sin * noise, angle, context)
-    return (found - (sin * z - cos * noise)).square().mean()
+    return residual.layout.spread(found - (sin * z - cos * noise)).square().mean()
 
 
 def stratified(z: Tensor) -> Tensor:

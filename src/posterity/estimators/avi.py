@@ -54,6 +54,8 @@ class AmortizedVariational(DensityEstimator):
 
     joints: ClassVar[tuple[Joint, ...]] = ("background",)
     needs_background: ClassVar[bool] = True
+    # A Gaussian of fields and parameters together is one of a vector.
+    channels: ClassVar[bool] = False
     differentiates: ClassVar[tuple[str, ...]] = ("system", "operator")
 
     #: The number of draws without a finite cost that the loss has met.

@@ -63,7 +63,7 @@ class Diffusion(Estimator):
         check_part("schedule", schedule, Schedule, EDM)
         check_part("sampler", sampler, Sampler, RungeKutta)
         self.schedule, self.sampler = schedule, sampler
-        self.residual = residual(self.shape, self.features.shape[0], network)
+        self.residual = residual(self.layout, self.features.shape[0], network)
 
     def loss(self, twin: Twin) -> Tensor:
         """The denoising loss."""

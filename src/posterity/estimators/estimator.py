@@ -1,7 +1,7 @@
 """Abstract learned posteriors."""
 
 import abc
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from typing import ClassVar, Self
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import check_part
 from ..flows import ConditionalFlow
-from ..nn import MLP, Convolution, Network
+from ..nn import MLP, Convolution, Layout, Network
 from ..problems import Ensemble, Posterior, Problem, Twin, Window, chunks
 from ..problems.posterior import check_differentiable
 from .features import Features, Standardizer
@@ -31,6 +31,9 @@ class Estimator(Posterior, nn.Module):
 
     trained: ClassVar[bool] = True
 
+    #: Whether networks see unknown parameters as channels beside a field, or it and them as one vector.
+    channels: ClassVar[bool] = True
+
     #: Whether its weights are trained, a buffer: files of weights say it too.
     ready: Tensor
 
@@ -47,13 +50,15 @@ class Estimator(Posterior, nn.Module):
         self.target = target or (ControlTarget() if problem.joint == "background" else StateTarget())
         #: The shape of the target: a field ``(channel, *grid)`` or a vector ``(entries,)``.
         self.shape = self.target.shape(problem)
-        self.scaler = Standardizer(self.shape)
-        #: The features of a window: a field on the grid of the state, or a vector where the target is one.
-        self.features = Features(problem, observed, times, flat=len(self.shape) == 1)
+        #: How networks see the target.
+        self.layout = self.target.layout(problem) if self.channels else Layout(self.shape)
+        self.scaler = Standardizer(self.layout.field)
+        #: The features of a window: a field on the grid of the state, or a vector where networks see the target as one.
+        self.features = Features(problem, observed, times, flat=len(self.layout.field) == 1)
         self.register_buffer("ready", torch.tensor(False))
 
     def default_network(self, blocks: int = 4) -> Network:
-        """The default network of the target: a perceptron for vectors, convolutions for fields.
+        """The default network of the target: convolutions where it has a grid, a perceptron elsewhere.
 
         Args:
             blocks: The number of residual blocks of convolutions.
@@ -71,7 +76,7 @@ class Estimator(Posterior, nn.Module):
             twin: Draws of the joint, with one batch dimension.
         """
         if not self.target.whitened:
-            self.scaler.fit(self.target.extract(self.problem, twin))
+            self.scaler.fit(self.layout.spread(self.target.extract(self.problem, twin)))
         self.features.fit(twin.window)
 
     @property
@@ -110,7 +115,7 @@ class Estimator(Posterior, nn.Module):
     def encode(self, twin: Twin) -> Tensor:
         """Extracts the target, standardised, with shape ``(case, *shape)``; in full precision, since models run."""
         with torch.autocast(twin.x.device.type, enabled=False):
-            return self.scaler(self.target.extract(self.problem, twin))
+            return self._rescaled(self.scaler, self.target.extract(self.problem, twin))
 
     def decode(
         self, window: Window, z: Tensor, info: Mapping[str, Tensor] | None = None, log_q: Tensor | None = None
@@ -123,7 +128,15 @@ class Estimator(Posterior, nn.Module):
             info: Diagnostics of each case.
             log_q: The log-density of each draw, with shape ``(samples, case)``; None if unknown.
         """
-        return self.target.ensemble(self.problem, window, self.scaler.inverse(z), info or {}, log_q)
+        return self.target.ensemble(self.problem, window, self.restore(z), info or {}, log_q)
+
+    def restore(self, z: Tensor) -> Tensor:
+        """The target's values of standardised ones, both with shape ``(*batch, *shape)``."""
+        return self._rescaled(self.scaler.inverse, z)
+
+    def _rescaled(self, scale: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+        """Scales values of shape ``(*batch, *shape)`` by channel; those that are white a priori are left alone."""
+        return z if self.target.whitened else self.layout.gather(scale(self.layout.spread(z)))
 
 
 class DensityEstimator(Estimator):

@@ -40,8 +40,7 @@ class GuidedScore(Diffusion):
 
     Args:
         problem: The problem, of one cycle.
-        network: The network of the denoiser; None for a convolutional one, or an MLP where parameters are unknown or
-            the state has no grid.
+        network: The network of the denoiser; None for a convolutional one, or an MLP where the state has no grid.
         schedule: The angles of samplers and of the loss; None for those of EDM.
         sampler: The sampler; None for the Runge–Kutta method, 8 steps.
         guidance: The likelihood of noisy trajectories; None for moment matching.
@@ -95,7 +94,7 @@ class GuidedScore(Diffusion):
         Returns:
             The observations without noise, with shape ``(rows, observations)``.
         """
-        flat = self.scaler.inverse(z).flatten(1)
+        flat = self.restore(z).flatten(1)
         x = flat[:, : flat.shape[1] - len(self.problem.parameters)].unflatten(1, (-1, *self.problem.shape))
         return (self.problem.observation.operator(x) / self._observation_scale()).flatten(1)
 

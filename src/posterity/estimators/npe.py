@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from ..errors import check_part
-from ..flows import CouplingSpline, Flow
+from ..flows import ConditionalFlow, CouplingSpline, Flow
+from ..flows.factorized import Factorized
 from ..nn import MLP, Network
 from ..problems import Problem, Twin, Window
 from .estimator import DensityEstimator, draw_flow
@@ -29,7 +30,8 @@ class NeuralPosterior(DensityEstimator):
             vectors.
         context: The number of channels of the embedding, for each site of the grid. Vectors are given as many numbers
             as there are entries in a state, times this.
-        flow: The flow; None for a coupling flow of splines.
+        flow: The flow; None for a coupling flow of splines. Unknown parameters beside a field have one of their own, a
+            coupling flow of splines, and the field is given them.
         times: The number of frequencies that encode the start of the window; 0 for none.
 
     References:
@@ -57,7 +59,10 @@ class NeuralPosterior(DensityEstimator):
         channels, *grid = self.features.shape
         size = self.context_size(context)
         self.network = network.build(channels, size, grid)
-        self.flow = flow.build(self.shape, (size, *grid))
+        if self.layout.constants:
+            self.flow: ConditionalFlow = Factorized(self.layout, (size, *grid), flow, CouplingSpline())
+        else:
+            self.flow = flow.build(self.shape, (size, *grid))
 
     @torch.no_grad()
     def standardize(self, twin: Twin) -> None:

@@ -83,7 +83,8 @@ class NeuralRatio(Estimator):
         check_part("ratio_loss", self.ratio_loss, RatioLoss, NREContrastiveLoss)
         check_part("ratio_sampler", self.ratio_sampler, RatioSampler, TemperedSMC)
         self.embedding = plan.build(channels, size, grid)
-        self.ratio = Ratio(plan, self.shape, size, bridges, 2 * self.shape[0] if residuals is None else residuals)
+        residuals = 2 * self.layout.field[0] if residuals is None else residuals
+        self.ratio = Ratio(plan, self.layout, size, bridges, residuals)
         self.register_buffer("angles", torch.asin(torch.linspace(0, 1, bridges + 1) ** 2), persistent=False)
 
     def potential(self, window: Window) -> RatioPotential:

@@ -1,13 +1,12 @@
 """Networks of density ratios, and the potentials that they define for windows."""
 
-from collections.abc import Sequence
 from math import prod
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from ..nn import Network
+from ..nn import Layout, Network
 from ..tensors import white_noise
 from .estimator import network_chunks, repeat
 
@@ -24,22 +23,21 @@ class Ratio(nn.Module):
 
     Args:
         network: The plan of the network.
-        shape: The shape of :math:`z`, a field or a vector (which has one site).
+        layout: The layout of :math:`z`, on a grid or as a vector (which has one site).
         context: The number of channels of :math:`c`, which is of the same grid.
         ratios: The number of ratios, which share the network.
         residuals: The number of residuals of each ratio, at each site.
     """
 
-    def __init__(self, network: Network, shape: Sequence[int], context: int, ratios: int, residuals: int) -> None:
+    def __init__(self, network: Network, layout: Layout, context: int, ratios: int, residuals: int) -> None:
         super().__init__()
-        self.shape = tuple(shape)
-        self.heads = (ratios, 1 + residuals)
-        self.network = network.build(shape[0] + context, prod(self.heads), shape[1:])
+        self.layout, self.heads = layout, (ratios, 1 + residuals)
+        self.network = network.build(layout.field[0] + context, prod(self.heads), layout.field[1:])
 
     def forward(self, z: Tensor, context: Tensor) -> Tensor:
         """The log-ratios, with shape ``(case, ratios)``, of ``z`` and contexts of shape ``(case, channel, *grid)``."""
         # Networks may compute in bfloat16; a sum over all sites may not.
-        out = self.network(torch.cat((z, context), dim=1)).to(z).reshape(len(z), *self.heads, -1)
+        out = self.network(torch.cat((self.layout.spread(z), context), dim=1)).to(z).reshape(len(z), *self.heads, -1)
         return out[:, :, 0].sum(dim=-1) - 0.5 * out[:, :, 1:].square().sum(dim=(2, 3))
 
 
@@ -56,7 +54,7 @@ class RatioPotential:
 
     def noise(self, draws: int) -> Tensor:
         """Draws from the standard normal, with shape ``(draws, case, size)``."""
-        return white_noise(self.context, draws, len(self.context), prod(self.ratio.shape))
+        return white_noise(self.context, draws, len(self.context), prod(self.ratio.layout.shape))
 
     def log_ratio(self, z: Tensor) -> Tensor:
         """The log-ratio at points of shape ``(draws, case, size)``, with shape ``(draws, case)``."""
@@ -86,9 +84,9 @@ class RatioPotential:
 
     def _at(self, z: Tensor) -> Tensor:
         """The log-ratio at all points at once."""
-        field = z.flatten(0, 1).unflatten(-1, self.ratio.shape)
+        field = z.flatten(0, 1).unflatten(-1, self.ratio.layout.shape)
         return self.ratio(field, repeat(self.context, len(z))).sum(dim=-1).unflatten(0, z.shape[:2])
 
     def _chunks(self, z: Tensor) -> list[slice]:
         """Slices of draws whose activations fit the memory."""
-        return network_chunks(len(z), len(self.context), self.ratio.shape, z.device)
+        return network_chunks(len(z), len(self.context), self.ratio.layout.shape, z.device)

@@ -7,13 +7,15 @@ from math import prod
 import torch
 from torch import Tensor
 
+from ..nn import Layout
 from ..problems import Control, Ensemble, Problem, Twin, Window, decode_ensemble, replace_failed
 
 
 class Target(abc.ABC):
     """Abstract target: a part of the trajectory (and the unknown parameters) from which the rest follows.
 
-    It is a field ``(channel, *grid)``, or a vector ``(entries,)`` where there are unknown parameters beside it.
+    It is a field ``(channel, *grid)``, or a vector ``(entries,)`` where there are unknown parameters beside it. Its
+    layout says how networks see such a vector: as a field with a constant channel for each parameter.
     """
 
     #: Whether the values are standard normal a priori, so that they need not be standardised.
@@ -26,6 +28,10 @@ class Target(abc.ABC):
         Raises:
             ValueError: If the problem has no such part.
         """
+
+    def layout(self, problem: Problem) -> Layout:
+        """How a value stands on the grid that networks see; as it is, unless overridden."""
+        return Layout(self.shape(problem))
 
     @abc.abstractmethod
     def extract(self, problem: Problem, twin: Twin) -> Tensor:
@@ -49,7 +55,7 @@ class Target(abc.ABC):
 class ControlTarget(Target):
     r"""The control :math:`u` of the window, standard normal a priori: initial state, parameters, model errors.
 
-    Without unknown parameters it is a field, whose channels are those of the initial state and of each model error.
+    Its channels are those of the initial state and of each model error, with one of each parameter beside them.
     Trajectories follow from the model. Targets :math:`p(x_{0:T+F}, \theta | y, x_b)`.
     """
 
@@ -57,12 +63,17 @@ class ControlTarget(Target):
 
     def shape(self, problem: Problem) -> tuple[int, ...]:
         """The shape of the control."""
+        return self.layout(problem).shape
+
+    def layout(self, problem: Problem) -> Layout:
+        """Initial state and model errors are fields, the parameters stand between them."""
         if problem.background_std is None:
             raise ValueError("target: a control needs a background, and the problem has none; use 'state'")
-        parts = problem.control_shapes()
-        if not problem.parameters and len({part[1:] for part in parts}) == 1:
-            return (sum(part[0] for part in parts), *parts[0][1:])
-        return (sum(map(prod, parts)) + len(problem.parameters),)
+        parts, known = problem.control_shapes(), len(problem.parameters)
+        entries = sum(map(prod, parts))
+        if len({part[1:] for part in parts}) > 1:
+            return Layout((entries + known,))
+        return Layout.beside(entries, parts[0][1:], known, prod(parts[0]))
 
     def extract(self, problem: Problem, twin: Twin) -> Tensor:
         """Encodes trajectories and parameters."""
@@ -98,10 +109,12 @@ class StateTarget(Target):
 
     def shape(self, problem: Problem) -> tuple[int, ...]:
         """The shape of the states together, or the number of their entries and of parameters."""
-        times = problem.window - self.first(problem)
-        if problem.parameters:
-            return (times * prod(problem.shape) + len(problem.parameters),)
-        return (times * problem.shape[0], *problem.shape[1:])
+        return self.layout(problem).shape
+
+    def layout(self, problem: Problem) -> Layout:
+        """All states are fields, the parameters stand behind them."""
+        entries = (problem.window - self.first(problem)) * prod(problem.shape)
+        return Layout.beside(entries, problem.shape[1:], len(problem.parameters), entries)
 
     def extract(self, problem: Problem, twin: Twin) -> Tensor:
         """The states, and whitened parameters."""

@@ -2,6 +2,7 @@
 
 from .convolution import Convolution
 from .embedding import SineEncoding
+from .layout import Layout
 from .mlp import MLP
 from .network import Network
 from .unet import UNet
@@ -9,6 +10,7 @@ from .unet import UNet
 __all__ = [
     "MLP",
     "Convolution",
+    "Layout",
     "Network",
     "SineEncoding",
     "UNet",

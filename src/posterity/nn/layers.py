@@ -1,7 +1,7 @@
 """Layers of networks over periodic grids: convolutions, modulated residual blocks, attention."""
 
 from collections.abc import Sequence
-from math import prod
+from math import pi, prod
 
 import torch
 from torch import Tensor, nn
@@ -102,44 +102,75 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    r"""Residual self-attention of all sites of a periodic grid, with biases by relative position,
+    r"""Residual self-attention of all sites of a periodic grid, by rotations that follow their relative position,
 
-    .. math:: x_i \mapsto x_i + W_o \sum_j \mathrm{softmax}_j\left( q_i \cdot k_j / \sqrt{d} + b_{j - i} \right) v_j ,
+    .. math:: x_i \mapsto x_i + W_o \sum_j \mathrm{softmax}_j\left( q_i \cdot R_{j - i} k_j / \sqrt{d} \right) v_j .
 
-    where :math:`b` has an entry for each offset of the periodic grid and each head, so that the layer is equivariant
-    to translations.
+    The rotation :math:`R` turns pairs of channels of a head, each with one axis of the grid, by
+    :math:`2 \pi \kappa / N` for each site along it, with whole wave numbers :math:`\kappa = 1, 2, …` and :math:`N`
+    sites. So it closes around the grid, and the layer is equivariant to translations. Half of the channels of a head
+    turn (at least a pair for each axis), the others compare contents alone. Nothing is kept of a pair of sites: memory
+    is linear in their number, and the weights serve grids of any size.
 
     Args:
+        dims: The number of dimensions of the grid.
         channels: The number of channels, a multiple of the number of heads.
-        grid: The shape of the grid.
-        heads: The number of heads.
+        heads: The number of heads, each of at least two channels for each dimension.
 
     References:
         | Attention Is All You Need (Vaswani et al., 2017), https://arxiv.org/abs/1706.03762
-        | Self-Attention with Relative Position Representations (Shaw et al., 2018), https://arxiv.org/abs/1803.02155
+        | RoFormer: Enhanced Transformer with Rotary Position Embedding (Su et al., 2021),
+          https://arxiv.org/abs/2104.09864
     """
 
-    offset: Tensor
-
-    def __init__(self, channels: int, grid: Sequence[int], heads: int) -> None:
+    def __init__(self, dims: int, channels: int, heads: int) -> None:
         super().__init__()
         if channels % heads:
             raise ValueError(f"heads: {channels} channels cannot be divided among {heads} heads; give a divisor")
-        self.heads = heads
+        size = channels // heads
+        if size < 2 * dims:
+            raise ValueError(
+                f"heads: {heads} of {channels} channels leave {size} to each, and the place on a grid of {dims} "
+                f"dimensions takes {2 * dims}; give fewer heads, or a greater width"
+            )
+        self.heads, self.waves = heads, max(1, size // (4 * dims))
         self.norm = standardized(channels)
-        self.inside = convolution(len(grid), channels, 3 * channels)
-        self.outside = convolution(len(grid), channels, channels)
+        self.inside = convolution(dims, channels, 3 * channels)
+        self.outside = convolution(dims, channels, channels)
         shrink(self.outside)
-        self.bias = nn.Parameter(torch.zeros(heads, prod(grid)))
-        self.register_buffer("offset", offsets(grid), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Applies it to fields of shape ``(case, channels, *grid)``."""
         # (case, 3, head, channel, site) to queries, keys and values of shape (case, head, site, channel).
-        parts = self.inside(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-2, -1)
-        q, k, v = parts.unbind(1)
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=self.bias[:, self.offset])
+        # Contiguous, or torch would hold the products of all pairs of sites after all.
+        parts = self.inside(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-2, -1).contiguous()
+        phase = phases(x, self.waves)
+        q, k = rotated(parts[:, :2], phase.cos(), phase.sin()).unbind(1)
+        mixed = functional.scaled_dot_product_attention(q, k, parts[:, 2])
         return x + self.outside(mixed.transpose(-2, -1).reshape(x.shape))
+
+
+def phases(x: Tensor, waves: int) -> Tensor:
+    r"""The phases :math:`2 \pi \kappa i / N` of the sites of a grid along each axis, for some wave numbers.
+
+    Args:
+        x: Fields, with shape ``(case, channel, *grid)``.
+        waves: The number of wave numbers, 1 and up.
+
+    Returns:
+        The phases, with shape ``(site, axis * waves)``.
+    """
+    number = torch.arange(1, waves + 1, dtype=x.dtype, device=x.device)
+    around = [torch.arange(size, dtype=x.dtype, device=x.device) * (2 * pi / size) for size in x.shape[2:]]
+    place = torch.stack(torch.meshgrid(*around, indexing="ij"), dim=-1).flatten(0, -2)
+    return (place.unsqueeze(-1) * number).flatten(1)
+
+
+def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotates the first pairs of channels of ``x``, ``(…, site, channel)``, by angles of shape ``(site, pairs)``."""
+    pairs = cos.shape[-1]
+    a, b, rest = x.split((pairs, pairs, x.shape[-1] - 2 * pairs), dim=-1)
+    return torch.cat((a * cos - b * sin, a * sin + b * cos, rest), dim=-1)
 
 
 def offsets(grid: Sequence[int]) -> Tensor:

@@ -52,22 +52,21 @@ class UNet(Network):
         self.widths, self.blocks, self.kernel = tuple(widths), blocks, kernel
         self.attention, self.heads = frozenset(attention), heads
 
-    def grids(self, grid: Sequence[int]) -> list[tuple[int, ...]]:
-        """The grid of each level, from the finest."""
+    def coarsest(self, grid: Sequence[int]) -> tuple[int, ...]:
+        """The grid of the last level."""
         stride = 2 ** (len(self.widths) - 1)
         if any(size % stride for size in grid):
             raise ValueError(
                 f"widths: {len(self.widths)} levels need sizes that are multiples of {stride}, and the grid is"
                 f" {' by '.join(map(str, grid))}; give fewer widths"
             )
-        return [tuple(size // 2**level for size in grid) for level in range(len(self.widths))]
+        return tuple(size // stride for size in grid)
 
     def build(self, inputs: int, outputs: int, grid: Sequence[int], condition: int = 0) -> nn.Module:
         """Makes the module, for grids of one or two dimensions that can be halved as often as there are levels."""
         check_grid("unet", grid, 1)
-        grids = self.grids(grid)
-        check_grid("unet", grids[-1], self.kernel)
-        return UNetModule(self, grids, inputs, outputs, condition)
+        check_grid("unet", self.coarsest(grid), self.kernel)
+        return UNetModule(self, len(grid), inputs, outputs, condition)
 
 
 class UNetModule(nn.Module):
@@ -75,20 +74,20 @@ class UNetModule(nn.Module):
 
     Args:
         plan: Its options.
-        grids: The grid of each level.
+        dims: The number of dimensions of the grid.
         inputs: The number of channels of the input.
         outputs: The number of channels of the output.
         condition: The size of the condition; 0 for none.
     """
 
-    def __init__(self, plan: UNet, grids: Sequence[tuple[int, ...]], inputs: int, outputs: int, condition: int) -> None:
+    def __init__(self, plan: UNet, dims: int, inputs: int, outputs: int, condition: int) -> None:
         super().__init__()
-        dims, embedded = len(grids[0]), plan.widths[-1] if condition else 0
+        embedded = plan.widths[-1] if condition else 0
         self.condition = Condition(condition, embedded) if condition else None
         self.first = PeriodicConvolution(dims, inputs, plan.widths[0], plan.kernel)
         stages = [
-            [Stage(plan, level, grid, embedded) for level, grid in enumerate(grids)],
-            [Stage(plan, level, grid, embedded) for level, grid in enumerate(grids[:-1])],
+            [Stage(plan, level, dims, embedded) for level in range(len(plan.widths))],
+            [Stage(plan, level, dims, embedded) for level in range(len(plan.widths) - 1)],
         ]
         self.down, self.up = (nn.ModuleList(column) for column in stages)
         steps = list(pairwise(plan.widths))
@@ -120,16 +119,16 @@ class Stage(nn.Module):
     Args:
         plan: The options of the network.
         level: The level.
-        grid: Its grid.
+        dims: The number of dimensions of the grid.
         condition: The size of the embedded condition; 0 for none.
     """
 
-    def __init__(self, plan: UNet, level: int, grid: Sequence[int], condition: int) -> None:
+    def __init__(self, plan: UNet, level: int, dims: int, condition: int) -> None:
         super().__init__()
-        width, dims = plan.widths[level], len(grid)
+        width = plan.widths[level]
         self.blocks = nn.ModuleList(Block(dims, width, plan.kernel, condition) for _ in range(plan.blocks))
         self.attention = nn.ModuleList(
-            Attention(width, grid, plan.heads) if level in plan.attention else nn.Identity() for _ in range(plan.blocks)
+            Attention(dims, width, plan.heads) if level in plan.attention else nn.Identity() for _ in range(plan.blocks)
         )
 
     def forward(self, h: Tensor, condition: Tensor | None) -> Tensor:
