@@ -11,6 +11,7 @@ from ..errors import ConfigError, nearest
 #: group (``family``, ``optimizer``, ``proposal``) takes a component of that group.
 CATALOG: Mapping[str, Mapping[str, str]] = {
     "system": {
+        "kolmogorov": "posterity.systems.kolmogorov:Kolmogorov",
         "linear": "posterity.systems.linear:LinearAdvection",
         "lorenz63": "posterity.systems.lorenz63:Lorenz63",
         "lorenz96": "posterity.systems.lorenz96:Lorenz96",

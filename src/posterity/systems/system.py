@@ -62,6 +62,25 @@ class System(abc.ABC):
             The states one ``dt`` later, with the same shape, differentiable in ``x``.
         """
 
+    def stepper(self) -> Callable[[Tensor], Tensor]:
+        """The function that the loops below apply at each step, made once for each of them.
+
+        A subclass may bring a fused one here, with derivatives of its own, as long as it equals :meth:`step`, or
+        prepare what all steps share.
+        """
+        return self.step
+
+    def admissible(self, x: Tensor) -> Tensor:
+        """The nearest states that the system can be in, such as velocities without divergence; all, if not overridden.
+
+        Args:
+            x: States of users, with shape ``(*batch, *shape)``.
+
+        Returns:
+            States with the same shape.
+        """
+        return x
+
     def shuffled(self, x: Tensor) -> Tensor:
         """Applies to each state a random element of the system's symmetries, so of what commutes with its steps.
 
@@ -83,8 +102,9 @@ class System(abc.ABC):
         Returns:
             The states ``steps * dt`` later, with the same shape.
         """
+        step = self._checked()
         for _ in range(steps):
-            x = self._following(x)
+            x = step(x)
         return x
 
     def advance_each(self, x: Tensor, steps: Tensor, most: int) -> Tensor:
@@ -98,9 +118,9 @@ class System(abc.ABC):
         Returns:
             The advanced states, with the same shape.
         """
-        steps = append_dims(steps, len(self.shape))
+        steps, step = append_dims(steps, len(self.shape)), self._checked()
         for t in range(most):
-            x = torch.where(steps > t, self._following(x), x)
+            x = torch.where(steps > t, step(x), x)
         return x
 
     @cached_property
@@ -134,16 +154,17 @@ class System(abc.ABC):
         Returns:
             The states :math:`x_0, …, x_L`, with shape ``(*batch, steps + 1, *shape)``.
         """
-        axis = -len(self.shape) - 1
+        axis, step = -len(self.shape) - 1, self._checked()
         states = [x0]
         for t in range(steps):
-            x = self._following(states[-1])
+            x = step(states[-1])
             states.append(x if error is None else x + error.select(axis, t))
         return torch.stack(states, dim=axis)
 
-    def _following(self, x: Tensor) -> Tensor:
+    def _checked(self) -> Callable[[Tensor], Tensor]:
         """One step, with the gradient that its argument carries."""
-        return with_gradient(self.step(x), x, f"system: the step of {type(self).__name__}")
+        step, what = self.stepper(), f"system: the step of {type(self).__name__}"
+        return lambda x: with_gradient(step(x), x, what)
 
 
 def parameter_names(system: System) -> tuple[str, ...]:
