@@ -154,6 +154,32 @@ def test_a_plane_passes(experiment):
     assert "states (1, 2, 3)" in said(experiment(system={"kind": "plugins:Plane"}))
 
 
+@pytest.mark.parametrize(
+    ("operators", "shape"),
+    [
+        (["vorticity", {"kind": "coarsen", "options": {"factor": [2, 3]}}], "(1, 3, 3)"),
+        (["speed", {"kind": "strided", "options": {"every": [2, 4]}}], "(1, 3, 3)"),
+        ([{"kind": "stations", "options": {"kernel": [2, 3], "stride": 1}}, "saturation"], "(2, 6)"),
+        ([{"kind": "crop", "options": {"size": 5}}, {"kind": "arctan", "options": {"scale": 2}}], "(2, 5, 5)"),
+        ([{"kind": "truncation", "options": {"cutoff": [1, 2]}}], "(2, 3, 5)"),
+    ],
+    ids=str,
+)
+def test_operators_of_planes_pass(experiment, operators, shape):
+    plane = {"kind": "linear", "options": {"size": [6, 9], "names": ["u", "v"], "speed": [0.5, 0.3]}}
+    assert f"observation  {shape}" in said(experiment(system=plane, observation={"std": 1, "operator": operators}))
+
+
+def test_a_swath_passes_and_what_does_not_suit_is_named(experiment):
+    def swath(**options):
+        mask = [{"kind": "track", "options": options}]
+        return experiment(system={"kind": "linear", "options": {"size": 8}}, observation={"std": 1, "mask": mask})
+
+    assert "observation  (1, 8)" in said(swath(width=3, speed=1.5))
+    with pytest.raises(ConfigError, match="axis: 1 is none of a grid of 8 sites; choose 0"):
+        said(swath(width=3, axis=1))
+
+
 def test_failed_cases_are_counted_and_named(experiment, tmp_path, caplog):
     sometimes = experiment(
         system={"kind": "plugins:Sometimes", "options": {"size": 6}},
