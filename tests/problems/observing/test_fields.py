@@ -301,3 +301,13 @@ def test_a_regular_mask_of_a_plane_takes_a_spacing_for_each_axis():
     mask = GridMask(every=[2, 4], start=[1, 0])((), 1, (1, 6, 9))[0, 0]
     assert mask.nonzero().tolist() == [[row, column] for row in (1, 3, 5) for column in (0, 4, 8)]
     assert int(GridMask(every=10)((), 1, (2, 64, 64)).sum()) == 49
+
+
+@pytest.mark.parametrize(("kind", "shape"), CASES, ids=str)
+def test_torch_defaults_do_not_matter_and_functions_are_mapped(kind, shape):
+    x = torch.randn(3, *shape)
+    expected = made(kind, shape)(x)
+    with torch.device("meta"):
+        found = made(kind, shape)(x)
+    assert torch.equal(found, expected)
+    torch.testing.assert_close(torch.func.vmap(made(kind, shape))(x), expected)
