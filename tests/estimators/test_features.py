@@ -1,11 +1,26 @@
 """What networks see of a window: one field for every pattern of observations."""
 
+from itertools import product
+
 import pytest
 import torch
 
 from posterity.estimators import Features, Standardizer
-from posterity.problems import GaussianStations, GridMask, Observation, Operator, Problem, RandomMask, Twin
-from posterity.systems import Lorenz96
+from posterity.problems import (
+    Coarsen,
+    Crop,
+    GaussianStations,
+    GridMask,
+    Observation,
+    Operator,
+    Problem,
+    RandomMask,
+    Speed,
+    Strided,
+    Twin,
+    Vorticity,
+)
+from posterity.systems import LinearAdvection, Lorenz96
 
 
 @pytest.fixture
@@ -139,6 +154,46 @@ def test_observations_that_stand_nowhere_are_refused_at_once(make_problem) -> No
     with pytest.raises(ValueError, match="operator: Norm does not say at which sites its observations stand"):
         Features(problem)
     assert Features(problem, observed=False).shape == (2, 8)
+
+
+PLANE = (2, 6, 8)
+
+
+@pytest.mark.parametrize(
+    ("operator", "places"),
+    [
+        (Coarsen(PLANE, [3, 4]), [(1, 2), (1, 6), (4, 2), (4, 6)]),
+        (Strided(PLANE, 4, [1, 2]), [(1, 2), (1, 6), (5, 2), (5, 6)]),
+        (Crop(PLANE, [1, 3], [5, 5]), [(5, 5), (5, 6), (5, 7)]),
+        (GaussianStations(PLANE, [(4, 1), (0, 7)]), [(4, 1), (0, 7)]),
+        (Vorticity(PLANE), None),
+        (Speed(PLANE), None),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_observations_of_planes_stand_at_their_sites(operator, places) -> None:
+    system = LinearAdvection(size=PLANE[1:], names=("u", "v"), speed=(0.5, 0.3))
+    problem = Problem(system, Observation(operator), window=1, joint="climatology", background_std=None)
+    window = problem.sample((2,)).window
+    field = Features(problem)(window)
+    count = operator.out_shape[0]
+    assert field.shape == (2, 3 * count, *PLANE[1:])
+    places = list(product(*map(range, PLANE[1:]))) if places is None else places
+    mask = torch.zeros(PLANE[1:])
+    for number, (row, column) in enumerate(places):
+        mask[row, column] = 1
+        y = window.y[:, 0].flatten(2)[..., number]
+        torch.testing.assert_close(field[:, :count, row, column], y)
+    assert torch.equal(field[:, 2 * count :], mask.expand(2, count, *PLANE[1:]))
+
+
+def test_stations_at_all_sites_in_another_order_stand_at_theirs() -> None:
+    operator = GaussianStations((1, 4), positions=[2, 0, 3, 1], radius=0)
+    problem = Problem(
+        LinearAdvection(size=4), Observation(operator), window=1, joint="climatology", background_std=None
+    )
+    window = problem.sample((2,)).window
+    assert torch.equal(Features(problem)(window)[:, 0, [2, 0, 3, 1]], window.y[:, 0, 0])
 
 
 def test_stations_stand_at_their_sites(stations) -> None:

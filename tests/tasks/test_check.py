@@ -76,6 +76,9 @@ class Foreign:
 """
 
 
+PLANE = {"kind": "linear", "options": {"size": [6, 9], "names": ["u", "v"], "speed": [0.5, 0.3]}}
+
+
 @pytest.fixture(autouse=True)
 def plugins(monkeypatch, tmp_path):
     """A package of plug-ins, which breaks rules."""
@@ -152,6 +155,38 @@ def test_a_class_of_no_base_is_refused(experiment):
 
 def test_a_plane_passes(experiment):
     assert "states (1, 2, 3)" in said(experiment(system={"kind": "plugins:Plane"}))
+
+
+@pytest.mark.parametrize(
+    ("operators", "shape"),
+    [
+        (["vorticity", {"kind": "coarsen", "options": {"factor": [2, 3]}}], "(1, 3, 3)"),
+        (["speed", {"kind": "strided", "options": {"every": [2, 4]}}], "(1, 3, 3)"),
+        ([{"kind": "stations", "options": {"kernel": [2, 3], "stride": 1}}, "saturation"], "(2, 6)"),
+        ([{"kind": "crop", "options": {"size": 5}}, {"kind": "arctan", "options": {"scale": 2}}], "(2, 5, 5)"),
+    ],
+    ids=str,
+)
+def test_operators_of_planes_pass(experiment, operators, shape):
+    assert f"observation  {shape}" in said(experiment(system=PLANE, observation={"std": 1, "operator": operators}))
+
+
+def test_waves_pass_but_for_methods_that_ask_for_sites(experiment):
+    waves = {"std": 1, "operator": [{"kind": "truncation", "options": {"cutoff": [1, 2]}}]}
+    study = experiment(system=PLANE, observation=waves, methods={"prior": {"kind": "prior"}})
+    assert "observation  (2, 3, 5)" in said(study)
+    with pytest.raises(ConfigError, match=r"methods\.npe: .*Truncation sees waves, which stand at no sites"):
+        said(experiment(system=PLANE, observation=waves))
+
+
+def test_a_swath_passes_and_what_does_not_suit_is_named(experiment):
+    def swath(**options):
+        mask = [{"kind": "track", "options": options}]
+        return experiment(system={"kind": "linear", "options": {"size": 8}}, observation={"std": 1, "mask": mask})
+
+    assert "observation  (1, 8)" in said(swath(width=3, speed=1.5))
+    with pytest.raises(ConfigError, match="axis: 1 is none of a grid of 8 sites; choose 0"):
+        said(swath(width=3, axis=1))
 
 
 def test_failed_cases_are_counted_and_named(experiment, tmp_path, caplog):

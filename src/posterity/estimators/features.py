@@ -82,10 +82,11 @@ class Features(nn.Module):
         self.times = times if problem.start[0] < problem.start[1] else 0
         self.background = problem.background_std is not None
         channels, grid = problem.observation.shape[0], problem.shape[1:]
-        self.scattered = observed and problem.observation.shape[1:] != grid
+        everywhere = torch.arange(prod(grid), device="cpu")
+        sites = problem.observation.operator.sites if observed else everywhere
+        self.scattered = problem.observation.shape[1:] != grid or not torch.equal(sites, everywhere)
         seen = channels * problem.window if observed else 0
         self.y, self.std = Standardizer((channels, 1)), Standardizer((channels, 1))
-        sites = problem.observation.operator.sites if self.scattered else torch.empty(0, dtype=torch.long)
         self.register_buffer("sites", sites.to(self.y.mean.device), persistent=False)
         self.state, self.spread = Standardizer(problem.shape), Standardizer(problem.shape)
         count = (3 + self.background) * seen + 2 * problem.shape[0] * self.background + 2 * self.times

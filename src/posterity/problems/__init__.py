@@ -6,19 +6,23 @@ from .draws import Ensemble, Twin
 from .ensemble import decode_ensemble, refill, replace_failed
 from .gaussian import GaussianPosterior, check_linear, exact_posterior
 from .library import StateLibrary
-from .observing.masks import ChannelMask, GridMask, Mask, RandomMask, TimeMask
+from .observing.grids import Coarsen, Crop, Strided, Truncation
+from .observing.masks import ChannelMask, GridMask, Mask, RandomMask, TimeMask, TrackMask
 from .observing.noise import GaussianNoise, Noise
 from .observing.observation import Observation
 from .observing.operators import (
+    Arctan,
     BlackBoxOperator,
     Channels,
     Composed,
-    GaussianStations,
     Identity,
     Operator,
     Pointwise,
     Quadratic,
+    Saturation,
 )
+from .observing.stations import GaussianStations
+from .observing.velocity import Speed, Vorticity
 from .posterior import Posterior
 from .predictive import log_likelihood, predictive_pit
 from .priors import LogNormal, Normal, ParameterPrior, Uniform
@@ -27,11 +31,14 @@ from .state_control import StateControl
 from .window import Window
 
 __all__ = [
+    "Arctan",
     "BlackBoxOperator",
     "ChannelMask",
     "Channels",
+    "Coarsen",
     "Composed",
     "Control",
+    "Crop",
     "Ensemble",
     "GaussianNoise",
     "GaussianPosterior",
@@ -52,11 +59,17 @@ __all__ = [
     "Problem",
     "Quadratic",
     "RandomMask",
+    "Saturation",
+    "Speed",
     "StateControl",
     "StateLibrary",
+    "Strided",
     "TimeMask",
+    "TrackMask",
+    "Truncation",
     "Twin",
     "Uniform",
+    "Vorticity",
     "Window",
     "check_linear",
     "chunks",

@@ -130,8 +130,7 @@ def test_unknown_functions_are_refused(name):
     ("build", "message"),
     [
         (lambda: Pointwise(RING, "atan", scale=0.0), "scale: must be positive, not 0"),
-        (lambda: GaussianStations((3,)), "one-dimensional grids; the state's shape is"),
-        (lambda: GaussianStations((2, 8, 8)), "one-dimensional grids"),
+        (lambda: GaussianStations((3,)), "kernel: there is no grid"),
         (lambda: GaussianStations(RING, positions=[12]), "positions: must name sites 0 to 11"),
         (lambda: GaussianStations(RING, positions=[-1]), "positions: must name sites 0 to 11"),
         (lambda: GaussianStations(RING, positions=[]), "positions: must name sites 0 to 11"),

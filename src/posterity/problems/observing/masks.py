@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...tensors import append_dims
+from .axes import per_axis, sized
 from .operators import check_channels
 
 
@@ -88,33 +90,100 @@ class GridMask(Mask):
     """Regular mask in space, which keeps every k-th site along each grid dimension.
 
     Args:
-        every: The number of sites :math:`k` from one observed site to the next.
-        start: The first observed site.
+        every: The number of sites :math:`k` from one observed site to the next, one for all dimensions or one for each.
+        start: The first observed site, likewise.
     """
 
-    every: int = 2
-    start: int = 0
+    every: int | Sequence[int] = 2
+    start: int | Sequence[int] = 0
 
     def __post_init__(self) -> None:
         """Checks spacing and start."""
-        check_lattice(self.every, self.start)
+        everies, starts = ([part] if isinstance(part, int) else part for part in (self.every, self.start))
+        for every in everies:
+            for start in starts:
+                check_lattice(every, start)
 
     def check(self, window: int, shape: Sequence[int]) -> None:
         """Checks that there is a grid, and that the first observed site lies on it."""
-        if not shape[1:]:
-            raise ValueError(
-                f"observations of shape {tuple(shape)} have no grid; choose the mask 'channels', or the operator"
-            )
-        if self.start >= min(shape[1:]):
-            raise ValueError(f"start: {self.start} lies behind a grid of {' × '.join(map(str, shape[1:]))} sites")
+        check_grid(shape)
+        grid = shape[1:]
+        per_axis("every", self.every, grid)
+        if any(start >= size for start, size in zip(per_axis("start", self.start, grid), grid, strict=True)):
+            raise ValueError(f"start: {self.start} lies behind a grid of {sized(grid)} sites")
 
     def __call__(self, batch: Sequence[int], window: int, shape: Sequence[int]) -> Tensor:
         """The same mask for all, of shape ``(1, 1, *grid)``."""
         self.check(window, shape)
         grid = shape[1:]
         kept = torch.zeros((1, 1, *grid), dtype=torch.bool)
-        kept[:, :, *[slice(self.start, None, self.every)] * len(grid)] = True
+        axes = zip(per_axis("start", self.start, grid), per_axis("every", self.every, grid), strict=True)
+        kept[:, :, *(slice(start, None, every) for start, every in axes)] = True
         return kept
+
+
+@dataclass(frozen=True)
+class TrackMask(Mask):
+    r"""Moving mask, the swath of a satellite: at time :math:`t` of the window it keeps the sites
+
+    .. math:: (i_a + s\, j - p - v t) \bmod n_a < w ,
+
+    with :math:`i_a` the number of the site along axis :math:`a` of :math:`n_a` sites, and :math:`j` that along the
+    other one. In one dimension that is a window which moves around the ring; in two a band across the grid.
+
+    Args:
+        width: The width :math:`w` of the swath along its axis, in sites.
+        speed: The sites :math:`v` that it moves along its axis in a step; backwards if negative.
+        axis: The axis :math:`a` that it moves along, of those of the grid, from 0.
+        slope: The sites :math:`s` that it is sheared by along its axis, for each site of the other one. A band is
+            continuous across the periodic edge of the other axis if this takes it around its own axis a whole number
+            of times.
+        start: Its first site :math:`p` at the start of the window; null draws it anew for each case.
+    """
+
+    width: int
+    speed: float = 1.0
+    axis: int = 0
+    slope: float = 0.0
+    start: float | None = None
+
+    def __post_init__(self) -> None:
+        """Checks that the swath has a width and an axis."""
+        if self.width < 1:
+            raise ValueError(f"width: must be at least 1 site, not {self.width}")
+        if self.axis not in (0, 1):
+            raise ValueError(f"axis: must be 0 or 1, not {self.axis}")
+
+    def check(self, window: int, shape: Sequence[int]) -> None:
+        """Checks that there is a grid with the axis, that the swath fits it, and is sheared in two dimensions alone."""
+        check_grid(shape)
+        grid = shape[1:]
+        if self.axis >= len(grid):
+            raise ValueError(f"axis: {self.axis} is none of a grid of {sized(grid)} sites; choose 0")
+        if self.width > grid[self.axis]:
+            raise ValueError(f"width: {self.width} is more than the {grid[self.axis]} sites of axis {self.axis}")
+        if self.slope and len(grid) == 1:
+            raise ValueError(f"slope: a window on a ring has none, not {self.slope}; remove it")
+
+    def __call__(self, batch: Sequence[int], window: int, shape: Sequence[int]) -> Tensor:
+        """Draws masks of shape ``(*batch, window, 1, *grid)``, or ``(window, 1, *grid)`` from a given start."""
+        self.check(window, shape)
+        grid = shape[1:]
+        size = grid[self.axis]
+        along = torch.arange(size, dtype=torch.float64)
+        if len(grid) == 2:
+            across = self.slope * torch.arange(grid[1 - self.axis], dtype=torch.float64)
+            along = along[:, None] + across if self.axis == 0 else along + across[:, None]
+        first = self._first(batch, size).unsqueeze(-1) + self.speed * torch.arange(window, dtype=torch.float64)
+        # Rounded, or errors of rounding would decide what lies on an edge.
+        ahead = (along - append_dims(first, 1 + len(grid))).round(decimals=9)
+        return ahead.remainder(size) < self.width
+
+    def _first(self, batch: Sequence[int], size: int) -> Tensor:
+        """The first sites at the start of the window, with shape ``(*batch,)``, or one for all."""
+        if self.start is not None:
+            return torch.tensor(self.start, dtype=torch.float64)
+        return size * torch.rand(tuple(batch), dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -142,3 +211,11 @@ def check_lattice(every: int, start: int) -> None:
     """Checks that a lattice has a positive spacing, and starts at its first entry or later."""
     if every < 1 or start < 0:
         raise ValueError(f"every: {every} from start: {start} is no lattice; needs every >= 1 and start >= 0")
+
+
+def check_grid(shape: Sequence[int]) -> None:
+    """Checks that observations of an event shape are on a grid."""
+    if not shape[1:]:
+        raise ValueError(
+            f"observations of shape {tuple(shape)} have no grid; choose the mask 'channels', or the operator"
+        )

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ...systems.black_box import through_arrays
 from ...systems.system import with_gradient
-from ...tensors import Constant
 
 
 class Operator(abc.ABC):
@@ -48,7 +47,10 @@ class Operator(abc.ABC):
         The grid of the state unless a subclass says otherwise.
         """
         if self.out_shape[1:] != self.shape[1:]:
-            raise ValueError(f"operator: {type(self).__name__} does not say at which sites its observations stand")
+            raise ValueError(
+                f"operator: {type(self).__name__} does not say at which sites its observations stand; choose another "
+                "operator, or a method that asks for no sites"
+            )
         return torch.arange(prod(self.shape[1:]), device="cpu")
 
     @property
@@ -159,71 +161,36 @@ class Pointwise(Operator):
         return self.function(x / self.scale)
 
 
-class GaussianStations(Operator):
-    r"""Stations that see a Gaussian neighbourhood each, on a one-dimensional grid:
-
-    .. math:: H(x)_s = \sum_i \exp\!\Big(-\frac{d(i, p_s)^2}{2 w^2}\Big)\, \mathbb 1[d(i, p_s) \leq r]\, x_i .
-
-    Unless ``positions`` are given, one station stands in each block of ``kernel + stride`` sites, uniformly in
-    the block's first ``kernel`` sites, drawn once from ``seed``.
+class Arctan(Pointwise):
+    r""":math:`H(x) = \arctan(x / s)`, entry by entry.
 
     Args:
-        shape: The event shape of what it observes, ``(channel, size)``.
-        positions: The sites of the stations.
-        kernel: The number of sites of a block where its station may stand.
-        stride: The number of sites of a block where it may not.
-        radius: The radius :math:`r`, in sites.
-        width: The standard deviation :math:`w`, in sites; the weight at the station itself is 1.
-        wrap: Whether neighbourhoods continue across the periodic edge (or are cut there).
-        seed: Where the stations stand.
+        shape: The event shape of what it observes.
+        scale: The scale :math:`s > 0`, in units of the state, beyond which it saturates.
     """
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        positions: Sequence[int] | None = None,
-        kernel: int = 3,
-        stride: int = 1,
-        radius: int = 2,
-        width: float = 0.8,
-        wrap: bool = True,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, shape: Sequence[int], scale: float = 1.0) -> None:
+        super().__init__(shape, "atan", scale)
+
+
+class Saturation(Operator):
+    r""":math:`H(x) = z / (1 + |z|)` with :math:`z = x / s`, entry by entry: between -1 and 1, of slope 1 / s at zero.
+
+    Args:
+        shape: The event shape of what it observes.
+        scale: The scale :math:`s > 0`, in units of the state, at which it reaches one half.
+    """
+
+    def __init__(self, shape: Sequence[int], scale: float = 1.0) -> None:
         super().__init__(shape)
-        if len(self.shape) != 2:
-            raise ValueError(f"stations stand on one-dimensional grids; the state's shape is {self.shape}")
-        size = self.shape[-1]
-        if kernel < 1 or stride < 0 or kernel + stride > size:
-            raise ValueError(f"kernel: {kernel} sites and {stride} between do not fit a ring of {size}")
-        if width <= 0:
-            raise ValueError(f"width: must be positive, not {width}")
-        if positions is None:
-            blocks = torch.arange(0, size - kernel + 1, kernel + stride, device="cpu")
-            generator = torch.Generator("cpu").manual_seed(seed)
-            sites = blocks + torch.randint(kernel, blocks.shape, generator=generator, device="cpu")
-        else:
-            sites = torch.tensor(list(positions), device="cpu")
-            if not len(sites) or sites.min() < 0 or sites.max() >= size:
-                raise ValueError(f"positions: must name sites 0 to {size - 1}, not {list(positions)}")
-        self.positions = tuple(sites.tolist())
-        distance = (sites.unsqueeze(-1) - torch.arange(size, device="cpu")).abs()
-        if wrap:
-            distance = torch.minimum(distance, size - distance)
-        self.matrix = Constant(torch.exp(-0.5 * (distance.double() / width) ** 2) * (distance <= radius))
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """``(channel, stations)``."""
-        return (self.shape[0], len(self.positions))
-
-    @property
-    def sites(self) -> Tensor:
-        """The sites of the stations."""
-        return torch.tensor(self.positions, device="cpu")
+        if scale <= 0:
+            raise ValueError(f"scale: must be positive, not {scale}")
+        self.scale = scale
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Weights each station's neighbourhood; ``(*batch, channel, size)`` to ``(*batch, channel, stations)``."""
-        return x @ self.matrix.like(x).mT
+        """Saturates each entry."""
+        z = x / self.scale
+        return z / (1 + z.abs())
 
 
 class Composed(Operator):
