@@ -148,7 +148,7 @@ def each(modules):
 
 def test_the_reader_sees_imports_of_every_kind():
     """Relative imports of rooms and of neighbours, and what comes with an import of another."""
-    assert {"posterity.systems", "posterity.problems.problem", "torch"} <= set(imports("posterity.problems.control"))
+    assert {"posterity.systems", "posterity.problems.problem", "torch"} <= set(imports("posterity.problems.gaussian"))
     assert "torch" in reached("posterity.data.tensors")
 
 

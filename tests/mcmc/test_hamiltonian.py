@@ -13,7 +13,7 @@ def test_transitions_leave_a_tempered_posterior_invariant(linear):
     beta = torch.linspace(0.1, 1, 32)
     model = linear.linearize(zero)
     identity = torch.eye(16)
-    precision = identity + beta[:, None, None] * (model.hessian - identity)
+    precision = identity + beta[:, None, None] * (model.dense() - identity)
     mean = -torch.linalg.solve(precision, beta.unsqueeze(-1) * model.gradient)
     upper = torch.linalg.cholesky(precision).mT
     noise = torch.randn(400, 32, 16)

@@ -56,9 +56,9 @@ def test_adjoints_are_cut_by_what_they_hold(monkeypatch, device):
     calls = []
     adjoint = Control._adjoint
 
-    def spy(self, members):
+    def spy(self, members, states):
         calls.append(len(members))
-        return adjoint(self, members)
+        return adjoint(self, members, states)
 
     monkeypatch.setattr(Control, "_adjoint", spy)
     torch.testing.assert_close(study.cost_and_gradient(u), whole)

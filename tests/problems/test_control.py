@@ -78,7 +78,7 @@ def test_a_shorter_window_drops_the_later_terms(problem):
     y[:, 2:] = torch.nan
     cut = Control(problem, window._replace(y=y))
     torch.testing.assert_close(control.misfit(u, states=2), cut.misfit(u))
-    for short, long in zip(control.linearize(u, states=2), cut.linearize(u), strict=True):
+    for short, long in zip(control.linearize(u, states=2).quadratic(), cut.linearize(u).quadratic(), strict=True):
         torch.testing.assert_close(short, long)
 
 
@@ -117,7 +117,7 @@ def test_pieces_change_nothing(members, monkeypatch):
 def test_linearisation_has_the_cost_and_its_gradient(problem):
     control = Control(problem, problem.sample((3,)).window)
     u = torch.randn(2, 3, control.size)
-    cost, gradient, hessian = control.linearize(u)
+    cost, gradient, hessian = control.linearize(u).quadratic()
     exact = control.cost_and_gradient(u)
     torch.testing.assert_close(cost, exact[0])
     torch.testing.assert_close(gradient, exact[1])
@@ -139,7 +139,7 @@ def test_the_model_of_the_cost_is_gauss_newton_s(problem):
     # Cases do not mix, so the derivative of the sum over cases holds each case's own in its own columns.
     G = torch.autograd.functional.jacobian(residuals, u).movedim(1, 0)
     expected = torch.eye(control.size) + G.mT @ G
-    torch.testing.assert_close(control.linearize(u).hessian, expected)
+    torch.testing.assert_close(control.linearize(u).dense(), expected)
 
 
 def test_the_hessian_of_a_linear_problem_is_exact():
@@ -147,7 +147,7 @@ def test_the_hessian_of_a_linear_problem_is_exact():
     u = torch.randn(3, control.size)
     exact = torch.autograd.functional.hessian(lambda u: control.cost(u).sum(), u)
     for i in range(3):
-        torch.testing.assert_close(control.linearize(u).hessian[i], exact[i, :, i])
+        torch.testing.assert_close(control.linearize(u).dense()[i], exact[i, :, i])
 
 
 @each_problem
@@ -155,14 +155,14 @@ def test_batched_is_looped(problem):
     window = problem.sample((4,)).window
     control = Control(problem, window)
     u = torch.randn(3, 4, control.size)
-    cost, (_, gradient, hessian), (x, _) = control.cost(u), control.linearize(u), control.decode(u)
+    cost, (_, gradient, hessian), (x, _) = control.cost(u), control.linearize(u).quadratic(), control.decode(u)
     for case in range(4):
         alone = control.select(torch.tensor([case]))
         for member in range(3):
             one = u[member, case].unsqueeze(0)
             torch.testing.assert_close(cost[member, case], alone.cost(one)[0])
             torch.testing.assert_close(gradient[member, case], alone.linearize(one).gradient[0])
-            torch.testing.assert_close(hessian[member, case], alone.linearize(one).hessian[0])
+            torch.testing.assert_close(hessian[member, case], alone.linearize(one).dense()[0])
             torch.testing.assert_close(x[member, case], alone.decode(one)[0][0])
 
 
@@ -214,9 +214,9 @@ def test_work_is_counted_as_it_is_done(members):
         "cost of two states": (lambda c: c.cost(u, states=2), 0),
         "decode": (lambda c: c.decode(u), 0),
         "cost_and_gradient": (lambda c: c.cost_and_gradient(u), per_case),
-        "linearize": (lambda c: c.linearize(u), 6 * per_case),
-        "linearize two states": (lambda c: c.linearize(u, states=2), 6 * per_case),
-        "linearize one state": (lambda c: c.linearize(u, states=1), 6 * per_case),
+        "linearize": (lambda c: c.linearize(u).dense(), 6 * per_case),
+        "linearize two states": (lambda c: c.linearize(u, states=2).dense(), 6 * per_case),
+        "linearize one state": (lambda c: c.linearize(u, states=1).dense(), 6 * per_case),
     }
     assert system.kept > 0  # measured once, by a step that belongs to no case
     for name, (act, gradients) in actions.items():
@@ -242,13 +242,13 @@ def test_divergence_is_an_infinite_cost_of_its_own_case():
     u = torch.randn(2, 3, 6)
     spoilt = u.clone()
     spoilt[1, 1] = 1e6
-    cost, (linear_cost, _, _) = control.cost(spoilt), control.linearize(spoilt)
+    cost, (linear_cost, _, _) = control.cost(spoilt), control.linearize(spoilt).quadratic()
     for value in (cost, linear_cost, -control.log_prob(spoilt)):
         assert value.isposinf().nonzero().tolist() == [[1, 1]]
     clean = u.new_ones(2, 3, dtype=torch.bool)
     clean[1, 1] = False
     torch.testing.assert_close(cost[clean], control.cost(u)[clean])
-    torch.testing.assert_close(control.linearize(spoilt).hessian[clean], control.linearize(u).hessian[clean])
+    torch.testing.assert_close(control.linearize(spoilt).dense()[clean], control.linearize(u).dense()[clean])
     gradient = control.cost_and_gradient(spoilt)[1]
     torch.testing.assert_close(gradient[clean], control.cost_and_gradient(u)[1][clean])
     assert gradient[1, 1].isnan().all()
@@ -261,7 +261,7 @@ def test_missing_observations_may_have_no_std():
     u = torch.randn(5, 6)
     whole, holey = Control(LINEAR, window), Control(LINEAR, hole)
     torch.testing.assert_close(holey.log_prob(u), whole.log_prob(u))
-    for a, b in zip(holey.linearize(u), whole.linearize(u), strict=True):
+    for a, b in zip(holey.linearize(u).quadratic(), whole.linearize(u).quadratic(), strict=True):
         torch.testing.assert_close(a, b)
 
 
@@ -276,4 +276,4 @@ def test_no_observation_leaves_the_prior():
     blind = Control(LINEAR, Window(torch.full_like(window.y, torch.nan), *window[1:]))
     u = torch.randn(5, 6)
     torch.testing.assert_close(blind.log_prob(u), torch.distributions.Normal(0.0, 1.0).log_prob(u).sum(dim=-1))
-    torch.testing.assert_close(blind.linearize(u).hessian, torch.eye(6).expand(5, 6, 6))
+    torch.testing.assert_close(blind.linearize(u).dense(), torch.eye(6).expand(5, 6, 6))

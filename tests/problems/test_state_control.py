@@ -99,7 +99,7 @@ def test_hessians_are_those_of_gauss_and_newton():
     assert torch.equal(control.whiten(z), z)
     hessian = torch.autograd.functional.hessian(lambda z: control.cost(z).sum(), z)
     exact = torch.stack([hessian[case, :, case] for case in range(2)])
-    torch.testing.assert_close(control.linearize(z).hessian, exact)
+    torch.testing.assert_close(control.linearize(z).dense(), exact)
 
 
 def test_work_is_counted_and_selections_are_parts(controls):

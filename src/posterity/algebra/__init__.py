@@ -1,5 +1,7 @@
 r"""Linear algebra of Gaussians whose matrices are too large to hold, in batches over cases.
 
+:func:`conjugate_gradients` solves with a matrix that is known by its products alone.
+
 A Gaussian is a mean and a :class:`Factor`, a root :math:`S` of its covariance :math:`P = S S^T`. Kinds of factors:
 
 - :class:`CovarianceFactor` and :class:`PrecisionFactor`, dense triangular matrices;
@@ -8,6 +10,7 @@ A Gaussian is a mean and a :class:`Factor`, a root :math:`S` of its covariance :
 - :class:`TridiagonalFactor`, of the block-tridiagonal precision of a Markov chain, bordered by constants.
 """
 
+from .cg import Solution, conjugate_gradients
 from .factors import CovarianceFactor, Factor, PrecisionFactor
 from .gaussian import Density, Gaussian, white_entropy
 from .lanczos import Eigenpairs, leading_eigenpairs
@@ -22,8 +25,10 @@ __all__ = [
     "Gaussian",
     "LowRankFactor",
     "PrecisionFactor",
+    "Solution",
     "Tridiagonal",
     "TridiagonalFactor",
+    "conjugate_gradients",
     "leading_eigenpairs",
     "white_entropy",
 ]

@@ -43,9 +43,10 @@ class LaplaceWhitening(NamedTuple):
             iterations: Their number on the full window; see :func:`levenberg_marquardt` for those before.
         """
         minimum = levenberg_marquardt(control, start.detach(), iterations)
-        sound = minimum.hessian.isfinite().flatten(1).all(dim=-1)
+        hessian = minimum.model.dense()
+        sound = hessian.isfinite().flatten(1).all(dim=-1)
         # Where the model diverged from everywhere, the prior's coordinates keep the batch going.
-        precision = torch.where(sound[:, None, None], minimum.hessian, identity(minimum.hessian, control.size))
+        precision = torch.where(sound[:, None, None], hessian, identity(hessian, control.size))
         values, vectors = torch.linalg.eigh(precision)
         return cls(minimum.u, *(value.to(minimum.u) for value in (values.clamp(min=1), vectors)))
 

@@ -1,11 +1,12 @@
 """Inference problems: observations, the joint distribution, and the control through which methods see it."""
 
 from .chunks import chunks
-from .control import Control, Linearization
+from .control import Control
 from .draws import Ensemble, Twin
 from .ensemble import decode_ensemble, refill, replace_failed
 from .gaussian import GaussianPosterior, check_linear, exact_posterior
 from .library import StateLibrary
+from .linearized.model import Linearization, LinearModel
 from .observing.grids import Coarsen, Crop, Strided, Truncation
 from .observing.masks import ChannelMask, GridMask, Mask, RandomMask, TimeMask, TrackMask
 from .observing.noise import GaussianNoise, Noise
@@ -46,6 +47,7 @@ __all__ = [
     "GridMask",
     "Identity",
     "Joint",
+    "LinearModel",
     "Linearization",
     "LogNormal",
     "Mask",

@@ -2,34 +2,19 @@
 
 from collections.abc import Iterator
 from math import log, pi, prod
-from typing import NamedTuple, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from ..systems import jacobian
 from ..systems.system import with_gradient
-from ..tensors import identity, white_noise
+from ..tensors import white_noise
 from .chunks import chunks
 from .covariances.root import Root
+from .linearized.model import Linearization, LinearModel, matrices
 from .observing.noise import check_gaussian_noise
 from .problem import Problem
 from .window import Window
-
-
-class Linearization(NamedTuple):
-    r"""Cost, gradient and Gauss–Newton Hessian at a control.
-
-    Args:
-        cost: :math:`J(u)`, with shape ``(*batch,)``.
-        gradient: :math:`\nabla J(u)`, with shape ``(*batch, n)``.
-        hessian: :math:`I + G^T R^{-1} G` with :math:`G = \partial H(x(u)) / \partial u`, with shape ``(*batch, n, n)``,
-            in double precision: its eigenvalues span more than single precision can hold, and must stay positive.
-    """
-
-    cost: Tensor
-    gradient: Tensor
-    hessian: Tensor
 
 
 class Control:
@@ -44,12 +29,15 @@ class Control:
 
     Controls have shape ``(*batch, case, size)``: batch elements are members, samples or chains, and all are
     computed at once. The control counts the work that it does, per case: ``model_steps`` (evaluations of the
-    model's step) and ``gradients`` (adjoint sweeps over the window, one per cotangent).
+    model's step) and ``gradients`` (sweeps of tangent or adjoint over the window, one per direction).
 
     Args:
         problem: The problem, of one cycle.
         window: The windows, with one batch dimension ``case``.
     """
+
+    #: Whether the prior is white, so that the cost is half the squares of control and residual.
+    white: ClassVar[bool] = True
 
     def __init__(self, problem: Problem, window: Window) -> None:
         if window.background.isnan().any():
@@ -120,7 +108,11 @@ class Control:
 
     def parameters(self, u: Tensor) -> Tensor:
         r"""The unknown parameters :math:`\theta = f(v)`, with shape ``(*batch, case, parameters)``."""
-        return self.problem.decode_parameters(u[..., self.entries : self.known])
+        return self.problem.decode_parameters(self.whitened_parameters(u))
+
+    def whitened_parameters(self, u: Tensor) -> Tensor:
+        """The whitened unknown parameters :math:`v`, with shape ``(*batch, case, parameters)``."""
+        return u[..., self.entries : self.known]
 
     def errors(self, u: Tensor) -> Tensor | None:
         r"""The model errors :math:`Q^{1/2} w_t`, with shape ``(*batch, case, window - 1, *shape)``; None if strong."""
@@ -190,13 +182,27 @@ class Control:
         Returns:
             The cost, with shape ``(*batch, case)``; infinite where the model diverged.
         """
-        states = self.problem.window if states is None else states
+        cost = 0.5 * self.mismatch(u, self.problem.window if states is None else states).square().sum(dim=-1)
+        return cost.nan_to_num(nan=torch.inf, posinf=torch.inf)
+
+    def mismatch(self, u: Tensor, states: int) -> Tensor:
+        r"""The whitened misfits :math:`R_t^{-1/2}(H(x_t(u)) - y_t)` of the first ``states`` states, zero where missing.
+
+        Args:
+            u: The controls, with shape ``(*batch, case, size)``.
+            states: The number of states of the window to use.
+
+        Returns:
+            The misfits, with shape ``(*batch, case, states * observations)``.
+        """
         x = self.trajectory(u, states)
         operator = self.problem.observation.operator
         h = with_gradient(operator(x), x, f"operator: {type(operator).__name__}")
-        residual = (h - self.y[:, :states]) * self.precision[:, :states]
-        cost = 0.5 * residual.flatten(u.ndim - 1).square().sum(dim=-1)
-        return cost.nan_to_num(nan=torch.inf, posinf=torch.inf)
+        return ((h - self.y[:, :states]) * self.precision[:, :states]).flatten(u.ndim - 1)
+
+    def residual(self, u: Tensor, states: int) -> Tensor:
+        """What the cost is the sum of squares of, beside the white prior: :meth:`mismatch`, of the same shape."""
+        return self.mismatch(u, states)
 
     def cost(self, u: Tensor, states: int | None = None) -> Tensor:
         """The 4DVAR cost :math:`J(u)`, with shape ``(*batch, case)``; infinite where the model diverged."""
@@ -218,91 +224,45 @@ class Control:
         terms = torch.where(self.observed, self.window.std.log() + 0.5 * log(2 * pi), 0)
         return terms.flatten(1).sum(dim=-1) + 0.5 * self.size * log(2 * pi)
 
-    def cost_and_gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
+    def cost_and_gradient(self, u: Tensor, states: int | None = None) -> tuple[Tensor, Tensor]:
         """The cost and its gradient, with shapes ``(*batch, case)`` and ``(*batch, case, size)``.
 
         Where the model diverged the cost is infinite, and the gradient NaN. Members are taken a chunk at a time, since
         the adjoint keeps all that the model computes.
+
+        Args:
+            u: The controls, with shape ``(*batch, case, size)``.
+            states: The number of states of the window to use; all if omitted.
         """
         members = u.detach().reshape(-1, *u.shape[-2:])
         size, device = self.cases * self.problem.window * self.states, u.device
-        parts = [self._adjoint(members[chunk]) for chunk in chunks(len(members), size, device, self.adjoint_size())]
+        pieces = chunks(len(members), size, device, self.adjoint_size())
+        parts = [self._adjoint(members[piece], states) for piece in pieces]
         cost, gradient = (torch.cat(part) for part in zip(*parts, strict=True))
         return cost.reshape(u.shape[:-1]), gradient.reshape(u.shape)
 
-    def _adjoint(self, u: Tensor) -> tuple[Tensor, Tensor]:
+    def _adjoint(self, u: Tensor, states: int | None = None) -> tuple[Tensor, Tensor]:
         """The cost and its gradient at all of the controls at once."""
         with torch.enable_grad():
             u = u.detach().requires_grad_()
-            cost = self.cost(u)
+            cost = self.cost(u, states)
             (gradient,) = torch.autograd.grad(cost.sum(), u)
         self.gradients += self._members(u)
         cost = cost.detach()
         return cost, torch.where(cost.isfinite().unsqueeze(-1), gradient, torch.nan)
 
-    def linearize(self, u: Tensor, states: int | None = None) -> Linearization:
-        """The cost with its Gauss–Newton model, from the tangent linear model along each trajectory.
-
-        The tangents of all steps are taken in one batch, then chained: no loop over sites or members. Dense in
-        the control, so meant for some hundred entries.
+    def linearize(self, u: Tensor, states: int | None = None) -> LinearModel:
+        """The Gauss–Newton model of the cost: tangents, adjoints and matrices, made as they are asked for.
 
         Args:
             u: The controls, with shape ``(*batch, case, size)``.
             states: The number of states of the window to use; all if omitted.
-
-        Returns:
-            The linearisation; its cost is infinite where the model diverged.
         """
-        states = self.problem.window if states is None else states
-        event = len(self.problem.shape)
-        operator = self.problem.observation.operator
-        x = self.trajectory(u, states)
-        axis = u.ndim - 1
-        h, slope = jacobian(operator, x, event, len(self.problem.observation.shape))
-        precision = self.precision[:, :states].flatten(2)
-        residual = (h.flatten(axis + 1) - self.y[:, :states].flatten(2)) * precision
-        slope = slope * precision.unsqueeze(-1)
+        return LinearModel(self, u, self.problem.window if states is None else states)
 
-        # Rows: what each entry of the control does to the state, and to the whitened parameters.
-        rest = identity(u, self.size)[self.entries : self.known].expand(*u.shape[:-1], -1, -1)
-        tangent = u.new_zeros(*u.shape[:-1], self.states, self.size)
-        tangent[..., : self.entries] = self.background_root.matrix()
-        errors = None if self.error_root is None else self.error_root.matrix()
-        rows = [slope.select(axis, 0) @ tangent]
-        if states > 1:
-            # The tangents take every step a second time.
-            self.model_steps += (states - 1) * self._members(u)
-            steps = self._step_jacobian(u, x.narrow(axis, 0, states - 1))
-            for t in range(states - 1):
-                tangent = steps.select(axis, t) @ torch.cat((tangent, rest), dim=-2)
-                if errors is not None:
-                    start = self.known + t * errors.shape[-1]
-                    tangent[..., start : start + errors.shape[-1]] = errors
-                rows.append(slope.select(axis, t + 1) @ tangent)
-        sensitivity, misfit = torch.cat(rows, dim=-2), residual.flatten(-2)
-        exact = sensitivity.double()
-        self.gradients += self.size * self._members(u)
-
-        cost = 0.5 * (u.square().sum(dim=-1) + misfit.square().sum(dim=-1))
-        return Linearization(
-            cost.nan_to_num(nan=torch.inf, posinf=torch.inf),
-            u + (sensitivity.mT @ misfit.unsqueeze(-1)).squeeze(-1),
-            identity(exact, self.size) + exact.mT @ exact,
-        )
-
-    def _step_jacobian(self, u: Tensor, x: Tensor) -> Tensor:
-        r"""The tangents :math:`\partial M(x_t; f(v)) / \partial (x_t, v)` of the steps from states of each control."""
-        if not x.numel():
-            return x.new_zeros(*x.shape[: u.ndim], self.states, self.states + len(self.problem.parameters))
-        v = u[..., None, self.entries : self.known].expand(*x.shape[: u.ndim], -1)
-
-        def step(z: Tensor) -> Tensor:
-            """One step of the state, with the whitened parameters beside it."""
-            theta = self.problem.decode_parameters(z[..., self.states :])
-            state = z[..., : self.states].unflatten(-1, self.problem.shape)
-            return self.problem.system_at(theta).advance(state, 1).flatten(-len(self.problem.shape))
-
-        return jacobian(step, torch.cat((x.flatten(u.ndim), v), dim=-1), 1)[1]
+    def quadratic(self, u: Tensor, states: int) -> Linearization:
+        """Cost, gradient and Gauss–Newton Hessian as matrices; see :meth:`LinearModel.quadratic`, which cuts cases."""
+        return matrices(self, u, states)
 
     def _members(self, u: Tensor) -> int:
         """The number of controls per case."""

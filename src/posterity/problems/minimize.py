@@ -5,8 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .chunks import chunks
-from .control import Control, Linearization
+from .control import Control
+from .linearized.model import Linearization, LinearModel
+from .linearized.solvers import Solver, solver_of
 
 
 class Minimum(NamedTuple):
@@ -15,7 +16,7 @@ class Minimum(NamedTuple):
     Args:
         u: The minimisers, with shape ``(case, size)``.
         cost: :math:`J(u)`, with shape ``(case,)``; infinite where no finite cost was found.
-        hessian: The Gauss–Newton Hessian there, with shape ``(case, size, size)``, in double precision.
+        model: The Gauss–Newton model there, whose Hessian is known as products, or as a matrix.
         iterations: The number of iterations, with shape ``(case,)``.
         converged: Whether the tolerance was met, with shape ``(case,)``.
         trace: The cost at the start of each window and after each iteration on it, with shape
@@ -24,10 +25,34 @@ class Minimum(NamedTuple):
 
     u: Tensor
     cost: Tensor
-    hessian: Tensor
+    model: LinearModel
     iterations: Tensor
     converged: Tensor
     trace: Tensor
+
+    def put(self, cases: Tensor, better: Tensor, other: "Minimum") -> "Minimum":
+        """These minima, but for some cases the ones of another minimisation, of these cases alone, where it did better.
+
+        Args:
+            cases: The cases that were minimised again, with shape ``(some,)``.
+            better: Which of them to replace, with the same shape.
+            other: What was found for them.
+        """
+        length = max(self.trace.shape[-1], other.trace.shape[-1])
+        taken = better.nonzero().squeeze(-1)
+        index = cases[taken]
+
+        def merged(old: Tensor, new: Tensor) -> Tensor:
+            return old.index_copy(0, index, new[taken])
+
+        return Minimum(
+            u=merged(self.u, other.u),
+            cost=merged(self.cost, other.cost),
+            model=self.model.put(index, other.model.select(taken)),
+            iterations=merged(self.iterations, other.iterations),
+            converged=merged(self.converged, other.converged),
+            trace=merged(_extended(self.trace, length), _extended(other.trace, length)),
+        )
 
     @property
     def info(self) -> dict[str, Tensor]:
@@ -47,6 +72,7 @@ def minimize(
     tolerance: float = 1e-5,
     restarts: int = 8,
     perturbations: int = 0,
+    solver: Solver | None = None,
 ) -> Minimum:
     r"""Minimises the 4DVAR cost of every case from the background, with restarts where the minimum is implausibly high.
 
@@ -65,11 +91,12 @@ def minimize(
         restarts: The most prior draws from which an implausible case starts again.
         perturbations: How often noise was added to backgrounds and observations on top of their own; each time adds
             as much again to the cost of the minimum.
+        solver: As for :func:`levenberg_marquardt`.
 
     Returns:
         The minima.
     """
-    minimum = levenberg_marquardt(control, control.zero(), iterations, increment, tolerance)
+    minimum = levenberg_marquardt(control, control.zero(), iterations, increment, tolerance, solver)
     half = 0.5 * control.observed.flatten(1).sum(dim=-1, dtype=control.y.dtype)
     plausible = (1 + perturbations) * (half + 5 * half.sqrt())
     # Draws of a generator of their own: a case that starts again changes no other's random numbers.
@@ -82,16 +109,14 @@ def minimize(
         part = control.select(again)
         shape, like = (control.cases, control.size), minimum.u
         draw = torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)[again]
-        retry = levenberg_marquardt(part, draw, iterations, increment, tolerance)
+        retry = levenberg_marquardt(part, draw, iterations, increment, tolerance, solver)
         control.absorb(part, again)
         best = minimum.cost[again]
         better = retry.cost < best
         # Each is within the tolerance of its limit, or a few times that where convergence is slow.
         same = (retry.cost - best).abs() <= 10 * tolerance * (1 + best)
         settled = settled.index_copy(0, again, same | (torch.minimum(retry.cost, best) <= plausible[again]))
-        length = max(minimum.trace.shape[-1], retry.trace.shape[-1])
-        old, new = (found._replace(trace=_extended(found.trace, length)) for found in (minimum, retry))
-        minimum = Minimum(*(x.index_copy(0, again[better], y[better]) for x, y in zip(old, new, strict=True)))
+        minimum = minimum.put(again, better, retry)
     return minimum
 
 
@@ -101,7 +126,12 @@ def _extended(trace: Tensor, length: int) -> Tensor:
 
 
 def levenberg_marquardt(
-    control: Control, u: Tensor, iterations: int = 50, increment: int = 3, tolerance: float = 1e-5
+    control: Control,
+    u: Tensor,
+    iterations: int = 50,
+    increment: int = 3,
+    tolerance: float = 1e-5,
+    solver: Solver | None = None,
 ) -> Minimum:
     r"""Minimises the 4DVAR cost of every case by quasi-static Levenberg–Marquardt.
 
@@ -110,12 +140,16 @@ def levenberg_marquardt(
     minimum being the next start, so that long windows of chaotic systems do not trap the minimisation in a far
     local minimum. Cases move on their own, and a case that diverges keeps its last finite control.
 
+    A solver that iterates stops where what is left of the gradient is a fraction of it that falls as fast as gradients
+    do from step to step (Eisenstat & Walker), or too small to matter for the tolerance.
+
     Args:
         control: The control.
         u: Where to start, with shape ``(case, size)``.
         iterations: The most iterations on the full window; each shorter one gets at most three.
         increment: The number of states by which the window grows.
         tolerance: A case has converged when its predicted decrease is below ``tolerance * (1 + cost)``.
+        solver: How steps are solved for; as suits the size of the control if omitted.
 
     Returns:
         The minima.
@@ -124,52 +158,63 @@ def levenberg_marquardt(
         | Advancing the quasi-static variational assimilation (Pires, Vautard & Talagrand, 1996),
           https://doi.org/10.1034/j.1600-0870.1996.00006.x
         | Damping parameter in Marquardt's method (Nielsen, 1999), IMM-REP-1999-05
+        | Choosing the forcing terms in an inexact Newton method (Eisenstat & Walker, 1996),
+          https://doi.org/10.1137/0917003
     """
+    solver = solver_of(control) if solver is None else solver
     window = control.problem.window
     counts = u.new_zeros(control.cases)
     trace = []
     converged = u.new_zeros(control.cases, dtype=torch.bool)
+
+    def evaluate(u: Tensor, states: int, cases: Tensor) -> Linearization:
+        """Cost and gradient of some cases, whose work is counted."""
+        part = control.select(cases)
+        found = solver.evaluate(part, u, states)
+        control.absorb(part, cases)
+        return found
+
     for states in [*range(increment, window, increment), window]:
         final = states == window
-        model, reached = _linearize(control, u, states), torch.zeros_like(converged)
+        model, reached = evaluate(u, states, torch.arange(control.cases, device=u.device)), torch.zeros_like(converged)
         lost = torch.isinf(model.cost).nonzero().squeeze(-1)
         if final and len(lost):
             # A start that diverges over the full window falls back to the background.
             u = u.index_fill(0, lost, 0)
-            model = _replaced(model, lost, _linearize(control, u[lost], states, lost))
+            model = model.put(lost, evaluate(u[lost], states, lost))
         trace.append(model.cost)
         damping, growth = torch.full_like(model.cost, 1e-3), torch.full_like(model.cost, 2.0)
+        forcing = torch.full_like(model.cost, 0.5)
         for _ in range(iterations if final else 3):
             active = (~reached & model.cost.isfinite()).nonzero().squeeze(-1)
             if not len(active):
                 break
-            part = Linearization(*(field[active] for field in model))
-            shift = torch.diag_embed(damping[active].unsqueeze(-1).expand_as(part.gradient))
-            factor, broken = torch.linalg.cholesky_ex(part.hessian + shift)
-            step = -torch.cholesky_solve(part.gradient.to(factor).unsqueeze(-1), factor).squeeze(-1).to(u)
-            step = torch.where((broken != 0).unsqueeze(-1), 0, step).nan_to_num()
-            predicted = -0.5 * torch.einsum("ci,ci->c", step, part.gradient - damping[active, None] * step)
-            trial = u[active] + step
-            there = _linearize(control, trial, states, active)
+            here, chosen = model.take(active), control.select(active)
+            decrease = tolerance * (1 + here.cost)
+            slope = here.gradient.norm(dim=-1)
+            # A tenth of the square root: a hundredth of the decrease that counts as none.
+            accuracy = torch.maximum(forcing[active] * slope, 0.1 * (2 * decrease).sqrt())
+            step = solver.solve(chosen, u[active], states, here, damping[active], accuracy)
+            control.absorb(chosen, active)
+            trial = u[active] + step.du
+            there = evaluate(trial, states, active)
 
-            better = there.cost < part.cost
-            ratio = ((part.cost - there.cost) / predicted).nan_to_num(nan=-1.0)
+            better = there.cost < here.cost
+            ratio = ((here.cost - there.cost) / step.predicted).nan_to_num(nan=-1.0)
             softer = damping[active] * (1 - (2 * ratio - 1) ** 3).clamp(1 / 3, 2)
             damping[active] = torch.where(better, softer, damping[active] * growth[active])
             growth[active] = torch.where(better, 2.0, 2 * growth[active])
+            fall = (there.gradient.norm(dim=-1) / slope).nan_to_num(nan=1.0)
+            forcing[active] = torch.where(better, (0.9 * fall.square()).clamp(max=0.5), forcing[active])
             moved = active[better]
             u = u.index_copy(0, moved, trial[better])
-            model = _replaced(model, moved, Linearization(*(field[better] for field in there)))
-            reached[active] = predicted <= tolerance * (1 + part.cost)
+            model = model.put(moved, there.take(better))
+            reached[active] = step.predicted + step.missed <= decrease
             counts[active] += 1
             trace.append(model.cost)
         converged = reached
-    return Minimum(u, model.cost, model.hessian, counts, converged, torch.stack(trace, dim=-1))
-
-
-def _replaced(model: Linearization, cases: Tensor, part: Linearization) -> Linearization:
-    """The linearisations of all cases, with those of some of them replaced."""
-    return Linearization(*(old.index_copy(0, cases, new) for old, new in zip(model, part, strict=True)))
+    known = model if model.hessian.shape[-1] == control.size else None
+    return Minimum(u, model.cost, LinearModel(control, u, window, known), counts, converged, torch.stack(trace, dim=-1))
 
 
 def check_options(iterations: int, increment: int, tolerance: float, restarts: int) -> None:
@@ -182,14 +227,3 @@ def check_options(iterations: int, increment: int, tolerance: float, restarts: i
         raise ValueError(f"tolerance: must be positive, not {tolerance}")
     if restarts < 0:
         raise ValueError(f"restarts: must not be negative, not {restarts}")
-
-
-def _linearize(control: Control, u: Tensor, states: int, cases: Tensor | None = None) -> Linearization:
-    """Linearises some cases (all if omitted), as many at a time as fit a chunk."""
-    cases = torch.arange(control.cases, device=u.device) if cases is None else cases
-    parts = []
-    for chunk in chunks(len(cases), states * control.size**2, u.device):
-        part = control.select(cases[chunk])
-        parts.append(part.linearize(u[chunk], states))
-        control.absorb(part, cases[chunk])
-    return Linearization(*(torch.cat(fields) for fields in zip(*parts, strict=True)))

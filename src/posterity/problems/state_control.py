@@ -1,13 +1,16 @@
 """The weak-constraint control in states instead of model errors, in which the posterior is a Markov chain."""
 
 from math import prod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..systems import jacobian
 from ..tensors import identity
-from .control import Control, Linearization
+from .control import Control
+from .linearized.model import Linearization
+from .linearized.tangents import step_jacobian
 from .problem import Problem
 from .window import Window
 
@@ -40,6 +43,9 @@ class StateControl(Control):
     References:
         | Accounting for an imperfect model in 4D-Var (Trémolet, 2006), https://doi.org/10.1256/qj.05.224
     """
+
+    #: The prior is a chain of states, and part of the residual.
+    white: ClassVar[bool] = False
 
     def __init__(self, problem: Problem, window: Window) -> None:
         super().__init__(problem, window)
@@ -106,15 +112,18 @@ class StateControl(Control):
         prior = 0.5 * self.whiten(u).square().sum(dim=-1)
         return prior.nan_to_num(nan=torch.inf, posinf=torch.inf) + self.misfit(u, states)
 
-    def linearize(self, u: Tensor, states: int | None = None) -> Linearization:
-        """The cost with its Gauss–Newton model; see :meth:`Control.linearize`."""
-        states = self.problem.window if states is None else states
+    def residual(self, u: Tensor, states: int) -> Tensor:
+        """What the cost is the sum of squares of: :meth:`whiten`, then :meth:`mismatch`, side by side."""
+        return torch.cat((self.whiten(u), self.mismatch(u, states)), dim=-1)
+
+    def quadratic(self, u: Tensor, states: int) -> Linearization:
+        """Cost, gradient and Gauss–Newton Hessian as matrices; see :meth:`Control.quadratic`."""
         axis, steps, event = u.ndim - 1, self.problem.window - 1, len(self.problem.shape)
         x = self.trajectory(u, self.problem.window)
         first, later = self._first.matrix().to(u), self._later.matrix().to(u)
         # What each state and the parameters do to the errors of the model …
         self.model_steps += steps * self._members(u)
-        tangents = torch.linalg.inv(later) @ self._step_jacobian(u, x.narrow(axis, 0, steps))
+        tangents = torch.linalg.inv(later) @ step_jacobian(self, u, x.narrow(axis, 0, steps))
         whitening = identity(u, self.size).repeat(*u.shape[:-1], 1, 1)
         # … and to the observations.
         h, slope = jacobian(self.problem.observation.operator, x, event, len(self.problem.observation.shape))
@@ -130,9 +139,8 @@ class StateControl(Control):
                 onward, following = tangents.select(axis, t), self.blocks()[t + 1]
                 whitening[..., following, block] = -onward[..., : self.states] @ root
                 whitening[..., following, self.entries : self.known] = -onward[..., self.states :]
-        white = self.whiten(u)
         misfit = ((h.flatten(axis + 1) - self.y.flatten(2)) * precision).flatten(-2)
-        residual = torch.cat((white, misfit), dim=-1)
+        residual = torch.cat((self.whiten(u), misfit), dim=-1)
         rows = torch.cat((whitening, sensitivity), dim=-2)
         self.gradients += self.states * self._members(u)
         cost = 0.5 * residual.square().sum(dim=-1)

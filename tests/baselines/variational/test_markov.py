@@ -90,7 +90,7 @@ def test_parameters_border_the_chain(unknown):
     family = BlockTridiagonal()
     control = family.control(problem, window)
     u = control.prior(1)[0]
-    hessian = control.linearize(u).hessian
+    hessian = control.linearize(u).dense()
     torch.testing.assert_close(family.project(hessian, control), hessian, rtol=0, atol=0)
     pattern = family.project(torch.ones(1, control.size, control.size), control)[0]
     # Six states and a parameter: six blocks on the diagonal, five beside it on each side, and the border.

@@ -30,7 +30,7 @@ def control(square):
 @pytest.fixture(scope="module")
 def curvature(control):
     """Posterior precisions of the square problem, with eigenvalues over three decades."""
-    return Full().mode(control).hessian
+    return Full().mode(control).model.dense()
 
 
 @pytest.fixture(scope="module")

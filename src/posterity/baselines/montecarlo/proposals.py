@@ -46,7 +46,7 @@ class Laplace(Proposal):
     def fit(self, control: Control) -> Density:
         """Minimises the cost of each case."""
         minimum = minimize(control, self.iterations, self.increment, self.tolerance, self.restarts)
-        return Gaussian.from_precision(minimum.u, minimum.hessian)
+        return Gaussian.from_precision(minimum.u, minimum.model.dense())
 
 
 @dataclass(frozen=True)

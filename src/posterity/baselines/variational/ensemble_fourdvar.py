@@ -33,16 +33,13 @@ class PerturbedControl(Control):
         """The initial states, from controls without their perturbations."""
         return super().initial(u + self.perturbation)
 
-    def parameters(self, u: Tensor) -> Tensor:
-        """The unknown parameters, from controls without their perturbations."""
-        return super().parameters(u + self.perturbation)
+    def whitened_parameters(self, u: Tensor) -> Tensor:
+        """The whitened unknown parameters, from controls without their perturbations."""
+        return super().whitened_parameters(u + self.perturbation)
 
     def errors(self, u: Tensor) -> Tensor | None:
         """The model errors, from controls without their perturbations."""
         return super().errors(u + self.perturbation)
-
-    def _step_jacobian(self, u: Tensor, x: Tensor) -> Tensor:
-        return super()._step_jacobian(u + self.perturbation, x)
 
 
 @dataclass(frozen=True)

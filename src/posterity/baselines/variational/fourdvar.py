@@ -51,7 +51,7 @@ class FourDVar(Posterior):
         """Draws from the Laplace approximation of each case."""
         control = Control(self.problem, window)
         minimum = minimize(control, self.iterations, self.increment, self.tolerance, self.restarts)
-        u = gaussian_draws(minimum.u, minimum.hessian, samples)
+        u = gaussian_draws(minimum.u, minimum.model.dense(), samples)
         return decode_ensemble(control, u, minimum.info)
 
 

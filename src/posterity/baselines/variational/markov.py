@@ -34,12 +34,7 @@ class TrajectoryFamily(Family):
             iterations=5,
             increment=window,
         )
-        better = other.cost < found.cost
-        return found._replace(
-            u=torch.where(better[:, None], other.u, found.u),
-            cost=torch.where(better, other.cost, found.cost),
-            hessian=torch.where(better[:, None, None], other.hessian, found.hessian),
-        )
+        return found.put(torch.arange(control.cases, device=start.device), other.cost < found.cost, other)
 
 
 @dataclass(frozen=True)

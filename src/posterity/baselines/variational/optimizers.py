@@ -114,7 +114,7 @@ class NaturalGradient(Optimizer):
         """Fits one member of the family to each case."""
         samples = self.samples or 4 * control.size
         mode = family.mode(control)
-        curvature = mode.hessian.double()
+        curvature = mode.model.dense()
         start = q = Gaussian.from_precision(mode.u, family.project(curvature, control))
         trace = []
         for k in range(self.iterations):

@@ -1,0 +1,276 @@
+"""The linearised model of a control: tangents, adjoints and the Gauss–Newton Hessian, as products or as a matrix."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...tensors import identity
+from ..chunks import chunks
+from .tangents import basis, chain, tangent
+
+if TYPE_CHECKING:
+    from ..control import Control
+
+
+class Linearization(NamedTuple):
+    r"""Cost, gradient and Gauss–Newton Hessian at a control, as matrices.
+
+    Args:
+        cost: :math:`J(u)`, with shape ``(*batch,)``; infinite where the model diverged.
+        gradient: :math:`\nabla J(u)`, with shape ``(*batch, n)``.
+        hessian: :math:`I + G^T R^{-1} G` with :math:`G = \partial H(x(u)) / \partial u`, with shape ``(*batch, n, n)``,
+            in double precision: its eigenvalues span more than single precision can hold, and must stay positive. Of
+            no rows and columns where it is not held.
+    """
+
+    cost: Tensor
+    gradient: Tensor
+    hessian: Tensor
+
+    def take(self, index: Tensor) -> "Linearization":
+        """Those of some of the cases, which are the first dimension."""
+        return Linearization(*(field[index] for field in self))
+
+    def put(self, index: Tensor, part: "Linearization") -> "Linearization":
+        """All, with those of some cases replaced."""
+        return Linearization(*(old.index_copy(0, index, new) for old, new in zip(self, part, strict=True)))
+
+
+class LinearModel:
+    r"""The Gauss–Newton model of a control's cost,
+
+    .. math::
+        J(u + \delta u) \approx J(u) + \nabla J^T \delta u + \tfrac12 \delta u^T (I + G^T R^{-1} G)\, \delta u, \qquad
+        G = \partial H(x(u)) / \partial u ,
+
+    by products with :math:`R^{-1/2} G` and its transpose. In the control of states, whose prior is not white, the rows
+    of the prior stand before those of the observations, and the Hessian is their product alone.
+
+    Nothing is computed before it is asked for. A tangent is one run of the model with numbers that carry their
+    derivative (or two adjoints, where some function knows no forward mode); an adjoint is a sweep back over the states
+    of one run, which is kept if it fits the memory, and else repeated chunk by chunk. Both count as ``gradients`` of
+    the control, one per direction.
+
+    Directions have the shape of the control or of the residual, with any dimensions more on their left: several
+    directions at once.
+
+    Args:
+        control: The control.
+        u: Where it is linearised, with shape ``(*batch, case, size)``.
+        states: The number of states of the window that count.
+        known: Its cost, gradient and Hessian as matrices, if they are known already.
+    """
+
+    def __init__(self, control: "Control", u: Tensor, states: int, known: Linearization | None = None) -> None:
+        self.control = control
+        self.u = u.detach()
+        self.states = states
+        self.size = u.shape[-1]
+        self._known = known
+
+    @cached_property
+    def _descent(self) -> tuple[Tensor, Tensor]:
+        """Cost and gradient."""
+        if self._known is not None:
+            return self._known[:2]
+
+        def sweep(control: "Control", u: Tensor, _: Tensor) -> Tensor:
+            cost, gradient = control.cost_and_gradient(u, self.states)
+            return torch.cat((cost.unsqueeze(-1), gradient), dim=-1)
+
+        both = self._sweep(sweep, self.u)
+        return both[..., 0], both[..., 1:]
+
+    @property
+    def cost(self) -> Tensor:
+        """The cost :math:`J(u)`, with shape ``(*batch, case)``; infinite where the model diverged."""
+        return self._descent[0]
+
+    @property
+    def gradient(self) -> Tensor:
+        r"""The gradient :math:`\nabla J(u)`, with shape ``(*batch, case, size)``."""
+        return self._descent[1]
+
+    @cached_property
+    def residual(self) -> Tensor:
+        """What the cost is the sum of squares of, beside a white prior, with shape ``(*batch, case, rows)``."""
+        return self._sweep(lambda control, u, _: control.residual(u, self.states), self.u)
+
+    def tangent(self, du: Tensor) -> Tensor:
+        r"""The product :math:`R^{-1/2} G\, \delta u`.
+
+        Args:
+            du: The directions, with shape ``(*directions, *batch, case, size)``.
+
+        Returns:
+            What they do to the residual, with shape ``(*directions, *batch, case, rows)``.
+        """
+
+        def sweep(control: "Control", u: Tensor, du: Tensor) -> Tensor:
+            control.gradients += prod(u.shape[:-2])
+            return tangent(lambda u: control.residual(u, self.states), u, du)
+
+        return self._sweep(sweep, du)
+
+    def states_tangent(self, du: Tensor) -> Tensor:
+        r"""The product :math:`\partial x / \partial u\, \delta u`: what directions do to the states of the window.
+
+        Args:
+            du: The directions, with shape ``(*directions, *batch, case, size)``.
+
+        Returns:
+            The changes, with shape ``(*directions, *batch, case, states, *shape)``.
+        """
+
+        def sweep(control: "Control", u: Tensor, du: Tensor) -> Tensor:
+            control.gradients += prod(u.shape[:-2])
+            return tangent(lambda u: control.trajectory(u, self.states), u, du)
+
+        return self._sweep(sweep, du)
+
+    def adjoint(self, dy: Tensor) -> Tensor:
+        r"""The product :math:`G^T R^{-1/2}\, \delta y`.
+
+        Args:
+            dy: The directions, with shape ``(*directions, *batch, case, rows)``.
+
+        Returns:
+            What they are pulled back to, with shape ``(*directions, *batch, case, size)``.
+        """
+        if dy.shape[:-1] == self.u.shape[:-1] and self._fits:
+            u, residual = self._graph
+            self.control.gradients += prod(u.shape[:-2])
+            return torch.autograd.grad(residual, u, dy, retain_graph=True)[0]
+
+        def sweep(control: "Control", u: Tensor, dy: Tensor) -> Tensor:
+            control.gradients += prod(u.shape[:-2])
+            leaf, residual = residual_graph(control, u, self.states)
+            return torch.autograd.grad(residual, leaf, dy)[0]
+
+        return self._sweep(sweep, dy)
+
+    def hessian(self, du: Tensor) -> Tensor:
+        r"""The product :math:`(I + G^T R^{-1} G)\, \delta u`, with the shape of the directions."""
+        product = self.adjoint(self.tangent(du))
+        return du + product if self.control.white else product
+
+    def dense(self) -> Tensor:
+        """The Gauss–Newton Hessian as a matrix, in double precision, with shape ``(*batch, case, size, size)``."""
+        return self.quadratic().hessian
+
+    def quadratic(self) -> Linearization:
+        """Cost, gradient and Hessian as matrices, computed once."""
+        if self._known is None:
+            self._known = self._matrices()
+        return self._known
+
+    def select(self, index: Tensor | slice) -> "LinearModel":
+        """The model of some of the cases, which counts its own work."""
+        known = self._known
+        if known is not None:
+            # Cases are the last dimension of the batch.
+            lead = (slice(None),) * (self.u.ndim - 2)
+            known = Linearization(*(field[(*lead, index)] for field in known))
+        return LinearModel(self.control.select(index), self.u[..., index, :], self.states, known)
+
+    def put(self, index: Tensor, part: "LinearModel") -> "LinearModel":
+        """The model of all cases, with those of some of them replaced; controls have no batch dimension more."""
+        known = None
+        if self._known is not None and part._known is not None:
+            known = self._known.put(index, part._known)
+        return LinearModel(self.control, self.u.index_copy(0, index, part.u), self.states, known)
+
+    def _matrices(self) -> Linearization:
+        """Cost, gradient and Hessian as matrices, as many cases at a time as fit a chunk."""
+        members, axis = prod(self.u.shape[:-2]), self.u.ndim - 2
+        parts = []
+        for cases in chunks(self.control.cases, members * self.states * self.size**2, self.u.device):
+            with self._part(cases) as control:
+                parts.append(control.quadratic(self.u[..., cases, :], self.states))
+        return Linearization(*(torch.cat(fields, dim=axis) for fields in zip(*parts, strict=True)))
+
+    @property
+    def _fits(self) -> bool:
+        """Whether the adjoint of all of it fits the memory at once."""
+        return len(list(self._pieces(prod(self.u.shape[:-2])))) == 1
+
+    @cached_property
+    def _graph(self) -> tuple[Tensor, Tensor]:
+        """The control and its residual, with the graph between them."""
+        return residual_graph(self.control, self.u, self.states)
+
+    def _pieces(self, members: int) -> Iterator[tuple[slice, slice]]:
+        """Cuts cases, and controls of each, into pieces of which the adjoint fits the memory."""
+        control, size = self.control, self.states * self.control.states
+        kept = control.adjoint_size() / control.cases
+        for cases in chunks(control.cases, size, self.u.device, kept):
+            number = len(range(control.cases)[cases])
+            for some in chunks(members, number * size, self.u.device, number * kept):
+                yield cases, some
+
+    @contextmanager
+    def _part(self, cases: slice) -> Iterator["Control"]:
+        """The control of some of the cases, whose work counts."""
+        if len(range(self.control.cases)[cases]) == self.control.cases:
+            yield self.control
+            return
+        part = self.control.select(cases)
+        yield part
+        self.control.absorb(part, cases)
+
+    def _sweep(self, run: Callable[["Control", Tensor, Tensor], Tensor], direction: Tensor) -> Tensor:
+        """Runs the model piece by piece.
+
+        Args:
+            run: What is done with a control, some of its ``u``, and the direction of each of them, with shapes
+                ``(members, case, …)``.
+            direction: The directions, with shape ``(*directions, *batch, case, …)``.
+
+        Returns:
+            What it gives, with shape ``(*directions, *batch, case, …)``.
+        """
+        batch = direction.shape[:-2]
+        u = self.u.expand(*batch, *self.u.shape[-2:]).reshape(-1, *self.u.shape[-2:])
+        direction = direction.reshape(-1, *direction.shape[-2:])
+        rows: dict[int, list[Tensor]] = {}
+        for cases, members in self._pieces(len(u)):
+            with self._part(cases) as control:
+                rows.setdefault(cases.start, []).append(run(control, u[members, cases], direction[members, cases]))
+        value = torch.cat([torch.cat(row) for row in rows.values()], dim=1)
+        return value.unflatten(0, batch) if batch else value.squeeze(0)
+
+
+def residual_graph(control: "Control", u: Tensor, states: int) -> tuple[Tensor, Tensor]:
+    """A copy of a control that asks for gradients, and its residual."""
+    with torch.enable_grad():
+        leaf = u.detach().clone().requires_grad_()
+        return leaf, control.residual(leaf, states)
+
+
+def matrices(control: "Control", u: Tensor, states: int) -> Linearization:
+    """The model of a cost as matrices: dense in the control, so meant for some hundred entries.
+
+    Where these are fewer than those of the state, one run of the model carries all of them; else steps are chained.
+
+    Args:
+        control: The control, whose prior is white.
+        u: Where it is linearised, with shape ``(*batch, case, size)``.
+        states: The number of states of the window that count.
+    """
+    if control.size < control.states:
+        model = LinearModel(control, u, states)
+        residual, sensitivity = model.residual, model.tangent(basis(u)).movedim(0, -1)
+    else:
+        residual, sensitivity = chain(control, u, states)
+    exact = sensitivity.double()
+    cost = 0.5 * (u.square().sum(dim=-1) + residual.square().sum(dim=-1))
+    return Linearization(
+        cost.nan_to_num(nan=torch.inf, posinf=torch.inf),
+        u + (sensitivity.mT @ residual.unsqueeze(-1)).squeeze(-1),
+        identity(exact, control.size) + exact.mT @ exact,
+    )

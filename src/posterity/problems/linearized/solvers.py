@@ -1,0 +1,138 @@
+"""How the step of a minimisation is solved for: by matrices, or by products alone."""
+
+import abc
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...algebra import conjugate_gradients
+from ..chunks import chunks
+from ..control import Control
+from .model import Linearization, LinearModel
+
+#: Unknowns of a control beyond which products are faster than matrices.
+LARGE = 512
+
+
+class Step(NamedTuple):
+    """A step, and what the quadratic model says of it.
+
+    Args:
+        du: The step, with shape ``(case, size)``.
+        predicted: The decrease of the cost that the model predicts, with shape ``(case,)``.
+        missed: A bound of the decrease that an exact solution would have had beyond it, with the same shape.
+    """
+
+    du: Tensor
+    predicted: Tensor
+    missed: Tensor
+
+
+class Solver(abc.ABC):
+    r"""Abstract solver of :math:`(\nabla^2_{GN} J + \lambda I)\, \delta u = -\nabla J`, each case on its own."""
+
+    @abc.abstractmethod
+    def evaluate(self, control: Control, u: Tensor, states: int) -> Linearization:
+        """Cost and gradient at a control, and the Hessian if the solver holds it.
+
+        Args:
+            control: The control.
+            u: Where, with shape ``(case, size)``.
+            states: The number of states of the window that count.
+        """
+
+    @abc.abstractmethod
+    def solve(
+        self, control: Control, u: Tensor, states: int, here: Linearization, damping: Tensor, accuracy: Tensor
+    ) -> Step:
+        r"""Solves for a step.
+
+        Args:
+            control: The control.
+            u: Where it starts, with shape ``(case, size)``.
+            states: The number of states of the window that count.
+            here: What :meth:`evaluate` found there.
+            damping: The damping :math:`\lambda`, with shape ``(case,)``.
+            accuracy: The norm of :math:`\nabla J` that may be left over, with shape ``(case,)``.
+        """
+
+
+@dataclass(frozen=True)
+class Cholesky(Solver):
+    """Cholesky: the Hessian as a matrix, and its factors; exact, for up to some hundred unknowns."""
+
+    def evaluate(self, control: Control, u: Tensor, states: int) -> Linearization:
+        """Cost, gradient and Hessian."""
+        return control.linearize(u, states).quadratic()
+
+    def solve(
+        self, control: Control, u: Tensor, states: int, here: Linearization, damping: Tensor, accuracy: Tensor
+    ) -> Step:
+        """The exact step; zero where the factorisation breaks down."""
+        shift = torch.diag_embed(damping.unsqueeze(-1).expand_as(here.gradient))
+        factor, broken = torch.linalg.cholesky_ex(here.hessian + shift)
+        du = -torch.cholesky_solve(here.gradient.to(factor).unsqueeze(-1), factor).squeeze(-1).to(u)
+        du = torch.where((broken != 0).unsqueeze(-1), 0, du).nan_to_num()
+        predicted = -0.5 * torch.einsum("ci,ci->c", du, here.gradient - damping.unsqueeze(-1) * du)
+        return Step(du, predicted, torch.zeros_like(predicted))
+
+
+@dataclass(frozen=True)
+class ConjugateGradients(Solver):
+    """Conjugate gradients: products with the Hessian alone, each a tangent and an adjoint of the model.
+
+    The control is whitened, so that they are preconditioned by the prior: as many products are needed as directions are
+    seen by the observations better than by the prior. Each step is solved no further than it is worth.
+
+    Args:
+        products: The most products for one step.
+    """
+
+    products: int = 200
+
+    def __post_init__(self) -> None:
+        """Checks that there are products."""
+        if self.products < 1:
+            raise ValueError(f"products: at least one is needed, not {self.products}")
+
+    def evaluate(self, control: Control, u: Tensor, states: int) -> Linearization:
+        """Cost and gradient, as many cases at a time as fit the memory."""
+        model = control.linearize(u, states)
+        return Linearization(model.cost, model.gradient, u.new_empty(len(u), 0, 0, dtype=torch.double))
+
+    def solve(
+        self, control: Control, u: Tensor, states: int, here: Linearization, damping: Tensor, accuracy: Tensor
+    ) -> Step:
+        """The truncated step, as many cases at a time as fit the memory: one run of the model serves all products."""
+        steps = []
+        for cases in chunks(
+            control.cases, control.problem.window * control.states, u.device, control.adjoint_size() / control.cases
+        ):
+            part, gradient, shift = control.select(cases), here.gradient[cases], damping[cases].unsqueeze(-1)
+            model = part.linearize(u[cases], states)
+            found = conjugate_gradients(
+                partial(_damped, model, shift),
+                -gradient,
+                accuracy[cases],
+                min(self.products, control.size),
+            )
+            control.absorb(part, cases)
+            # With what is left over, r: δᵀ(H + λ)δ = -δᵀ(g + r).
+            predicted = -0.5 * torch.linalg.vecdot(found.x, gradient - found.residual - shift * found.x)
+            # No eigenvalue of the Hessian of a white prior is below one.
+            missed = 0.5 * found.residual.square().sum(dim=-1)
+            steps.append(Step(found.x, predicted, missed))
+        return Step(*(torch.cat(parts) for parts in zip(*steps, strict=True)))
+
+
+def _damped(model: LinearModel, shift: Tensor, du: Tensor) -> Tensor:
+    """The product with the damped Hessian."""
+    return model.hessian(du) + shift * du
+
+
+def solver_of(control: Control) -> Solver:
+    """The solver that suits the size of a control."""
+    return Cholesky() if control.size <= LARGE else ConjugateGradients()
