@@ -108,10 +108,27 @@ def test_one_dimension_is_two_with_a_trivial_axis(line, plane, axis):
     shape = (2, 12, 1) if axis == 0 else (2, 1, 12)
     operator = plane(shape, lambda long, short: [long, short] if axis == 0 else [short, long])
     x = torch.randn(3, 2, 12)
+    # Axes draw in turn, so a trivial one in front leaves other numbers to the second.
     if not isinstance(line, GaussianStations) or axis == 0:
         torch.testing.assert_close(operator(x.view(3, *shape)).flatten(2), line(x))
     if not isinstance(line, Truncation):
         assert operator.sites.shape == line.sites.shape
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+def test_given_stations_of_a_line_are_those_of_a_plane_of_one_row(wrap):
+    x, places = torch.randn(3, 2, 12), [0, 5, 11]
+    line, row, column = (
+        GaussianStations(shape, given, radius=4, width=1.5, wrap=wrap, kernel=1, stride=0)
+        for shape, given in (
+            ((2, 12), places),
+            ((2, 1, 12), [(0, place) for place in places]),
+            ((2, 12, 1), [(place, 0) for place in places]),
+        )
+    )
+    torch.testing.assert_close(row(x[:, :, None]), line(x))
+    torch.testing.assert_close(column(x[..., None]), line(x))
+    assert row.sites.tolist() == column.sites.tolist() == line.sites.tolist() == places
 
 
 @pytest.mark.parametrize("wrap", [True, False])
