@@ -75,6 +75,9 @@ observation:
 prior:
   joint: background
   std: 1.0
+  correlation:                        # of the background's errors; null: none
+    kind: spectral
+    options: {length: 2.0, spectrum: {kind: matern, options: {smoothness: 2.5}}}
 window: 21
 forecast: 10
 model_error: null                     # a perfect model; a number makes it err
@@ -149,7 +152,12 @@ def models() -> dict[str, Any]:
         "anyOf": [kind, component],
         "description": Experiment.model_fields["system"].description,
     }
-    for model, name in (("MethodConfig", "refinement"), ("ClassifierConfig", "network")):
+    for model, name in (
+        ("PriorConfig", "correlation"),
+        ("ModelErrorConfig", "correlation"),
+        ("MethodConfig", "refinement"),
+        ("ClassifierConfig", "network"),
+    ):
         schema["$defs"][model]["properties"][name]["anyOf"].append(kind)
     for name in ("operator", "mask"):
         schema["$defs"]["ObservationConfig"]["properties"][name]["items"] = {"anyOf": [kind, component]}

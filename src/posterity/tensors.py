@@ -86,12 +86,15 @@ class Constant:
 
 
 @contextmanager
-def own_random_numbers() -> Iterator[None]:
+def own_random_numbers(seed: int | None = None) -> Iterator[None]:
     """Gives what is drawn inside random numbers of its own: however many they are, those drawn behind stay the same.
 
     So that a case that needs more numbers than others, or other ones, changes none of theirs.
+
+    Args:
+        seed: The seed, for numbers that are always the same; drawn if omitted.
     """
-    seed = int(torch.randint(2**62, (), device="cpu"))
+    seed = int(torch.randint(2**62, (), device="cpu")) if seed is None else seed
     # All GPUs are seeded together; but none is woken up for that.
     with torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()):
         torch.manual_seed(seed)

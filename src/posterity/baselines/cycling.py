@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..problems import Ensemble, Posterior, Problem, Window
 from ..problems.climatology import climatological_moments
+from ..problems.covariances.scaling import even
 from ..problems.ensemble import add_work, join_info
 from ..tensors import append_dims, own_random_numbers
 
@@ -100,7 +101,7 @@ class Cycled(Posterior):
             states.append(x[chosen, :, :length])
             infos.append(drawn.info)
             ahead = x[: self.members, :, length]
-            background, std = ahead.mean(dim=0), self.inflation * ahead.std(dim=0)
+            background, std = ahead.mean(dim=0), even(self.problem, self.inflation * ahead.std(dim=0))
             lost = ~(background + std).flatten(1).isfinite().all(dim=1)
             background = torch.where(append_dims(lost, background.ndim - 1), first[0], background)
             std = torch.where(append_dims(lost, std.ndim - 1), first[1], std).clamp(min=self.floor)
@@ -134,7 +135,7 @@ class Cycled(Posterior):
                 (climatology.std, window.background_std),
             )
         )
-        return background, std
+        return background, torch.where(free, even(self.problem, std), std)
 
 
 def cycled(problem: Problem, kind: type[Posterior], build: Callable[[Problem], Posterior]) -> Posterior:

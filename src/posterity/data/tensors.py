@@ -268,7 +268,7 @@ def _background(
 ) -> tuple[Tensor, Tensor]:
     """Reads backgrounds and their standard deviations; NaN where a case, or file and problem, have none."""
     if "background" not in dataset:
-        if problem.background_std is not None:
+        if problem.has_background:
             raise DataError(
                 f"{source}: variable 'background' is missing; the experiment's prior is a background, so add it"
             )

@@ -102,7 +102,9 @@ class ObservationView(View):
             forecast=0,
             joint="climatology",
             background_std=None,
+            background_correlation=None,
             model_error=None,
+            error_correlation=None,
             parameters={},
         )
         self.features = Features(alone, times=0)

@@ -82,7 +82,7 @@ class Estimator(Posterior, nn.Module):
     @property
     def lost_without_background(self) -> bool:
         """Where it has learned from draws with backgrounds: it knows no windows without."""
-        return self.problem.background_std is not None
+        return self.problem.has_background
 
     def place(self, window: Window) -> Window:
         """The windows in the dtype and on the device of the weights."""

@@ -80,7 +80,7 @@ class Features(nn.Module):
             raise ValueError(f"times: must not be negative, not {times}")
         self.problem, self.observed, self.flat = problem, observed, flat
         self.times = times if problem.start[0] < problem.start[1] else 0
-        self.background = problem.background_std is not None
+        self.background = problem.has_background
         channels, grid = problem.observation.shape[0], problem.shape[1:]
         everywhere = torch.arange(prod(grid), device="cpu")
         sites = problem.observation.operator.sites if observed else everywhere

@@ -67,7 +67,7 @@ class ControlTarget(Target):
 
     def layout(self, problem: Problem) -> Layout:
         """Initial state and model errors are fields, the parameters stand between them."""
-        if problem.background_std is None:
+        if not problem.has_background:
             raise ValueError("target: a control needs a background, and the problem has none; use 'state'")
         parts, known = problem.control_shapes(), len(problem.parameters)
         entries = sum(map(prod, parts))
@@ -76,8 +76,9 @@ class ControlTarget(Target):
         return Layout.beside(entries, parts[0][1:], known, prod(parts[0]))
 
     def extract(self, problem: Problem, twin: Twin) -> Tensor:
-        """Encodes trajectories and parameters."""
-        return Control(problem, twin.window).encode(twin.x, twin.theta).reshape(-1, *self.shape(problem))
+        """Encodes trajectories and parameters; white noise where none depends on the control."""
+        control = Control(problem, twin.window)
+        return control.fill(control.encode(twin.x, twin.theta)).reshape(-1, *self.shape(problem))
 
     def ensemble(
         self, problem: Problem, window: Window, values: Tensor, info: Mapping[str, Tensor], log_q: Tensor | None

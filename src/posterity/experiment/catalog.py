@@ -45,6 +45,18 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "normal": "posterity.problems.priors:Normal",
         "uniform": "posterity.problems.priors:Uniform",
     },
+    "correlation": {
+        "climatology": "posterity.problems.covariances.climatology:Climatology",
+        "climatology-solenoidal": "posterity.problems.covariances.climatology:SolenoidalClimatology",
+        "climatology-spectral": "posterity.problems.covariances.climatology:SpectralClimatology",
+        "solenoidal": "posterity.problems.covariances.spectral:Solenoidal",
+        "spectral": "posterity.problems.covariances.spectral:Spectral",
+    },
+    "spectrum": {
+        "gaussian": "posterity.problems.covariances.spectra:GaussianSpectrum",
+        "matern": "posterity.problems.covariances.spectra:MaternSpectrum",
+        "power-law": "posterity.problems.covariances.spectra:PowerLaw",
+    },
     "method": {
         "3dvar": "posterity.baselines.sequential.threedvar:ThreeDVar",
         "4dvar": "posterity.baselines.variational.fourdvar:FourDVar",

@@ -143,6 +143,7 @@ def _problem(experiment: Experiment) -> list[str]:
         *(("operator", operator) for operator in experiment.observation.operator),
         *(("mask", mask) for mask in experiment.observation.mask),
         *(("prior", prior) for prior in experiment.parameters.values()),
+        *(("correlation", correlation) for correlation in experiment.correlations().values()),
     ]
     return _all(components)
 

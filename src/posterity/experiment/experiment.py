@@ -7,7 +7,6 @@ from typing import Any
 
 from pydantic import (
     Field,
-    NonNegativeFloat,
     PositiveInt,
     ValidationError,
     field_validator,
@@ -21,6 +20,7 @@ from .files import locate, tree, variants
 from .sections import (
     ClassifierConfig,
     ClimatologyConfig,
+    Errors,
     FiguresConfig,
     MethodConfig,
     ObservationConfig,
@@ -49,10 +49,10 @@ class Experiment(Model):
     prior: PriorConfig = Field(description="The prior over the first state.")
     window: PositiveInt = Field(description="The number of assimilated states.")
     forecast: int = Field(default=0, ge=0, description="The number of states behind the window.")
-    model_error: NonNegativeFloat | tuple[NonNegativeFloat, ...] | None = Field(
+    model_error: Errors | None = Field(
         default=None,
-        description="Standard deviations of the model's error in one step, in units of the state: one number, or one "
-        "for each channel, or for each entry; null: the model is perfect (strong constraint).",
+        description="The model's errors in one step, or their standard deviations alone: one number, or one for each "
+        "channel, or for each entry; null: the model is perfect (strong constraint).",
     )
     parameters: dict[str, Component] = Field(
         default={}, description="Unknown parameters: options of the system, by their priors (`posterity list priors`)."
@@ -108,7 +108,7 @@ class Experiment(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Experiment":
-        if self.prior.joint == "background" and self.prior.std is None:
+        if self.prior.joint == "background" and self.prior.std is None and self.prior.correlation is None:
             raise ValueError("prior.std: the background joint needs one; only the climatology joint goes without")
         if not 0 <= self.starts()[0] <= self.starts()[1]:
             raise ValueError(f"start: needs 0 <= first <= last, not {list(self.starts())}")
@@ -118,6 +118,8 @@ class Experiment(Model):
         for group, components in (("operator", self.observation.operator), ("mask", self.observation.mask)):
             for index, component in enumerate(components):
                 check(group, component, f"observation.{group}.{index}")
+        for key, correlation in self.correlations().items():
+            check("correlation", correlation, key)
         if self.truth is not None:
             check("system", self.truth, "truth")
         for name, prior in self.parameters.items():
@@ -134,6 +136,12 @@ class Experiment(Model):
             if not _is_name(name):
                 raise ValueError(f"methods.{name}: names are made of {LETTERS}")
         return self
+
+    def correlations(self) -> dict[str, Component]:
+        """The correlations of errors that differ from none, by their keys."""
+        model = None if self.model_error is None else self.model_error.correlation
+        found = {"prior.correlation": self.prior.correlation, "model_error.correlation": model}
+        return {key: correlation for key, correlation in found.items() if correlation is not None}
 
     def _check_figures(self) -> None:
         """Checks that figures are known and show something, and that the standard is a method."""

@@ -7,6 +7,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     field_validator,
@@ -58,8 +59,41 @@ class PriorConfig(Model):
     )
     std: Interval | None = Field(
         description="Interval of the background's standard deviations, in units of the state; or one number; "
-        "or null (climatology joint only): no background."
+        "or null: those that belong to a climatological correlation, or (climatology joint only) no background."
     )
+    correlation: Component | None = Field(
+        default=None,
+        description="Correlation of the background's errors (`posterity list correlations`); null: none.",
+    )
+
+
+class ModelErrorConfig(Model):
+    """The errors of the model in one step."""
+
+    std: NonNegativeFloat | tuple[NonNegativeFloat, ...] | None = Field(
+        description="Standard deviations in units of the state: one number, or one for each channel, or for each "
+        "entry; or null: those that belong to a climatological correlation."
+    )
+    correlation: Component | None = Field(
+        default=None, description="Correlation of the errors at one time (`posterity list correlations`); null: none."
+    )
+
+    @model_validator(mode="after")
+    def _sized(self) -> "ModelErrorConfig":
+        if self.std is None and self.correlation is None:
+            raise ValueError("std: errors need standard deviations; give them, or set model_error to null for none")
+        return self
+
+
+def _errors(value: Any) -> Any:
+    """Standard deviations alone stand for errors."""
+    return {"std": value} if isinstance(value, int | float | list | tuple) else value
+
+
+Errors = Annotated[
+    ModelErrorConfig,
+    BeforeValidator(_errors, json_schema_input_type=NonNegativeFloat | tuple[NonNegativeFloat, ...] | ModelErrorConfig),
+]
 
 
 class SplitConfig(Model):

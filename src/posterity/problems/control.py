@@ -157,13 +157,26 @@ class Control:
         axis = x.ndim - len(self.problem.shape) - 1
         u = self.background_root.inverse(x.select(axis, 0) - self.window.background)
         parts = [u.flatten(axis), self.problem.encode_parameters(theta)]
-        if self.error_root is not None and self.problem.window > 1:
+        if self.error_root is not None:
             parts.append(self._whitened_errors(self.error_root, x, theta).flatten(axis))
         return torch.cat(parts, dim=-1)
+
+    def fill(self, u: Tensor) -> Tensor:
+        """Adds white noise to controls in the directions that no state depends on, where :meth:`encode` is zero.
+
+        There the posterior is the prior, a standard normal: what learns from encoded trajectories learns that.
+        """
+        batch = u.shape[:-1]
+        parts = [_free(self.background_root, u, *batch), u.new_zeros(*batch, len(self.problem.parameters))]
+        if self.error_root is not None:
+            parts.append(_free(self.error_root, u, *batch, self.problem.window - 1).flatten(u.ndim - 1))
+        return u + torch.cat(parts, dim=-1)
 
     def _whitened_errors(self, root: Root, x: Tensor, theta: Tensor) -> Tensor:
         r"""The model errors of trajectories, :math:`Q^{-1/2}(x_{t+1} - M(x_t; \theta))`, one time fewer than states."""
         axis, steps = x.ndim - len(self.problem.shape) - 1, self.problem.window - 1
+        if not steps:
+            return x.new_empty(*x.shape[:axis], 0, *root.shape)
         forecast = self.problem.system_at(theta.unsqueeze(-2)).advance(x.narrow(axis, 0, steps), 1)
         return root.inverse(x.narrow(axis, 1, steps) - forecast)
 
@@ -267,3 +280,11 @@ class Control:
     def _members(self, u: Tensor) -> int:
         """The number of controls per case."""
         return prod(u.shape[:-2])
+
+
+def _free(root: Root, like: Tensor, *batch: int) -> Tensor:
+    """Draws whitened vectors that no state depends on, with shape ``(*batch, size)``; zero if there are none."""
+    if root.full or not prod(batch):
+        return like.new_zeros(*batch, root.size)
+    w = white_noise(like, *batch, *root.shape)
+    return (w - root.inverse(root.forward(w))).flatten(len(batch))

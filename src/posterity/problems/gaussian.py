@@ -1,5 +1,6 @@
 """The exact posterior of linear-Gaussian problems, against which every method is tested."""
 
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from ..systems import LinearAdvection
 from ..tensors import defaults_of, identity, white_noise
+from .covariances import Correlation
 from .problem import Problem
 from .window import Window
 
@@ -69,12 +71,32 @@ def exact_posterior(problem: Problem, window: Window) -> GaussianPosterior:
     seen = operator @ maps[:, : problem.window]
     precision, information = _inform(seen, exact.y, exact.std, means[:, : problem.window] @ operator.mT)
     if problem.joint == "climatology":
-        more = _inform(maps[:, :1], exact.background.unsqueeze(1), exact.background_std.unsqueeze(1), means[:, :1])
+        more = _inform_of_background(problem, exact, means[:, :1], maps[:, :1])
         precision, information = precision + more[0], information + more[1]
     root = torch.linalg.cholesky(identity(precision, maps.shape[-1]) + precision)
     mean = torch.cholesky_solve(information.unsqueeze(-1), root)
     factor = torch.linalg.solve_triangular(root.unsqueeze(1), maps.mT, upper=False).mT
     return GaussianPosterior((means + (maps @ mean.unsqueeze(1)).squeeze(-1)).to(window.y), factor.to(window.y))
+
+
+def _inform_of_background(problem: Problem, window: Window, mean: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """What backgrounds add as observations of the initial state; see :func:`_inform`."""
+    if problem.background_correlation is None:
+        return _inform(seen, window.background.unsqueeze(1), window.background_std.unsqueeze(1), mean)
+    # In coordinates in which their errors are white.
+    std = window.background_std.flatten(1)
+    whitening = torch.linalg.pinv(_correlation_root(problem, std, problem.background_correlation), rtol=1e-5)
+    whitening = torch.where(window.free.reshape(-1, 1, 1), 0, whitening) / std.unsqueeze(-2)
+    y = (whitening @ window.background.flatten(1).unsqueeze(-1)).mT
+    return _inform(whitening.unsqueeze(1) @ seen, y, torch.ones_like(y), mean @ whitening.mT)
+
+
+def _correlation_root(problem: Problem, like: Tensor, correlation: Correlation | None) -> Tensor:
+    """The symmetric root of a correlation, by its matrix, with shape ``(n, n)``."""
+    if correlation is None:
+        return identity(like, prod(problem.shape))
+    values, vectors = torch.linalg.eigh(correlation.matrix(problem).to(like))
+    return (vectors * values.clamp(min=0).sqrt()) @ vectors.mT
 
 
 def _inform(seen: Tensor, y: Tensor, std: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,9 +150,11 @@ def check_linear(problem: Problem) -> tuple[Tensor, Tensor]:
 def _prior(problem: Problem, window: Window, transition: Tensor) -> tuple[Tensor, Tensor]:
     r"""The prior means :math:`m_t`, with shape ``(case, steps, n)``, and maps :math:`\Phi_t`, ``(…, n, columns)``."""
     n, steps = len(transition), problem.steps
-    errors = torch.diag_embed(problem.error_std(window.y).flatten())
+    std = problem.error_std(window.y).flatten()
+    errors = std.unsqueeze(-1) * _correlation_root(problem, std, problem.error_correlation)
     if problem.joint == "background":
-        mean, root = window.background.flatten(1), torch.diag_embed(window.background_std.flatten(1))
+        mean, std = window.background.flatten(1), window.background_std.flatten(1)
+        root = std.unsqueeze(-1) * _correlation_root(problem, std, problem.background_correlation)
     else:
         root = torch.stack([torch.linalg.matrix_power(transition, int(start)) for start in window.start])
         mean = root.new_zeros(len(root), n)

@@ -20,9 +20,16 @@ class StateLibrary:
 
     Args:
         states: The states, with shape ``(n, *shape)``.
+        known: The states that covariances of the climatology are estimated from; those above if omitted. Splits that
+            draw from others must have the same covariances.
     """
 
     states: Constant
+    known: Constant | None = None
+
+    def reference(self) -> "StateLibrary":
+        """The library of the states that covariances are estimated from."""
+        return self if self.known is None else StateLibrary(self.known)
 
     def draw(self, system: System, batch: Sequence[int], like: Tensor) -> Tensor:
         """Draws initial states.

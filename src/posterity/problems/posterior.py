@@ -57,7 +57,7 @@ class Posterior(abc.ABC):
             ValueError: If the method targets the posterior of another joint, needs a background that the problem does
                 not have, or gradients that do not pass.
         """
-        if misspecified and problem.background_std is not None and problem.joint not in cls.joints:
+        if misspecified and problem.has_background and problem.joint not in cls.joints:
             problem = replace(problem, joint=cls.joints[0], truth=None)
         cls.check_problem(problem)
         check_differentiable(problem, cls.differentiates, cls.__name__)
@@ -90,12 +90,12 @@ class Posterior(abc.ABC):
         Raises:
             ValueError: If it targets that of another joint, or needs a background and the problem has none.
         """
-        if problem.background_std is None and cls.needs_background:
+        if not problem.has_background and cls.needs_background:
             raise ValueError(
                 f"background_std: {cls.__name__} needs a background, whose standard deviations are its prior's; "
                 "give the problem one, or choose a method that draws from the climatology"
             )
-        if problem.background_std is not None and problem.joint not in cls.joints:
+        if problem.has_background and problem.joint not in cls.joints:
             raise ValueError(
                 f"joint: {cls.__name__} targets the posterior of the {' or '.join(cls.joints)} joint, and would answer "
                 f"for another than that of the {problem.joint} joint; change the joint, or choose another method"

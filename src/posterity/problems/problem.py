@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from math import prod
 from typing import Literal, get_args
 
 import torch
@@ -10,7 +9,8 @@ from torch import Tensor
 
 from ..systems import System, parameter_names
 from ..tensors import defaults_of, white_noise
-from .covariances.root import Diagonal, Root
+from .covariances import Correlation, Root
+from .covariances.scaling import check_correlation, error_root, root_of, spread
 from .draws import Twin
 from .library import StateLibrary
 from .observing.observation import Observation, interval, uniform
@@ -52,6 +52,10 @@ class Problem:
         start: The interval, both ends included, from which the time is drawn at which a window starts, in steps since
             the start of the system's ensemble. An ensemble that starts off the attractor differs from time to time.
         library: States that initial ones of the system are drawn from; each draw has a spin-up of its own if None.
+        background_correlation: The correlation :math:`C` of the background's errors, :math:`B = D C D` with the
+            diagonal :math:`D` of standard deviations; None if they are independent. A climatological one brings
+            standard deviations of its own, where ``background_std`` is None.
+        error_correlation: That of the model's errors, in the same way.
     """
 
     system: System
@@ -66,6 +70,8 @@ class Problem:
     truth: System | None = None
     start: tuple[int, int] = (0, 0)
     library: StateLibrary | None = None
+    background_correlation: Correlation | None = None
+    error_correlation: Correlation | None = None
 
     def __post_init__(self) -> None:
         """Checks lengths, the joint, standard deviations, and that observation, parameters and truth fit the system."""
@@ -90,13 +96,15 @@ class Problem:
             mask.check(self.window, self.observation.shape)
         if self.background_std is not None:
             object.__setattr__(self, "background_std", interval("background_std", self.background_std))
-        elif self.joint == "background":
+        elif self.joint == "background" and self.background_correlation is None:
             raise ValueError("background_std: the background joint needs one; set it, or use the climatology joint")
         if isinstance(self.model_error, Sequence):
             object.__setattr__(self, "model_error", tuple(self.model_error))
         object.__setattr__(self, "start", tuple(self.start))
-        if self.weak and not (self.error_std(torch.empty(0, device="cpu")) >= 0).all():
+        if self.model_error is not None and not (self.error_std(torch.empty(0, device="cpu")) >= 0).all():
             raise ValueError(f"model_error: standard deviations must not be negative, not {self.model_error}")
+        check_correlation("background_std", self.background_correlation, self.background_std, self.shape)
+        check_correlation("model_error", self.error_correlation, self.model_error, self.shape)
         self._check_parameters()
         self._check_truth()
         if self.library is not None and self.parameters and self.joint == "climatology":
@@ -156,7 +164,12 @@ class Problem:
     @property
     def weak(self) -> bool:
         """Whether the model has errors (weak constraint)."""
-        return self.model_error is not None
+        return self.model_error is not None or self.error_correlation is not None
+
+    @property
+    def has_background(self) -> bool:
+        """Whether there is a background."""
+        return self.background_std is not None or self.background_correlation is not None
 
     def error_std(self, like: Tensor | None = None) -> Tensor:
         r"""The standard deviations :math:`Q^{1/2}`, with shape ``shape``; zero under the strong constraint.
@@ -166,26 +179,14 @@ class Problem:
         """
         like = torch.empty(0) if like is None else like
         if self.model_error is None:
+            if self.error_correlation is not None:
+                return self.error_correlation.std(self, like)
             return like.new_zeros(self.shape)
-        std = like.new_tensor(self.model_error)
-        if std.numel() == prod(self.shape):
-            return std.reshape(self.shape)
-        if std.ndim == 1 and len(std) == self.shape[0]:
-            std = std.reshape(-1, *([1] * (len(self.shape) - 1)))
-        elif std.ndim > 0:
-            raise ValueError(
-                f"model_error: {std.numel()} numbers; give one, or one for each of the {self.shape[0]} channels, "
-                f"or for each of the {prod(self.shape)} entries of the state"
-            )
-        return std.expand(self.shape)
+        return spread("model_error", self.model_error, self.shape, like)
 
     def background_root(self, window: Window) -> Root:
         """The root of the background's covariance, in the dtype and on the device of the windows."""
-        return self._background_root(window.background_std)
-
-    def _background_root(self, std: Tensor) -> Root:
-        """The root of the background's covariance, of standard deviations of shape ``(*batch, *shape)``."""
-        return Diagonal(std, len(self.shape))
+        return root_of(self, self.background_correlation, window.background_std)
 
     def error_root(self, like: Tensor) -> Root | None:
         """The root of the covariance of the model's errors; None under the strong constraint.
@@ -193,30 +194,22 @@ class Problem:
         Args:
             like: A tensor whose dtype and device it has.
         """
-        return Diagonal(self.error_std(like), len(self.shape)) if self.weak else None
-
-    def some_error_root(self, like: Tensor) -> Root:
-        """The root of the covariance of the model's errors, where there are some.
-
-        Raises:
-            ValueError: Under the strong constraint.
-        """
-        root = self.error_root(like)
-        if root is None:
-            raise ValueError("model_error: there is none; give the problem one, or use another method")
-        return root
+        return error_root(self, like) if self.weak else None
 
     def control_shapes(self) -> list[tuple[int, ...]]:
         """The shapes of the whitened initial state, and of the whitened errors of each step of the window."""
-        errors = [self.shape] * (self.window - 1) if self.weak else []
-        return [self.shape, *errors]
+        background, error = (
+            self.shape if correlation is None else correlation.control(self.shape)
+            for correlation in (self.background_correlation, self.error_correlation)
+        )
+        return [background, *([error] * (self.window - 1) if self.weak else [])]
 
     def cycle(self) -> "Problem":
         """The problem of one of the cycles, with the first state of the next one as its forecast.
 
         Its joint is that of the background, which is the forecast of the cycle before.
         """
-        std = (1.0, 1.0) if self.background_std is None else self.background_std
+        std = self.background_std if self.has_background else (1.0, 1.0)
         return replace(self, cycles=1, forecast=1, joint="background", background_std=std, truth=None)
 
     def decode_parameters(self, v: Tensor) -> Tensor:
@@ -281,7 +274,7 @@ class Problem:
             The twins, with batch shape ``(*batch,)``, in the dtype and on the device of the start; in torch's default
             dtype if that is omitted or of whole numbers.
         """
-        start = self._starts(batch) if start is None else start
+        start = self.draw_starts(batch) if start is None else start
         if not start.is_floating_point():
             start = start.to(torch.get_default_dtype())
         theta = self.decode_parameters(white_noise(start, *batch, len(self.parameters)))
@@ -330,7 +323,7 @@ class Problem:
                 return system.initial(batch)
             return self.library.draw(system, batch, like)
 
-    def _starts(self, batch: Sequence[int]) -> Tensor:
+    def draw_starts(self, batch: Sequence[int]) -> Tensor:
         """Draws the times at which windows start."""
         first, last = self.start
         start = torch.full(tuple(batch), float(first))
@@ -338,10 +331,13 @@ class Problem:
 
     def _background(self, draw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """From draws of the climatology to initial states, backgrounds and their standard deviations."""
-        if self.background_std is None:
+        if self.background_std is not None:
+            std = uniform(self.background_std, draw.shape, draw)
+        elif self.background_correlation is not None:
+            std = self.background_correlation.std(self, draw).expand(draw.shape)
+        else:
             nothing = torch.full_like(draw, torch.nan)
             return draw, nothing, nothing
-        std = uniform(self.background_std, draw.shape, draw)
-        root = self._background_root(std)
+        root = root_of(self, self.background_correlation, std)
         shifted = draw + root.forward(white_noise(draw, *draw.shape[: draw.ndim - len(self.shape)], *root.shape))
         return (shifted, draw, std) if self.joint == "background" else (draw, shifted, std)

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..systems import jacobian
 from ..tensors import identity
 from .control import Control
+from .covariances.scaling import error_root
 from .linearized.model import Linearization
 from .linearized.tangents import step_jacobian
 from .problem import Problem
@@ -58,7 +59,7 @@ class StateControl(Control):
         # In double precision, as is all that subtracts trajectories: errors of the model are small beside the states.
         exact = Control(problem, Window(*(field.double() for field in window)))
         self.origin = exact.trajectory(exact.zero(), problem.window)
-        self._first, self._later = exact.background_root, problem.some_error_root(self.origin)
+        self._first, self._later = exact.background_root, error_root(problem, self.origin)
         self.model_steps += problem.window - 1
 
     def prior(self, samples: int) -> Tensor:

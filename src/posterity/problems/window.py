@@ -70,6 +70,7 @@ class Window(NamedTuple):
                     f"make them the same, for example by {name}.to(y)"
                 )
         window._check_numbers(len(problem.shape))
+        window._check_even(problem)
         return window
 
     def _check_shapes(self, problem: "Problem") -> None:
@@ -115,6 +116,20 @@ class Window(NamedTuple):
                 f"std: a standard deviation of {float(self.std[found]):.2g} of an observation of "
                 f"{float(self.y[found]):.2g}, at {found}, is below the {float(least[found]):.2g} that {self.y.dtype} "
                 "resolves; give the errors that observations have, or windows of higher precision"
+            )
+
+    def _check_even(self, problem: "Problem") -> None:
+        """Raises if the entries of a background differ in their standard deviations, and its correlation has one."""
+        correlation, std = problem.background_correlation, self.background_std
+        if correlation is None or not correlation.uniform:
+            return
+        entries = std.flatten(std.ndim - len(problem.shape))
+        differs = (entries - entries[..., :1]).abs() > 1e-4 * entries[..., :1]
+        if (found := _first(differs.reshape(std.shape))) is not None:
+            raise ValueError(
+                f"background_std: is {float(std[found]):.4g} at {found}, and another number elsewhere in that case; "
+                f"the correlation of the background, {type(correlation).__name__}, takes one number for all entries of "
+                "a case: give each case one, or choose another correlation"
             )
 
 

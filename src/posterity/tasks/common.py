@@ -68,6 +68,7 @@ def build_problem(experiment: Experiment, states: StateLibrary | None = None, tr
         operators.append(_build_seen("operator", component, names, shape))
         names = seen_channels(operators[-1], names)
         shape = operators[-1].out_shape
+    correlations = {key: build("correlation", component) for key, component in experiment.correlations().items()}
     masks = [_build_seen("mask", component, names) for component in experiment.observation.mask]
     observation = Observation(Composed(system.shape, operators), experiment.observation.std, masks)
     try:
@@ -78,12 +79,14 @@ def build_problem(experiment: Experiment, states: StateLibrary | None = None, tr
             experiment.forecast,
             experiment.prior.joint,
             experiment.prior.std,
-            experiment.model_error,
+            None if experiment.model_error is None else experiment.model_error.std,
             {name: build("prior", component) for name, component in experiment.parameters.items()},
             experiment.cycles,
             build("system", experiment.truth) if truth and experiment.truth is not None else None,
             experiment.starts(),
             states,
+            correlations.get("prior.correlation"),
+            correlations.get("model_error.correlation"),
         )
     except ValueError as error:
         raise ConfigError(f"{experiment.name}: {error}") from error

@@ -34,8 +34,7 @@ def check_gaussian(x: Tensor, exact: GaussianPosterior) -> None:
     worst = float(z.abs().max())
     expect(worst < float(bound), f"a mean is {worst:.2f} Monte Carlo errors off, and {float(bound):.2f} are allowed")
 
-    factor = torch.linalg.cholesky(exact.covariance[:, 0])
-    white = torch.linalg.solve_triangular(factor, deviation[:, :, 0].movedim(0, -1), upper=False)
+    white = _whitened(deviation[:, :, 0].movedim(0, -1), exact.covariance[:, 0])
     n = white.shape[1]
     _expect_chi2(samples * white.mean(dim=-1).square().sum(), cases * n, "squared deviations of the mean")
 
@@ -47,6 +46,28 @@ def check_gaussian(x: Tensor, exact: GaussianPosterior) -> None:
     _expect_chi2(z.square().sum(), len(z), "squared deviations of the covariance")
     # And the total variance by itself, so that a spread that is everywhere too large cannot hide among n² entries.
     _expect_chi2(white.square().sum(), white.numel(), "total variance")
+
+
+def _whitened(deviation: Tensor, covariance: Tensor) -> Tensor:
+    """Deviations in coordinates in which they are white; of a singular covariance, those that vary.
+
+    Args:
+        deviation: The deviations, with shape ``(case, n, samples)``.
+        covariance: Their covariances, with shape ``(case, n, n)``.
+
+    Returns:
+        The coordinates, with shape ``(case, rank, samples)``.
+
+    Raises:
+        AssertionError: If a singular covariance says that there is no deviation, and there is.
+    """
+    values, vectors = torch.linalg.eigh(covariance)
+    rank = int((values > 1e-9 * values[:, -1:]).sum(dim=-1).max())
+    if rank == len(covariance[0]):
+        return torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), deviation, upper=False)
+    outside = float((vectors[..., :-rank].mT @ deviation).abs().max() / values.max().sqrt())
+    expect(outside < 1e-4, f"draws vary by {outside:.2g} standard deviations where the exact posterior has one value")
+    return vectors[..., -rank:].mT @ deviation / values[:, -rank:].sqrt().unsqueeze(-1)
 
 
 def _expect_chi2(chi2: Tensor, freedom: int, name: str) -> None:

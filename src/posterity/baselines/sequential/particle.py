@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...problems import Ensemble, Window, chunks
+from ...problems.covariances.scaling import error_root
 from ...problems.resampling import effective_sample_size, normalise_weights, systematic_resampling, take
 from ...tensors import white_noise
 from .record import Record, Sequential, is_valid
@@ -276,7 +277,7 @@ class ParticleSmoother(Bootstrap):
         Yields:
             The states of each time, the last one first, with shape ``(samples, case, size)``.
         """
-        root = self.problem.some_error_root(record.y)
+        root = error_root(self.problem, record.y)
 
         def whitened(states: Tensor) -> Tensor:
             """States in standard deviations of the model's error."""

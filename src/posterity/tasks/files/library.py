@@ -39,7 +39,8 @@ def library(experiment: Experiment, path: Path | None, held_out: bool = False) -
     with read(path, "climatology") as dataset:
         if dataset.attrs.get("configuration") != wanted:
             raise ConfigError(f"{path}: was made for another experiment; make it anew by `posterity climatology`")
-        state = dataset["state"].values[dataset["held_out"].values.astype(bool) == held_out]
+        state, apart = dataset["state"].values, dataset["held_out"].values.astype(bool)
     if not np.isfinite(state).all():
         raise DataError(f"{path}: 'state' is not finite everywhere; make it anew by `posterity climatology`")
-    return StateLibrary(Constant(torch.as_tensor(state, device="cpu")))
+    parts = (state[apart == held_out], state[~apart])
+    return StateLibrary(*(Constant(torch.as_tensor(part, device="cpu")) for part in parts))
