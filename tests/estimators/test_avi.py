@@ -12,7 +12,7 @@ from posterity.flows import CouplingSpline, Delta, DiagonalGaussian, Flow, FullG
 from posterity.nn import MLP, Convolution
 from posterity.problems import Control, Identity, Normal, Observation, Problem, Quadratic, RandomMask, Twin, Window
 from posterity.systems import Lorenz63, Lorenz96
-from posterity.testing import check_density, check_loss
+from posterity.testing import check_density, check_loss, linear_gaussian
 
 pytestmark = pytest.mark.usefixtures("any_weights")
 
@@ -228,6 +228,25 @@ def test_vectors_parameters_and_model_errors_are_learned_alike(problem, iteratio
 def test_options_that_do_nothing_are_refused(make_problem, options, message) -> None:
     with pytest.raises(ValueError, match=message):
         AmortizedVariational(make_problem(6), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {},
+            "flow: a Gaussian of any covariance takes a matrix of 1152 by 1152 .*use diagonal-gaussian, or multiscale",
+        ),
+        (
+            {"flow": DiagonalGaussian(), "iterations": 1},
+            "iterations: each takes a matrix of 1152 by 1152 .*set it to 0",
+        ),
+    ],
+)
+def test_matrices_of_large_fields_are_refused(options, message) -> None:
+    problem = linear_gaussian((24, 24), 2, 0, names=("u", "v"))
+    with pytest.raises(ValueError, match=message):
+        AmortizedVariational(problem, **options)
 
 
 def test_a_prior_without_a_background_is_refused(make_problem) -> None:

@@ -250,6 +250,25 @@ def test_gaps_do_not_count_in_statistics() -> None:
     assert torch.equal(standardizer(x), x)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_statistics_of_parts_are_those_of_the_whole(dtype) -> None:
+    """With gaps, a constant channel, one that some parts never see, and one that none sees; far from zero too."""
+    x = 100 + torch.randn(60, 5, 4, 6, dtype=dtype) * torch.tensor([1.0, 5.0, 1.0, 0.0, 1.0], dtype=dtype).view(5, 1, 1)
+    x = torch.where(torch.rand(x.shape) < 0.3, torch.nan, x)
+    x[:40, 2], x[:, 4] = torch.nan, torch.nan
+    whole, parts = Standardizer((5, 4, 6)).to(dtype), Standardizer((5, 4, 6)).to(dtype)
+    whole.fit(x, 0.5)
+    for part in x.split(13):
+        parts.count(part)
+    parts.settle(0.5)
+    tolerance = {"rtol": 1e-5, "atol": 0} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 0}
+    torch.testing.assert_close(parts.mean, whole.mean, **tolerance)
+    torch.testing.assert_close(parts.scale, whole.scale, **tolerance)
+    seen = x[:, 1][~x[:, 1].isnan()]
+    torch.testing.assert_close(whole.scale[1], seen.std(correction=0).view(1, 1), **tolerance)
+    assert whole.scale.flatten()[3:].tolist() == [0.5, 1.0]
+
+
 def test_negative_frequencies_are_refused(make_problem) -> None:
     with pytest.raises(ValueError, match="times: must not be negative, not -1"):
         Features(make_problem(), times=-1)

@@ -6,13 +6,15 @@ from torch import nn
 
 from posterity.flows import AutoregressiveSpline, CouplingSpline, MaskedAutoregressive
 from posterity.flows.autoregressive import MonotoneMaps
-from posterity.flows.vector import halves, order
+from posterity.flows.vector import groups, halves, order
 from posterity.testing import check_gradients
 
 PLANS = [
     CouplingSpline(transforms=4, hidden=(16,), bins=4),
     MaskedAutoregressive(transforms=2, hidden=(16,)),
     AutoregressiveSpline(transforms=2, hidden=(16,), bins=4),
+    MaskedAutoregressive(transforms=2, hidden=(4,), passes=2),
+    AutoregressiveSpline(transforms=2, hidden=(16,), bins=4, passes=3),
 ]
 
 
@@ -82,6 +84,26 @@ def test_every_weight_has_a_gradient(plan) -> None:
     flow = plan.build((1, 4), (2, 4))
     flow.log_prob(torch.randn(50, 1, 4), torch.randn(50, 2, 4)).sum().backward()
     check_gradients(flow)
+
+
+@pytest.mark.parametrize(("size", "number"), [(7, 2), (12, 3), (3, 8), (1, 2)])
+def test_groups_are_of_equal_sizes_and_differ_between_transforms(size, number) -> None:
+    one, other = groups(size, 0, number), groups(size, 1, number)
+    counts = torch.bincount(one)
+    assert len(counts) == min(size, number)
+    assert int(counts.max() - counts.min()) <= 1
+    assert torch.equal(one, groups(size, 0, number))
+    assert size < 7 or not torch.equal(one, other)
+
+
+def test_fields_in_groups_take_networks_narrower_than_them() -> None:
+    """An affine coupling of 200 entries, drawn in two passes through layers of 16 units."""
+    flow = MaskedAutoregressive(transforms=1, hidden=(16, 16), passes=2).build((2, 10, 10), (0,))
+    (maps,) = flow.maps
+    assert maps.passes == 2
+    assert sum(parameter.numel() for parameter in flow.parameters()) == (200 + 1) * 16 + 17 * 16 + 17 * 400
+    with pytest.raises(ValueError, match="passes: entries see each other with two groups or more, not 1"):
+        MaskedAutoregressive(passes=1)
 
 
 @pytest.mark.parametrize("size", [2, 3, 8, 11])

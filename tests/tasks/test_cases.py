@@ -39,7 +39,7 @@ def test_training_cases_that_are_not_finite_are_named_once_and_left_out(failed, 
     cases = Cases(paths, "states", problem, torch.device("cpu"))
     batches = Batches(cases.states, len(cases), 16, memory=memory)
     with caplog.at_level("WARNING", "posterity"):
-        seen = [batches.first(100), *(states for epoch in range(2) for states in batches.epoch(epoch))]
+        seen = [*batches.parts(100, 100), *(states for epoch in range(2) for states in batches.epoch(epoch))]
     assert [len(states.x) for states in seen] == [40, 16, 16, 8, 16, 16, 8] if memory is None else len(seen) > 6
     assert all(states.x.isfinite().all() for states in seen)
     # All cases that are finite, and no others.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..errors import check_part
 from ..flows import Flow
-from ..flows.gaussians import FullGaussian
+from ..flows.gaussians import DENSE, FullGaussian
 from ..nn import MLP, Network
 from ..problems import Control, Ensemble, Joint, Problem, Twin, Window, decode_ensemble
 from ..tensors import white_noise
@@ -76,6 +76,11 @@ class AmortizedVariational(DensityEstimator):
             raise ValueError(f"context, draws: must both be positive, not {context} and {draws}")
         if iterations < 0:
             raise ValueError(f"iterations: must not be negative, not {iterations}")
+        if iterations and problem.unknowns > DENSE:
+            raise ValueError(
+                f"iterations: each takes a matrix of {problem.unknowns} by {problem.unknowns} numbers for each window, "
+                f"and more than {DENSE} unknowns are too many; set it to 0"
+            )
         self.draws, self.iterations = draws, iterations
         channels, *grid = self.features.shape
         size, plan, flow = self.context_size(context), network or self.default_network(), flow or FullGaussian()

@@ -1,7 +1,7 @@
 """Abstract learned posteriors."""
 
 import abc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import prod
 from typing import ClassVar, Self
 
@@ -75,9 +75,22 @@ class Estimator(Posterior, nn.Module):
         Args:
             twin: Draws of the joint, with one batch dimension.
         """
+        self.measure([twin])
+
+    @torch.no_grad()
+    def measure(self, twins: Iterable[Twin]) -> None:
+        """Takes the same statistics of draws that come in parts: of more of them than fit the memory.
+
+        Args:
+            twins: Draws of the joint, each part with one batch dimension.
+        """
+        for twin in twins:
+            if not self.target.whitened:
+                self.scaler.count(self.layout.spread(self.target.extract(self.problem, twin)))
+            self.features.count(twin.window)
         if not self.target.whitened:
-            self.scaler.fit(self.layout.spread(self.target.extract(self.problem, twin)))
-        self.features.fit(twin.window)
+            self.scaler.settle()
+        self.features.settle()
 
     @property
     def lost_without_background(self) -> bool:

@@ -1,6 +1,7 @@
 """Features of windows, the inputs of networks."""
 
 from math import pi, prod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,36 @@ from ..problems import Problem, Window
 #: The share within which standard deviations are alike. Networks that have seen one value, or values that differ by
 #: less, know nothing of their differences: a tenth off is then a feature of one, and a per cent off next to nothing.
 ALIKE = 0.1
+
+
+class Moments(NamedTuple):
+    """Number, mean and squares of the deviations from it, of the values of each channel, ``(channel,)``.
+
+    Args:
+        number: The number of values.
+        mean: Their mean; NaN if there are none.
+        squares: The sum of the squares of their deviations.
+    """
+
+    number: Tensor
+    mean: Tensor
+    squares: Tensor
+
+    def joined(self, other: "Moments") -> "Moments":
+        """The moments of both together (Chan, Golub & LeVeque, 1983, https://doi.org/10.1080/00031305.1983.10483115)."""
+        number = self.number + other.number
+        # Means of nothing are NaN, and count for nothing.
+        one, two = (torch.where(part.number > 0, part.mean, 0) for part in (self, other))
+        share, apart = other.number / number.clamp(min=1), two - one
+        squares = self.squares + other.squares + apart.square() * self.number * share
+        return Moments(number, one + apart * share, squares)
+
+
+def moments(channel: Tensor) -> Moments:
+    """The moments of values of shape ``(channel, values)``, whose NaN do not count; in double precision."""
+    number, mean = (~channel.isnan()).sum(dim=1).double(), channel.nanmean(dim=1)
+    squares = (channel - mean.unsqueeze(-1)).square().nansum(dim=1)
+    return Moments(number, mean.double(), squares.double())
 
 
 class Standardizer(nn.Module):
@@ -26,6 +57,7 @@ class Standardizer(nn.Module):
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
+        self._moments: Moments | None = None
         size = (shape[0], *([1] * (len(shape) - 1)))
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("scale", torch.ones(size))
@@ -37,13 +69,33 @@ class Standardizer(nn.Module):
             x: The fields.
             least: The least scale, a number or one for each channel: differences far below it mean nothing.
         """
-        channel = x.movedim(1, 0).flatten(1)
-        mean = channel.nanmean(dim=1)
-        scale = (channel - mean.unsqueeze(-1)).square().nanmean(dim=1).sqrt()
+        self.count(x)
+        self.settle(least)
+
+    def count(self, x: Tensor) -> None:
+        """Counts fields of shape ``(case, *shape)``, some of many, in the statistics that :meth:`settle` takes."""
+        found = moments(x.movedim(1, 0).flatten(1))
+        self._moments = found if self._moments is None else self._moments.joined(found)
+
+    @property
+    def average(self) -> Tensor:
+        """The mean of each channel of what was counted; NaN of one that is never observed."""
+        assert self._moments is not None
+        return self._moments.mean
+
+    def settle(self, least: Tensor | float = 0.0) -> None:
+        """Takes mean and scale of what was counted, and forgets it.
+
+        Args:
+            least: The least scale, a number or one for each channel.
+        """
+        assert self._moments is not None
+        mean, scale = self._moments.mean, (self._moments.squares / self._moments.number).sqrt()
         # A constant channel becomes zero; one that is never observed is left as it is.
         least = torch.as_tensor(least).to(scale).nan_to_num(nan=0).clamp(min=1e-6)
         self.mean.copy_(mean.nan_to_num(nan=0).view_as(self.mean))
         self.scale.copy_(scale.nan_to_num(nan=1).maximum(least).view_as(self.scale))
+        self._moments = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardises fields of shape ``(*batch, *shape)``."""
@@ -95,14 +147,26 @@ class Features(nn.Module):
 
     def fit(self, window: Window) -> None:
         """Takes the statistics of training windows; backgrounds are told apart by their own standard deviation."""
+        self.count(window)
+        self.settle()
+
+    def count(self, window: Window) -> None:
+        """Counts training windows, some of many, in the statistics that :meth:`settle` takes."""
         # Of all times and sites together: the first of the axes behind the case is the channel.
         y, std = (value.movedim(1, 2).flatten(2) for value in (window.y, window.std))
-        self.y.fit(y)
-        self.std.fit(std, ALIKE * std.nanmean(dim=(0, 2)))
+        self.y.count(y)
+        self.std.count(std)
         if self.background:
-            spread = window.background_std.movedim(1, 0).flatten(1).nanmean(dim=1)
-            self.state.fit(window.background, spread)
-            self.spread.fit(window.background_std, ALIKE * spread)
+            self.state.count(window.background)
+            self.spread.count(window.background_std)
+
+    def settle(self) -> None:
+        """Takes the statistics of what was counted, and forgets it."""
+        self.y.settle()
+        self.std.settle(ALIKE * self.std.average)
+        if self.background:
+            self.state.settle(self.spread.average)
+            self.spread.settle(ALIKE * self.spread.average)
 
     def forward(self, window: Window) -> Tensor:
         """The features, with shape ``(case, *shape)``; in full precision, since the model runs."""

@@ -28,9 +28,16 @@ class Masked(nn.Linear):
         super().__init__(mask.shape[1], mask.shape[0])
         self.register_buffer("mask", mask.to(self.weight), persistent=False)
 
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Maps vectors of shape ``(inputs, case)``; a bias of shape ``(outputs, case)`` replaces its own."""
-        return torch.addmm(self.bias.unsqueeze(-1) if bias is None else bias, self.weight * self.mask, x)
+    def kept(self) -> Tensor:
+        """The weights that the mask keeps, and zeros."""
+        return self.weight * self.mask
+
+    def forward(self, x: Tensor, kept: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Maps vectors of shape ``(inputs, case)`` by the weights of :meth:`kept`.
+
+        A bias of shape ``(outputs, case)`` replaces the layer's own.
+        """
+        return torch.addmm(self.bias.unsqueeze(-1) if bias is None else bias, kept, x)
 
 
 class Conditioner(nn.Module):
@@ -72,19 +79,24 @@ class Conditioner(nn.Module):
         bias = self.first.bias.unsqueeze(-1)
         return bias if self.given is None else torch.addmm(bias, self.given.weight, context)
 
-    def forward(self, z: Tensor, steer: Tensor) -> Tensor:
+    def kept(self) -> list[Tensor]:
+        """The masked weights of all layers, once for all passes."""
+        return [self.first.kept(), *(layer.kept() for layer in self.others)]  # type: ignore[operator]
+
+    def forward(self, z: Tensor, steer: Tensor, kept: Sequence[Tensor]) -> Tensor:
         """The parameters of the maps.
 
         Args:
             z: The entries, with shape ``(entries, case)``.
             steer: The bias of :meth:`steer`.
+            kept: The weights of :meth:`kept`.
 
         Returns:
             The parameters, with shape ``(numbers, steered entries, case)``.
         """
-        x = self.first(z, steer)
-        for layer in self.others:
-            x = layer(functional.silu(x))
+        x = self.first(z, kept[0], steer)
+        for layer, weights in zip(self.others, kept[1:], strict=True):
+            x = layer(functional.silu(x), weights)
         return x.unflatten(0, (self.numbers, -1))
 
 
@@ -122,20 +134,21 @@ class MonotoneMaps(nn.Module):
         Returns:
             The image, and the logarithm of the Jacobian's determinant, with shape ``(case,)``.
         """
-        moved, log_slope = affine_spline(self._take(z), *self._numbers(z, self.conditioner.steer(context)))
+        numbers = self._numbers(z, self.conditioner.steer(context), self.conditioner.kept())
+        moved, log_slope = affine_spline(self._take(z), *numbers)
         return self._put(z, moved), log_slope.sum(dim=0)
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Inverts the map, rank by rank; the log-determinant is that of the map itself, not of its inverse."""
-        steer, image = self.conditioner.steer(context), self._take(z)
+        steer, kept, image = self.conditioner.steer(context), self.conditioner.kept(), self._take(z)
         for _ in range(self.passes):
-            moved, log_slope = affine_spline(image, *self._numbers(z, steer), inverse=True)
+            moved, log_slope = affine_spline(image, *self._numbers(z, steer, kept), inverse=True)
             z = self._put(z, moved)
         return z, log_slope.sum(dim=0)
 
-    def _numbers(self, z: Tensor, steer: Tensor) -> list[Tensor]:
+    def _numbers(self, z: Tensor, steer: Tensor, kept: Sequence[Tensor]) -> list[Tensor]:
         """Log-scales, shifts and spline parameters of the moved entries, in the precision of the entries."""
-        log_scale, shift, *bend = self.conditioner(z, steer).to(z).split(self.sizes)
+        log_scale, shift, *bend = self.conditioner(z, steer, kept).to(z).split(self.sizes)
         return [soft_clip(log_scale.squeeze(0), log(RANGE)), shift.squeeze(0), *bend]
 
     def _take(self, z: Tensor) -> Tensor:

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from ..nn.layers import offsets
 from .flow import ConditionalFlow, Flow, log_normal
 
+#: The most entries of a Gaussian of any covariance: at 1024 a matrix of one draw takes eight mebibytes.
+DENSE = 1024
+
 
 class Delta(Flow):
     r"""A point estimate, :math:`q(z | c) = \delta(z - \mu(c))`.
@@ -46,6 +49,11 @@ class FullGaussian(Flow):
 
     def build(self, shape: Sequence[int], context: Sequence[int]) -> ConditionalFlow:
         """Makes the module, for fields and vectors of some hundred entries."""
+        if prod(shape) > DENSE:
+            raise ValueError(
+                f"flow: a Gaussian of any covariance takes a matrix of {prod(shape)} by {prod(shape)} numbers for each "
+                f"draw, and more than {DENSE} entries are too many; use diagonal-gaussian, or multiscale over fields"
+            )
         return FullGaussianModule(shape, context)
 
 

@@ -67,12 +67,15 @@ class VectorPlan(Flow):
         transforms: The number of transforms.
         hidden: The widths of each transform's network.
         bins: The number of bins of each spline; 0 for affine maps only.
+        passes: The number of groups of entries, each given those before it; None for one of each entry.
     """
 
-    def __init__(self, transforms: int, hidden: Sequence[int], bins: int) -> None:
+    def __init__(self, transforms: int, hidden: Sequence[int], bins: int, passes: int | None = None) -> None:
         if transforms < 1:
             raise ValueError(f"transforms: at least one is needed, not {transforms}")
-        self.transforms, self.hidden, self.bins = transforms, check_hidden(hidden), bins
+        if passes is not None and passes < 2:
+            raise ValueError(f"passes: entries see each other with two groups or more, not {passes}")
+        self.transforms, self.hidden, self.bins, self.passes = transforms, check_hidden(hidden), bins, passes
 
     def build(self, shape: Sequence[int], context: Sequence[int]) -> VectorModule:
         """Makes the module, for fields and vectors of any shape."""
@@ -80,13 +83,13 @@ class VectorPlan(Flow):
         return VectorModule(shape, [MonotoneMaps(each, prod(context), self.hidden, self.bins) for each in ranks])
 
     def ranks(self, size: int, index: int) -> Tensor:
-        """The ranks of the entries in one of the transforms; forward and backward in turn by default.
+        """The ranks of the entries in one of the transforms; forward and backward in turn by default, or in groups.
 
         Args:
             size: The number of entries.
             index: Which transform.
         """
-        return order(size, index)
+        return order(size, index) if self.passes is None else groups(size, index, self.passes)
 
 
 class CouplingSpline(VectorPlan):
@@ -122,19 +125,22 @@ class MaskedAutoregressive(VectorPlan):
     .. math:: z_i \mapsto e^{s_i} z_i + m_i, \qquad (s_i, m_i) = f_i(z_{<i}, c) ,
 
     the order reversed from one transform to the next. One transform holds any Gaussian exactly. A draw takes as many
-    passes through each network as there are entries: slow for large fields.
+    passes through each network as there are entries: slow for large fields, which may have groups of entries instead.
 
     Args:
         transforms: The number of transforms.
-        hidden: The widths of each transform's network. A layer with fewer units than entries is widened to as many,
-            since entries would else never depend on some of those before them.
+        hidden: The widths of each transform's network. A layer with fewer units than entries (or groups) is widened to
+            as many, since entries would else never depend on some of those before them.
+        passes: The number of groups of entries, drawn anew for each transform, of which each is given those before it;
+            None for one of each entry. A draw takes as many passes, and two make couplings, whose networks need not be
+            as wide as a field has entries.
 
     References:
         Masked Autoregressive Flow for Density Estimation (Papamakarios et al., 2017), https://arxiv.org/abs/1705.07057
     """
 
-    def __init__(self, transforms: int = 4, hidden: Sequence[int] = (128, 128)) -> None:
-        super().__init__(transforms, hidden, bins=0)
+    def __init__(self, transforms: int = 4, hidden: Sequence[int] = (128, 128), passes: int | None = None) -> None:
+        super().__init__(transforms, hidden, 0, passes)
 
 
 class AutoregressiveSpline(VectorPlan):
@@ -147,16 +153,19 @@ class AutoregressiveSpline(VectorPlan):
 
     Args:
         transforms: The number of transforms.
-        hidden: The widths of each transform's network. A layer with fewer units than entries is widened to as many,
-            since entries would else never depend on some of those before them.
+        hidden: The widths of each transform's network. A layer with fewer units than entries (or groups) is widened to
+            as many, since entries would else never depend on some of those before them.
         bins: The number of bins of each spline.
+        passes: The number of groups of entries; see :class:`MaskedAutoregressive`.
 
     References:
         Neural Spline Flows (Durkan et al., 2019), https://arxiv.org/abs/1906.04032
     """
 
-    def __init__(self, transforms: int = 3, hidden: Sequence[int] = (128, 128), bins: int = 8) -> None:
-        super().__init__(transforms, hidden, check_bins(bins))
+    def __init__(
+        self, transforms: int = 3, hidden: Sequence[int] = (128, 128), bins: int = 8, passes: int | None = None
+    ) -> None:
+        super().__init__(transforms, hidden, check_bins(bins), passes)
 
 
 def halves(size: int, index: int) -> Tensor:
@@ -169,6 +178,12 @@ def order(size: int, index: int) -> Tensor:
     """The place of each entry in the order of a transform: forward and backward in turn."""
     forward = torch.arange(size)
     return forward.flip(0) if index % 2 else forward
+
+
+def groups(size: int, index: int, number: int) -> Tensor:
+    """The group of each entry, of equal sizes, in a random order that depends on the transform alone."""
+    generator = torch.Generator("cpu").manual_seed(index)
+    return torch.randperm(size, generator=generator, device="cpu") * number // max(size, number)
 
 
 def check_bins(bins: int) -> int:

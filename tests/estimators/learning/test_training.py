@@ -15,12 +15,15 @@ from posterity.estimators import (
     OutOfTimeError,
     Refined,
     States,
+    StateTarget,
     Training,
     TrainingError,
 )
+from posterity.estimators.learning import statistics
 from posterity.estimators.learning import training as engine
 from posterity.estimators.learning.lr_schedules import constant, cosine, linear
 from posterity.estimators.refinements import Importance
+from posterity.nn import MLP
 from posterity.problems import Ensemble, GaussianStations, Observation, Problem, Twin, Window
 from posterity.systems import LinearAdvection
 from posterity.testing import linear_gaussian
@@ -399,3 +402,28 @@ def test_a_compiled_training_reaches_the_same_weights(problem, draw_states, vali
         weights.append(estimator.state_dict())
     torch.testing.assert_close(weights[0], weights[1])
     assert not torch.equal(weights[0]["map.weight"], Exact(problem).map.weight)
+
+
+@pytest.mark.parametrize("numbers", [None, 16 * 4 * 4])
+def test_statistics_are_those_of_all_cases_in_parts_of_some(monkeypatch, numbers) -> None:
+    """States grow from case to case, so that those of the first part would say too little of the rest."""
+    problem = linear_gaussian(4, 4, 0, masks=())
+    if numbers:
+        monkeypatch.setattr(statistics, "NUMBERS", numbers)
+    twin = problem.sample((70,))
+    grow = torch.linspace(0, 10, 70)
+    states = States(twin.x * grow.view(-1, 1, 1, 1), twin.theta, *twin.window[2:])
+    read: list[int] = []
+
+    def noted(cases: slice) -> States:
+        read.append(cases.stop - cases.start)
+        return States(*(value[cases] for value in states))
+
+    estimator = NeuralPosterior(problem, StateTarget(), MLP((4,)))
+    statistics.standardize(estimator, problem, Batches(noted, 70, 16))
+    assert read == ([70] if numbers is None else [16, 16, 16, 16, 6])
+    last = states.x[:, 3]
+    torch.testing.assert_close(estimator.scaler.mean.flatten(), last.mean().view(1))
+    torch.testing.assert_close(estimator.scaler.scale.flatten(), last.std(correction=0).view(1))
+    seen = estimator.features.y.scale.flatten()
+    assert float(seen) == pytest.approx(float((states.x.square().mean() + 0.58).sqrt()), rel=0.1)

@@ -108,9 +108,19 @@ class Batches:
         self.blocks = [slice(start, min(start + block, cases)) for start in range(0, cases, block)]
         self._whole: States | None = None
 
-    def first(self, cases: int) -> States:
-        """The first cases of the set: enough of them for statistics."""
-        return self.read(slice(0, min(cases, self.cases))).sound()
+    def parts(self, size: int, most: int) -> Iterator[States]:
+        """The first cases of the set in order, some at a time: enough of them for statistics.
+
+        Args:
+            size: The number of cases of a part.
+            most: The most cases of all parts.
+        """
+        last = min(most, self.cases)
+        for start in range(0, last, size):
+            states = self.read(slice(start, min(start + size, last)))
+            # Of later parts one without a finite case is left out: there are others.
+            if not start or states.finite().any():
+                yield states.sound()
 
     def epoch(self, epoch: int, done: int = 0) -> Iterator[States]:
         """The batches of one epoch, of each the part of this process.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
-from math import inf, isfinite, prod
+from math import inf, isfinite
 from time import perf_counter
 from typing import Any
 
@@ -16,13 +16,10 @@ from ...problems import Problem, Twin
 from ..estimator import Estimator
 from .batches import Batches, States, TrainingError, derive
 from .lr_schedules import cosine
+from .statistics import standardize
 
 #: Steps between readings of the loss and the clock: on a GPU each of them waits for all work under way.
 LOOK = 20
-
-#: Cases from which inputs are standardised, and the numbers of their states: those of large states are fewer, since
-#: statistics pool all sites of a channel.
-STATISTICS, NUMBERS = 65536, 2**22
 
 #: The fields of a training's state beside weights and optimiser.
 PROGRESS = ("epoch", "step", "total", "seconds", "begun", "losses", "history", "best_loss", "best_epoch", "best")
@@ -141,10 +138,7 @@ class Training:
         """
         if self.total == 0:
             self._seed("statistics")
-            # A batch fits the memory with its gradients, and so does one without.
-            numbers = self.problem.steps * prod(self.problem.shape)
-            cases = max(train.batch, min(STATISTICS, NUMBERS // numbers))
-            self.estimator.standardize(train.first(cases).observe(self.problem))
+            standardize(self.estimator, self.problem, train)
         loss, steps = self._loss(), len(train)
         if self.total == 0 and self.average is not None:
             self.average.load_state_dict(self.estimator.state_dict())
