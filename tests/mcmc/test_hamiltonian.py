@@ -2,6 +2,7 @@
 
 import torch
 
+from posterity.algebra import CovarianceFactor
 from posterity.mcmc import Kick, Particles, evaluate, move, transition
 from posterity.problems import Control
 from posterity.testing import hopeless
@@ -18,7 +19,7 @@ def test_transitions_leave_a_tempered_posterior_invariant(linear):
     upper = torch.linalg.cholesky(precision).mT
     noise = torch.randn(400, 32, 16)
     u = mean + torch.linalg.solve_triangular(upper, noise.movedim(0, -1), upper=True).movedim(-1, 0)
-    scale = torch.eye(16).expand(32, -1, -1) + 0.1 * torch.randn(32, 16, 16).tril()
+    scale = CovarianceFactor(torch.eye(16).expand(32, -1, -1) + 0.1 * torch.randn(32, 16, 16).tril())
     step = torch.full((32,), 0.5)
     start = evaluate(linear, u)
     moved, rate = transition(linear, start, beta, scale, step, 3, Kick.draw(start))
@@ -36,7 +37,7 @@ def test_transitions_leave_a_tempered_posterior_invariant(linear):
 
 def test_small_steps_conserve_energy(square):
     particles = evaluate(square, square.prior(8))
-    scale = torch.eye(16).expand(5, -1, -1)
+    scale = CovarianceFactor(torch.eye(16).expand(5, -1, -1))
     _, rate = transition(square, particles, torch.ones(5), scale, torch.full((5,), 1e-4), 5, Kick.draw(particles))
     assert (rate > 0.99).all()
 
@@ -47,7 +48,7 @@ def test_cases_take_steps_of_their_own_number(square):
     particles = evaluate(control, 0.1 * control.prior(6))
     before = control.gradients.clone()
     step = torch.tensor([2.5, 0.9, 0.5, 1e-3, 1e-3])
-    scale = 1e-3 * torch.eye(16).expand(5, -1, -1)
+    scale = CovarianceFactor(1e-3 * torch.eye(16).expand(5, -1, -1))
     moved, rate = move(control, particles, torch.ones(5), scale, step, 2.0, 16, Kick.draw(particles))
     assert ((control.gradients - before) / 6).tolist() == [1, 4, 4, 16, 1]
     assert (rate[:4] > 0.5).all()

@@ -59,7 +59,7 @@ References:
 from .chains import Chains, Draws
 from .diagnostics import Convergence, convergence, pareto_smooth
 from .hamiltonian import Kick, Particles, Potential, evaluate, move, transition
-from .preconditioning import preconditioner
+from .preconditioning import LaplaceMetric, Metric, ParticleMetric, preconditioner
 from .tempering import FIRST_STEP, Tempered, Tempering, next_temperature
 from .weights import Resampled, resample
 
@@ -69,6 +69,9 @@ __all__ = [
     "Convergence",
     "Draws",
     "Kick",
+    "LaplaceMetric",
+    "Metric",
+    "ParticleMetric",
     "Particles",
     "Potential",
     "Resampled",

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..algebra import Factor
 from .hamiltonian import Kick, Particles, Potential, check_trajectories, move
 
 
@@ -63,13 +64,13 @@ class Chains:
         check_trajectories(self.length, self.leapfrog, self.acceptance)
 
     @torch.no_grad()
-    def run(self, potential: Potential, particles: Particles, scale: Tensor, step: Tensor) -> Draws:
+    def run(self, potential: Potential, particles: Particles, scale: Factor, step: Tensor) -> Draws:
         """Runs the chains.
 
         Args:
             potential: The potential.
             particles: The starts of the chains, one particle each.
-            scale: Factors of the covariance of the posterior, with shape ``(case, size, size)``.
+            scale: Factors of the covariance of the posterior.
             step: The leapfrog steps to start from, with shape ``(case,)``.
 
         Returns:
@@ -86,7 +87,7 @@ class Chains:
         return Draws(torch.stack(draws), total / self.iterations, step)
 
     def _warm_up(
-        self, potential: Potential, particles: Particles, scale: Tensor, step: Tensor
+        self, potential: Potential, particles: Particles, scale: Factor, step: Tensor
     ) -> tuple[Particles, Tensor]:
         """Runs the warm-up, which adapts the steps, and averages them over its second half."""
         beta, half = torch.ones_like(step), self.warmup // 2

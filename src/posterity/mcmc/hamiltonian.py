@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol, Self
 import torch
 from torch import Tensor
 
+from ..algebra import Factor
 from ..problems.resampling import take
 
 
@@ -99,7 +100,7 @@ def evaluate(potential: Potential, u: Tensor) -> Particles:
 
 
 def transition(
-    potential: Potential, particles: Particles, beta: Tensor, scale: Tensor, step: Tensor, leapfrog: int, kick: Kick
+    potential: Potential, particles: Particles, beta: Tensor, scale: Factor, step: Tensor, leapfrog: int, kick: Kick
 ) -> tuple[Particles, Tensor]:
     r"""One Hamiltonian transition of each particle, which leaves the tempered posterior of its case invariant.
 
@@ -110,7 +111,7 @@ def transition(
         potential: The potential.
         particles: The particles.
         beta: The inverse temperatures :math:`\beta`, with shape ``(case,)``.
-        scale: The factors :math:`L`, with shape ``(case, size, size)``.
+        scale: The factors :math:`L`.
         step: The mean steps :math:`h`, with shape ``(case,)``.
         leapfrog: The number of steps of a trajectory.
         kick: Random numbers.
@@ -121,7 +122,7 @@ def transition(
 
     def force(at: Particles) -> Tensor:
         """The whitened force."""
-        return -torch.einsum("cij,sci->scj", scale, at.u + beta.unsqueeze(-1) * at.gradient)
+        return -scale.transpose(at.u + beta.unsqueeze(-1) * at.gradient)
 
     def energy(at: Particles, momentum: Tensor) -> Tensor:
         """The Hamiltonian."""
@@ -133,7 +134,7 @@ def transition(
     trial, push = particles, force(particles)
     for _ in range(leapfrog):
         momentum = momentum + 0.5 * h * push
-        trial = evaluate(potential, trial.u + h * torch.einsum("cij,scj->sci", scale, momentum))
+        trial = evaluate(potential, trial.u + h * scale.forward(momentum))
         push = force(trial)
         momentum = momentum + 0.5 * h * push
     # A difference of infinities is that of a trajectory that diverged.
@@ -146,7 +147,7 @@ def move(
     potential: Potential,
     particles: Particles,
     beta: Tensor,
-    scale: Tensor,
+    scale: Factor,
     step: Tensor,
     length: float,
     leapfrog: int,
@@ -161,7 +162,7 @@ def move(
         potential: The potential.
         particles: The particles.
         beta: The inverse temperatures, with shape ``(case,)``.
-        scale: The factors :math:`L`, with shape ``(case, size, size)``.
+        scale: The factors :math:`L`.
         step: The mean steps :math:`h`, with shape ``(case,)``.
         length: The length :math:`l`, in standard deviations of the posterior.
         leapfrog: The most leapfrog steps of a trajectory.
@@ -178,7 +179,7 @@ def move(
         cases = (counts == count).nonzero().squeeze(-1)
         part = potential.select(cases)
         moved, rate[cases] = transition(
-            part, particles.select(cases), beta[cases], scale[cases], step[cases], count, kick.select(cases)
+            part, particles.select(cases), beta[cases], scale.select(cases), step[cases], count, kick.select(cases)
         )
         particles = particles.insert(moved, cases)
         potential.absorb(part, cases)

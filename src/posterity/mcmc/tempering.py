@@ -8,13 +8,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..algebra import Factor
 from ..problems.resampling import effective_sample_size, normalise_weights, systematic_resampling
 from ..tensors import own_random_numbers
 from .hamiltonian import Kick, Particles, Potential, check_trajectories, evaluate, move
-from .preconditioning import preconditioner
+from .preconditioning import Metric, ParticleMetric
 
 #: The leapfrog step that adaptation starts from, in standard deviations of the posterior.
 FIRST_STEP = 0.25
+
+#: The metric of the particles themselves.
+PARTICLES = ParticleMetric()
 
 
 class Tempered(NamedTuple):
@@ -22,13 +26,13 @@ class Tempered(NamedTuple):
 
     Args:
         particles: The particles, of equal weight.
-        scale: Factors of their covariances, with shape ``(case, size, size)``.
+        scale: Factors of their covariances, about.
         step: The leapfrog steps adapted to them, with shape ``(case,)``.
         info: Diagnostics of each case.
     """
 
     particles: Particles
-    scale: Tensor
+    scale: Factor
     step: Tensor
     info: dict[str, Tensor]
 
@@ -73,12 +77,13 @@ class Tempering:
         check_trajectories(self.length, self.leapfrog, self.acceptance)
 
     @torch.no_grad()
-    def run(self, potential: Potential, u: Tensor) -> Tempered:
+    def run(self, potential: Potential, u: Tensor, metric: Metric = PARTICLES) -> Tempered:
         r"""Carries the particles of each case from the standard normal to the posterior.
 
         Args:
             potential: The potential.
             u: Draws from the standard normal, with shape ``(particle, case, size)``.
+            metric: The coordinates in which particles move.
 
         Returns:
             The particles at :math:`\beta = 1`. The product of the mean weights estimates their normaliser:
@@ -103,7 +108,7 @@ class Tempering:
                 lowest[warm] = torch.minimum(lowest[warm], effective_sample_size(log_weights).to(lowest))
 
                 weights = normalise_weights(log_weights)
-                scale = preconditioner(some.u, weights)
+                scale = metric.factor(some.u, weights, colder, warm)
                 everywhere = weights.new_full((number, cases), 1 / number).index_copy(1, warm, weights)
                 some = some.take(systematic_resampling(everywhere, number)[:, warm])
                 kicks = (Kick.draw(particles).select(warm) for _ in range(self.moves))
@@ -112,7 +117,8 @@ class Tempering:
                 particles = particles.insert(some, warm)
                 potential.absorb(part, warm)
 
-        scale = preconditioner(particles.u, torch.full_like(particles.misfit, 1 / number))
+        evenly, every = torch.full_like(particles.misfit, 1 / number), torch.arange(cases, device=u.device)
+        scale = metric.factor(particles.u, evenly, beta, every)
         kicks = (Kick.draw(particles) for _ in range(self.final))
         particles, step, rate = self._move(potential, particles, beta, scale, step, kicks)
         info = {
@@ -129,7 +135,7 @@ class Tempering:
         potential: Potential,
         particles: Particles,
         beta: Tensor,
-        scale: Tensor,
+        scale: Factor,
         step: Tensor,
         kicks: Iterable[Kick],
     ) -> tuple[Particles, Tensor, Tensor]:
