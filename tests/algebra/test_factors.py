@@ -60,7 +60,7 @@ def cases_of(kind: str):
         return LowRankFactor.diagonal(variance), torch.diag_embed(1 / variance)
     matrix = markov() if kind == "tridiagonal" else precision()
     if kind == "tridiagonal":
-        return tridiagonal(matrix).factorize(), matrix
+        return tridiagonal(matrix).factor(), matrix
     if kind == "covariance":
         return CovarianceFactor(torch.linalg.cholesky(torch.linalg.inv(matrix))), matrix
     return PrecisionFactor.of(matrix), matrix
@@ -116,7 +116,7 @@ def test_a_case_that_is_not_positive_definite_is_hopeless_alone():
     matrix = markov()
     matrix[0, 0, 0] = -1.0
     noise = torch.randn(4, CASES, SIZE)
-    for factor in (tridiagonal(matrix).factorize(), PrecisionFactor.of(matrix)):
+    for factor in (tridiagonal(matrix).factor(), PrecisionFactor.of(matrix)):
         assert factor.sound().tolist() == [False, True]
         draws = factor.forward(noise)
         assert draws[:, 0].isnan().all() or not draws[:, 0].isfinite().all()

@@ -2,22 +2,21 @@
 
 import abc
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..tensors import append_dims, identity
+from ..tensors import identity
+from .batched import Batched
 
 
 @dataclass(frozen=True)
-class Factor(abc.ABC):
+class Factor(Batched, abc.ABC):
     r"""Abstract root :math:`S` of the covariance :math:`P = S S^T` of each case.
 
-    Subclasses are dataclasses of tensors, whose first dimension is the case. They work on columns, with shape
-    ``(case, n, columns)``; vectors of users have shape ``(*batch, case, n)``, and are computed in the dtype of the
-    factor.
+    Subclasses work on columns, with shape ``(case, n, columns)``; vectors that they are given have shape
+    ``(*batch, case, n)``, and are computed in the dtype of the factor.
     """
 
     def forward(self, w: Tensor) -> Tensor:
@@ -64,36 +63,9 @@ class Factor(abc.ABC):
     def _dual(self, w: Tensor) -> Tensor:
         """The products of the transposed inverse root with columns."""
 
-    def select(self, cases: Tensor | slice) -> Self:
-        """The factors of some of the cases."""
-        return self._each(lambda field: field[cases])
-
-    def insert(self, part: Self, cases: Tensor) -> Self:
-        """These factors, with those of some of the cases replaced."""
-        return self._each(lambda field, new: field.index_copy(0, cases, new), part)
-
-    def where(self, better: Tensor, other: Self) -> Self:
-        """These factors where ``better``, with shape ``(case,)``, the others elsewhere."""
-        return self._each(lambda one, two: torch.where(append_dims(better, one.ndim - 1), one, two), other)
-
-    def to(self, like: Tensor) -> Self:
-        """The factors in the dtype and on the device of a tensor."""
-        return self._each(lambda field: field.to(like))
-
-    def sound(self) -> Tensor:
-        """Whether all numbers of a case are finite, with shape ``(case,)``."""
-        return torch.stack([field.isfinite().flatten(1).all(dim=-1) for field in self._fields()]).all(dim=0)
-
-    def _fields(self) -> list[Tensor]:
-        return [getattr(self, field.name) for field in fields(self)]
-
-    def _each(self, change: Callable[..., Tensor], *others: Self) -> Self:
-        """The factor made of its tensors, each changed together with those of others."""
-        return type(self)(*map(change, self._fields(), *(other._fields() for other in others)))
-
     def _over(self, product: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """Applies a product with columns to vectors."""
-        columns = x.to(self._fields()[0]).reshape(-1, *x.shape[-2:]).movedim(0, -1)
+        columns = x.to(self.tensors()[0]).reshape(-1, *x.shape[-2:]).movedim(0, -1)
         return product(columns).movedim(-1, 0).reshape(x.shape)
 
 

@@ -1,6 +1,6 @@
 """Block-tridiagonal matrices with a border: precisions of Markov chains that share constants."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -8,9 +8,11 @@ from torch import Tensor
 
 from ..tensors import identity
 from .factors import Factor
+from .precisions import Curvature
 
 
-class Tridiagonal(NamedTuple):
+@dataclass(frozen=True)
+class Tridiagonal(Curvature):
     r"""Symmetric block-tridiagonal matrix of each case, bordered by constants, of vectors :math:`(z_0, v, z_1, …)`:
 
     .. math::
@@ -20,13 +22,13 @@ class Tridiagonal(NamedTuple):
     The constants stand behind the first state, as in the control.
 
     Args:
-        diagonal: The blocks :math:`D_t`, with shape ``(case, times, n, n)``.
+        states: The blocks :math:`D_t`, with shape ``(case, times, n, n)``.
         lower: The blocks :math:`E_t` below, with shape ``(case, times - 1, n, n)``.
         border: The blocks :math:`B_t`, with shape ``(case, times, n, constants)``.
         corner: The block :math:`C`, with shape ``(case, constants, constants)``.
     """
 
-    diagonal: Tensor
+    states: Tensor
     lower: Tensor
     border: Tensor
     corner: Tensor
@@ -37,24 +39,38 @@ class Tridiagonal(NamedTuple):
         def shifted(blocks: Tensor, shift: Tensor) -> Tensor:
             return blocks + torch.diag_embed(shift.unsqueeze(-1).expand(blocks.shape[:-1]))
 
-        return self._replace(diagonal=shifted(self.diagonal, shift.unsqueeze(-1)), corner=shifted(self.corner, shift))
+        return replace(self, states=shifted(self.states, shift.unsqueeze(-1)), corner=shifted(self.corner, shift))
 
     def multiply(self, x: Tensor) -> Tensor:
         r"""The products :math:`\Lambda x`, with shape ``(*batch, case, size)``."""
         z, v = split(x.unsqueeze(-1), *self.border.shape[-3:])
-        product = self.diagonal @ z + self.border @ v.unsqueeze(-3)
+        product = self.states @ z + self.border @ v.unsqueeze(-3)
         if self.lower.shape[-3]:
             product[..., 1:, :, :] += self.lower @ z[..., :-1, :, :]
             product[..., :-1, :, :] += self.lower.mT @ z[..., 1:, :, :]
         return join(product, (self.border.mT @ z).sum(dim=-3) + self.corner @ v).squeeze(-1)
 
-    def assemble(self) -> Tensor:
-        """The matrices themselves, with shape ``(case, size, size)``."""
-        size = self.border.shape[-3] * self.border.shape[-2] + self.border.shape[-1]
-        eye = identity(self.corner, size)
-        return self.multiply(eye.unsqueeze(1).expand(-1, len(self.corner), -1)).movedim(0, -1)
+    def diagonal(self) -> Tensor:
+        """The diagonal, with shape ``(case, size)``."""
+        blocks = (self.states, self.corner)
+        return join(*(each.diagonal(dim1=-2, dim2=-1).unsqueeze(-1) for each in blocks)).squeeze(-1)
 
-    def factorize(self) -> "TridiagonalFactor":
+    def stepped(self, residual: Tensor, dual: Tensor) -> "Tridiagonal":
+        """Adds the blocks of the matrix; see :meth:`Curvature.stepped`."""
+        (z, v), (x, w) = (split(each.unsqueeze(-1), *self.border.shape[-3:]) for each in (residual, dual))
+        z, v, x, w = (each.squeeze(-1) for each in (z, v, x, w))
+        states, border = torch.einsum("scti,sctj->ctij", z, x), torch.einsum("scti,scj->ctij", z, w)
+        corner, across = torch.einsum("sci,scj->cij", v, w), torch.einsum("scti,scj->ctij", x, v)
+        lower = torch.einsum("scti,sctj->ctij", z[:, :, 1:], x[:, :, :-1])
+        upper = torch.einsum("scti,sctj->ctij", x[:, :, 1:], z[:, :, :-1])
+        return Tridiagonal(
+            self.states + 0.5 * (states + states.mT),
+            self.lower + 0.5 * (lower + upper),
+            self.border + 0.5 * (border + across),
+            self.corner + 0.5 * (corner + corner.mT),
+        )
+
+    def factor(self) -> "TridiagonalFactor":
         r"""Factorises :math:`\Lambda = C C^T`, one state after another, and the constants last.
 
         With :math:`D_t - K_{t-1} K_{t-1}^T = L_t L_t^T`, :math:`K_t = E_t L_t^{-T}` and
@@ -63,8 +79,8 @@ class Tridiagonal(NamedTuple):
         Returns:
             The factors; NaN for a case whose matrix is not positive definite.
         """
-        times = self.diagonal.shape[-3]
-        diagonal, border, corner = self.diagonal[:, 0], self.border[:, 0].mT, self.corner
+        times = self.states.shape[-3]
+        diagonal, border, corner = self.states[:, 0], self.border[:, 0].mT, self.corner
         roots, below, edges = [], [], []
         for t in range(times):
             root = _cholesky(diagonal)
@@ -74,7 +90,7 @@ class Tridiagonal(NamedTuple):
             edges.append(edge)
             if t + 1 < times:
                 onward = torch.linalg.solve_triangular(root, self.lower[:, t].mT, upper=False).mT
-                diagonal = self.diagonal[:, t + 1] - onward @ onward.mT
+                diagonal = self.states[:, t + 1] - onward @ onward.mT
                 border = self.border[:, t + 1].mT - edge @ onward.mT
                 below.append(onward)
         lower = torch.stack(below, dim=1) if below else self.lower
