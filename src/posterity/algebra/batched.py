@@ -1,6 +1,6 @@
 """What is made of tensors with one row per case."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -21,6 +21,11 @@ class Batched:
     def insert(self, part: Self, cases: Tensor) -> Self:
         """These, with those of some of the cases replaced."""
         return self._each(lambda field, new: field.index_copy(0, cases, new), part)
+
+    @classmethod
+    def cat(cls, parts: Sequence[Self]) -> Self:
+        """Those of several batches of cases, one after the other."""
+        return cls(*(torch.cat(fields) for fields in zip(*(part.tensors() for part in parts), strict=True)))
 
     def where(self, better: Tensor, other: Self) -> Self:
         """These where ``better``, with shape ``(case,)``, the others elsewhere."""

@@ -48,13 +48,15 @@ class LowRankFactor(Factor):
             precision: The diagonals :math:`d`, with shape ``(case, n)``, positive.
             directions: The directions :math:`W`, with shape ``(case, n, rank)``, of any length and angles.
         """
+        if not directions.shape[-1]:
+            return cls.diagonal(1 / precision)
         scale = precision.rsqrt()
         scaled = scale.unsqueeze(-1) * directions
         gram = scaled.mT @ scaled
         # The driver refuses NaN: a case without finite numbers gets some, and NaN through its scale.
         values, vectors = torch.linalg.eigh(gram.nan_to_num(0.0, 0.0, 0.0))
         # What is smaller than rounding does not count, and must not be divided by.
-        least = torch.finfo(values.dtype).eps * values.amax(dim=-1, keepdim=True).clamp(min=1) if len(gram.mT) else 1.0
+        least = torch.finfo(values.dtype).eps * values.amax(dim=-1, keepdim=True).clamp(min=1)
         values = torch.where(values > least, values, 0)
         lengths = torch.where(values > 0, values, 1).sqrt()
         finite = gram.isfinite().flatten(1).all(dim=-1, keepdim=True)

@@ -5,9 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..problems import Control
+from ..problems import Control, eigenpairs
+from ..problems.chunks import LARGE
 from ..problems.minimize import levenberg_marquardt
 from ..tensors import identity
+
+#: Directions that differ from those of the prior, where the control is too large for matrices.
+DIRECTIONS = 128
 
 
 class LaplaceWhitening(NamedTuple):
@@ -43,6 +47,10 @@ class LaplaceWhitening(NamedTuple):
             iterations: Their number on the full window; see :func:`levenberg_marquardt` for those before.
         """
         minimum = levenberg_marquardt(control, start.detach(), iterations)
+        if control.size > LARGE:
+            pairs = eigenpairs(minimum.model, DIRECTIONS)
+            values, vectors = (field.nan_to_num(0.0).to(minimum.u) for field in pairs)
+            return cls(minimum.u, 1 + values, vectors)
         hessian = minimum.model.dense()
         sound = hessian.isfinite().flatten(1).all(dim=-1)
         # Where the model diverged from everywhere, the prior's coordinates keep the batch going.

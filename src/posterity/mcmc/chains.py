@@ -25,8 +25,10 @@ class Draws(NamedTuple):
 
     def spread(self, samples: int) -> Tensor:
         """Draws evenly from the iterations of all chains, as many from each, with shape ``(samples, case, size)``."""
-        chained = self.u.transpose(0, 1).flatten(0, 1)
-        return chained[torch.arange(samples, device=chained.device) * len(chained) // samples]
+        kept, chains = self.u.shape[:2]
+        # In the order of chains, without a copy of all of them.
+        chosen = torch.arange(samples, device=self.u.device) * (kept * chains) // samples
+        return self.u[chosen % kept, chosen // kept]
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,15 @@ class Chains:
             The draws.
         """
         particles, step = self._warm_up(potential, particles, scale, step)
-        beta, total, draws = torch.ones_like(step), torch.zeros_like(step), []
+        beta, total = torch.ones_like(step), torch.zeros_like(step)
+        draws = particles.u.new_empty(self.iterations // self.thinning, *particles.u.shape)
         for k in range(1, self.iterations + 1):
             kick = Kick.draw(particles)
             particles, rate = move(potential, particles, beta, scale, step, self.length, self.leapfrog, kick)
             total = total + rate
             if k % self.thinning == 0:
-                draws.append(particles.u)
-        return Draws(torch.stack(draws), total / self.iterations, step)
+                draws[k // self.thinning - 1] = particles.u
+        return Draws(draws, total / self.iterations, step)
 
     def _warm_up(
         self, potential: Potential, particles: Particles, scale: Factor, step: Tensor

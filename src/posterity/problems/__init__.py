@@ -6,6 +6,7 @@ from .draws import Ensemble, Twin
 from .ensemble import decode_ensemble, refill, replace_failed
 from .gaussian import GaussianPosterior, check_linear, exact_posterior
 from .library import StateLibrary
+from .linearized.hessian import curvature, eigenpairs, laplace, structured
 from .linearized.model import Linearization, LinearModel
 from .observing.grids import Coarsen, Crop, Strided, Truncation
 from .observing.masks import ChannelMask, GridMask, Mask, RandomMask, TimeMask, TrackMask
@@ -75,10 +76,14 @@ __all__ = [
     "Window",
     "check_linear",
     "chunks",
+    "curvature",
     "decode_ensemble",
+    "eigenpairs",
     "exact_posterior",
+    "laplace",
     "log_likelihood",
     "predictive_pit",
     "refill",
     "replace_failed",
+    "structured",
 ]

@@ -12,6 +12,9 @@ CACHE = {"cpu": 2**20, "cuda": 2**28}
 #: Entries of all tensors that a chunk may hold at once, where that is known: four gibibytes in single precision.
 MEMORY = 2**30
 
+#: Unknowns beyond which products are faster than matrices.
+LARGE = 512
+
 
 def chunks(total: int, size: int, device: torch.device, kept: float = 0) -> Iterator[slice]:
     """Cuts a batch into slices that fit the memory.

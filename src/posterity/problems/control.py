@@ -7,10 +7,12 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from ..algebra import ChainPrecision, DensePrecision, Precision
 from ..systems.system import with_gradient
 from ..tensors import white_noise
-from .chunks import chunks
+from .chunks import LARGE, chunks
 from .covariances.root import Root
+from .linearized.markov import linear_chain
 from .linearized.model import Linearization, LinearModel, matrices
 from .observing.noise import check_gaussian_noise
 from .problem import Problem
@@ -182,7 +184,7 @@ class Control:
 
     def _rollout(self, u: Tensor, states: int, errors: Tensor | None) -> Tensor:
         """Runs the model from each control."""
-        self.model_steps += (states - 1) * self._members(u)
+        self.model_steps += (states - 1) * self.members(u)
         return self.problem.system_at(self.parameters(u)).rollout(self.initial(u), states - 1, errors)
 
     def misfit(self, u: Tensor, states: int | None = None) -> Tensor:
@@ -260,7 +262,7 @@ class Control:
             u = u.detach().requires_grad_()
             cost = self.cost(u, states)
             (gradient,) = torch.autograd.grad(cost.sum(), u)
-        self.gradients += self._members(u)
+        self.gradients += self.members(u)
         cost = cost.detach()
         return cost, torch.where(cost.isfinite().unsqueeze(-1), gradient, torch.nan)
 
@@ -277,7 +279,30 @@ class Control:
         """Cost, gradient and Gauss–Newton Hessian as matrices; see :meth:`LinearModel.quadratic`, which cuts cases."""
         return matrices(self, u, states)
 
-    def _members(self, u: Tensor) -> int:
+    @property
+    def is_chain(self) -> bool:
+        """Whether it is a Markov chain of states: the weak constraint, with an error of the model in every direction."""
+        root = self.error_root
+        return root is not None and root.full and root.size == self.entries == self.states
+
+    @property
+    def is_large(self) -> bool:
+        """Whether its Hessian is too large for matrices; under the weak constraint, each of its blocks in time."""
+        return (self.states if self.is_chain else self.size) > LARGE
+
+    def hessian(self, u: Tensor, states: int) -> Precision:
+        """The Gauss–Newton Hessian with its structure, of cases and batch in one dimension; for controls not too large.
+
+        Args:
+            u: Where, with shape ``(*batch, case, size)``.
+            states: The number of states of the window that count.
+        """
+        if not self.is_chain:
+            return DensePrecision(self.quadratic(u, states).hessian.flatten(0, u.ndim - 2))
+        chain, seen = linear_chain(self, u, states)
+        return ChainPrecision(chain.onward, chain.constants, seen, seen.new_zeros(len(seen)))
+
+    def members(self, u: Tensor) -> int:
         """The number of controls per case."""
         return prod(u.shape[:-2])
 

@@ -227,3 +227,9 @@ def check_options(iterations: int, increment: int, tolerance: float, restarts: i
         raise ValueError(f"tolerance: must be positive, not {tolerance}")
     if restarts < 0:
         raise ValueError(f"restarts: must not be negative, not {restarts}")
+
+
+def check_eigenpairs(eigenpairs: int) -> None:
+    """Checks a number of eigenpairs, of which there must be some."""
+    if eigenpairs < 1:
+        raise ValueError(f"eigenpairs: at least one is needed, not {eigenpairs}")

@@ -1,17 +1,15 @@
 """The weak-constraint control in states instead of model errors, in which the posterior is a Markov chain."""
 
-from math import prod
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ..systems import jacobian
-from ..tensors import identity
+from ..algebra import Tridiagonal
 from .control import Control
 from .covariances.scaling import error_root
+from .linearized.markov import linear_chain
 from .linearized.model import Linearization
-from .linearized.tangents import step_jacobian
 from .problem import Problem
 from .window import Window
 
@@ -81,7 +79,7 @@ class StateControl(Control):
             axis = u.ndim - 1
             errors = self.problem.draw_errors(u, *u.shape[:-1], self.problem.forecast)
             behind = self.problem.system_at(theta).rollout(x.select(axis, -1), self.problem.forecast, errors)
-            self.model_steps += self.problem.forecast * self._members(u)
+            self.model_steps += self.problem.forecast * self.members(u)
             x = torch.cat((x, behind.narrow(axis, 1, self.problem.forecast)), dim=axis)
         return x, theta
 
@@ -104,7 +102,7 @@ class StateControl(Control):
         """
         exact = u.double()
         x = self.trajectory(exact, self.problem.window)
-        self.model_steps += (self.problem.window - 1) * self._members(u)
+        self.model_steps += (self.problem.window - 1) * self.members(u)
         errors = self._whitened_errors(self._later, x, self.parameters(exact)).to(u)
         return torch.cat((u[..., : self.known], errors.flatten(u.ndim - 1)), dim=-1)
 
@@ -119,34 +117,10 @@ class StateControl(Control):
 
     def quadratic(self, u: Tensor, states: int) -> Linearization:
         """Cost, gradient and Gauss–Newton Hessian as matrices; see :meth:`Control.quadratic`."""
-        axis, steps, event = u.ndim - 1, self.problem.window - 1, len(self.problem.shape)
-        x = self.trajectory(u, self.problem.window)
-        first, later = self._first.matrix().to(u), self._later.matrix().to(u)
-        # What each state and the parameters do to the errors of the model …
-        self.model_steps += steps * self._members(u)
-        tangents = torch.linalg.inv(later) @ step_jacobian(self, u, x.narrow(axis, 0, steps))
-        whitening = identity(u, self.size).repeat(*u.shape[:-1], 1, 1)
-        # … and to the observations.
-        h, slope = jacobian(self.problem.observation.operator, x, event, len(self.problem.observation.shape))
-        assimilated = torch.arange(self.problem.window, device=u.device) < states
-        precision = self.precision.flatten(2) * assimilated.unsqueeze(-1)
-        slope = slope * precision.unsqueeze(-1)
-        seen = prod(self.problem.observation.shape)
-        sensitivity = u.new_zeros(*u.shape[:-1], self.problem.window * seen, self.size)
-        for t, block in enumerate(self.blocks()):
-            root = later if t else first
-            sensitivity[..., t * seen : (t + 1) * seen, block] = slope.select(axis, t) @ root
-            if t < steps:
-                onward, following = tangents.select(axis, t), self.blocks()[t + 1]
-                whitening[..., following, block] = -onward[..., : self.states] @ root
-                whitening[..., following, self.entries : self.known] = -onward[..., self.states :]
-        misfit = ((h.flatten(axis + 1) - self.y.flatten(2)) * precision).flatten(-2)
-        residual = torch.cat((self.whiten(u), misfit), dim=-1)
-        rows = torch.cat((whitening, sensitivity), dim=-2)
-        self.gradients += self.states * self._members(u)
-        cost = 0.5 * residual.square().sum(dim=-1)
-        return Linearization(
-            cost.nan_to_num(nan=torch.inf, posinf=torch.inf),
-            (rows.mT @ residual.unsqueeze(-1)).squeeze(-1),
-            rows.double().mT @ rows.double(),
-        )
+        hessian = self.hessian(u, states).assemble(u.flatten(0, -2).double())
+        return Linearization(*self.cost_and_gradient(u, states), hessian.unflatten(0, u.shape[:-1]))
+
+    def hessian(self, u: Tensor, states: int) -> Tridiagonal:
+        """The Gauss–Newton Hessian, block-tridiagonal in time; see :meth:`Control.hessian`."""
+        chain, seen = linear_chain(self, u, states)
+        return chain.precision(seen)

@@ -7,7 +7,17 @@ from posterity.baselines import VariationalInference
 from posterity.baselines.variational.families import Full
 from posterity.baselines.variational.markov import BlockTridiagonal, TrajectoryMeanField
 from posterity.baselines.variational.optimizers import Adam, NaturalGradient
-from posterity.problems import Identity, Normal, Observation, Problem, Quadratic, RandomMask, TimeMask, exact_posterior
+from posterity.problems import (
+    Identity,
+    Normal,
+    Observation,
+    Problem,
+    Quadratic,
+    RandomMask,
+    TimeMask,
+    exact_posterior,
+    structured,
+)
 from posterity.systems import LinearAdvection, Lorenz96
 from posterity.testing import check_gaussian, linear_gaussian
 
@@ -56,10 +66,13 @@ def test_bounds_touch_the_evidence_in_both_coordinates(window):
 
 @pytest.mark.slow
 def test_adam_fits_the_chain(window):
-    """As for other families: Adam hovers, so the allowance is a tenth of a standard deviation and 5 % of variance."""
+    """As for other families: Adam hovers, so the allowance is a tenth of a standard deviation and 5 % of variance.
+
+    Noise of the factor adds to the precision, the more the higher the rate: 9 % at .03.
+    """
     family = BlockTridiagonal()
     control = family.control(LINEAR, window)
-    q = Adam(iterations=500, samples=32, learning_rate=0.03).fit(control, family).q
+    q = Adam(iterations=1500, samples=32, learning_rate=0.01).fit(control, family).q
     exact = exact_posterior(LINEAR, window)
     mean, covariance = moments(control, q)
     variance, expected = (each.diagonal(dim1=-2, dim2=-1) for each in (covariance, exact.covariance[:, :4]))
@@ -85,19 +98,24 @@ def unknown():
 
 
 def test_parameters_border_the_chain(unknown):
-    """The projection keeps all that the cost couples, and no more."""
+    """The blocks hold all that the cost couples, and no more: against the derivatives of all residuals."""
     problem, window = unknown
-    family = BlockTridiagonal()
-    control = family.control(problem, window)
-    u = control.prior(1)[0]
-    hessian = control.linearize(u).dense()
-    torch.testing.assert_close(family.project(hessian, control), hessian, rtol=0, atol=0)
-    pattern = family.project(torch.ones(1, control.size, control.size), control)[0]
-    # Six states and a parameter: six blocks on the diagonal, five beside it on each side, and the border.
-    assert int(pattern.sum()) == 16 * 36 + 2 * 36 + 1
-    free = torch.randn(16, control.size), torch.randn(16, control.size, control.size)
-    precision = family.precision(*free, control)
-    torch.testing.assert_close(family.project(precision, control), precision, rtol=0, atol=1e-12)
+    control = BlockTridiagonal().control(problem, window)
+    model = control.linearize(control.prior(1)[0])
+    hessian = structured(model).assemble(model.u)
+    identity = torch.eye(control.size).unsqueeze(1).expand(-1, 16, -1)
+    rows = model.tangent(identity)
+    torch.testing.assert_close(hessian, torch.einsum("icr,jcr->cij", rows, rows), rtol=1e-10, atol=1e-10)
+    # Six states and a parameter behind the first: what is no neighbour in time, and no parameter.
+    index = torch.arange(control.size)
+    time = torch.where(index < 7, 0, 1 + (index - 7) // 6)
+    apart = ((time.unsqueeze(-1) - time).abs() > 1) & (index != 6) & (index.unsqueeze(-1) != 6)
+    assert int(apart.sum()) == 20 * 36
+    assert (hessian[:, apart] == 0).all()
+    free = BlockTridiagonal().free(control)
+    member = BlockTridiagonal().member(tuple(torch.randn_like(each) for each in free))
+    precision = member.dual(member.inverse(identity)).movedim(0, -1)
+    assert (precision[:, apart].abs() < 1e-10).all()
 
 
 @pytest.mark.slow

@@ -14,8 +14,8 @@ from .smc import SequentialMonteCarlo
 class HamiltonianMonteCarlo(Posterior):
     r"""Hamiltonian Monte Carlo over the control, with chains that start from sequential Monte Carlo.
 
-    The chains of a case start from different particles of :class:`SequentialMonteCarlo`, are preconditioned with the
-    covariance of all of them, and move as :class:`~posterity.mcmc.Chains` do. Exact for any posterior as the
+    The chains of a case start from different particles of :class:`SequentialMonteCarlo`, are preconditioned as these
+    are in the end, and move as :class:`~posterity.mcmc.Chains` do. Exact for any posterior as the
     number of iterations grows: the target is :math:`p(x_{0:T+F}, \theta | y, x_b)` itself. Chains seldom cross
     between modes that are far apart. Where there are any, ``info["rhat"]`` tells, and their weights are those of the
     particles that the chains started from.
@@ -29,9 +29,10 @@ class HamiltonianMonteCarlo(Posterior):
         length: The length of a trajectory, in standard deviations of the posterior.
         leapfrog: The most leapfrog steps of a trajectory, each of which takes one gradient.
         acceptance: The mean probability of acceptance to which steps are adapted.
-        particles: As for :class:`SequentialMonteCarlo`, as are ``ess`` and ``moves``.
+        particles: As for :class:`SequentialMonteCarlo`, as are ``ess``, ``moves`` and ``eigenpairs``.
         ess: See there.
         moves: See there.
+        eigenpairs: See there.
 
     References:
         | MCMC using Hamiltonian dynamics (Neal, 2011), https://arxiv.org/abs/1206.1901
@@ -53,6 +54,7 @@ class HamiltonianMonteCarlo(Posterior):
     particles: int = 512
     ess: float = 0.8
     moves: int = 3
+    eigenpairs: int = 128
 
     def __post_init__(self) -> None:
         """Checks the number of chains, and the options of chains and particles."""
@@ -104,4 +106,5 @@ class HamiltonianMonteCarlo(Posterior):
             length=self.length,
             leapfrog=self.leapfrog,
             acceptance=self.acceptance,
+            eigenpairs=self.eigenpairs,
         )

@@ -3,10 +3,10 @@
 import abc
 from dataclasses import dataclass, field
 
-from ...algebra import Density, Gaussian
+from ...algebra import Density
 from ...errors import check_part
-from ...problems import Control, Problem, Window
-from ...problems.minimize import check_options, minimize
+from ...problems import Control, Problem, Window, laplace
+from ...problems.minimize import check_eigenpairs, check_options, minimize
 from ..variational.families import Family, Full
 from ..variational.optimizers import NaturalGradient, Optimizer
 
@@ -32,21 +32,24 @@ class Laplace(Proposal):
         increment: The number of states by which the window grows in quasi-static minimisation.
         tolerance: The relative decrease of the cost below which a case has converged.
         restarts: The most prior draws from which a case starts again if its minimum is implausibly high.
+        eigenpairs: The directions in which it differs from the prior, where the control is too large for matrices.
     """
 
     iterations: int = 50
     increment: int = 3
     tolerance: float = 1e-5
     restarts: int = 8
+    eigenpairs: int = 128
 
     def __post_init__(self) -> None:
-        """Checks the options of the minimisation."""
+        """Checks the options of the minimisation, and the number of eigenpairs."""
         check_options(self.iterations, self.increment, self.tolerance, self.restarts)
+        check_eigenpairs(self.eigenpairs)
 
     def fit(self, control: Control) -> Density:
         """Minimises the cost of each case."""
         minimum = minimize(control, self.iterations, self.increment, self.tolerance, self.restarts)
-        return Gaussian.from_precision(minimum.u, minimum.model.dense())
+        return laplace(minimum.model, self.eigenpairs)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from math import log, pi
 from typing import ClassVar
 
-from ...mcmc import Tempered, Tempering
-from ...problems import Control, Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
+from ...mcmc import LaplaceMetric, Metric, ParticleMetric, Tempered, Tempering
+from ...problems import Control, Ensemble, Joint, Posterior, Problem, Window, decode_ensemble, eigenpairs
+from ...problems.minimize import check_eigenpairs, minimize
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,9 @@ class SequentialMonteCarlo(Posterior):
 
     See :class:`~posterity.mcmc.Tempering`. Modes keep their weights, since particles are weighted before they are
     too cold to cross between them; many temperatures with few moves serve that better than the reverse. Exact for any
-    posterior as the number of particles grows: the target is :math:`p(x_{0:T+F}, \theta | y, x_b)` itself. More
-    particles than the control has entries are needed to precondition well.
+    posterior as the number of particles grows: the target is :math:`p(x_{0:T+F}, \theta | y, x_b)` itself. Particles
+    are preconditioned by their covariance if they are more than the control has entries, and by the Laplace
+    approximation at the 4DVAR mode if they are fewer.
 
     The product of the mean weights estimates the evidence: ``info["log_evidence"]`` is that of
     :math:`\log p(y | x_b)`.
@@ -32,6 +34,7 @@ class SequentialMonteCarlo(Posterior):
         length: The length of a trajectory, in standard deviations of the posterior.
         leapfrog: The most leapfrog steps of a trajectory, each of which takes one gradient.
         acceptance: The mean probability of acceptance to which steps are adapted.
+        eigenpairs: The directions in which the metric differs from the prior's, where entries are more than particles.
 
     References:
         | Sequential Monte Carlo samplers (Del Moral, Doucet & Jasra, 2006),
@@ -52,6 +55,7 @@ class SequentialMonteCarlo(Posterior):
     length: float = 2.0
     leapfrog: int = 64
     acceptance: float = 0.8
+    eigenpairs: int = 128
 
     def __post_init__(self) -> None:
         """Checks the number of particles and the options of the tempering."""
@@ -61,6 +65,7 @@ class SequentialMonteCarlo(Posterior):
             raise ValueError(
                 f"ess: must be a fraction that leaves at least 2 of the particles, and not all: {self.ess}"
             )
+        check_eigenpairs(self.eigenpairs)
         self._tempering()
 
     @property
@@ -76,9 +81,15 @@ class SequentialMonteCarlo(Posterior):
 
     def temper(self, control: Control) -> Tempered:
         """Carries particles of each case from the prior to the posterior."""
-        tempered = self._tempering().run(control, control.prior(self.particles))
+        tempered = self._tempering().run(control, control.prior(self.particles), self._metric(control))
         log_evidence = tempered.info["log_evidence"] - control.log_normalizer() + 0.5 * control.size * log(2 * pi)
         return tempered._replace(info={**tempered.info, "log_evidence": log_evidence})
+
+    def _metric(self, control: Control) -> Metric:
+        """The metric of the particles; that of the Laplace approximation if they are fewer than entries."""
+        if control.size <= self.particles:
+            return ParticleMetric()
+        return LaplaceMetric(eigenpairs(minimize(control).model, self.eigenpairs))
 
     def _tempering(self) -> Tempering:
         """The tempering of particles."""

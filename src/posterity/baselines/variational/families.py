@@ -1,4 +1,4 @@
-"""Variational families: Gaussians with structured precision matrices."""
+"""Variational families: Gaussians whose precision has a structure."""
 
 import abc
 from dataclasses import dataclass
@@ -6,9 +6,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...algebra import Density, Gaussian
+from ...algebra import (
+    Curvature,
+    DensePrecision,
+    Density,
+    Factor,
+    Gaussian,
+    LowRankFactor,
+    PrecisionFactor,
+    leading_eigenpairs,
+)
 from ...problems import Control, Problem, Window
 from ...problems.minimize import Minimum, minimize
+from ...tensors import white_noise
+
+#: Free parameters of a family, each with one row per case.
+Free = tuple[Tensor, ...]
 
 
 class Family(abc.ABC):
@@ -23,35 +36,30 @@ class Family(abc.ABC):
         return minimize(control)
 
     @abc.abstractmethod
-    def project(self, matrix: Tensor, control: Control) -> Tensor:
-        r"""The nearest precisions of the family.
+    def project(self, precision: Curvature) -> Factor:
+        r"""The nearest covariances of the family.
 
-        Those that maximise the bound if ``matrix`` is the expected Hessian :math:`P`: they minimise
+        Those that maximise the bound if the expected Hessian is :math:`P`: their precisions minimise
         :math:`\mathrm{tr}\, P \Lambda^{-1} + \log\det \Lambda`, so :math:`\mathrm{KL}(N(0, \Lambda^{-1}) \,\|\, N(0,
         P^{-1}))`.
 
         Args:
-            matrix: Positive definite matrices, with shape ``(case, n, n)``.
-            control: The control, which knows what its entries are.
+            precision: The matrices :math:`P`, positive definite; dense, or of some structure where they are large.
 
         Returns:
-            The precisions, with the same shape.
+            The roots of :math:`\Lambda^{-1}`.
         """
 
-    def precision(self, log_scale: Tensor, weights: Tensor, control: Control) -> Tensor:
-        r"""Maps free parameters to precisions, for optimisers by gradient descent.
+    @abc.abstractmethod
+    def free(self, control: Control) -> Free:
+        """Free parameters of a member near the prior, for optimisers by gradient descent, in the window's dtype.
 
-        Args:
-            log_scale: :math:`\log s`, with shape ``(case, n)``.
-            weights: The rest :math:`W`, with shape ``(case, n, n)``.
-            control: The control.
-
-        Returns:
-            :math:`U U^T`, whose upper factor :math:`U` has the diagonal :math:`1 / s`, and those entries of :math:`W`
-            that :meth:`project` keeps.
+        Correlations start small and random: at zero, directions of low rank would have no gradient.
         """
-        upper = torch.diag_embed(torch.exp(-log_scale)) + self.project(weights, control).triu(1)
-        return upper @ upper.mT
+
+    @abc.abstractmethod
+    def member(self, free: Free) -> Factor:
+        """The root of the covariance that free parameters stand for, in double precision; differentiable."""
 
     def refine(self, control: Control, q: Gaussian) -> tuple[Density, Tensor]:
         """Refines the fitted Gaussians to the densities that are drawn from; by default, these are the same.
@@ -66,22 +74,48 @@ class Family(abc.ABC):
         return q, q.mean[:, :0]
 
 
-@dataclass(frozen=True)
-class MeanField(Family):
-    """Mean-field family: independent coordinates, a diagonal precision."""
+class DiagonalFamily(Family):
+    """Abstract family of independent entries, in whatever coordinates."""
 
-    def project(self, matrix: Tensor, control: Control) -> Tensor:
+    def project(self, precision: Curvature) -> Factor:
         """Keeps the diagonal."""
-        return torch.diag_embed(matrix.diagonal(dim1=-2, dim2=-1))
+        return LowRankFactor.diagonal(1 / precision.diagonal())
+
+    def free(self, control: Control) -> Free:
+        """The logarithms of standard deviations."""
+        return (control.zero(),)
+
+    def member(self, free: Free) -> Factor:
+        """The standard deviations."""
+        return LowRankFactor.diagonal((2 * free[0].double()).exp())
+
+
+@dataclass(frozen=True)
+class MeanField(DiagonalFamily):
+    """Mean-field family: independent entries of the control, a diagonal precision."""
 
 
 @dataclass(frozen=True)
 class Full(Family):
-    """Full-rank family: any precision."""
+    """Full-rank family: any precision.
 
-    def project(self, matrix: Tensor, control: Control) -> Tensor:
-        """Returns the matrix as it is."""
-        return matrix
+    Where the control is too large for matrices, natural gradients fit a diagonal plus as many directions as they have
+    eigenpairs; gradient descent fits a matrix all the same, so low rank is the family for it.
+    """
+
+    def project(self, precision: Curvature) -> Factor:
+        """Returns the root of the inverse of the matrix as it is."""
+        return precision.factor()
+
+    def free(self, control: Control) -> Free:
+        """Logarithms of the diagonal of a factor, and what is below it."""
+        zero = control.zero()
+        return zero, 1e-2 * white_noise(zero, *zero.shape, control.size)
+
+    def member(self, free: Free) -> Factor:
+        r"""The root :math:`C^{-T}`, for a lower factor :math:`C` of the precision, with the diagonal :math:`1 / s`."""
+        log_scale, weights = (each.double() for each in free)
+        return PrecisionFactor(torch.diag_embed(torch.exp(-log_scale)) + weights.tril(-1))
 
 
 @dataclass(frozen=True)
@@ -118,25 +152,39 @@ class LowRank(Family):
         if self.iterations < 1:
             raise ValueError(f"iterations: at least one is needed, not {self.iterations}")
 
-    def project(self, matrix: Tensor, control: Control) -> Tensor:
+    def project(self, precision: Curvature) -> Factor:
         """The fit of factor analysis."""
-        n = matrix.shape[-1]
+        variances = precision.diagonal()
+        n = variances.shape[-1]
         if self.rank >= n:
-            return matrix
-        variances = matrix.diagonal(dim1=-2, dim2=-1)
+            return precision.factor()
         # Jöreskog's start: what no other coordinate explains, less what the directions will take.
-        diagonal = (1 - self.rank / (2 * n)) / torch.linalg.inv_ex(matrix)[0].diagonal(dim1=-2, dim2=-1)
+        diagonal = (1 - self.rank / (2 * n)) / precision.factor().variance()
+        directions = diagonal.unsqueeze(-1)[..., :0]
         for _ in range(self.iterations):
             root = diagonal.sqrt()
-            scaled = matrix / root.unsqueeze(-1) / root.unsqueeze(-2)
-            # The driver refuses NaN: a case without a finite matrix gets finite numbers, and NaN through its diagonal.
-            values, vectors = torch.linalg.eigh(scaled.nan_to_num(0.0, 0.0, 0.0))
-            values, vectors = values[..., n - self.rank :], vectors[..., n - self.rank :]
+            values, vectors = _leading(precision, root, self.rank)
             directions = root.unsqueeze(-1) * vectors * (values - 1).clamp(min=0).sqrt().unsqueeze(-2)
             diagonal = variances - directions.square().sum(dim=-1)
-        return torch.diag_embed(diagonal) + directions @ directions.mT
+        return LowRankFactor.updated(diagonal, directions)
 
-    def precision(self, log_scale: Tensor, weights: Tensor, control: Control) -> Tensor:
-        """A diagonal, and the first ``rank`` columns of the weights."""
-        directions = weights[..., : self.rank]
-        return torch.diag_embed(torch.exp(-2 * log_scale)) + directions @ directions.mT
+    def free(self, control: Control) -> Free:
+        """The logarithms of :math:`D^{-1/2}`, and the directions."""
+        zero = control.zero()
+        return zero, 1e-2 * white_noise(zero, *zero.shape, min(self.rank, control.size))
+
+    def member(self, free: Free) -> Factor:
+        """The root of the diagonal plus the directions."""
+        log_scale, directions = (each.double() for each in free)
+        return LowRankFactor.updated(torch.exp(-2 * log_scale), directions)
+
+
+def _leading(precision: Curvature, root: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    r"""The leading eigenpairs of :math:`D^{-1/2} P D^{-1/2}`, for the roots :math:`D^{1/2}` of diagonals."""
+    if isinstance(precision, DensePrecision):
+        scaled = precision.matrix / root.unsqueeze(-1) / root.unsqueeze(-2)
+        # The driver refuses NaN: a case without a finite matrix gets finite numbers, and NaN through its diagonal.
+        values, vectors = torch.linalg.eigh(scaled.nan_to_num(0.0, 0.0, 0.0))
+        return values.flip(-1)[..., :rank], vectors.flip(-1)[..., :rank]
+    pairs = leading_eigenpairs(lambda v: precision.multiply(v / root) / root, root, 4 * rank + 16)
+    return pairs.values[..., :rank], pairs.vectors[..., :rank]

@@ -10,8 +10,8 @@ from ...algebra import Density, Gaussian, white_entropy
 from ...flows import MaskedAutoregressive
 from ...problems import Control
 from ...tensors import defaults_of
-from .families import Family
-from .optimizers import moment_matched_noise, negative_elbo
+from .families import Full
+from .optimizers import enough, moment_matched_noise, negative_elbo
 
 #: A map from white noise, ``(samples, case, n)``, to its image and the log-determinants, ``(samples, case)``.
 Transform = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -41,7 +41,7 @@ class PushforwardDensity(Density):
 
 
 @dataclass(frozen=True)
-class FlowFamily(Family):
+class FlowFamily(Full):
     r"""Flow family: an inverse autoregressive flow for each case, on top of its best Gaussian,
 
     .. math::
@@ -81,10 +81,6 @@ class FlowFamily(Family):
         if self.samples < 2 or self.samples % 2:
             raise ValueError(f"samples: draws come in pairs, so an even number is needed, not {self.samples}")
 
-    def project(self, matrix: Tensor, control: Control) -> Tensor:
-        """Returns the matrix as it is: the Gaussian below the flow is of full rank."""
-        return matrix
-
     def refine(self, control: Control, q: Gaussian) -> tuple[Density, Tensor]:
         """Trains the flow on top of the Gaussians."""
         like = control.window.background
@@ -110,7 +106,7 @@ class FlowFamily(Family):
 
         everywhere = control.zero()[:, 0] == 0
         trace = self._fit(control, PushforwardDensity(q, transform, everywhere), list(weights.values()))
-        noise = control.noise(max(1024, 4 * control.size))
+        noise = control.noise(enough(control, 1024))
         better = negative_elbo(control, PushforwardDensity(q, transform, everywhere), noise) < negative_elbo(
             control, q, noise
         )

@@ -6,8 +6,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from ...algebra import Gaussian
-from ...problems import Control, Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
-from ...problems.minimize import check_options, minimize
+from ...problems import Control, Ensemble, Joint, Posterior, Problem, Window, decode_ensemble, laplace
+from ...problems.minimize import check_eigenpairs, check_options, minimize
 from ...tensors import white_noise
 
 
@@ -27,6 +27,8 @@ class FourDVar(Posterior):
         increment: The number of states by which the window grows in quasi-static minimisation.
         tolerance: The relative decrease of the cost below which a case has converged.
         restarts: The most prior draws from which a case starts again if its minimum is implausibly high.
+        eigenpairs: The directions in which draws differ from those of the prior, where the control is too large for
+            matrices; each takes a tangent and an adjoint of the window.
 
     References:
         | Variational algorithms for analysis and assimilation of meteorological observations
@@ -42,16 +44,19 @@ class FourDVar(Posterior):
     increment: int = 3
     tolerance: float = 1e-5
     restarts: int = 8
+    eigenpairs: int = 128
 
     def __post_init__(self) -> None:
-        """Checks the options of the minimisation."""
+        """Checks the options of the minimisation, and the number of eigenpairs."""
         check_options(self.iterations, self.increment, self.tolerance, self.restarts)
+        check_eigenpairs(self.eigenpairs)
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the Laplace approximation of each case."""
         control = Control(self.problem, window)
         minimum = minimize(control, self.iterations, self.increment, self.tolerance, self.restarts)
-        u = gaussian_draws(minimum.u, minimum.model.dense(), samples)
+        q = laplace(minimum.model, self.eigenpairs)
+        u = (q.mean + q.transport(control.noise(samples))).to(minimum.u)
         return decode_ensemble(control, u, minimum.info)
 
 

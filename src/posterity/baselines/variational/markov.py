@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...algebra import Curvature, Factor, TridiagonalFactor
 from ...problems import Control, Problem, StateControl, Window
 from ...problems.minimize import Minimum, levenberg_marquardt, minimize
-from .families import Family
+from ...tensors import white_noise
+from .families import DiagonalFamily, Family, Free
 
 
 class TrajectoryFamily(Family):
@@ -38,12 +40,8 @@ class TrajectoryFamily(Family):
 
 
 @dataclass(frozen=True)
-class TrajectoryMeanField(TrajectoryFamily):
+class TrajectoryMeanField(DiagonalFamily, TrajectoryFamily):
     """Mean-field family of trajectories: a diagonal precision, without correlations in time."""
-
-    def project(self, matrix: Tensor, control: Control) -> Tensor:
-        """Keeps the diagonal."""
-        return torch.diag_embed(matrix.diagonal(dim1=-2, dim2=-1))
 
 
 @dataclass(frozen=True)
@@ -51,15 +49,28 @@ class BlockTridiagonal(TrajectoryFamily):
     """Block-tridiagonal family: the precision of a Markov chain of states, bordered by the unknown parameters.
 
     No term of the weak-constraint cost couples more, so no Gaussian over the trajectory has a higher bound; see
-    :mod:`~posterity.baselines.variational`. Matrices are held dense, for some hundred entries.
+    :mod:`~posterity.baselines.variational`.
     """
 
-    def project(self, matrix: Tensor, control: Control) -> Tensor:
-        """Keeps the entries of states that follow each other, and those of the parameters."""
-        index = torch.arange(control.size, device=matrix.device)
-        time = torch.zeros_like(index)
-        for t, block in enumerate(control.blocks()):
-            time[block] = t
-        parameter = (index >= control.entries) & (index < control.known)
-        neighbours = (time.unsqueeze(-1) - time).abs() <= 1
-        return torch.where(neighbours | parameter | parameter.unsqueeze(-1), matrix, 0)
+    def project(self, precision: Curvature) -> Factor:
+        """Returns the root of the inverse of the matrix as it is."""
+        return precision.factor()
+
+    def free(self, control: Control) -> Free:
+        """Blocks of a factor: the logarithms of its diagonal, and what is below it."""
+        like, times, n = control.zero(), control.problem.window, control.states
+        constants = control.known - control.entries
+
+        def small(*shape: int) -> Tensor:
+            return 1e-2 * white_noise(like, control.cases, *shape)
+
+        corner = (like.new_zeros(control.cases, constants), small(constants, constants))
+        states = (like.new_zeros(control.cases, times, n), small(times, n, n))
+        return *states, small(times - 1, n, n), small(times, constants, n), *corner
+
+    def member(self, free: Free) -> Factor:
+        """The factor of these blocks."""
+        log_scale, weights, below, edges, log_corner, corner = (each.double() for each in free)
+        roots = torch.diag_embed(torch.exp(-log_scale)) + weights.tril(-1)
+        last = torch.diag_embed(torch.exp(-log_corner)) + corner.tril(-1)
+        return TridiagonalFactor(roots, below, edges, last)

@@ -7,9 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...algebra import Density, Gaussian, white_entropy
-from ...problems import Control
-from ...tensors import white_noise
+from ...algebra import Curvature, Density, Gaussian, white_entropy
+from ...problems import Control, curvature
 from .families import Family
 
 
@@ -51,6 +50,11 @@ def negative_elbo(control: Control, q: Density, noise: Tensor) -> Tensor:
     return torch.cat(parts).mean(dim=0) - white_entropy(control.size)
 
 
+def enough(control: Control, least: int = 128) -> int:
+    """The number of draws that match the moments of white noise, or a few where these would be too many."""
+    return max(least, 4 * control.size) if not control.is_large else least
+
+
 def moment_matched_noise(control: Control, samples: int) -> Tensor:
     """Draws antithetic white noise whose sample covariance is exactly the identity if it can be.
 
@@ -85,13 +89,18 @@ class NaturalGradient(Optimizer):
     hundreds of steps. The expected Hessian comes from gradients alone by Stein's identity, with :math:`P` itself as
     control variate, :math:`E_q[\nabla^2 J] = P + E[r \varepsilon^T] S^{-1}` for :math:`\Lambda^{-1} = S S^T` and
     :math:`r = \nabla J(u) - E_q[\nabla J] - P (u - \mu)`, so that its noise vanishes as the posterior becomes Gaussian.
+    Where the control is too large for matrices, :math:`P` is a diagonal plus a matrix between the leading eigenvectors
+    of the Hessian at the mode, and the step what that keeps of it; linear problems are then fitted exactly if there are
+    as many eigenpairs as the data inform directions, and else up to the noise of the estimated diagonal.
     A second-order term keeps :math:`P` positive definite. The rate :math:`\rho` is a half for the first half of the
     steps, then falls as :math:`1 / (2 + k)`, which averages over all the draws that follow. The start is kept where it
     has the higher evidence lower bound.
 
     Args:
         iterations: The number of steps.
-        samples: Draws per step, even; four per entry of the control if omitted.
+        samples: Draws per step, even; four per entry of the control if omitted, or 128 where it is too large for
+            matrices.
+        eigenpairs: Directions of the curvature, where it is too large to be held as a matrix.
 
     References:
         | Fast and Simple Natural-Gradient Variational Inference (Lin, Khan & Schmidt, 2019),
@@ -102,20 +111,23 @@ class NaturalGradient(Optimizer):
 
     iterations: int = 16
     samples: int | None = None
+    eigenpairs: int = 128
 
     def __post_init__(self) -> None:
         """Checks that there are steps, and pairs of draws."""
         if self.iterations < 1:
             raise ValueError(f"iterations: at least one is needed, not {self.iterations}")
+        if self.eigenpairs < 1:
+            raise ValueError(f"eigenpairs: at least one is needed, not {self.eigenpairs}")
         if self.samples is not None and (self.samples < 2 or self.samples % 2):
             raise ValueError(f"samples: draws come in pairs, so an even number is needed, not {self.samples}")
 
     def fit(self, control: Control, family: Family) -> Fit:
         """Fits one member of the family to each case."""
-        samples = self.samples or 4 * control.size
+        samples = self.samples or (4 * control.size if not control.is_large else 128)
         mode = family.mode(control)
-        curvature = mode.model.dense()
-        start = q = Gaussian.from_precision(mode.u, family.project(curvature, control))
+        hessian = curvature(mode.model, self.eigenpairs)
+        start = q = Gaussian(mode.u.double(), family.project(hessian))
         trace = []
         for k in range(self.iterations):
             noise = moment_matched_noise(control, samples)
@@ -123,50 +135,38 @@ class NaturalGradient(Optimizer):
             cost, gradient = control.cost_and_gradient(u)
             trace.append(cost.double().mean(dim=0) - q.entropy())
             rate = 1 / (2 + max(0, k - self.iterations // 2))
-            q, curvature = self._step(q, curvature, control, family, noise, gradient.double(), rate)
+            q, hessian = self._step(q, hessian, family, noise, gradient.double(), rate)
         noise = control.noise(max(samples, 128))
         better = negative_elbo(control, q, noise) <= negative_elbo(control, start, noise)
         return Fit(q.where(better, start), torch.stack(trace, dim=-1))
 
     def _step(
-        self,
-        q: Gaussian,
-        curvature: Tensor,
-        control: Control,
-        family: Family,
-        noise: Tensor,
-        gradient: Tensor,
-        rate: float,
-    ) -> tuple[Gaussian, Tensor]:
-        """One step of the Gaussians and curvatures, from the gradients at ``q.mean + q.transport(noise)``."""
+        self, q: Gaussian, hessian: Curvature, family: Family, noise: Tensor, gradient: Tensor, rate: float
+    ) -> tuple[Gaussian, Curvature]:
+        """One step of the Gaussians and Hessians, from the gradients at ``q.mean + q.transport(noise)``."""
         # A draw from which the model diverged has no gradient, and no say.
         valid = gradient.isfinite().all(dim=-1, keepdim=True)
         count = valid.sum(dim=0).clamp(min=1)
         gradient = torch.where(valid, gradient, 0)
         average = gradient.sum(dim=0) / count
-        expected = torch.einsum("cij,scj->sci", curvature, q.transport(noise))
-        residual = torch.where(valid, gradient - average - expected, 0)
-        change = torch.einsum("sci,scj->cij", residual, q.factor.dual(noise)) / count.unsqueeze(-1)
-        change = rate * 0.5 * (change + change.mT)
-        half = torch.linalg.solve_triangular(torch.linalg.cholesky_ex(curvature).L, change, upper=False)
-        updated = curvature + change + 0.5 * half.mT @ half
-        factor, broken = torch.linalg.cholesky_ex(updated)
-        shift = torch.cholesky_solve(average.unsqueeze(-1), factor).squeeze(-1)
+        residual = torch.where(valid, gradient - average - hessian.multiply(q.transport(noise)), 0)
+        updated = hessian.stepped(rate * residual / count, q.factor.dual(noise))
+        root = updated.factor()
+        shift = root.covariance(average)
         # The mean moves by no more than the posterior's own radius, within which the samples lie.
-        norm = torch.einsum("cij,ci->cj", factor, shift).norm(dim=-1, keepdim=True)
+        norm = root.inverse(shift).norm(dim=-1, keepdim=True)
         reach = torch.clamp(noise.shape[-1] ** 0.5 / norm, max=1.0)
-        stepped = Gaussian.from_precision(q.mean - rate * reach * shift, family.project(updated, control))
-        sound = (broken == 0) & stepped.sound()
-        return stepped.where(sound, q), torch.where(sound[:, None, None], updated, curvature)
+        stepped = Gaussian(q.mean - rate * reach * shift, family.project(updated))
+        sound = root.sound() & stepped.sound()
+        return stepped.where(sound, q), updated.where(sound, hessian)
 
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
     r"""Adam optimiser of the reparametrised bound, as in VI-4DVAR, from :math:`q = N(0, I)`.
 
-    The free parameters are the mean, and those of which the family makes its precisions :math:`\Lambda = C C^T`; draws
-    are :math:`u = \mu + C^{-T} \varepsilon`. Correlations start small and random: at zero, directions of low rank would
-    have no gradient.
+    The free parameters are the mean, and those of which the family makes the roots :math:`S` of its covariances; draws
+    are :math:`u = \mu + S \varepsilon`.
 
     Args:
         iterations: The number of steps.
@@ -189,15 +189,13 @@ class Adam(Optimizer):
     def fit(self, control: Control, family: Family) -> Fit:
         """Fits one member of the family to each case."""
         with torch.enable_grad():
-            mean = control.zero().requires_grad_()
-            log_scale = torch.zeros_like(mean, requires_grad=True)
-            weights = (1e-2 * white_noise(mean, *mean.shape, control.size)).requires_grad_()
-            parameters = (mean, log_scale, weights)
+            mean, *free = (each.requires_grad_() for each in (control.zero(), *family.free(control)))
+            parameters = (mean, *free)
             adam = torch.optim.Adam(parameters, lr=self.learning_rate)
             trace = []
             for _ in range(self.iterations):
                 noise = control.noise(self.samples)
-                q = Gaussian.from_precision(mean, family.precision(log_scale, weights, control))
+                q = Gaussian(mean.double(), family.member(tuple(free)))
                 cost = control.cost(q.draw(noise)[0].to(mean))
                 control.gradients += self.samples
                 loss = torch.where(cost.isfinite(), cost, 0).double().mean(dim=0) - q.entropy()
@@ -207,5 +205,5 @@ class Adam(Optimizer):
                     parameter.grad = gradient.nan_to_num(0.0, 0.0, 0.0)
                 adam.step()
                 trace.append(loss.detach())
-        q = Gaussian.from_precision(mean.detach(), family.precision(log_scale, weights, control).detach())
+        q = Gaussian(mean.detach().double(), family.member(tuple(each.detach() for each in free)))
         return Fit(q, torch.stack(trace, dim=-1))

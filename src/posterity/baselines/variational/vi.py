@@ -8,7 +8,7 @@ import torch
 from ...errors import check_part
 from ...problems import Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
 from .families import Family, Full
-from .optimizers import NaturalGradient, Optimizer, moment_matched_noise, negative_elbo
+from .optimizers import NaturalGradient, Optimizer, enough, moment_matched_noise, negative_elbo
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class VariationalInference(Posterior):
         # Traces leave out the normaliser of the density; with it the objective is minus the bound itself.
         normalizer = control.log_normalizer()
         # The trace is of the densities on the way, from few draws: the one returned gets its own estimate.
-        noise = moment_matched_noise(control, max(128, 4 * control.size)).to(window.background)
+        noise = moment_matched_noise(control, enough(control)).to(window.background)
         bound = -negative_elbo(control, q, noise) - normalizer
         objective = torch.cat((trace, refinement), dim=-1) + normalizer.unsqueeze(-1)
         return decode_ensemble(control, u, {"objective": objective, "elbo": bound})

@@ -11,10 +11,8 @@ from torch import Tensor
 from ...algebra import conjugate_gradients
 from ..chunks import chunks
 from ..control import Control
+from .hessian import structured
 from .model import Linearization, LinearModel
-
-#: Unknowns of a control beyond which products are faster than matrices.
-LARGE = 512
 
 
 class Step(NamedTuple):
@@ -81,6 +79,24 @@ class Cholesky(Solver):
 
 
 @dataclass(frozen=True)
+class Recursion(Solver):
+    """Recursion in time, under the weak constraint: exact, by blocks of the size of a state; see :mod:`.markov`."""
+
+    def evaluate(self, control: Control, u: Tensor, states: int) -> Linearization:
+        """Cost and gradient."""
+        return _descent(control, u, states)
+
+    def solve(
+        self, control: Control, u: Tensor, states: int, here: Linearization, damping: Tensor, accuracy: Tensor
+    ) -> Step:
+        """The exact step; zero where the factorisation breaks down."""
+        factor = structured(control.linearize(u, states)).shifted(damping.double()).factor()
+        du = -factor.covariance(here.gradient).to(u).nan_to_num()
+        predicted = -0.5 * torch.linalg.vecdot(du, here.gradient - damping.unsqueeze(-1) * du)
+        return Step(du, predicted, torch.zeros_like(predicted))
+
+
+@dataclass(frozen=True)
 class ConjugateGradients(Solver):
     """Conjugate gradients: products with the Hessian alone, each a tangent and an adjoint of the model.
 
@@ -100,8 +116,7 @@ class ConjugateGradients(Solver):
 
     def evaluate(self, control: Control, u: Tensor, states: int) -> Linearization:
         """Cost and gradient, as many cases at a time as fit the memory."""
-        model = control.linearize(u, states)
-        return Linearization(model.cost, model.gradient, u.new_empty(len(u), 0, 0, dtype=torch.double))
+        return _descent(control, u, states)
 
     def solve(
         self, control: Control, u: Tensor, states: int, here: Linearization, damping: Tensor, accuracy: Tensor
@@ -135,4 +150,12 @@ def _damped(model: LinearModel, shift: Tensor, du: Tensor) -> Tensor:
 
 def solver_of(control: Control) -> Solver:
     """The solver that suits the size of a control."""
-    return Cholesky() if control.size <= LARGE else ConjugateGradients()
+    if control.is_large:
+        return ConjugateGradients()
+    return Recursion() if control.is_chain else Cholesky()
+
+
+def _descent(control: Control, u: Tensor, states: int) -> Linearization:
+    """Cost and gradient alone."""
+    model = control.linearize(u, states)
+    return Linearization(model.cost, model.gradient, u.new_empty(len(u), 0, 0, dtype=torch.double))
