@@ -19,8 +19,8 @@ from posterity.problems import (
     laplace,
     structured,
 )
-from posterity.problems.minimize import minimize
 from posterity.problems.linearized.solvers import Cholesky, ConjugateGradients, Recursion
+from posterity.problems.minimize import minimize
 from posterity.systems import LinearAdvection, Lorenz96
 
 CLOSE = {"rtol": 1e-8, "atol": 1e-8}

@@ -281,7 +281,7 @@ class Control:
 
     @property
     def is_chain(self) -> bool:
-        """Whether it is a Markov chain of states: the weak constraint, with an error of the model in every direction."""
+        """Whether it is a Markov chain of states: the weak constraint, with an error in every direction."""
         root = self.error_root
         return root is not None and root.full and root.size == self.entries == self.states
 

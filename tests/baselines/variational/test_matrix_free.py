@@ -20,7 +20,7 @@ FAMILIES = pytest.mark.parametrize("family", [MeanField(), LowRank(3, 50), Full(
 @pytest.fixture
 def large(monkeypatch):
     """No matrices at all, whatever the size."""
-    for module in ("control", "hessian"):
+    for module in ("control", "linearized.hessian"):
         monkeypatch.setattr(f"posterity.problems.{module}.LARGE", 0)
 
 
@@ -49,7 +49,7 @@ def test_projections_are_those_of_the_matrix(control, family):
 
 @FAMILIES
 def test_fits_of_linear_problems_are_exact_without_matrices(control, family, large):
-    """With as many eigenpairs as entries: variances 1 / (Σ⁻¹)ᵢᵢ of the mean field, and what is nearest of the others."""
+    """With all eigenpairs: variances 1 / (Σ⁻¹)ᵢᵢ of the mean field, and the nearest of the others."""
     q = NaturalGradient(iterations=4, samples=64).fit(control, family).q
     precision = exact_precision(control)
     expected = family.project(DensePrecision(precision))
@@ -79,7 +79,7 @@ def test_fits_of_curved_problems_have_the_bounds_of_matrices(large, monkeypatch)
     problem = Problem(Lorenz96(size=8, dt=0.05, spinup=2.0), observation, window=4, background_std=(0.5, 1.0))
     control = Control(problem, problem.sample((6,)).window)
     fits = [NaturalGradient(iterations=16, samples=64).fit(control, Full())]
-    for module in ("control", "hessian"):
+    for module in ("control", "linearized.hessian"):
         monkeypatch.setattr(f"posterity.problems.{module}.LARGE", 512)
     fits.append(NaturalGradient(iterations=16, samples=64).fit(control, Full()))
     free, dense = (fit.trace[:, -4:].mean(dim=-1) for fit in fits)
