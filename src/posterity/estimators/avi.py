@@ -1,5 +1,6 @@
 """Amortised VI-4DVAR."""
 
+from math import prod
 from typing import ClassVar
 
 import torch
@@ -76,9 +77,9 @@ class AmortizedVariational(DensityEstimator):
             raise ValueError(f"context, draws: must both be positive, not {context} and {draws}")
         if iterations < 0:
             raise ValueError(f"iterations: must not be negative, not {iterations}")
-        if iterations and problem.unknowns > DENSE:
+        if iterations and prod(self.shape) > DENSE:
             raise ValueError(
-                f"iterations: each takes a matrix of {problem.unknowns} by {problem.unknowns} numbers for each window, "
+                f"iterations: each takes a matrix of {prod(self.shape)} by {prod(self.shape)} numbers for each window, "
                 f"and more than {DENSE} unknowns are too many; set it to 0"
             )
         self.draws, self.iterations = draws, iterations
