@@ -19,7 +19,7 @@ from posterity.experiment import Experiment, catalog
 from posterity.experiment.dependencies import dependencies
 from posterity.metrics import RATES, evaluate
 from posterity.tasks.aggregate import aggregate
-from posterity.tasks.plot import _unrolled, plot
+from posterity.tasks.plot import plot
 
 CASES, SAMPLES, TIMES, SITES, WINDOW = 3, 20, 6, 5, 4
 METHODS = {"sharp": 0.3, "blunt": 1.0}
@@ -319,18 +319,3 @@ def test_a_failed_figure_leaves_the_last_one(draw, tmp_path):
         draw("trajectories", study({"sites": [SITES]}))
     assert (tmp_path / "figure.svg").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_grids_of_two_dimensions_are_drawn_row_by_row() -> None:
-    state = np.arange(2 * 3 * 4, dtype=float).reshape(2, 3, 4)
-    plane = xr.Dataset(
-        {"state": (("time", "y", "x"), state), "observation": (("time", "obs_y", "obs_x"), state[:, ::2, ::2])},
-        {"time": [0.0, 1.0], "y": [10.0, 20.0, 30.0], "x": [1.0, 2.0, 3.0, 4.0]},
-    )
-    found = _unrolled(plane)
-    assert found["state"].dims == ("time", "x")
-    np.testing.assert_array_equal(found["state"], state.reshape(2, 12))
-    np.testing.assert_array_equal(found["observation"], state[:, ::2, ::2].reshape(2, 4))
-    assert list(found["x"].values) == list(range(12))
-    line = plane.isel(y=0, obs_y=0, drop=True)
-    xr.testing.assert_identical(_unrolled(line), line)
