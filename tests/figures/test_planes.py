@@ -113,6 +113,27 @@ def test_observations_stand_where_they_are() -> None:
     np.testing.assert_allclose(axes.collections[1].get_offsets(), [[0.125, 2.5], [1.25, 2.5]])
 
 
+def test_observations_of_blocks_are_blocks_and_those_of_single_sites_dots() -> None:
+    """Both say the sites at which they stand; stations on a line stand in the plane."""
+    like = xr.DataArray(np.zeros((4, 8)), dims=("y", "x"), coords={"y": np.arange(4), "x": np.arange(8)})
+    scale, numbers = scale_of([np.array([-1.0, 1.0])]), np.arange(32).reshape(4, 8)
+
+    def drawn(sites: np.ndarray, dims: tuple[str, ...]) -> tuple[int, np.ndarray]:
+        """The number of images, and the places of dots."""
+        axes = panel_at(style.canvas(2), (0, 0, 1, 1))
+        values = xr.DataArray(np.ones(sites.shape), dims=dims, coords={"obs_site": (dims, sites)})
+        draw_observed(axes, values, like, scale)
+        return len(axes.images), np.concatenate([dots.get_offsets() for dots in axes.collections] or [np.empty((0, 2))])
+
+    images, dots = drawn(numbers[1::2, 1::2], ("obs_y", "obs_x"))
+    assert (images, len(dots)) == (1, 0)
+    images, dots = drawn(numbers[::2, ::4], ("obs_y", "obs_x"))
+    assert images == 0
+    np.testing.assert_allclose(dots, [[0.5, 0.5], [4.5, 0.5], [0.5, 2.5], [4.5, 2.5]])
+    images, dots = drawn(np.array([0, 31]), ("obs_x",))
+    np.testing.assert_allclose(dots, [[0.5, 0.5], [7.5, 3.5]])
+
+
 def test_maps_name_times_and_quantities_that_there_are_not(plane) -> None:
     twin, posteriors = one_case(plane)
     with pytest.raises(PosterityError, match=r"no state 14: there are states 0 to 13; change 'figures\.times'"):
@@ -160,7 +181,7 @@ def test_an_animation_has_no_more_frames_than_it_may(plane) -> None:
 
 def test_spectra_are_means_over_cases(plane) -> None:
     figure = spectra(plane.metrics, plane.window)
-    own = plane.metrics.isel(time=9).mean("case").isel(wavenumber=slice(1, 5))
+    own = plane.metrics.isel(time=9).mean("case").isel(wavenumber=slice(1, 4))
     rows = np.array(figure.axes, dtype=object).reshape(3, 3)
     for panels, method in zip(rows, plane.metrics["method"].values, strict=True):
         for panel, field in zip(panels, ("energy", "enstrophy"), strict=False):
@@ -169,7 +190,7 @@ def test_spectra_are_means_over_cases(plane) -> None:
             np.testing.assert_allclose(lines[style.TRUTH].get_ydata(), expected["truth_spectrum"])
             colour = style.looks(plane.metrics["method"].values.tolist())[method].colour
             np.testing.assert_allclose(lines[colour].get_ydata(), expected["spectrum"])
-            np.testing.assert_allclose(lines[colour].get_xdata(), [1, 2, 3, 4])
+            np.testing.assert_allclose(lines[colour].get_xdata(), [1, 2, 3])
             (dotted,) = (line for line in panel.lines if line.get_linestyle() == ":")
             np.testing.assert_allclose(dotted.get_ydata(), expected["error_spectrum"])
             (band,) = panel.collections
@@ -182,13 +203,13 @@ def test_spectra_of_a_record_are_means_over_its_times(record) -> None:
     figure = spectra(record.metrics, record.window, record.cycles, record.burn_in)
     expected = record.metrics["spectrum"].isel(field=0, time=slice(100, None)).mean(["time", "case"])
     line = next(line for line in figure.axes[0].lines if line.get_color() != style.TRUTH)
-    np.testing.assert_allclose(line.get_ydata(), expected[0, 1:])
+    np.testing.assert_allclose(line.get_ydata(), expected[0, 1:4])
 
 
 def test_error_spectra_are_ratios_of_means_over_cases(plane) -> None:
     figure = error_spectrum(plane.metrics, plane.window)
     panels = [axes.collections[0] for axes in figure.axes if axes.get_label() != "<colorbar>"]
-    means = plane.metrics.mean("case").sel(field="energy").isel(wavenumber=slice(1, 5))
+    means = plane.metrics.mean("case").sel(field="energy").isel(wavenumber=slice(1, 4))
     samples = plane.metrics["samples"].max("case")
     truth = means["error_spectrum"] / means["truth_spectrum"]
     spread = means["error_spectrum"] / ((samples + 1) / samples * means["spread_spectrum"])

@@ -121,14 +121,14 @@ def fields_of(state: xr.DataArray) -> list[Field]:
 
 
 def resolved(sizes: Mapping[str, int], lengths: Mapping[str, float]) -> int:
-    """The number of shells that are whole: those up to the highest wave that every axis resolves.
+    """The number of shells that are whole: those below the highest wave of every axis.
 
     Args:
         sizes: The number of sites of each axis.
         lengths: The length of each axis.
     """
     longest = max(lengths.values())
-    return int(min(size // 2 * longest / lengths[name] for name, size in sizes.items())) + 1
+    return int(min((size - 1) // 2 * longest / lengths[name] for name, size in sizes.items())) + 1
 
 
 def _grid(sizes: tuple[int, ...], lengths: tuple[float, ...]) -> Grid:

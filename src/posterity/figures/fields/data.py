@@ -108,8 +108,9 @@ def _observed(twin: xr.Dataset, like: xr.DataArray, observes_state: bool) -> Ite
     if not has_places(observation):
         return
     names = [str(name) for name in observation["obs_channel"].values]
-    same = observes_state and len(names) == like.sizes["channel"]
-    if same:
+    alike = len(names) == like.sizes["channel"] and "obs_channel" not in observation.coords
+    same = observes_state and alike
+    if alike:
         names = [str(name) for name in like["channel"].values]
     truth = list(_truth(twin)) if same else []
     for place, name in enumerate(names[:CHANNELS]):
