@@ -483,6 +483,27 @@ def test_figures_are_drawn_where_they_show_something(write) -> None:
     assert set(weighed.figures_drawn()) == plain | {"corner"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "axes", "lacking", "moving"),
+    [
+        ("lorenz63", {}, 0, {"animation", "error_spectrum", "maps", "spectra"}, []),
+        ("lorenz96", {}, 1, {"animation", "maps"}, []),
+        ("lorenz96-two-scale", {}, 1, {"animation", "maps"}, []),
+        ("linear", {}, 1, {"animation", "maps"}, []),
+        ("linear", {"size": 8}, 1, {"animation", "maps"}, []),
+        # What a system does not say, figures must find out.
+        ("posterity.systems:BlackBox", {}, None, set(), ["animation"]),
+    ],
+)
+def test_figures_of_a_grid_are_drawn_where_there_is_one(write, kind, options, axes, lacking, moving) -> None:
+    system = Component.model_construct(kind=kind, options=options)
+    experiment = load(write(SMALLEST)).model_copy(update={"system": system})
+    assert experiment.axes() == axes
+    drawn = {"animation", "error_spectrum", "maps", "spectra"} - lacking
+    assert drawn == set(experiment.figures_drawn()) & (drawn | lacking)
+    assert experiment.figures_moving() == moving
+
+
 def test_figures_are_chosen(write) -> None:
     plain = load(write(SMALLEST)).figures_drawn()
     assert load(write(changed({"figures": {"only": ["table", "scores"]}}))).figures_drawn() == ["scores", "table"]

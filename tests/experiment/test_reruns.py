@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import posterity
+from posterity.experiment import catalog
 
 TINY = Path(__file__).parents[1] / "workflow" / "tiny.yaml"
 
@@ -121,11 +122,12 @@ def test_every_room_redoes_what_it_should_and_nothing_else(redone) -> None:
 
 def test_a_figure_redraws_itself_and_those_that_use_it(redone, edits) -> None:
     drawn = [job.removeprefix("plot ") for job in edits["jobs"] if job.startswith("plot ")]
-    assert len(drawn) == 14
+    assert len(drawn) == 16
+    used = {"reference": "corner", "spectra": "error_spectrum"}
     for figure in drawn:
-        others = {"plot corner"} if figure == "reference" else set()
-        assert set(redone[f"figures.{figure}"]) == {f"plot {figure}"} | others
-    assert len(redone["figures.drawing.style"]) == 14
+        module = catalog.target("figure", figure).partition(":")[0].removeprefix("posterity.")
+        assert set(redone[module]) == {f"plot {each}" for each in (figure, used.get(figure)) if each}
+    assert len(redone["figures.drawing.style"]) == 16
 
 
 @pytest.mark.parametrize(

@@ -54,11 +54,11 @@ def made_twin(rng: np.random.Generator, shape: Mapping[str, int], window: int, n
         {
             "case": np.arange(shape["case"]),
             "time": model_times(0.1, range(shape["time"]), shape["time"]),
-            "channel": list("xyz"[: shape["channel"]]),
+            "channel": list("uvh" if "y" in shape else "xyz")[: shape["channel"]],
         },
     )
-    if "x" in shape:
-        twin = twin.assign_coords(x=np.arange(shape["x"]))
+    for axis in {"y", "x"} & set(shape):
+        twin = twin.assign_coords({axis: (axis, np.arange(shape[axis]), {"length": 2 * np.pi})})
     if names:
         theta = rng.standard_normal((shape["case"], len(names)))
         twin = twin.assign_coords(parameter=list(names)).assign(theta=(("case", "parameter"), theta))
@@ -174,6 +174,24 @@ def many() -> Study:
 
 
 @pytest.fixture(scope="session")
+def plane() -> Study:
+    """Velocities in the plane, a third of them observed, with a reference; a method covers the window's end only."""
+    methods = {
+        "prior": Made(3.0, estimates=False),
+        "4dvar": Made(0.4, samples=12),
+        "letkf": Made(1.1, first=9, samples=12),
+    }
+    return study({"case": 3, "time": 14, "channel": 2, "y": 8, "x": 12}, methods, 10, ("forcing",))
+
+
+@pytest.fixture(scope="session")
+def crowded() -> Study:
+    """So many methods in the plane that maps of them fill a page, of three channels."""
+    methods = {f"method-{i}": Made(1.0, samples=3, first=i % 2) for i in range(15)}
+    return study({"case": 2, "time": 6, "channel": 3, "y": 6, "x": 6}, methods, 4)
+
+
+@pytest.fixture(scope="session")
 def record() -> Study:
     """A cycling record of hundreds of windows."""
     methods = {f"filter-{i}": Made(0.6 + 0.2 * i, samples=12) for i in range(6)}
@@ -187,6 +205,7 @@ def without_truth() -> Callable[[Study], Study]:
     def take(whole: Study) -> Study:
         """The study without truth."""
         scores = ["rmse", "crps", "rank_histogram", "coverage", "parameter_rank", "hpd_rank", "tarp_rank"]
+        scores += ["truth_spectrum", "error_spectrum"]
         twin = whole.twin.drop_vars(["state", "theta"], errors="ignore")
         return whole._replace(twin=twin, metrics=whole.metrics.drop_vars(scores, errors="ignore"))
 

@@ -16,9 +16,12 @@ from matplotlib.text import Text
 
 from posterity.experiment import catalog
 from posterity.figures.drawing import style
+from posterity.figures.drawing.film import Film
 from posterity.metrics import summarize
 
 FIGURES = sorted(catalog.CATALOG["figure"])
+#: Those of states in the plane, and those of states on a grid.
+MAPS, SPECTRA = ("animation", "maps"), ("error_spectrum", "spectra")
 #: The studies, each with figures that apply to it: all of them of many methods, and others where they look different.
 APPLY = {
     "ring": [
@@ -33,9 +36,11 @@ APPLY = {
         "table",
         "training",
     ],
-    "point": sorted(set(FIGURES) - {"corner", "cycle", "parameters", "reference", "roc"}),
-    "many": [name for name in FIGURES if name != "cycle"],
-    "record": ["accuracy_cost", "cycle", "data", "hovmoller", "ranks", "scores", "trajectories"],
+    "point": sorted(set(FIGURES) - {"corner", "cycle", "parameters", "reference", "roc", *MAPS, *SPECTRA}),
+    "many": [name for name in FIGURES if name not in ("cycle", *MAPS)],
+    "record": ["accuracy_cost", "cycle", "data", "hovmoller", "ranks", "scores", "trajectories", *SPECTRA],
+    "plane": ["corner", "covariance", "data", "hovmoller", "reference", "trajectories", *MAPS, *SPECTRA],
+    "crowded": ["covariance", "hovmoller", *MAPS, *SPECTRA],
 }
 EVERY = [(study, name) for study, names in APPLY.items() for name in names]
 
@@ -44,6 +49,7 @@ def draw(name: str, study: Any) -> Figure:
     """Draws a figure of a study."""
     sources: Mapping[str, Any] = {
         "twin": study.twin.isel(case=0),
+        "plane": study.twin.isel(case=0),
         "twins": study.twin,
         "metrics": study.metrics,
         "summary": summarize(study.metrics, study.window),
@@ -51,6 +57,7 @@ def draw(name: str, study: Any) -> Figure:
         "reference": None if study.reference is None else study.reference.isel(case=0),
         "standard": None if study.reference is None else study.reference.isel(case=0),
         "classifiers": study.metrics,
+        "spectra": study.metrics,
         "histories": study.histories,
         "window": study.window,
         "cycles": study.cycles,
@@ -58,9 +65,13 @@ def draw(name: str, study: Any) -> Figure:
         "parameters": study.parameters,
         "observes_state": "x" in study.twin.dims,
         "sites": None,
+        "times": None,
+        "quantity": None,
+        "frames": 3,
     }
     function = catalog.resolve("figure", name)
-    return function(**{parameter: sources[parameter] for parameter in signature(function).parameters})
+    drawn = function(**{parameter: sources[parameter] for parameter in signature(function).parameters})
+    return drawn.figure if isinstance(drawn, Film) else drawn
 
 
 @pytest.fixture(scope="module")
@@ -116,12 +127,14 @@ def test_figures_fit_a_page(drawn, name, study):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted({*APPLY["many"]} - {"data"}))
-def test_every_method_is_named(drawn, many, name):
+@pytest.mark.parametrize(
+    ("study", "name"), [("many", n) for n in sorted({*APPLY["many"]} - {"data"})] + [("crowded", n) for n in MAPS]
+)
+def test_every_method_is_named(drawn, request, study, name):
     # Two spaces stand between a name and its numbers.
-    shown = "\n".join(text.get_text() for text in texts(drawn["many", name])).replace("  ", "\n").split("\n")
+    shown = "\n".join(text.get_text() for text in texts(drawn[study, name])).replace("  ", "\n").split("\n")
     only = {"optimisation": "info_objective", "parameters": "parameter_mean", "roc": "auc"}.get(name, "spread")
-    own = many.metrics[only]
+    own = request.getfixturevalue(study).metrics[only]
     assert set(own["method"].values[own.notnull().any([*set(own.dims) - {"method"}])]) <= set(shown)
 
 
@@ -130,9 +143,9 @@ def test_every_method_is_named(drawn, many, name):
 def test_units_are_said(drawn, study, name):
     shown = " ".join(text.get_text() for text in texts(drawn[study, name]))
     fractions = dict.fromkeys(("coverage", "expected_coverage", "ranks", "roc"), "fraction")
-    units = {**fractions, "optimisation": "", "parameters": "forcing", "training": "(s)"}
+    units = {**fractions, "error_spectrum": "ratio", "optimisation": "", "parameters": "forcing", "training": "(s)"}
     assert units.get(name, "dimensionless") in shown
-    if name in ("cycle", "data", "hovmoller", "reference", "scores", "trajectories"):
+    if name in ("cycle", "data", "hovmoller", "reference", "scores", "trajectories", "error_spectrum", *MAPS):
         assert "time (model time units)" in shown
 
 
@@ -141,6 +154,21 @@ def test_units_are_said(drawn, study, name):
 def test_figures_do_without_truth(ring, without_truth, name):
     with style.context():
         FigureCanvasAgg(draw(name, without_truth(ring))).draw()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", APPLY["plane"])
+def test_figures_of_the_plane_do_without_truth(plane, without_truth, name):
+    with style.context():
+        FigureCanvasAgg(draw(name, without_truth(plane))).draw()
+
+
+@pytest.mark.parametrize(
+    ("study", "name"), [*(("ring", name) for name in MAPS), *(("point", name) for name in SPECTRA)]
+)
+def test_of_other_grids_figures_say_that_they_have_nothing_to_show(request, study, name):
+    (line,) = texts(draw(name, request.getfixturevalue(study)))
+    assert "no grid" in line.get_text() or "no truth" in line.get_text()
 
 
 @pytest.mark.slow

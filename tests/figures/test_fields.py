@@ -107,12 +107,6 @@ def test_hovmoller_names_a_missing_case(ring):
         hovmoller(ring.twin.isel(case=0), ring.metrics.isel(case=slice(1, None)), drawn(ring), ring.window)
 
 
-def test_two_dimensional_grids_are_refused(ring):
-    one = ring.twin.isel(case=0).expand_dims(y=2, axis=-2)
-    with pytest.raises(PosterityError, match="grid of one dimension"):
-        data(one, ring.window, observes_state=True)
-
-
 def test_covariances_are_those_of_the_draws(ring):
     posteriors = [posterior.isel(case=1) for posterior in ring.posteriors]
     figure = covariance(ring.twin.isel(case=1), posteriors, ring.window)

@@ -64,6 +64,7 @@ def test_without_a_truth_what_needs_none_is_left(ensemble) -> None:
     twin, posterior = datasets(ensemble)
     full, scored = evaluate(twin, posterior), evaluate(twin.drop_vars("state"), posterior)
     needing = {"rmse", "crps", "energy_score", "variogram_score", "rank_histogram", "coverage", "rank"}
+    needing |= {"truth_spectrum", "error_spectrum"}
     assert set(full.data_vars) - set(scored.data_vars) == needing
     xr.testing.assert_identical(scored, full[list(scored.data_vars)].drop_vars(["bin", "level"], errors="ignore"))
 

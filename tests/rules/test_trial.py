@@ -118,6 +118,9 @@ GENERATOR = np.random.default_rng(0)
         ),
         (Plug.named(channels=()), r"has channels \(\), and shape \(1, 4\) has 1"),
         (Breaking(inner=Plane(dt=0.0)), "dt, the time between two states, must be positive"),
+        (Plug.named(lengths=(1.0, 2.0)), r"lengths \(1\.0, 2\.0\) must be one positive number for each of the 1 axes"),
+        (Plug.named(lengths=(0.0,)), "must be one positive number"),
+        (Plug.named(axes=2), "says that it has 2 axes, and its grid has 1; correct its attribute `axes`"),
         (Plug.named(shape=(1, 2, 2, 2)), "shape .* must be .channel, .grid., with a grid of at most two dimensions"),
     ],
 )  # fmt: skip

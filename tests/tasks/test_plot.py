@@ -11,15 +11,17 @@ import pytest
 import xarray as xr
 from matplotlib import image
 from matplotlib.figure import Figure
+from PIL import Image
 
 from posterity.data import SCORES, write
 from posterity.data.times import model_times
 from posterity.errors import ConfigError, DataError, PosterityError
 from posterity.experiment import Experiment, catalog
 from posterity.experiment.dependencies import dependencies
+from posterity.figures.drawing.film import Film
 from posterity.metrics import RATES, evaluate
 from posterity.tasks.aggregate import aggregate
-from posterity.tasks.plot import _unrolled, plot
+from posterity.tasks.plot import plot, save_film
 
 CASES, SAMPLES, TIMES, SITES, WINDOW = 3, 20, 6, 5, 4
 METHODS = {"sharp": 0.3, "blunt": 1.0}
@@ -150,7 +152,8 @@ def draw(folder: Path, tmp_path: Path) -> Plot:
 def test_every_figure_is_written_twice_and_again_to_the_byte(draw, tmp_path, name):
     draw(name)
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert set(first) == {"figure.svg", "figure.png"}
+    moving = {"figure.gif"} if name == "animation" else set()
+    assert set(first) == {"figure.svg", "figure.png"} | moving
     with mpl.rc_context({"font.size": 15, "svg.fonttype": "none", "savefig.dpi": 50}):
         draw(name)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
@@ -321,16 +324,14 @@ def test_a_failed_figure_leaves_the_last_one(draw, tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_grids_of_two_dimensions_are_drawn_row_by_row() -> None:
-    state = np.arange(2 * 3 * 4, dtype=float).reshape(2, 3, 4)
-    plane = xr.Dataset(
-        {"state": (("time", "y", "x"), state), "observation": (("time", "obs_y", "obs_x"), state[:, ::2, ::2])},
-        {"time": [0.0, 1.0], "y": [10.0, 20.0, 30.0], "x": [1.0, 2.0, 3.0, 4.0]},
-    )
-    found = _unrolled(plane)
-    assert found["state"].dims == ("time", "x")
-    np.testing.assert_array_equal(found["state"], state.reshape(2, 12))
-    np.testing.assert_array_equal(found["observation"], state[:, ::2, ::2].reshape(2, 4))
-    assert list(found["x"].values) == list(range(12))
-    line = plane.isel(y=0, obs_y=0, drop=True)
-    xr.testing.assert_identical(_unrolled(line), line)
+def test_an_animation_has_all_its_frames_and_begins_again(tmp_path) -> None:
+    figure = Figure(figsize=(1, 1))
+    colours = ["#ff0000", "#00ff00", "#0000ff"]
+    for place, colour in enumerate(colours):
+        figure.add_axes((0, 0.05 * place, 0.05, 0.05), facecolor=colour)
+    save_film(Film(figure, 3, lambda frame: figure.set_facecolor(colours[frame])), tmp_path / "film.gif", "film")
+    with Image.open(tmp_path / "film.gif") as film:
+        assert (film.format, film.n_frames, film.info["loop"]) == ("GIF", 3, 0)
+        for frame, colour in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255))):
+            film.seek(frame)
+            np.testing.assert_allclose(film.convert("RGB").getpixel((70, 20)), colour, atol=8)

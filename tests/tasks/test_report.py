@@ -1,6 +1,7 @@
 """The page of an experiment: the table first, captions for all figures, the configuration, nothing from elsewhere."""
 
 import re
+from base64 import b64encode
 
 import pytest
 import yaml
@@ -55,3 +56,18 @@ def test_it_names_what_failed_and_carries_the_configuration(page, experiment) ->
 def test_a_missing_table_is_named(experiment, tmp_path) -> None:
     with pytest.raises(DataError, match=r"table\.csv: cannot be read \(No such file or directory\); aggregate"):
         report(experiment(), tmp_path / "table.csv", [], tmp_path / "report.html")
+
+
+def test_what_moves_is_shown_moving(experiment, tmp_path) -> None:
+    (tmp_path / "table.csv").write_text(TABLE)
+    files = [tmp_path / "animation.gif", tmp_path / "animation.svg", tmp_path / "data.svg"]
+    for file in files:
+        file.write_bytes(file.name.encode())
+    report(experiment(), tmp_path / "table.csv", files, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert re.findall(r'<img alt="(\w+)" src="data:([\w/+]+);base64,(\w+=*)">', text) == [
+        ("data", "image/svg+xml", b64encode(b"data.svg").decode()),
+        ("animation", "image/gif", b64encode(b"animation.gif").decode()),
+    ]
+    with pytest.raises(DataError, match=r"scores\.png: a page shows \.svg and \.gif"):
+        report(experiment(), tmp_path / "table.csv", [tmp_path / "scores.png"], tmp_path / "report.html")

@@ -7,7 +7,7 @@ import xarray as xr
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1200)]
 
-FIGURES = 14
+FIGURES = 16
 
 
 def test_nothing_is_left_to_do(study):

@@ -13,5 +13,5 @@ def test_a_file_of_variants_asks_for_its_scaling(sizes):
         "scaling": 1,
     }  # fmt: skip
     # Those of a study without a reference, and corner plots against the weighted prior, trainings and classifiers.
-    assert figures == 2 * 14
+    assert figures == 2 * 16
     assert "scaling" not in sizes.planned("sizes/n6,sizes/n8")

@@ -66,6 +66,14 @@ wildcard_constraints:
     figure="|".join(catalog.names("figure")),
 
 
+# Figures that move, told by what they must be given: a number of frames.
+MOVING = {
+    name
+    for name, target in catalog.names("figure").items()
+    if "frames" in {parameter.name for parameter in signature(target)}
+}
+
+
 # Kept open until the workflow ends, however it ends.
 LOCKS = ExitStack()
 
@@ -222,9 +230,22 @@ def figures_of(experiment, *suffixes):
     )
 
 
-def vector_figures(wildcards):
-    """The figures of an experiment, those that a page shows."""
-    return figures_of(wildcards.experiment, "svg")
+def animations_of(experiment):
+    """The animations of an experiment."""
+    return expand(
+        "results/{experiment}/figures/{figure}.gif",
+        experiment=experiment,
+        figure=EXPERIMENTS[experiment].figures_moving(),
+    )
+
+
+def figures_shown(wildcards):
+    """The figures of an experiment that a page shows: those that move as they move, and all others still."""
+    moving = animations_of(wildcards.experiment)
+    still = figures_of(wildcards.experiment, "svg")
+    return [
+        path for path in still if path.removesuffix("svg") + "gif" not in moving
+    ] + moving
 
 
 def figure_inputs(wildcards):

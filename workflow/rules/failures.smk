@@ -6,7 +6,7 @@ import subprocess
 from itertools import chain
 
 # What may be made without all methods.
-JOINED = ("aggregate", "plot", "report", "scaling", "literature")
+JOINED = ("aggregate", "plot", "animate", "report", "scaling", "literature")
 
 
 # What the job of a rule makes that others can be made without.
@@ -49,7 +49,7 @@ def lost_by_failures():
 
 def can_be_made(job, experiments):
     """Whether a job of several methods makes something of those that are left."""
-    if job.rule.name in ("aggregate", "plot", "report"):
+    if job.rule.name in ("aggregate", "plot", "animate", "report"):
         experiment = experiments[job.wildcards.experiment]
         figures = experiment.figures_drawn()
         drawn = "figure" not in job.wildcards.keys() or job.wildcards.figure in figures

@@ -1,4 +1,6 @@
 rule plot:
+    wildcard_constraints:
+        figure="|".join(set(catalog.names("figure")) - MOVING) or "$",
     input:
         twin="results/{experiment}/simulations/test/0.nc",
         metrics="results/{experiment}/metrics.nc",
@@ -22,3 +24,13 @@ rule plot:
     shell:
         "posterity plot {params.file:q} --figure {wildcards.figure} --twin {input.twin:q} --metrics {input.metrics:q}"
         " --posterior {input.posteriors:q} --reference {input.reference:q} --history {input.histories:q} --output {output.vector:q} > {log:q} 2>&1"
+
+
+# Of figures that move there is a picture for print, too.
+use rule plot as animate with:
+    wildcard_constraints:
+        figure="|".join(MOVING) or "$",
+    output:
+        vector="results/{experiment}/figures/{figure}.svg",
+        raster="results/{experiment}/figures/{figure}.png",
+        moving="results/{experiment}/figures/{figure}.gif",

@@ -4,7 +4,7 @@
 rule report:
     input:
         table="results/{experiment}/table.csv",
-        figures=vector_figures,
+        figures=figures_shown,
     output:
         "results/{experiment}/report.html",
     log:

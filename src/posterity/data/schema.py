@@ -51,6 +51,7 @@ COORDINATES: Mapping[str, str] = {
     "obs_channel": "channel of the observations",
     "obs_y": "site of the observations, second axis",
     "obs_x": "site of the observations",
+    "obs_site": "site of the states at which an observation stands, row by row",
     "parameter": "unknown parameter",
     "iteration": "number of the iteration",
     "method": "method",

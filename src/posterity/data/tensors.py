@@ -1,6 +1,7 @@
 """The bridge between tensors and datasets."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from math import prod
 
 import numpy as np
 import torch
@@ -49,7 +50,21 @@ def twin_dataset(twin: Twin, problem: Problem, first_case: int = 0, observations
             padded = _pad(value, problem.steps)
             variables[name] = (dims("twin", name, obs_grid), _numpy(padded), attributes[name])
     cases = np.arange(first_case, first_case + twin.x.shape[0])
-    return xr.Dataset(variables, _coordinates(problem, cases))
+    places = _observed_sites(problem) if observations else {}
+    return xr.Dataset(variables, {**_coordinates(problem, cases), **places})
+
+
+def _observed_sites(problem: Problem) -> Mapping[str, xr.Variable]:
+    """The sites, row by row, at which observations of another grid than the states' stand; nothing if unknown."""
+    grid = problem.observation.shape[1:]
+    if grid == problem.shape[1:] or not grid:
+        return {}
+    try:
+        sites = problem.observation.operator.sites
+    except ValueError:
+        return {}
+    names = dims("twin", "observation", len(grid))[-len(grid) :]
+    return {"obs_site": xr.Variable(names, _numpy(sites).reshape(grid))} if sites.numel() == prod(grid) else {}
 
 
 def states(
@@ -222,7 +237,8 @@ def _coordinates(problem: Problem, cases: np.ndarray, steps: range | None = None
     """Case numbers, model times, channel names and sites."""
     steps = range(problem.steps) if steps is None else steps
     grid = problem.shape[1:]
-    axes = {name: (name, np.arange(size)) for name, size in zip(GRIDS[len(grid)], grid, strict=True)}
+    sites = zip(GRIDS[len(grid)], grid, problem.system.lengths, strict=True)
+    axes = {name: (name, np.arange(size), {"length": length}) for name, size, length in sites}
     names = {"parameter": ("parameter", list(problem.parameters))} if problem.parameters else {}
     return {
         **names,

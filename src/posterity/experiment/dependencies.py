@@ -218,7 +218,7 @@ def _plot(experiment: Experiment, figure: str) -> Part:
         "labels": {name: method.label for name, method in experiment.methods.items()},
         "groups": experiment.groups(),
     }
-    shown_of = [f"figures.{key}" for key in ("case", "sites", "standard")]
+    shown_of = [f"figures.{key}" for key in ("case", "sites", "times", "quantity", "frames", "standard")]
     return {**experiment.slice(*shown_of, *LENGTHS), **shown}, [catalog.target("figure", figure)]
 
 

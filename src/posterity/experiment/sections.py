@@ -8,6 +8,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     field_validator,
@@ -232,9 +233,21 @@ class FiguresConfig(Model):
     """Choices of what figures show."""
 
     case: int = Field(default=0, ge=0, description="The case of the first test shard that is drawn.")
-    sites: tuple[int, ...] | None = Field(
-        default=None, description="The sites whose trajectories are drawn; three at equal distances if null."
+    sites: tuple[int | tuple[int, int], ...] | None = Field(
+        default=None,
+        description="The sites whose trajectories are drawn: their numbers or, on a grid of two axes, pairs `[y, x]`; "
+        "three at equal distances if null.",
     )
+    times: tuple[NonNegativeInt, ...] | None = Field(
+        default=None,
+        description="The states that maps show, by their numbers from 0; start, window end and forecast end if null.",
+    )
+    quantity: str | None = Field(
+        default=None,
+        description="What maps show: a channel, or `vorticity` or `speed` of a velocity; null: the vorticity of the "
+        "channels `u` and `v` if there are such, else the first channel.",
+    )
+    frames: PositiveInt = Field(default=40, description="The most pictures of an animation.")
     standard: str | None = Field(
         default=None,
         description="The method whose draws take the place of a reference in figures, where there is none; its name.",

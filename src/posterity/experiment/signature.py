@@ -40,6 +40,34 @@ def signature(target: str) -> tuple[Parameter, ...]:
     raise ConfigError(f"{target}: there is no '{name}' in {source_file(module)}")
 
 
+@cache
+def constant(target: str, name: str) -> object:
+    """The plain value that a class, or the first of its bases that has one, gives to a name in its body.
+
+    Args:
+        target: The ``module:Class``.
+        name: The name.
+
+    Returns:
+        The value; None if there is none, or its source is not found.
+    """
+    module, _, cls = target.partition(":")
+    try:
+        module = defining_module(module, cls)
+        body = syntax_tree(module).body
+    except ConfigError:
+        return None
+    for node in (node for node in body if isinstance(node, ast.ClassDef) and node.name == cls):
+        for item in (item for item in node.body if isinstance(item, ast.AnnAssign)):
+            if isinstance(item.value, ast.Constant) and ast.unparse(item.target) == name:
+                return item.value.value
+        for base in (base.id for base in node.bases if isinstance(base, ast.Name)):
+            source, known = origin(module, base) or (module, base)
+            if (found := constant(f"{source}:{known}", name)) is not None:
+                return found
+    return None
+
+
 def _constructor(module: str, node: ast.ClassDef) -> tuple[Parameter, ...]:
     """The arguments of a class's ``__init__``, or the fields of a dataclass; what it inherits comes first."""
     for item in node.body:

@@ -13,7 +13,7 @@ from matplotlib.gridspec import SubplotSpec
 from ..errors import PosterityError
 from .drawing import style
 from .drawing.density import bare, draw_density, draw_reference, draw_truth, equal, extent, handles, scale, ticks
-from .drawing.panels import chosen_rows, row_names, rows
+from .drawing.panels import Sites, chosen_rows, row_names, rows
 from .reference import marginals
 
 #: Up to FEW methods are drawn with COORDINATES coordinates, parameters included; more methods with FEWER.
@@ -43,7 +43,7 @@ def corner(
     posteriors: Sequence[xr.Dataset],
     standard: xr.Dataset,
     window: int,
-    sites: Sequence[int] | None = None,
+    sites: Sites | None = None,
 ) -> Figure:
     """Draws, for each method, pairs of coordinates against a standard: entries at the window's end, and parameters.
 
@@ -60,13 +60,13 @@ def corner(
         standard: The same case of the draws that all methods are compared with, named by the attribute ``method``;
             ``info_ess`` is their effective number, if known. A method of that name is not drawn.
         window: The number of assimilated states.
-        sites: Places along the grid; three at equal distances if omitted.
+        sites: Places along the grid, pairs ``(y, x)`` in the plane; three at equal distances if omitted.
 
     Returns:
         The figure: a corner for each method.
 
     Raises:
-        PosterityError: If there is no such site, nothing to draw, or the grid has two dimensions.
+        PosterityError: If there is no such site, nothing to draw.
     """
     looks = style.looks([str(posterior.attrs["method"]) for posterior in posteriors])
     posteriors = [draws for draws in posteriors if draws.attrs["method"] != standard.attrs["method"]]
@@ -129,7 +129,7 @@ def _parameters(posterior: xr.Dataset) -> list[str]:
 
 def _draws(posterior: xr.Dataset, time: float, chosen: Sequence[int], parameters: Sequence[str]) -> np.ndarray:
     """The draws of all coordinates, ``(sample, coordinate)``; NaN for those that the posterior does not have."""
-    state = marginals(posterior, time, chosen, "corner")
+    state = marginals(posterior, time, chosen)
     samples = len(state) or posterior.sizes["sample"]
     found = np.full((samples, len(chosen) + len(parameters)), np.nan)
     if len(state):
@@ -144,7 +144,7 @@ def _truth(twin: xr.Dataset, time: int, chosen: Sequence[int], parameters: Seque
     """The true coordinates; NaN for those that are not known."""
     found = np.full(len(chosen) + len(parameters), np.nan)
     if "state" in twin:
-        found[: len(chosen)] = rows(twin["state"].isel(time=time), "corner").values[list(chosen)]
+        found[: len(chosen)] = rows(twin["state"].isel(time=time)).values[list(chosen)]
     if "theta" in twin:
         found[len(chosen) :] = twin["theta"].sel(parameter=list(parameters)).values
     return found

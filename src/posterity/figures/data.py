@@ -8,14 +8,18 @@ from matplotlib.figure import Figure
 
 from .drawing import style
 from .drawing.panels import field, row_label, row_ticks, rows, stretch, window_line
+from .fields.data import data_in_plane
+from .fields.plane import is_plane
 
 
 @style.styled
 def data(twin: xr.Dataset, window: int, observes_state: bool) -> Figure:
     """Draws the data of one case: the background, and truth and observations over time and site.
 
-    Entries that are not observed are hatched. Truth and background are left out where there are none. Of long records
-    the end of the window is shown (see :func:`panels.stretch`).
+    In the plane, truth and observations are maps at some times, a row for each channel (see
+    :func:`posterity.figures.fields.data.data_in_plane`). Entries that are not observed are hatched. Truth and
+    background are left out where there are none. Of long records the end of the window is shown (see
+    :func:`panels.stretch`).
 
     Args:
         twin: One case of a ``twin`` dataset, without the dimension ``case``.
@@ -30,6 +34,8 @@ def data(twin: xr.Dataset, window: int, observes_state: bool) -> Figure:
     """
     panels = [name for name in ("state", "observation") if name in twin]
     background = "background" in twin
+    if is_plane(twin):
+        return data_in_plane(twin, window, observes_state)
     figure = style.canvas(2.3)
     shown = stretch(twin.sizes["time"], window)
     part = twin.isel(time=shown)
@@ -51,7 +57,7 @@ def _norm(values: np.ndarray) -> Normalize:
 def _field(figure: Figure, axes: Axes, twin: xr.Dataset, name: str, norm: Normalize, window: int) -> None:
     """Draws truth or observations, with a colour bar."""
     variable = twin[name]
-    values = rows(variable, "data").transpose("time", "row").values
+    values = rows(variable).transpose("time", "row").values
     time = twin["time"].values
     mesh = field(axes, time, values, style.STATE, norm)
     window_line(axes, time, window, cells=True)
@@ -71,8 +77,8 @@ def _field(figure: Figure, axes: Axes, twin: xr.Dataset, name: str, norm: Normal
 
 def _background(axes: Axes, twin: xr.Dataset) -> None:
     """Draws the background with its standard deviation, and the true first state."""
-    background = rows(twin["background"], "data").values
-    std = rows(twin["background_std"], "data").values
+    background = rows(twin["background"]).values
+    std = rows(twin["background_std"]).values
     row = np.arange(len(background))
     axes.errorbar(
         background,
@@ -85,7 +91,7 @@ def _background(axes: Axes, twin: xr.Dataset) -> None:
         label="background ± one std",
     )
     if "state" in twin:
-        first = rows(twin["state"].isel(time=0), "data").values
+        first = rows(twin["state"].isel(time=0)).values
         axes.plot(first, row, "x", color="#D55E00", markersize=3, label="truth")
     axes.set_title("background")
     axes.set_xlabel(style.quantity("first state", twin["background"]))

@@ -10,7 +10,18 @@ from matplotlib.figure import Figure
 
 from ..errors import PosterityError
 from .drawing import style
-from .drawing.panels import field, methods_of, name_row, row_label, row_ticks, rows, stretch, time_place, window_line
+from .drawing.panels import (
+    field,
+    methods_of,
+    middle_row,
+    name_row,
+    row_label,
+    row_ticks,
+    rows,
+    stretch,
+    time_place,
+    window_line,
+)
 
 
 class Column(NamedTuple):
@@ -29,7 +40,7 @@ def hovmoller(twin: xr.Dataset, metrics: xr.Dataset, posteriors: Sequence[xr.Dat
     One colour scale per column is shared by all methods; that of the error, mean − truth, is symmetric about
     zero. Scales end at the magnitudes of most methods (see :func:`style.limit`), with arrows if values lie beyond.
     Without a truth there is no error. Of long records the end of the window is shown (see :func:`panels.stretch`).
-    Times that a method does not cover are hatched.
+    Times that a method does not cover are hatched. In the plane the middle row of the grid is drawn.
 
     Args:
         twin: One case of a ``twin`` dataset, without the dimension ``case``.
@@ -42,13 +53,14 @@ def hovmoller(twin: xr.Dataset, metrics: xr.Dataset, posteriors: Sequence[xr.Dat
         The figure.
 
     Raises:
-        PosterityError: If the metrics lack the case, or the grid has two dimensions.
+        PosterityError: If the metrics lack the case.
     """
-    one, shown = _one_case(metrics, twin), stretch(metrics.sizes["time"], window)
+    twin, posteriors = middle_row(twin), [middle_row(posterior) for posterior in posteriors]
+    one, shown = middle_row(_one_case(metrics, twin)), stretch(metrics.sizes["time"], window)
     one, window = one.isel(time=shown).load(), window - shown.start
     truth = None
     if "state" in twin:
-        truth = rows(twin["state"].isel(time=shown), "hovmoller").transpose("time", "row").values
+        truth = rows(twin["state"].isel(time=shown)).transpose("time", "row").values
     columns, methods = _columns(one, _first_draws(posteriors, one), truth), methods_of(metrics)
     first = int(truth is not None)
     figure = style.canvas(0.9 + 0.7 * (first + len(methods)))
@@ -91,10 +103,10 @@ def _truth_row(panels: np.ndarray, time: np.ndarray, truth: np.ndarray, mean: Co
 
 def _first_draws(posteriors: Sequence[xr.Dataset], metrics: xr.Dataset) -> np.ndarray:
     """One draw of each method of the metrics, ``(method, time, row)``; NaN at times that it does not cover."""
-    found = np.full_like(rows(metrics["mean"], "hovmoller").transpose("method", "time", "row").values, np.nan)
+    found = np.full_like(rows(metrics["mean"]).transpose("method", "time", "row").values, np.nan)
     places = {method: place for place, method in enumerate(methods_of(metrics))}
     for posterior in posteriors:
-        draw = rows(posterior["state"].isel(sample=0), "hovmoller").transpose("time", "row")
+        draw = rows(posterior["state"].isel(sample=0)).transpose("time", "row")
         for values, time in zip(draw.values, posterior["time"].values, strict=True):
             if (at := time_place(metrics, time)) is not None and posterior.attrs["method"] in places:
                 found[places[posterior.attrs["method"]], at] = values
@@ -103,7 +115,7 @@ def _first_draws(posteriors: Sequence[xr.Dataset], metrics: xr.Dataset) -> np.nd
 
 def _columns(metrics: xr.Dataset, draws: np.ndarray, truth: np.ndarray | None) -> list[Column]:
     """The columns: mean, one draw, error if there is a truth, standard deviation."""
-    mean, std = (rows(metrics[name], "hovmoller").transpose("method", "time", "row").values for name in ("mean", "std"))
+    mean, std = (rows(metrics[name]).transpose("method", "time", "row").values for name in ("mean", "std"))
     states = mean if truth is None else truth
     scale = Normalize(*np.nanquantile(states, (0.01, 0.99))) if np.isfinite(states).any() else Normalize(0, 1)
     columns = [Column("mean", mean, style.STATE, scale), Column("one draw", draws, style.STATE, scale)]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ..errors import PosterityError
 from .drawing import style
 from .drawing.density import bare, draw_density, draw_reference, draw_truth, extent, handles, hatch
-from .drawing.panels import chosen_rows, name_row, row_names, rows, time_place
+from .drawing.panels import Sites, chosen_rows, name_row, row_names, rows, time_place
 
 #: The most entries of the state that are drawn, at each of three moments.
 ENTRIES = 3
@@ -34,7 +34,7 @@ def reference(
     posteriors: Sequence[xr.Dataset],
     reference: xr.Dataset,
     window: int,
-    sites: Sequence[int] | None = None,
+    sites: Sites | None = None,
 ) -> Figure:
     """Draws marginal densities of chosen entries at the first, the middle and the last assimilated time.
 
@@ -51,7 +51,7 @@ def reference(
         The figure: a row for each method, a column for each entry and time.
 
     Raises:
-        PosterityError: If there is no such site, nothing to draw, or the grid has two dimensions.
+        PosterityError: If there is no such site, nothing to draw.
     """
     if not posteriors:
         raise PosterityError("figure 'reference': there is no posterior to draw; name at least one posterior file")
@@ -93,23 +93,22 @@ def reference(
 def _columns(twin: xr.Dataset, datasets: Sequence[xr.Dataset], time: int, chosen: Sequence[int]) -> list[Column]:
     """The columns of one time, without draws of the methods that do not cover it."""
     when = float(twin["time"].values[time])
-    values = [marginals(dataset, when, chosen, "reference") for dataset in datasets]
+    values = [marginals(dataset, when, chosen) for dataset in datasets]
     titles = row_names(datasets[0]["state"])
-    truth = rows(twin["state"].isel(time=time), "reference").values if "state" in twin else np.full(len(titles), np.nan)
+    truth = rows(twin["state"].isel(time=time)).values if "state" in twin else np.full(len(titles), np.nan)
     return [
         Column(titles[row], [draws[:, index] for draws in values], float(truth[row]))
         for index, row in enumerate(chosen)
     ]
 
 
-def marginals(posterior: xr.Dataset, time: float, chosen: Sequence[int], figure: str) -> np.ndarray:
+def marginals(posterior: xr.Dataset, time: float, chosen: Sequence[int]) -> np.ndarray:
     """The draws of some entries of the state at one time.
 
     Args:
         posterior: One case of a ``posterior`` dataset.
         time: The time.
         chosen: The entries, as places along :func:`panels.rows`.
-        figure: The figure's name, for messages.
 
     Returns:
         Their values, with shape ``(sample, row)``; no samples if the posterior does not cover the time.
@@ -117,7 +116,7 @@ def marginals(posterior: xr.Dataset, time: float, chosen: Sequence[int], figure:
     at = time_place(posterior, time)
     if at is None:
         return np.empty((0, len(chosen)))
-    state = rows(posterior["state"].isel(time=at), figure).isel(row=list(chosen))
+    state = rows(posterior["state"].isel(time=at)).isel(row=list(chosen))
     found: np.ndarray = state.transpose("sample", "row").values
     return found
 

@@ -1,6 +1,7 @@
 """Sampled trajectories of chosen sites, for each method."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -12,13 +13,16 @@ from matplotlib.patches import Patch
 
 from ..errors import PosterityError
 from .drawing import style
-from .drawing.panels import chosen_rows, name_row, row_names, rows, same_times, stretch, window_line
+from .drawing.panels import Sites, chosen_rows, name_row, row_names, rows, same_times, stretch, window_line
 
 #: The number of draws that are shown as lines.
 SHOWN = 12
 
 #: The median width of a band, over the range of the draws, below which it is drawn without what moves them all.
 VISIBLE = 0.15
+
+#: The most columns below each of which the label of the time axis has room.
+ACROSS = 3
 
 #: The part of a row above the errors of most methods.
 MARGIN = 1.2
@@ -46,7 +50,7 @@ def trajectories(
     posteriors: Sequence[xr.Dataset],
     window: int,
     observes_state: bool,
-    sites: Sequence[int] | None = None,
+    sites: Sites | None = None,
 ) -> Figure:
     """Draws trajectories of the posterior at chosen sites: a row for each method, a column for each site.
 
@@ -61,13 +65,14 @@ def trajectories(
         window: The number of assimilated states.
         observes_state: Whether observations are of the state itself. If not, they are drawn in a row of their
             own, in observation space, if there is one for each entry of the state, and left out otherwise.
-        sites: Places along the grid; three at equal distances if omitted. Without a grid all channels are drawn.
+        sites: Places along the grid, pairs ``(y, x)`` in the plane; three at equal distances if omitted.
+            Without a grid all channels are drawn.
 
     Returns:
         The figure.
 
     Raises:
-        PosterityError: If there is no such site, nothing to draw, or the grid has two dimensions.
+        PosterityError: If there is no such site, nothing to draw.
     """
     if not posteriors:
         raise PosterityError("figure 'trajectories': there is no posterior to draw; name at least one posterior file")
@@ -76,7 +81,7 @@ def trajectories(
     twin, window = twin.isel(time=shown), window - shown.start
     posteriors = [_during(posterior, twin) for posterior in posteriors]
     observed = _observed(twin, posteriors[0]["state"], chosen)
-    truth = rows(twin["state"], "trajectories").transpose("time", "row").values[:, chosen] if "state" in twin else None
+    truth = rows(twin["state"]).transpose("time", "row").values[:, chosen] if "state" in twin else None
     parts = [_part(posterior, twin["time"].values, truth, chosen) for posterior in posteriors]
     above = int(observed is not None and not observes_state)
     first = above + int(truth is not None and any(part.base is not None for part in parts))
@@ -118,7 +123,7 @@ def trajectories(
     for panel, row in zip(axes[0], chosen, strict=True):
         panel.set_title(row_names(posteriors[0]["state"])[row])
     figure.supylabel(style.quantity("state", posteriors[0]["state"]), fontsize=7)
-    for panel in axes[-1]:
+    for panel in axes[-1] if len(chosen) <= ACROSS else axes[-1, len(chosen) // 2 :][:1]:
         panel.set_xlabel(style.time_label(twin))
     _legend(figure, truth is not None, observed is not None, window < twin.sizes["time"])
     return figure
@@ -133,7 +138,7 @@ def _during(posterior: xr.Dataset, twin: xr.Dataset) -> xr.Dataset:
 def _part(posterior: xr.Dataset, times: np.ndarray, truth: np.ndarray | None, chosen: Sequence[int]) -> Part:
     """The draws of a method, or their errors if their band would not be seen."""
     name, time = str(posterior.attrs["method"]), posterior["time"].values
-    draws = rows(posterior["state"], "trajectories").isel(row=list(chosen)).transpose("row", "sample", "time").values
+    draws = rows(posterior["state"]).isel(row=list(chosen)).transpose("row", "sample", "time").values
     low, median, high = np.quantile(draws, (0.05, 0.5, 0.95), axis=1)
     # Without a truth there is no error to show, and the states themselves are what one asks for.
     if truth is None:
@@ -153,8 +158,8 @@ def _truth(axes: Axes, time: np.ndarray, values: np.ndarray) -> None:
 
 def _observed(twin: xr.Dataset, state: xr.DataArray, chosen: Sequence[int]) -> np.ndarray | None:
     """Observations and their standard deviations at the rows, ``(2, time, row)``; None without a match."""
-    values = [rows(twin[name], "trajectories").transpose("time", "row") for name in ("observation", "observation_std")]
-    if values[0].sizes["row"] != state.sizes["channel"] * state.sizes.get("x", 1):
+    values = [rows(twin[name]).transpose("time", "row") for name in ("observation", "observation_std")]
+    if values[0].sizes["row"] != prod(state.sizes[name] for name in ("channel", "y", "x") if name in state.dims):
         return None
     return np.stack([value.isel(row=list(chosen)).values for value in values])
 

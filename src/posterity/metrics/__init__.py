@@ -16,10 +16,12 @@ from .distances import (
 from .evaluate import evaluate
 from .multivariate import energy_score, variogram_score
 from .parameters import parameter_scores
+from .quantities import axes_of, derivative, length, quantities, quantity, velocities
 from .ranks import entry_rank, parameter_rank, uniformity
 from .reference import against_reference
 from .roc import RATES, auc, true_positive_rate
 from .scores import crps, log_score, mean, rmse, spread, variance
+from .spectra import fields_of, resolved, spectra, spectrum
 from .summary import calibrated, cycle_average, judged_moment, spread_skill, summarize
 from .table import attributes
 
@@ -28,6 +30,7 @@ __all__ = [
     "against_reference",
     "attributes",
     "auc",
+    "axes_of",
     "c2st",
     "calibrated",
     "calibrated_log_likelihood",
@@ -36,14 +39,17 @@ __all__ = [
     "coverage",
     "crps",
     "cycle_average",
+    "derivative",
     "energy_score",
     "entry_rank",
     "evaluate",
     "expected_coverage",
     "expected_log_likelihood",
+    "fields_of",
     "hpd_rank",
     "judged_moment",
     "kernel_distances",
+    "length",
     "log_score",
     "mean",
     "mean_error",
@@ -51,10 +57,15 @@ __all__ = [
     "parameter_scores",
     "pit",
     "predictive_coverage",
+    "quantities",
+    "quantity",
     "rank_histogram",
+    "resolved",
     "rmse",
     "rows",
     "sliced_wasserstein",
+    "spectra",
+    "spectrum",
     "spread",
     "spread_skill",
     "standard_error",
@@ -65,4 +76,5 @@ __all__ = [
     "uniformity",
     "variance",
     "variogram_score",
+    "velocities",
 ]

@@ -3,8 +3,9 @@
 import numpy as np
 import xarray as xr
 
-from . import calibration, credible, multivariate, ranks, scores
+from . import calibration, credible, multivariate, ranks, scores, spectra
 from .parameters import parameter_scores
+from .quantities import axes_of
 from .reference import against_reference
 from .table import attributes
 
@@ -35,6 +36,8 @@ def evaluate(
     state = _whole_samples(posterior["state"])
     average, var = scores.mean(state), scores.variance(state)
     found: dict[str, xr.DataArray] = {"mean": average, "std": var**0.5, "spread": scores.spread(var)}
+    if axes_of(state):
+        found |= spectra.spectra(state, average)
     if "state" in twin:
         found |= _against_truth(twin["state"], state, average, time)
     if "theta" in posterior:
@@ -81,8 +84,10 @@ def _against_truth(
     if state.chunks is not None:
         truth = truth.chunk({name: state.chunksizes[name] for name in truth.dims})
     low, high = calibration.pit(state, truth)
-    tarp = {} if end is None else {"tarp_rank": credible.tarp_rank(state.isel(time=end), truth.isel(time=end))}
-    return tarp | {
+    some = {} if end is None else {"tarp_rank": credible.tarp_rank(state.isel(time=end), truth.isel(time=end))}
+    if axes_of(state):
+        some["truth_spectrum"], some["error_spectrum"] = spectra.spectrum(truth), spectra.spectrum(average - truth)
+    return some | {
         "rmse": scores.rmse(average, truth),
         "crps": scores.crps(state, truth),
         "energy_score": multivariate.energy_score(state, truth),

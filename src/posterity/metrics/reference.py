@@ -3,7 +3,8 @@
 import numpy as np
 import xarray as xr
 
-from . import distances, scores
+from . import distances, scores, spectra
+from .quantities import axes_of
 from .table import FLOOR, SCORES
 
 
@@ -28,6 +29,8 @@ def against_reference(posterior: xr.Dataset, reference: xr.Dataset, time: int | 
     found = _distances(posterior, reference, time)
     if "info_gap" in reference:
         found["reference_gap"] = reference["info_gap"].rename("reference_gap")
+    if axes_of(reference["state"]):
+        found["reference_spectrum"] = spectra.spectrum(reference["state"]).mean("sample", skipna=False)
     if halves := _halves(reference, posterior.sizes["sample"]):
         floor = _distances(*halves, time)
         found |= {

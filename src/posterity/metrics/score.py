@@ -16,12 +16,15 @@ class Units(Enum):
 
     ONE = "1"
     STATE = "those of the state"
+    SQUARE = "squares of those of the state"
     NAT = "nat"
     SECOND = "s"
     REFERENCE = "standard deviations of the reference"
 
     def of(self, state: str) -> str:
         """The units, for states in some units."""
+        if self is Units.SQUARE:
+            return state if state == "1" else f"({state})^2"
         return state if self is Units.STATE else self.value
 
     def heading(self, state: str) -> str:

@@ -14,8 +14,9 @@ from .score import FLOOR, Head, Quantity, Score, Source, Units
 #: Dimensions of fields, and of scores at each time, of each case, and of each of its parameters.
 FIELD, TIMED = ("case", "time", "channel", "*"), ("case", "time")
 TOTAL, PARAMETER = ("case",), ("case", "parameter")
+SPECTRUM = (*TIMED, "field", "wavenumber")
 
-ONE, STATE, NAT, REFERENCE = Units.ONE, Units.STATE, Units.NAT, Units.REFERENCE
+ONE, STATE, SQUARE, NAT, REFERENCE = Units.ONE, Units.STATE, Units.SQUARE, Units.NAT, Units.REFERENCE
 
 
 def _at(place: int, text: str, ideal: float = -inf) -> Head:
@@ -88,6 +89,12 @@ SCORES: tuple[Score, ...] = (
         "rank", TIMED, "rank of the truth, one entry of each case", ONE, "truth", uniform,
         shown=(Quantity("rank_uniformity", "p-value of uniform ranks", 2),),
     ),
+    Score("spectrum", SPECTRUM, "mean of the spectra of the draws", SQUARE, "a grid"),
+    Score("spectrum_quantile", (*SPECTRUM, "quantile"), "quantiles of the spectra of the draws", SQUARE, "a grid"),
+    Score("spread_spectrum", SPECTRUM, "spectrum of the spread", SQUARE, "a grid"),
+    Score("truth_spectrum", SPECTRUM, "spectrum of the truth", SQUARE, "a grid, truth"),
+    Score("error_spectrum", SPECTRUM, "spectrum of the error of the mean", SQUARE, "a grid, truth"),
+    Score("reference_spectrum", SPECTRUM, "mean of the spectra of the reference's draws", SQUARE, "a grid, reference"),
     _distance(
         "mean_error", TIMED, "error of the mean", REFERENCE, "error of the mean to the reference",
         head=Head(9, "to reference", "mean\n(s.d.)"),

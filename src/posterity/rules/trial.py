@@ -157,6 +157,22 @@ def check_structure(system: System, key: str = "system") -> None:
             f"{name}: has channels {channels}, and shape {shape} has {shape[0]}; name each of them in the attribute "
             "`channels` of the class"
         )
+    _check_grid(system, name, len(shape) - 1)
+
+
+def _check_grid(system: System, name: str, grid: int) -> None:
+    """Checks the lengths of a system's domain, and what it says of the number of its axes."""
+    lengths = tuple(system.lengths)
+    if len(lengths) != grid or not all(length > 0 for length in lengths):
+        raise ValueError(
+            f"{name}: lengths {lengths} must be one positive number for each of the {grid} axes of the grid"
+        )
+    axes = getattr(system, "axes", grid)
+    if isinstance(axes, str):
+        option = getattr(system, axes)
+        axes = len(option) if isinstance(option, Sequence) else 1
+    if axes != grid:
+        raise ValueError(f"{name}: says that it has {axes} axes, and its grid has {grid}; correct its attribute `axes`")
 
 
 def check_start(system: System, key: str = "system", batch: Sequence[int] = BATCH) -> Tensor:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, exp, gcd, isfinite
+from math import ceil, exp, gcd, isfinite, pi
 from typing import ClassVar
 
 import torch
@@ -62,6 +62,7 @@ class Kolmogorov(System):
     """
 
     channels: ClassVar[tuple[str, ...]] = ("u", "v")
+    axes: ClassVar[int | str] = 2
 
     size: int | tuple[int, int] = 64
     resolution: int | tuple[int, int] | None = None
@@ -98,6 +99,11 @@ class Kolmogorov(System):
     def grid(self) -> tuple[int, int]:
         """The points of the states' grid along y and x."""
         return _pair(self.size)
+
+    @property
+    def lengths(self) -> tuple[float, ...]:
+        r"""The plane is :math:`[0, 2\pi)^2`."""
+        return (2 * pi, 2 * pi)
 
     @property
     def fine(self) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import pi, prod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,6 +30,8 @@ class LinearAdvection(System):
         dt: Time between states.
         names: The names of the channels, as ``[u, v]``: there are as many as names.
     """
+
+    axes: ClassVar[int | str] = "size"
 
     size: int | Sequence[int] = 16
     speed: float | Tensor | Sequence[float] = 1.0

@@ -35,6 +35,7 @@ class Lorenz63(System):
     """
 
     channels: ClassVar[tuple[str, ...]] = ("x", "y", "z")
+    axes: ClassVar[int | str] = 0
 
     sigma: float | Tensor = 10.0
     rho: float | Tensor = 28.0

@@ -34,6 +34,7 @@ class Lorenz96(System):
     """
 
     channels: ClassVar[tuple[str, ...]] = ("x",)
+    axes: ClassVar[int | str] = 1
 
     size: int = 40
     forcing: float | Tensor = 8.0

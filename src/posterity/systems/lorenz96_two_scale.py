@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -40,6 +41,8 @@ class TwoScaleLorenz96(System):
         | Effects of stochastic parametrizations in the Lorenz '96 system (Wilks, 2005),
           https://doi.org/10.1256/qj.04.03
     """
+
+    axes: ClassVar[int | str] = 1
 
     size: int = 16
     fast: int = 10

@@ -29,6 +29,10 @@ class System(abc.ABC):
     channels: ClassVar[tuple[str, ...]]
     units: ClassVar[str] = "1"
 
+    #: The number of axes of the grid or, if options decide, the one that has a number of sites for each axis, and one
+    #: number for one axis. It tells which figures show something before anything runs; without it all are drawn.
+    axes: ClassVar[int | str]
+
     #: Whether gradients pass through a step: methods that need them refuse a system that says no.
     differentiable: ClassVar[bool] = True
 
@@ -39,6 +43,11 @@ class System(abc.ABC):
     @abc.abstractmethod
     def shape(self) -> tuple[int, ...]:
         """Event shape of a state, ``(channel, *grid)``."""
+
+    @property
+    def lengths(self) -> tuple[float, ...]:
+        """Lengths of the periodic domain along the axes of the grid, for wave numbers and derivatives of figures."""
+        return tuple(float(size) for size in self.shape[1:])
 
     @abc.abstractmethod
     def initial(self, batch: Sequence[int]) -> Tensor:

@@ -3,20 +3,25 @@
 import json
 import logging
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from inspect import Parameter, signature
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 from matplotlib.figure import Figure
+from PIL import Image
+from rich.progress import track
 
 from ..data import SCORES, atomic, load, read
 from ..data.times import Clock, on_steps, readable
 from ..errors import DataError, PosterityError
 from ..experiment import Experiment, catalog
 from ..figures.drawing import style
+from ..figures.drawing.film import Film
 from ..metrics import summarize
 from .files.artifacts import DESCRIPTION
 from .files.provenance import dependency_text
@@ -33,6 +38,9 @@ FORMATS: Mapping[str, tuple[str, Mapping[str, None]]] = {
 
 #: The formats that are written together, for a target of either suffix or of none.
 PAIR = (".svg", ".png")
+
+#: The suffix of animations, their pictures per second, dots per inch, and number of colours: what makes them a few MB.
+MOVING, RATE, DPI, COLOURS = ".gif", 6, 100, 96
 
 #: The curves of a training.
 CURVES = ("train_loss", "valid_loss", "seconds")
@@ -53,8 +61,10 @@ def plot(
     Times since a date are drawn as times since the first state. A figure names what it draws by its parameters:
     ``twin``, ``posteriors``, ``reference`` and ``standard`` of one case, ``twins``, ``metrics``, ``classifiers`` and
     ``summary`` of all, ``histories`` of trainings, ``window`` (of all cycles together), ``cycles``, ``burn_in``,
-    ``sites``, ``parameters``, ``observes_state``. Nothing else is read. Of the methods of a group ``metrics`` and
-    ``classifiers`` hold the first, and so should ``posteriors``.
+    ``sites``, ``times``, ``quantity``, ``frames``, ``parameters``, ``observes_state``. Nothing else is read. One that
+    asks for ``plane`` is drawn of states in the plane, and is given their ``twin``; one that asks for ``spectra``, of
+    states on a grid, and is given the ``metrics``. Of the methods of a group ``metrics`` and ``classifiers`` hold the
+    first, and so should ``posteriors``. An animation is written beside its figure, as GIF.
 
     Args:
         experiment: The experiment, which says the drawn case and sites, and how figures name methods.
@@ -104,9 +114,11 @@ def plot(
 
     sources: Mapping[str, Callable[[], Any]] = {
         "twin": lambda: load(one_case(), twin),
+        "plane": lambda: load(one_case(), twin),
         "twins": observed,
         "metrics": lambda: _metrics(joined(), names, groups),
         "classifiers": lambda: _metrics(joined(), names, groups),
+        "spectra": lambda: _metrics(joined(), names, groups),
         "summary": lambda: summarize(_metrics(joined(), names), experiment.window, cycles(), experiment.burn_in),
         "posteriors": lambda: _posteriors(posteriors, one_case()["case"].item(), names),
         "reference": lambda: _reference(reference, one_case()["case"].item(), names),
@@ -117,15 +129,19 @@ def plot(
         "burn_in": lambda: experiment.burn_in,
         "parameters": lambda: list(experiment.parameters),
         "sites": lambda: experiment.figures.sites,
+        "times": lambda: experiment.figures.times,
+        "quantity": lambda: experiment.figures.quantity,
+        "frames": lambda: experiment.figures.frames,
         "observes_state": lambda: _observes_state(one_case(), joined),
     }
     needed = {name for name, parameter in wanted.items() if parameter.default is Parameter.empty}
     if reference is None and needed & {"reference", "standard"}:
         raise PosterityError(f"figure '{figure}': draws the reference, and there is none; give --reference FILE")
-    shown = {name: sources[name]() for name in wanted}
-    if figure in catalog.names("figure"):  # those of other packages may know planes
-        shown = {name: _unrolled(value) for name, value in shown.items()}
-    save(draw(**shown), output, dependency_text("plot", experiment, figure))
+    drawn = draw(**{name: sources[name]() for name in wanted})
+    film = drawn if isinstance(drawn, Film) else None
+    save(drawn if film is None else film.figure, output, dependency_text("plot", experiment, figure))
+    if film is not None:
+        save_film(film, output.with_suffix(MOVING), figure)
 
 
 def save(figure: Figure, output: Path, description: str) -> None:
@@ -143,6 +159,32 @@ def save(figure: Figure, output: Path, description: str) -> None:
             if path.suffix == ".svg":
                 temporary.write_text(_renumbered(temporary.read_text(encoding="utf-8")), encoding="utf-8")
         log.info("%s: written", path)
+
+
+def save_film(film: Film, output: Path, name: str) -> None:
+    """Writes an animation as GIF, atomically, and says so; on a terminal it shows how far it is.
+
+    Args:
+        film: The animation.
+        output: The file.
+        name: The name of the figure.
+    """
+    # One palette for all pictures, of which the first has every colour: in its colour bar.
+    palette = _picture(film.figure).quantize(COLOURS, dither=Image.Dither.NONE)
+    pictures = []
+    for frame in track(range(film.frames), f"plot {name}", disable=not sys.stderr.isatty()):
+        film.show(frame)
+        pictures.append(_picture(film.figure).quantize(palette=palette, dither=Image.Dither.NONE))
+    with atomic(output) as temporary:
+        pictures[0].save(temporary, "GIF", save_all=True, append_images=pictures[1:], duration=1000 // RATE, loop=0)
+    log.info("%s: written", output)
+
+
+def _picture(figure: Figure) -> Image.Image:
+    """A figure as it is."""
+    with style.context(), BytesIO() as buffer:
+        figure.savefig(buffer, format="png", dpi=DPI)
+        return Image.open(buffer).convert("RGB")
 
 
 def formats(output: Path) -> list[Path]:
@@ -264,17 +306,3 @@ def _chosen(posterior: xr.Dataset, case: int) -> xr.Dataset | None:
         return posterior[[name for name in ("state", "theta", "info_ess") if name in posterior]].sel(case=case)
     except (KeyError, IndexError):
         return None
-
-
-def _unrolled(shown: Any) -> Any:
-    """What a figure draws, with grids of two dimensions row by row in one."""
-    if isinstance(shown, list):
-        return [_unrolled(each) for each in shown]
-    if not isinstance(shown, xr.Dataset):
-        return shown
-    dataset = shown
-    for y, x in (("y", "x"), ("obs_y", "obs_x")):
-        if y in dataset.dims:
-            dataset = dataset.stack(site=(y, x), create_index=False).drop_vars((y, x), errors="ignore")
-            dataset = dataset.rename(site=x)
-    return dataset

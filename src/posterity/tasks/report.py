@@ -35,9 +35,16 @@ CAPTIONS: Mapping[str, str] = {
     "roc": "How often a classifier finds the true states, against how often it takes draws for them; the diagonal is "
     "chance, and the best.",
     "data": "Truth, observations and background of one case, over time and space. Missing observations are hatched; "
-    "the line marks the end of the window.",
+    "the line marks the end of the window. In the plane these are maps, at some times of the window.",
+    "maps": "A quantity in the plane, of one case: truth and observations, then mean, two draws, error of the mean and "
+    "spread of each method, at some times. What a method does not cover is hatched.",
+    "animation": "The same quantity as it moves: truth, mean and two draws of each method.",
     "hovmoller": "Mean of the draws, one of them, the error of the mean, and their standard deviation, over time and "
-    "space, for each method and one case. What a method does not cover is hatched.",
+    "space, for each method and one case; in the plane, along its middle row. What a method does not cover is hatched.",
+    "spectra": "Spectra of the draws against that of the truth, as means over cases at the window's end or over a "
+    "cycling record; the dotted line is that of the error of the mean. The last column is the ratio of draws to truth.",
+    "error_spectrum": "Spectrum of the error of the mean over time, relative to that of the truth (one where nothing "
+    "is known of a scale) and to that of the spread (one where a method knows its error), as means over cases.",
     "trajectories": "Draws of the trajectories of chosen sites, with the truth and the observations, for each method "
     "and one case.",
     "reference": "Marginal densities of chosen entries at the first, the middle and the last assimilated time of one "
@@ -45,7 +52,7 @@ CAPTIONS: Mapping[str, str] = {
     "corner": "Draws of each method in pairs of coordinates, at the end of the window of one case, against the "
     "reference or, where there is none, the weighted prior. Contours hold 39 % and 86 % of the draws.",
     "covariance": "Covariance matrices of the draws at the start of the window, at its end, and at the end of the "
-    "forecast, for one case.",
+    "forecast, for one case; in the plane, the covariance of one quantity at its middle with that everywhere.",
     "parameters": "Posteriors of the unknown parameters: densities of the draws for one case, and means with bars of "
     "one standard deviation against the truth, for up to a hundred cases.",
     "optimisation": "The objective of each method that has one, above its end, against its iterations: median over "
@@ -53,6 +60,9 @@ CAPTIONS: Mapping[str, str] = {
     "training": "Training and validation loss of each trained method against epoch and wall time, a thin line for "
     "each seed; the best epoch is marked. The first epochs may be cut off.",
 }
+
+#: The formats of figures, the one that takes the place of others last.
+TYPES: Mapping[str, str] = {".svg": "image/svg+xml", ".gif": "image/gif"}
 
 STYLE = """
 body { font: 15px/1.45 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -73,18 +83,22 @@ def report(experiment: Experiment, table: Path, figures: Sequence[Path], output:
     Args:
         experiment: The experiment.
         table: The table that ``aggregate`` wrote.
-        figures: The figures, in SVG; each is named like its file.
+        figures: The figures, in SVG or, if they move, in GIF, which takes the place of a still one of the same name;
+            each is named like its file.
         output: The page to write, in HTML.
 
     Raises:
         DataError: If a file cannot be read.
     """
-    paths = {path.stem: path for path in figures}
+    for path in figures:
+        if path.suffix not in TYPES:
+            raise DataError(f"{path}: a page shows {' and '.join(TYPES)}; give figures in one of these formats")
+    paths = {path.stem: path for path in sorted(figures, key=lambda path: list(TYPES).index(path.suffix))}
     order = [name for name in CAPTIONS if name in paths] + [name for name in paths if name not in CAPTIONS]
     try:
         with table.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        drawn = [_figure(name, paths[name].read_bytes()) for name in order]
+        drawn = [_figure(name, paths[name]) for name in order]
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}); aggregate and plot again") from None
     parts = [
@@ -109,9 +123,9 @@ def _failures(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
             yield f"<p><b>{escape(row['method'])} failed</b>: {escape(failed)}</p>"
 
 
-def _figure(name: str, svg: bytes) -> str:
+def _figure(name: str, path: Path) -> str:
     """A figure with its caption."""
-    image = f'<img alt="{escape(name)}" src="data:image/svg+xml;base64,{b64encode(svg).decode()}">'
+    image = f'<img alt="{escape(name)}" src="data:{TYPES[path.suffix]};base64,{b64encode(path.read_bytes()).decode()}">'
     return f"<figure>{image}<figcaption>{escape(CAPTIONS.get(name, name))}</figcaption></figure>"
 
 

@@ -1,6 +1,7 @@
 """Panels of several figures: fields over time and site, the end of the window, chosen rows and times."""
 
 from collections.abc import Mapping, Sequence
+from math import prod
 
 import numpy as np
 import xarray as xr
@@ -11,31 +12,29 @@ from matplotlib.colors import Colormap, Normalize
 from ...errors import PosterityError
 from .style import MISSING, WINDOW_END
 
-#: The most times in a figure over time.
-MOST = 120
+#: Places along a grid: numbers or, in the plane, pairs.
+Sites = Sequence[int | tuple[int, int]]
+
+#: The most times in a figure over time, and the most entries that are chosen in the plane.
+MOST, ENTRIES = 120, 6
 
 
-def rows(variable: xr.DataArray, figure: str) -> xr.DataArray:
+def rows(variable: xr.DataArray) -> xr.DataArray:
     """Stacks channels and sites into a last dimension ``row``.
 
     Args:
-        variable: A state, an observation or a field like them, with no grid or a grid of one dimension.
-        figure: The figure's name, for messages.
+        variable: A state, an observation or a field like them.
 
     Returns:
         The variable, with dimensions ``(…, row)``.
-
-    Raises:
-        PosterityError: If the grid has two dimensions.
     """
-    names = {str(name) for name in variable.dims}
-    if names & {"y", "obs_y"}:
-        raise PosterityError(
-            f"figure '{figure}': draws states without a grid or on a grid of one dimension, and '{variable.name}' has "
-            f"dimensions {', '.join(map(str, variable.dims))}; leave this figure out of the experiment"
-        )
-    event = [name for name in ("channel", "obs_channel", "x", "obs_x") if name in names]
+    event = [name for name in ("channel", "obs_channel", "y", "obs_y", "x", "obs_x") if name in variable.dims]
     return variable.stack(row=event, create_index=False)
+
+
+def middle_row(dataset: xr.Dataset) -> xr.Dataset:
+    """The middle row of a plane, which figures over time and site draw of it; other datasets are left as they are."""
+    return dataset.isel({name: dataset.sizes[name] // 2 for name in ("y", "obs_y") if name in dataset.dims})
 
 
 def row_names(variable: xr.DataArray) -> list[str]:
@@ -43,17 +42,25 @@ def row_names(variable: xr.DataArray) -> list[str]:
     channels = [str(name) for name in variable["channel"].values]
     if "x" not in variable.dims:
         return channels
-    text = variable["x"].dtype.kind in "OSU"
-    sites = [str(site) if text else f"site {site:g}" for site in variable["x"].values]
+    if "y" in variable.dims:
+        sites = [f"({_site(y)}, {_site(x)})" for y in variable["y"].values for x in variable["x"].values]
+        return [f"{channel} {site}" for channel in channels for site in sites]
+    sites = [site if isinstance(site, str) else f"site {_site(site)}" for site in variable["x"].values]
     return sites if len(channels) == 1 else [f"{channel}, {site}" for channel in channels for site in sites]
 
 
-def chosen_rows(state: xr.DataArray, sites: Sequence[int] | None, figure: str) -> list[int]:
+def _site(place: object) -> str:
+    """The place of a site along an axis, a number or a name."""
+    return place if isinstance(place, str) else f"{place:g}"
+
+
+def chosen_rows(state: xr.DataArray, sites: Sites | None, figure: str) -> list[int]:
     """The rows that figures of a few entries draw.
 
     Args:
         state: A state, before it is stacked by :func:`rows`.
-        sites: Places along the grid, of every channel; three at equal distances if omitted.
+        sites: Places along the grid, of every channel, pairs ``(y, x)`` in the plane; three at equal distances if
+            omitted, in the plane along its diagonal, and fewer of more than two channels.
         figure: The figure's name, for messages.
 
     Returns:
@@ -65,15 +72,20 @@ def chosen_rows(state: xr.DataArray, sites: Sequence[int] | None, figure: str) -
     channels = state.sizes["channel"]
     if "x" not in state.dims:
         return list(range(channels))
-    size = state.sizes["x"]
-    sites = [size * k // 3 for k in range(3)] if sites is None else sites
-    for site in sites:
-        if not 0 <= site < size:
+    sizes = [state.sizes[name] for name in ("y", "x") if name in state.dims]
+    # In the plane states have several channels as a rule, and their entries must stand beside each other.
+    count = 3 if len(sizes) == 1 else max(1, min(3, ENTRIES // channels))
+    chosen = [[size * k // count for size in sizes] for k in range(count)] if sites is None else sites
+    given = [tuple(int(place) for place in np.atleast_1d(site)) for site in chosen]
+    for site in given:
+        if len(site) != len(sizes) or not all(0 <= place < size for place, size in zip(site, sizes, strict=True)):
+            known = f"sites 0 to {sizes[0] - 1}" if len(sizes) == 1 else f"sites [y, x] below {sizes}"
             raise PosterityError(
-                f"figure '{figure}': there is no site {site}: the grid has sites 0 to {size - 1}; "
+                f"figure '{figure}': there is no site {', '.join(map(str, site))}: the grid has {known}; "
                 "change 'figures.sites' in the experiment"
             )
-    return [channel * size + site for channel in range(channels) for site in dict.fromkeys(sites)]
+    places = dict.fromkeys(int(np.ravel_multi_index(site, sizes)) for site in given)
+    return [channel * prod(sizes) + place for channel in range(channels) for place in places]
 
 
 def row_label(variable: xr.DataArray) -> str:
@@ -81,7 +93,8 @@ def row_label(variable: xr.DataArray) -> str:
     channels = variable.sizes["channel"]
     if "x" not in variable.dims:
         return "channel"
-    return "site" if channels == 1 else f"site, {channels} channels stacked"
+    row = f" of the row y = {_site(variable['y'].item())}" if "y" in variable.coords else ""
+    return f"site{row}" if channels == 1 else f"site{row}, {channels} channels stacked"
 
 
 def row_ticks(axes: Axes, variable: xr.DataArray) -> None:
@@ -97,7 +110,9 @@ def name_row(axes: Axes, name: str) -> None:
     axes.set_ylabel(name, rotation=0, ha="right", va="center")
 
 
-def field(axes: Axes, time: np.ndarray, values: np.ndarray, cmap: Colormap, norm: Normalize) -> QuadMesh:
+def field(
+    axes: Axes, time: np.ndarray, values: np.ndarray, cmap: Colormap, norm: Normalize, row: np.ndarray | None = None
+) -> QuadMesh:
     """Draws a field over time (across) and row (upwards); hatched where there is no value.
 
     Args:
@@ -106,6 +121,7 @@ def field(axes: Axes, time: np.ndarray, values: np.ndarray, cmap: Colormap, norm
         values: The field, with shape ``(time, row)``.
         cmap: The colour map.
         norm: The colour scale.
+        row: The places of the rows, with shape ``(row,)``; their numbers if omitted.
 
     Returns:
         The mesh, for a colour bar.
@@ -113,7 +129,11 @@ def field(axes: Axes, time: np.ndarray, values: np.ndarray, cmap: Colormap, norm
     axes.set_facecolor(MISSING)
     axes.patch.set_hatch("//////")
     mesh = axes.pcolormesh(
-        edges(time), edges(np.arange(values.shape[1])), np.ma.masked_invalid(values.T), cmap=cmap, norm=norm
+        edges(time),
+        edges(np.arange(values.shape[1]) if row is None else row),
+        np.ma.masked_invalid(values.T),
+        cmap=cmap,
+        norm=norm,
     )
     # Hundreds of thousands of vector cells would make files that no viewer opens.
     mesh.set_rasterized(True)

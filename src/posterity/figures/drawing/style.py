@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal, NamedTuple, ParamSpec
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 Parameters = ParamSpec("Parameters")
+Drawn = TypeVar("Drawn")
 
 #: Width of the text on a printed page, in inches; figures are made for it, so that seven points stay seven points.
 WIDTH = 6.9
@@ -101,11 +102,11 @@ def context() -> AbstractContextManager[None]:
     return mpl.rc_context({**mpl.rcParamsDefault, **SETTINGS, "backend": mpl.rcParams["backend"]})
 
 
-def styled(function: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
+def styled(function: Callable[Parameters, Drawn]) -> Callable[Parameters, Drawn]:
     """Decorates a function to draw with the settings of all figures, whatever those around it."""
 
     @functools.wraps(function)
-    def drawn(*args: Parameters.args, **options: Parameters.kwargs) -> Figure:
+    def drawn(*args: Parameters.args, **options: Parameters.kwargs) -> Drawn:
         with context():
             return function(*args, **options)
 

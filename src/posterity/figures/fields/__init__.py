@@ -1,0 +1,1 @@
+"""Figures of fields: maps and animations of the plane, and spectra, over scales."""
