@@ -1,4 +1,4 @@
-"""The two studies that every baseline faces, and one in which states have no next."""
+"""The two studies that every baseline faces, one in which states have no next, and ensembles of exact moments."""
 
 from typing import NamedTuple
 
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from posterity import testing
+from posterity.baselines.sequential.record import Record
 from posterity.problems import (
     GaussianPosterior,
     Observation,
@@ -95,3 +96,34 @@ def fragile(device: torch.device) -> Fragility:
         torch.manual_seed(4)
         window = Problem(Lorenz96(size=5, dt=0.1, spinup=0.0), observation, window=2).sample((6,)).window
     return Fragility(Problem(system, observation, window=2), window._replace(background=torch.zeros(6, 1, 5)))
+
+
+@pytest.fixture
+def second_order(monkeypatch):
+    """Makes the sample moments of initial states and model errors together those that they are drawn from."""
+
+    def patch(members, columns):
+        basis = torch.linalg.qr(torch.cat((torch.ones(members, 1), torch.randn(members, columns)), dim=1)).Q
+        white = basis[:, 1:].unsqueeze(1) * (members - 1) ** 0.5
+        used = 0
+
+        def take(count):
+            nonlocal used
+            used += count
+            return white[..., used - count : used]
+
+        def prior(record, members):
+            root = record.background_root
+            return root.move(record.window.background, take(root.size).unflatten(-1, root.shape)).flatten(2)
+
+        def error(record, members, steps):
+            root = record.error_root
+            if root is None:
+                return record.y.new_empty(members, record.cases, steps, 0)
+            blocks = take(steps * root.size).unflatten(-1, (steps, *root.shape))
+            return root.forward(blocks).flatten(3).expand(-1, record.cases, -1, -1)
+
+        monkeypatch.setattr(Record, "prior", prior)
+        monkeypatch.setattr(Record, "error", error)
+
+    return patch

@@ -15,7 +15,6 @@ from posterity.baselines.sequential.enks import EnKS
 from posterity.baselines.sequential.etkf import ETKF
 from posterity.baselines.sequential.ienks import IEnKS
 from posterity.baselines.sequential.particle import ParticleFilter, ParticleSmoother
-from posterity.baselines.sequential.record import Record
 from posterity.baselines.variational.ensemble_fourdvar import EnsembleFourDVar
 from posterity.baselines.variational.families import Full
 from posterity.baselines.variational.fourdvar import FourDVar
@@ -193,37 +192,6 @@ def test_draws_follow_the_exact_posterior(method, unseen, problem):
     window = blind(window) if unseen else window
     drawn = method(problem).sample(window, 200)
     check_gaussian(drawn.x, exact_posterior(problem, window))
-
-
-@pytest.fixture
-def second_order(monkeypatch):
-    """Makes the sample moments of initial states and model errors together those that they are drawn from."""
-
-    def patch(members, columns):
-        basis = torch.linalg.qr(torch.cat((torch.ones(members, 1), torch.randn(members, columns)), dim=1)).Q
-        white = basis[:, 1:].unsqueeze(1) * (members - 1) ** 0.5
-        used = 0
-
-        def take(count):
-            nonlocal used
-            used += count
-            return white[..., used - count : used]
-
-        def prior(record, members):
-            root = record.background_root
-            return root.move(record.window.background, take(root.size).unflatten(-1, root.shape)).flatten(2)
-
-        def error(record, members, steps):
-            root = record.error_root
-            if root is None:
-                return record.y.new_empty(members, record.cases, steps, 0)
-            blocks = take(steps * root.size).unflatten(-1, (steps, *root.shape))
-            return root.forward(blocks).flatten(3).expand(-1, record.cases, -1, -1)
-
-        monkeypatch.setattr(Record, "prior", prior)
-        monkeypatch.setattr(Record, "error", error)
-
-    return patch
 
 
 @pytest.mark.parametrize("method", [ETKF, EnKS, IEnKS])

@@ -7,6 +7,7 @@ import torch
 
 from posterity.estimators import ControlTarget, StateTarget, Target
 from posterity.problems import Control, Identity, Observation, Problem, Uniform
+from posterity.problems.covariances import Solenoidal, SolenoidalClimatology, Spectral
 from posterity.systems import LinearAdvection, Lorenz96
 
 OBSERVED = Observation(Identity((1, 8)), std=(0.5, 0.5))
@@ -22,6 +23,39 @@ def problems() -> dict[str, Problem]:
         "unknown": Problem(chaotic, OBSERVED, 4, 2, parameters=parameters),
         "climatology": Problem(chaotic, OBSERVED, 4, 2, joint="climatology", background_std=None),
     }
+
+
+CORRELATED = {
+    "spectral": (Spectral(length=1.5), Spectral()),
+    "solenoidal": (Solenoidal(), Solenoidal()),
+    "mixed": (SolenoidalClimatology(draws=30), None),
+}
+
+
+@pytest.mark.parametrize(("background", "error"), CORRELATED.values(), ids=CORRELATED)
+def test_controls_have_the_fields_of_the_roots(background, error):
+    """They are white, and decode to the trajectories that they are taken from."""
+    system = LinearAdvection(size=(4, 6), names=("u", "v"))
+    problem = Problem(
+        system,
+        Observation(Identity(system.shape), std=0.5),
+        window=3,
+        model_error=0.3,
+        background_correlation=background,
+        error_correlation=error,
+    )
+    first, later = (2 if c is None or not c.uniform else 1 for c in (background, error))
+    shape = ControlTarget().shape(problem)
+    assert shape == (first + 2 * later, 4, 6)
+    twin = problem.sample((500,))
+    z = ControlTarget().extract(problem, twin)
+    assert z.shape == (500, *shape)
+    torch.testing.assert_close(z.mean(dim=0), torch.zeros(shape), rtol=0, atol=0.25)
+    torch.testing.assert_close(z.var(dim=0), torch.ones(shape), rtol=0, atol=0.4)
+    covariance = z.flatten(1).mT @ z.flatten(1) / 500
+    assert float((covariance - torch.eye(len(covariance))).abs().max()) < 0.4
+    drawn = ControlTarget().ensemble(problem, twin.window, z.unsqueeze(0), {}, None)
+    torch.testing.assert_close(drawn.x[0], twin.x)
 
 
 @pytest.mark.parametrize("target", [ControlTarget(), StateTarget(2)])

@@ -65,37 +65,6 @@ def moments(x):
     return x.mean(dim=0), torch.einsum("scti,sctj->ctij", anomalies, anomalies) / (len(x) - 1)
 
 
-@pytest.fixture
-def second_order(monkeypatch):
-    """Makes the sample moments of initial states and model errors together those that they are drawn from."""
-
-    def patch(members, columns):
-        basis = torch.linalg.qr(torch.cat((torch.ones(members, 1), torch.randn(members, columns)), dim=1)).Q
-        white = basis[:, 1:].unsqueeze(1) * (members - 1) ** 0.5
-        used = 0
-
-        def take(count):
-            nonlocal used
-            used += count
-            return white[..., used - count : used]
-
-        def prior(record, members):
-            root = record.background_root
-            return root.move(record.window.background, take(root.size).unflatten(-1, root.shape)).flatten(2)
-
-        def error(record, members, steps):
-            root = record.error_root
-            if root is None:
-                return record.y.new_empty(members, record.cases, steps, 0)
-            blocks = take(steps * root.size).unflatten(-1, (steps, *root.shape))
-            return root.forward(blocks).flatten(3).expand(-1, record.cases, -1, -1)
-
-        monkeypatch.setattr(Record, "prior", prior)
-        monkeypatch.setattr(Record, "error", error)
-
-    return patch
-
-
 @pytest.mark.parametrize("weak", [None, 0.3], ids=["strong", "weak"])
 @pytest.mark.parametrize("method", EXACT.values(), ids=EXACT)
 def test_square_root_methods_are_exact_for_exact_sample_moments(method, weak, second_order):

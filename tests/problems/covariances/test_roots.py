@@ -5,8 +5,14 @@ from math import pi
 
 import pytest
 import torch
+import yaml
 
-from posterity.problems import Identity, Observation, Problem, Window
+from posterity import data
+from posterity.baselines import FourDVar, cycled
+from posterity.data.tensors import window_of
+from posterity.errors import ConfigError
+from posterity.experiment import load
+from posterity.problems import Identity, Observation, Problem, Window, exact_posterior
 from posterity.problems.covariances import (
     Climatology,
     Diagonal,
@@ -19,6 +25,10 @@ from posterity.problems.covariances import (
     SpectralClimatology,
 )
 from posterity.systems import LinearAdvection, Lorenz63, Lorenz96
+from posterity.tasks.assimilate import assimilate
+from posterity.tasks.common import build_problem
+from posterity.tasks.simulate import simulate
+from posterity.testing import check_gaussian
 
 PLANES = [(6, 4), (5, 7), (4, 5)]
 HOMOGENEOUS = {
@@ -269,3 +279,75 @@ def test_windows_of_files_need_one_number_where_the_correlation_does():
     std[2, 1, 0, 3] = 1.0
     with pytest.raises(ValueError, match=r"background_std: is 1 at \(2, 1, 0, 3\).*Solenoidal, takes one number"):
         window._replace(background_std=std).check(problem)
+
+
+def test_files_of_experiments_and_of_twins_have_correlations(tmp_path):
+    """From an experiment file to a twin, and from that to draws: all jobs have the same covariance."""
+    study = {
+        "title": "Velocities on a plane",
+        "system": {"kind": "linear", "options": {"size": [4, 6], "names": ["u", "v"]}},
+        "observation": {"std": 0.5},
+        "prior": {"std": None, "correlation": {"kind": "climatology-solenoidal", "options": {"draws": 50}}},
+        "model_error": {
+            "std": 0.1,
+            "correlation": {"kind": "spectral", "options": {"length": 1.5, "spectrum": "matern"}},
+        },
+        "window": 3,
+        "splits": {"test": {"cases": 3}},
+        "methods": {"4dvar": "4dvar"},
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    experiment = load(tmp_path / "study.yaml")
+    simulate(experiment, "test", 0, tmp_path / "twin.nc")
+    assimilate(experiment, "4dvar", tmp_path / "twin.nc", tmp_path / "posterior.nc", 500)
+    problem = build_problem(experiment)
+    assert problem.error_correlation == Spectral(length=1.5, spectrum=MaternSpectrum())
+    with data.read(tmp_path / "twin.nc", "twin") as twin, data.read(tmp_path / "posterior.nc", "posterior") as drawn:
+        window = window_of(twin.load(), problem, "twin", "cpu")
+        x = torch.as_tensor(drawn["state"].values).movedim(1, 0).double()
+    std = SolenoidalClimatology(draws=50).std(problem, torch.empty(0))
+    torch.testing.assert_close(window.background_std, std.expand_as(window.background_std), rtol=1e-6, atol=0)
+    check_gaussian(x, exact_posterior(problem, window))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prior": {"std": None, "correlation": "spectral"}}, "background_std: Spectral is a correlation"),
+        (
+            {"prior": {"std": [0.5, 1.0], "correlation": "solenoidal"}},
+            "velocities without divergence have two channels",
+        ),
+        ({"prior": {"std": 1.0, "correlation": "spectal"}}, "unknown correlation 'spectal'; did you mean 'spectral'"),
+        ({"model_error": {"std": None}}, "std: errors need standard deviations"),
+        (
+            {"model_error": {"std": 1.0, "correlation": {"kind": "spectral", "options": {"size": 2}}}},
+            "model_error.correlation.options: unknown option 'size' of spectral",
+        ),
+    ],
+)
+def test_experiments_that_do_not_fit_are_refused(tmp_path, changes, message):
+    study = {
+        "title": "A ring",
+        "system": "linear",
+        "observation": {"std": 0.5},
+        "prior": {"std": 1.0},
+        "window": 3,
+        "splits": {"test": {"cases": 3}},
+        "methods": {"4dvar": "4dvar"},
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study | changes))
+    with pytest.raises(ConfigError, match=message):
+        build_problem(load(tmp_path / "study.yaml"))
+
+
+@pytest.mark.parametrize("kind", [Spectral, Solenoidal], ids=["spectral", "solenoidal"])
+def test_cycles_keep_the_correlation(kind):
+    """The next background has the spread of the forecast; one number, where the correlation takes one."""
+    problem = replace(problem_on((4, 5), kind(length=1.5), background_std=0.8), cycles=3)
+    method = cycled(problem, FourDVar, FourDVar)
+    window = problem.sample((2,)).window
+    drawn = method.sample(window, 100)
+    assert drawn.x.shape == (100, 2, 9, 2, 4, 5)
+    assert drawn.x.isfinite().all()
+    assert float(drawn.x[:, :, -1].std(dim=0).mean()) < 0.8
