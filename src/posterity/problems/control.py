@@ -58,9 +58,7 @@ class Control:
         self.error_root = problem.error_root(window.background)
         self.entries = self.background_root.size
         self.known = self.entries + len(problem.parameters)
-        self.size = self.known
-        if self.error_root is not None:
-            self.size += (problem.window - 1) * self.error_root.size
+        self.size = problem.unknowns
         self.observed = ~window.y.isnan()
         self.y = torch.where(self.observed, window.y, 0)
         self.precision = torch.where(self.observed, window.std, torch.inf).reciprocal()

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from math import prod
 from typing import Literal, get_args
 
 import torch
@@ -189,12 +191,13 @@ class Problem:
         return root_of(self, self.background_correlation, window.background_std)
 
     def error_root(self, like: Tensor) -> Root | None:
-        """The root of the covariance of the model's errors; None under the strong constraint.
-
-        Args:
-            like: A tensor whose dtype and device it has.
-        """
+        """The root of the model's errors, in the dtype and on the device of a tensor; None under strong constraint."""
         return error_root(self, like) if self.weak else None
+
+    @cached_property
+    def unit_roots(self) -> dict[tuple[int, torch.dtype, torch.device], Root]:
+        """The roots of correlations that have been made, by correlation, dtype and device."""
+        return {}
 
     def control_shapes(self) -> list[tuple[int, ...]]:
         """The shapes of the whitened initial state, and of the whitened errors of each step of the window."""
@@ -203,6 +206,11 @@ class Problem:
             for correlation in (self.background_correlation, self.error_correlation)
         )
         return [background, *([error] * (self.window - 1) if self.weak else [])]
+
+    @property
+    def unknowns(self) -> int:
+        """The number of entries of the control: initial state, unknown parameters, model errors."""
+        return sum(map(prod, self.control_shapes())) + len(self.parameters)
 
     def cycle(self) -> "Problem":
         """The problem of one of the cycles, with the first state of the next one as its forecast.
@@ -259,8 +267,7 @@ class Problem:
         std, mask = (value.flatten(len(batch), len(batch) + 1) for value in design)
         seen = x.narrow(len(batch), 0, self.length)
         y = self.observation.sample(seen, std, mask)
-        if start is None:
-            start = x.new_zeros(batch)
+        start = x.new_zeros(batch) if start is None else start
         return Twin(x, theta, Window(y, std, background, background_std, start))
 
     def sample(self, batch: Sequence[int], start: Tensor | None = None) -> Twin:

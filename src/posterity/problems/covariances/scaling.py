@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def root_of(problem: "Problem", correlation: Correlation | None, std: Tensor, full: bool = True) -> Root:
-    """The root of a covariance.
+    """The root of a covariance. That of its correlation is made once for each problem.
 
     Args:
         problem: The problem.
@@ -24,7 +24,10 @@ def root_of(problem: "Problem", correlation: Correlation | None, std: Tensor, fu
     """
     if correlation is None:
         return Diagonal(std, len(problem.shape), full)
-    return Scaled(std, correlation.root(problem, std), full)
+    key = (id(correlation), std.dtype, std.device)
+    if key not in problem.unit_roots:
+        problem.unit_roots[key] = correlation.root(problem, std)
+    return Scaled(std, problem.unit_roots[key], full)
 
 
 def check_correlation(
