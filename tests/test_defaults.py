@@ -51,6 +51,7 @@ OPTIONS: dict[str, dict] = {
     "guided-score": {**NETWORK, "sampler": RungeKutta(2)},
     "hmc": {"chains": 2, "warmup": 2, "iterations": 8, "particles": 8, "leapfrog": 2},
     "importance": {"draws": 30},
+    "lenks": {"radius": 2.0},
     "letkf": {"radius": 2.0},
     "npe": NETWORK,
     "nre": NETWORK,

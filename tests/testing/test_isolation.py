@@ -37,11 +37,13 @@ SMALL: dict[str, dict] = {
     "ensemble-4dvar": {"restarts": 1},
     "etkf": {"members": 12, "rotation": True},
     "fmpe": {"network": SMALL_NETWORK, "sampler": RungeKutta(3)},
+    "free-run": {"members": 12},
     "guided-score": {"network": SMALL_NETWORK, "sampler": RungeKutta(3)},
     "hmc": {"particles": 16, "chains": 2, "warmup": 2, "iterations": 8, "moves": 1, "leapfrog": 4},
     "ienks": {"members": 12},
     "importance": {"draws": 100},
     "lagged-4dvar": {"members": 12, "draws": 50},
+    "lenks": {"members": 12},
     "letkf": {"members": 12},
     "npe": {"network": SMALL_NETWORK, "context": 2},
     "nre": {"network": SMALL_NETWORK, "ratio_sampler": TemperedSMC(particles=16, moves=1, final=1, leapfrog=2)},
@@ -58,8 +60,8 @@ LINEAR = {"exact"}
 
 #: What draws without a background too.
 FREE = [
-    *("3dvar", "climatology", "enkf", "enks", "etkf", "ienks", "lagged-4dvar", "letkf"),
-    *("particle-filter", "particle-smoother", "prior-importance"),
+    *("3dvar", "climatology", "enkf", "enks", "etkf", "free-run", "ienks", "lagged-4dvar", "lenks"),
+    *("letkf", "particle-filter", "particle-smoother", "prior-importance"),
 ]
 
 #: What has learned from windows with backgrounds, and knows no others.
@@ -125,6 +127,7 @@ WEAK = {
     "4dvar": METHODS["4dvar"],
     "enks": METHODS["enks"],
     "ienks": METHODS["ienks"],
+    "lenks": METHODS["lenks"],
     "particle-smoother": METHODS["particle-smoother"],
     "smc": METHODS["smc"],
     "vi, block-tridiagonal": ("vi", {"family": BlockTridiagonal(), "optimizer": NaturalGradient(iterations=2)}),

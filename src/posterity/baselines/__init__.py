@@ -11,8 +11,10 @@ from .montecarlo.smc import SequentialMonteCarlo
 from .sequential.enkf import StochasticEnKF
 from .sequential.enks import EnKS
 from .sequential.etkf import ETKF
+from .sequential.freerun import FreeRun
 from .sequential.ienks import IEnKS
 from .sequential.lagged import LaggedFourDVar
+from .sequential.lenks import LocalEnKS
 from .sequential.letkf import LETKF
 from .sequential.particle import ParticleFilter, ParticleSmoother
 from .sequential.threedvar import ThreeDVar
@@ -28,10 +30,12 @@ __all__ = [
     "EnKS",
     "EnsembleFourDVar",
     "FourDVar",
+    "FreeRun",
     "HamiltonianMonteCarlo",
     "IEnKS",
     "ImportanceSampling",
     "LaggedFourDVar",
+    "LocalEnKS",
     "ParticleFilter",
     "ParticleSmoother",
     "Prior",

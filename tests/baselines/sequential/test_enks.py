@@ -1,10 +1,14 @@
 """The smoother: what it adds to its filter."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from posterity.baselines import ETKF, EnKS
+from posterity.baselines import ETKF, LETKF, EnKS, LocalEnKS
+from posterity.baselines.sequential.localization import taper
 from posterity.problems import Identity, Observation, Problem, RandomMask, TimeMask
+from posterity.problems.priors import Normal
 from posterity.systems import Lorenz96
 
 OBSERVATION = Observation(Identity((1, 8)), std=(0.5, 0.5), masks=(RandomMask(0.7),))
@@ -73,3 +77,28 @@ def test_smoothing_is_better_than_filtering():
 def test_negative_lags_are_refused():
     with pytest.raises(ValueError, match=r"lag: must not be negative, not -1"):
         EnKS(PROBLEM, lag=-1)
+
+
+def test_the_local_smoother_filters_as_the_local_filter():
+    window = PROBLEM.sample((3,)).window
+    filtered = sample(LETKF(PROBLEM, 20, inflation=1.1, radius=1.0), window)
+    for lag in (0, 2, None):
+        smoothed = sample(LocalEnKS(PROBLEM, 20, inflation=1.1, radius=1.0, lag=lag), window)
+        torch.testing.assert_close(smoothed[:, :, -1], filtered[:, :, -1])
+
+
+def test_each_site_of_the_past_moves_by_the_transform_of_that_site():
+    """Against the global smoother, given the observations as the site sees them; parameters by all of them."""
+    problem = replace(PROBLEM, parameters={"forcing": Normal(8.0, 1.0)})
+    z, past = torch.randn(9, 2, 9), torch.randn(9, 2, 3, 9)
+    innovation, seen = torch.randn(9, 2, 8), torch.tensor([True, False])
+    local, globally = LocalEnKS(problem, 9, radius=0.7), EnKS(problem, 9)
+    found = local.analyse(z, past, innovation, seen)
+    for site in range(8):
+        factor = taper((8,), torch.tensor([site]), 0.7).squeeze(-1)
+        expected = globally.analyse(z, past, factor.sqrt() * innovation, seen)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one[..., site], other[..., site])
+    for one, other in zip(found, globally.analyse(z, past, innovation, seen), strict=True):
+        torch.testing.assert_close(one[..., -1], other[..., -1])
+    torch.testing.assert_close(found[1][:, 1], past[:, 1], rtol=0, atol=0)

@@ -4,14 +4,14 @@ The square-root methods add no noise of their own. From an ensemble whose sample
 prior, and of the model errors, they must give the exact posterior moments: no tolerance for sampling is needed.
 """
 
-from dataclasses import dataclass
+import sys
 
 import pytest
 import torch
 
-from posterity.baselines import ETKF, LETKF, EnKS, IEnKS, LaggedFourDVar, StochasticEnKF, ThreeDVar
+from posterity.baselines import ETKF, LETKF, EnKS, FreeRun, IEnKS, LaggedFourDVar, LocalEnKS, StochasticEnKF, ThreeDVar
 from posterity.baselines.sequential.kalman import solve_gain
-from posterity.baselines.sequential.record import Filter, Record, is_valid, refill
+from posterity.baselines.sequential.record import Record, is_valid, refill
 from posterity.problems import Identity, Observation, Problem, RandomMask, TimeMask, Window, exact_posterior
 from posterity.problems.priors import Normal
 from posterity.systems import LinearAdvection, Lorenz96
@@ -22,6 +22,7 @@ METHODS = {
     "etkf": lambda problem, n: ETKF(problem, n, inflation=1.02, rotation=True),
     "letkf": lambda problem, n: LETKF(problem, n, radius=2.0),
     "enks": lambda problem, n: EnKS(problem, n, rotation=True),
+    "lenks": lambda problem, n: LocalEnKS(problem, n, radius=2.0),
     "ienks": lambda problem, n: IEnKS(problem, n, rotation=True),
     "ienks, sliding": lambda problem, n: IEnKS(problem, n, lag=1, shift=1),
 }
@@ -32,20 +33,13 @@ EXACT = {
     "etkf": ETKF,
     "letkf without localisation": lambda problem, n: LETKF(problem, n, radius=None),
     "enks": EnKS,
+    "lenks without localisation": lambda problem, n: LocalEnKS(problem, n, radius=None),
     "enks, lag 3": lambda problem, n: EnKS(problem, n, lag=3),
     "ienks": IEnKS,
     "ienks, quasi-static": lambda problem, n: IEnKS(problem, n, shift=1),
     "ienks, lag 3, shift 2": lambda problem, n: IEnKS(problem, n, lag=3, shift=2),
     "ienks, lag 0": lambda problem, n: IEnKS(problem, n, lag=0),
 }
-
-
-@dataclass(frozen=True)
-class Free(Filter):
-    """A filter that learns nothing."""
-
-    def analyse(self, z, innovation, record, t):
-        return z
 
 
 #: Two independent sites that keep their values; states whose first site exceeds 1 have no next.
@@ -168,7 +162,7 @@ def test_without_observations_the_prior_is_left(method):
     problem = small()
     window = problem.sample((3,)).window
     torch.manual_seed(1)
-    free = Free(problem, 20).sample(blind(window), 20)
+    free = FreeRun(problem, 20).sample(blind(window), 20)
     torch.manual_seed(1)
     posterior = method(problem, 20).sample(blind(window), 20)
     torch.testing.assert_close(posterior.x[:, :, -3:], free.x, rtol=0, atol=0)
@@ -182,7 +176,7 @@ def test_a_case_that_sees_nothing_is_left_alone(method):
     y = window.y.clone()
     y[0] = torch.nan
     torch.manual_seed(1)
-    alone = Free(problem, 10).sample(window, 10).x[:, 0, -1]
+    alone = FreeRun(problem, 10).sample(window, 10).x[:, 0, -1]
     torch.manual_seed(1)
     x = method(problem, 10).sample(window._replace(y=y), 10).x[:, :, -1]
     torch.testing.assert_close(x[:, 0], alone, rtol=0, atol=1e-14)
@@ -261,7 +255,7 @@ def test_failed_members_are_told_and_refilled_from_their_own_case():
 
 def test_draws_are_members_without_replacement_and_follow_the_model():
     problem = small()
-    posterior = Free(problem, 30).sample(problem.sample((3,)).window, 20)
+    posterior = FreeRun(problem, 30).sample(problem.sample((3,)).window, 20)
     assert posterior.x.shape == (20, 3, 3, 1, 4)
     assert len(posterior.x[:, 0, 0, 0, 0].unique()) == 20
     torch.testing.assert_close(problem.system.step(posterior.x[:, :, 0]), posterior.x[:, :, 1])
@@ -280,7 +274,7 @@ def test_the_work_is_counted():
 
 def test_without_a_background_the_prior_is_the_systems_own_ensemble():
     problem = small(forecast=0, joint="climatology", background_std=None, cycles=2)
-    x = Free(problem, 4000).sample(problem.sample((2,)).window, 4000).x[:, :, 0]
+    x = FreeRun(problem, 4000).sample(problem.sample((2,)).window, 4000).x[:, :, 0]
     assert float(x.mean(dim=0).abs().max()) < 4.5 / 4000**0.5
     assert float((x.var(dim=0) - 1).abs().max()) < 4.5 * (2 / 4000) ** 0.5
 
@@ -303,6 +297,23 @@ def test_unknown_parameters_are_learned(method):
     z = (posterior.theta.mean(dim=0) - twin.theta) / posterior.theta.std(dim=0)
     assert float(posterior.theta.std(dim=0).mean()) < 0.05
     assert float(z.square().mean()) < 1 + 4 * (2 / 24) ** 0.5
+
+
+@pytest.mark.parametrize("method", EXACT.values(), ids=EXACT)
+def test_pieces_of_a_large_batch_are_the_batch(method, monkeypatch):
+    """One case at a time, from the same members."""
+    problem = small()
+    window = problem.sample((3,)).window
+    noise = torch.randn(20, 1, 4)
+    monkeypatch.setattr(Record, "prior", lambda record, members: record.window.background.flatten(1) + noise)
+    whole = method(problem, 20).sample(window, 20)
+    monkeypatch.setattr(sys.modules["posterity.problems.chunks"], "MEMORY", 1)
+    pieces = method(problem, 20).sample(window, 20)
+    for found, expected in zip(moments(pieces.x), moments(whole.x), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    assert pieces.info.keys() == whole.info.keys()
+    # A case that has converged waits for the others of its batch, and alone for none.
+    assert (pieces.info["model_steps"] <= whole.info["model_steps"]).all()
 
 
 def test_sparse_observations_are_met_when_they_come():

@@ -86,8 +86,12 @@ class EnKS(Sequential):
             The analysis ensemble, and the past ones.
         """
         together = torch.cat((past, z.unsqueeze(2)), dim=2)
-        moved = square_root(innovation)(together.flatten(2)).unflatten(2, together.shape[2:])
+        moved = self.transform(together, innovation)
         moved = inflate_and_rotate(moved, rotate=self.rotation)
         moved = torch.where(seen.reshape(-1, 1, 1), moved, together)
         analysis = torch.where(seen.unsqueeze(-1), inflate_and_rotate(moved[:, :, -1], self.inflation), z)
         return analysis, moved[:, :, :-1]
+
+    def transform(self, z: Tensor, innovation: Tensor) -> Tensor:
+        """Transforms ensembles of several times, with shape ``(members, case, times, size)``."""
+        return square_root(innovation)(z.flatten(2)).unflatten(2, z.shape[2:])

@@ -20,8 +20,9 @@ class LETKF(EnsembleKalman):
     in which the precision of an observation is tapered by :math:`\rho_s`, a function of its distance from the site, on
     a periodic grid of one or two dimensions. Few members then suffice for many sites, at the price of a bias towards
     independence of what is far apart: with a finite radius there is no number of members at which it is exact. All
-    channels of a site share its analysis. The matrices :math:`G_s` are convolutions, see :class:`.LocalTransform`, so
-    that the cost grows as :math:`n \log n` with the number of sites, and not at all with that of observations. Unknown parameters belong to no site, and are updated by all observations.
+    channels of a site share its analysis. The matrices of all sites are convolutions, see
+    :class:`.local.LocalTransform`: the cost grows as :math:`n \log n` with the number of sites, and hardly with that of
+    observations. Unknown parameters belong to no site, and are updated by all observations.
 
     Args:
         problem: The problem.

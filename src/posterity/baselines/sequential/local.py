@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...problems import Operator, chunks
-from ...tensors import Constant, one_thread
+from ...tensors import Constant, identity, one_thread
 from .kalman import Spectrum, solve_gain, square_root, whitened_anomalies
 from .localization import taper
 
@@ -156,8 +156,7 @@ class LocalTransform:
         weight = solve_gain(local, mean.unsqueeze(1) * root.unsqueeze(-1))
         with one_thread():
             spectrum = Spectrum.of(local)
-        eye = torch.eye(s.shape[1], dtype=s.dtype, device=s.device)
-        return weight.mT / (s.shape[1] - 1) ** 0.5 + spectrum.power(-0.5, eye)
+        return weight.mT / (s.shape[1] - 1) ** 0.5 + spectrum.power(-0.5, identity(s, s.shape[1]))
 
 
 def of_products(pairs: Tensor, members: int) -> Tensor:

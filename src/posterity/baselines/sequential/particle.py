@@ -3,13 +3,13 @@
 import abc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import log, pi, prod
+from math import log, pi
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ...problems import Ensemble, Window, chunks
+from ...problems import chunks
 from ...problems.covariances.scaling import error_root
 from ...problems.resampling import effective_sample_size, normalise_weights, systematic_resampling, take
 from ...tensors import white_noise
@@ -59,34 +59,13 @@ class Bootstrap(Sequential):
         root = self.problem.error_root(torch.empty(0))
         return not self.problem.parameters and root is not None and root.full
 
-    @property
-    def stored(self) -> int:
-        """The number of times whose particles are in memory at once."""
-        return 1
-
     @abc.abstractmethod
-    def draws(self, record: Record, samples: int) -> Iterator[Tensor]:
+    def pick(self, record: Record, samples: int) -> Iterator[Tensor]:
         """Runs through the record, as :meth:`run` does, for a number of draws of equal weight."""
 
     def run(self, record: Record) -> Iterator[Tensor]:
         """Draws as many as there are particles."""
-        return self.draws(record, self.members)
-
-    def sample_cases(self, window: Window, samples: int) -> Ensemble:
-        """Draws from the weighted particles, with as many cases at a time as fit the memory."""
-        cases, parameters = window.y.shape[0], len(self.problem.parameters)
-        x = window.y.new_empty(samples, cases, len(self.steps), *self.problem.shape)
-        theta = window.y.new_empty(samples, cases, parameters)
-        parts = []
-        size = self.members * (prod(self.problem.shape) + parameters) * self.stored
-        for chunk in chunks(cases, size, window.y.device):
-            record = Record(self.problem, window.select(chunk))
-            for i, z in enumerate(self.draws(record, samples)):
-                x[:, chunk, i], theta[:, chunk] = record.split(z)
-            dead = torch.arange(cases, device=x.device)[chunk][~record.alive]
-            x[:, dead], theta[:, dead] = torch.nan, torch.nan
-            parts.append(record.info)
-        return Ensemble(x, theta, self.steps, {name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+        return self.pick(record, self.members)
 
     def generations(self, record: Record) -> Iterator[Generation]:
         """Forecasts, weights and resamples, from the start of the record to the end of the forecast."""
@@ -207,7 +186,7 @@ class ParticleFilter(Bootstrap):
           https://doi.org/10.1007/978-1-4757-3437-9_12
     """
 
-    def draws(self, record: Record, samples: int) -> Iterator[Tensor]:
+    def pick(self, record: Record, samples: int) -> Iterator[Tensor]:
         """Draws from the particles at each time; until the next observations of a case, the same ones."""
         index = torch.zeros(samples, record.cases, dtype=torch.long, device=record.y.device)
         for t, (z, weight, _) in enumerate(self.generations(record)):
@@ -253,10 +232,10 @@ class ParticleSmoother(Bootstrap):
 
     @property
     def stored(self) -> int:
-        """All of them."""
+        """All times."""
         return self.problem.steps
 
-    def draws(self, record: Record, samples: int) -> Iterator[Tensor]:
+    def pick(self, record: Record, samples: int) -> Iterator[Tensor]:
         """Draws trajectories from the filter's history, and gives them in order of time."""
         history = list(self.generations(record))
         index = systematic_resampling(history[-1].weight, samples)

@@ -9,9 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...problems import Ensemble, Joint, Posterior, Problem, Window, refill
+from ...problems import Ensemble, Joint, Posterior, Problem, Window, chunks, refill
 from ...problems.observing.noise import check_gaussian_noise
 from ...tensors import own_random_numbers, white_noise
+
+#: Copies of the ensembles that a method holds at once: the ensembles, joined with the past, and an update of them in
+#: double precision, with its anomalies and its result.
+COPIES = 8
 
 
 def is_valid(*ensembles: Tensor) -> Tensor:
@@ -258,18 +262,33 @@ class Sequential(Posterior):
             weigh the same, and failed ones have been replaced.
         """
 
+    @property
+    def stored(self) -> int:
+        """The number of times whose ensembles are in memory at once."""
+        return 1 + self.reach
+
+    def pick(self, record: Record, samples: int) -> Iterator[Tensor]:
+        """Runs through the record as :meth:`run` does, for members without replacement, the same ones at all times."""
+        chosen = torch.randperm(self.members, device=record.y.device)[:samples]
+        for z in self.run(record):
+            yield z[chosen]
+
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
-        """Draws members without replacement, the same ones at all times."""
-        record = Record(self.problem, window)
-        chosen = torch.randperm(self.members, device=window.y.device)[:samples]
+        """Draws from the ensembles, with as many cases at a time as fit the memory."""
+        cases, parameters = window.y.shape[0], len(self.problem.parameters)
         # Of all the members of all times, only the draws are kept.
-        x = window.y.new_empty(samples, record.cases, len(self.steps), *self.problem.shape)
-        theta = window.y.new_empty(samples, record.cases, len(self.problem.parameters))
-        for i, z in enumerate(self.run(record)):
-            x[:, :, i], theta = record.split(z[chosen])
-        dead = ~record.alive
-        x[:, dead], theta[:, dead] = torch.nan, torch.nan
-        return Ensemble(x, theta, self.steps, record.info)
+        x = window.y.new_empty(samples, cases, len(self.steps), *self.problem.shape)
+        theta = window.y.new_empty(samples, cases, parameters)
+        parts = []
+        size = self.members * (prod(self.problem.shape) + parameters)
+        for chunk in chunks(cases, size, window.y.device, COPIES * size * self.stored):
+            record = Record(self.problem, window.select(chunk))
+            for i, z in enumerate(self.pick(record, samples)):
+                x[:, chunk, i], theta[:, chunk] = record.split(z)
+            dead = torch.arange(cases, device=x.device)[chunk][~record.alive]
+            x[:, dead], theta[:, dead] = torch.nan, torch.nan
+            parts.append(record.info)
+        return Ensemble(x, theta, self.steps, {name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
 
 @dataclass(frozen=True)

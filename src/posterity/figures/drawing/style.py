@@ -82,6 +82,7 @@ KNOWN = (
     *("vi-flow", "enkf", "ienks", "letkf", "smc", "vi-low-rank"),
     *("hmc", "3dvar", "climatology", "exact", "npe-multiscale", "amortised-vi-importance"),
     *("npe-multiscale-importance", "vi", "enks", "particle-smoother", "vi-block-tridiagonal", "lagged-4dvar"),
+    *("free-run", "lenks"),
 )
 
 
