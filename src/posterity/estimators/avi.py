@@ -1,5 +1,6 @@
 """Amortised VI-4DVAR."""
 
+from math import prod
 from typing import ClassVar
 
 import torch
@@ -76,10 +77,11 @@ class AmortizedVariational(DensityEstimator):
             raise ValueError(f"context, draws: must both be positive, not {context} and {draws}")
         if iterations < 0:
             raise ValueError(f"iterations: must not be negative, not {iterations}")
-        if iterations and problem.unknowns > DENSE:
+        size = prod(self.shape)
+        if iterations and size > DENSE:
             raise ValueError(
-                f"iterations: each takes a matrix of {problem.unknowns} by {problem.unknowns} numbers for each window, "
-                f"and more than {DENSE} unknowns are too many; set it to 0"
+                f"iterations: each takes a matrix of {size} by {size} numbers for each window, and more than {DENSE} "
+                "unknowns are too many; set it to 0"
             )
         self.draws, self.iterations = draws, iterations
         channels, *grid = self.features.shape
