@@ -1,5 +1,6 @@
 """Shards as one sequence of cases: what is read is what was asked for, and damage is named."""
 
+import netCDF4
 import numpy as np
 import pytest
 import torch
@@ -63,3 +64,10 @@ def test_a_file_of_another_size_is_named(paths) -> None:
     data.write(other, paths[1], "states")
     with pytest.raises(DataError, match=r"1\.nc: has 1 along 'time', but .*0\.nc has 2"):
         Shards(paths, "states")
+
+
+def test_what_was_read_is_not_kept(paths) -> None:
+    """HDF5's cache is one of each variable of each open file: of many shards it would hold all that they hold."""
+    netCDF4.set_chunk_cache(2**20)
+    Shards(paths, "states")
+    assert netCDF4.get_chunk_cache()[0] == 0

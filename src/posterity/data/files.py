@@ -131,6 +131,8 @@ def read(path: Path, kind: str, schema: Schema = SCHEMA) -> xr.Dataset:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; make it first, or correct the path")
+    # HDF5 would keep 64 mebibytes of each variable of each file that is open, of chunks that are read but once.
+    netCDF4.set_chunk_cache(0)
     try:
         raw = xr.open_dataset(path, engine="netcdf4", decode_cf=False)
         if not _made(raw):

@@ -77,10 +77,11 @@ class AmortizedVariational(DensityEstimator):
             raise ValueError(f"context, draws: must both be positive, not {context} and {draws}")
         if iterations < 0:
             raise ValueError(f"iterations: must not be negative, not {iterations}")
-        if iterations and prod(self.shape) > DENSE:
+        size = prod(self.shape)
+        if iterations and size > DENSE:
             raise ValueError(
-                f"iterations: each takes a matrix of {prod(self.shape)} by {prod(self.shape)} numbers for each window, "
-                f"and more than {DENSE} unknowns are too many; set it to 0"
+                f"iterations: each takes a matrix of {size} by {size} numbers for each window, and more than {DENSE} "
+                "unknowns are too many; set it to 0"
             )
         self.draws, self.iterations = draws, iterations
         channels, *grid = self.features.shape
