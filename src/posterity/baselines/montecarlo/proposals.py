@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from ...algebra import Density, Gaussian
 from ...errors import check_part
 from ...problems import Control, Problem, Window
+from ...problems.linearized.solvers import Solver
 from ...problems.minimize import check_options, minimize
 from ..variational.families import Family, Full
 from ..variational.optimizers import NaturalGradient, Optimizer
@@ -32,20 +33,22 @@ class Laplace(Proposal):
         increment: The number of states by which the window grows in quasi-static minimisation.
         tolerance: The relative decrease of the cost below which a case has converged.
         restarts: The most prior draws from which a case starts again if its minimum is implausibly high.
+        solver: How steps are solved for; by matrices for small controls and products for large ones if omitted.
     """
 
     iterations: int = 50
     increment: int = 3
     tolerance: float = 1e-5
     restarts: int = 8
+    solver: Solver | None = None
 
     def __post_init__(self) -> None:
         """Checks the options of the minimisation."""
-        check_options(self.iterations, self.increment, self.tolerance, self.restarts)
+        check_options(self.iterations, self.increment, self.tolerance, self.restarts, self.solver)
 
     def fit(self, control: Control) -> Density:
         """Minimises the cost of each case."""
-        minimum = minimize(control, self.iterations, self.increment, self.tolerance, self.restarts)
+        minimum = minimize(control, self.iterations, self.increment, self.tolerance, self.restarts, solver=self.solver)
         return Gaussian.from_precision(minimum.u, minimum.model.dense())
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ...algebra import Gaussian
 from ...problems import Control, Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
+from ...problems.linearized.solvers import Solver
 from ...problems.minimize import check_options, minimize
 from ...tensors import white_noise
 
@@ -27,6 +28,7 @@ class FourDVar(Posterior):
         increment: The number of states by which the window grows in quasi-static minimisation.
         tolerance: The relative decrease of the cost below which a case has converged.
         restarts: The most prior draws from which a case starts again if its minimum is implausibly high.
+        solver: How steps are solved for; by matrices for small controls and products for large ones if omitted.
 
     References:
         | Variational algorithms for analysis and assimilation of meteorological observations
@@ -42,15 +44,16 @@ class FourDVar(Posterior):
     increment: int = 3
     tolerance: float = 1e-5
     restarts: int = 8
+    solver: Solver | None = None
 
     def __post_init__(self) -> None:
         """Checks the options of the minimisation."""
-        check_options(self.iterations, self.increment, self.tolerance, self.restarts)
+        check_options(self.iterations, self.increment, self.tolerance, self.restarts, self.solver)
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the Laplace approximation of each case."""
         control = Control(self.problem, window)
-        minimum = minimize(control, self.iterations, self.increment, self.tolerance, self.restarts)
+        minimum = minimize(control, self.iterations, self.increment, self.tolerance, self.restarts, solver=self.solver)
         u = gaussian_draws(minimum.u, minimum.model.dense(), samples)
         return decode_ensemble(control, u, minimum.info)
 
