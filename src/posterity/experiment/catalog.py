@@ -171,6 +171,10 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "adam": "posterity.baselines.variational.optimizers:Adam",
         "natural-gradient": "posterity.baselines.variational.optimizers:NaturalGradient",
     },
+    "solver": {
+        "cholesky": "posterity.problems.linearized.solvers:Cholesky",
+        "conjugate-gradients": "posterity.problems.linearized.solvers:ConjugateGradients",
+    },
     "proposal": {
         "laplace": "posterity.baselines.montecarlo.proposals:Laplace",
         "variational": "posterity.baselines.montecarlo.proposals:Variational",

@@ -54,4 +54,7 @@ def climatological_moments(problem: Problem, start: Tensor, draws: int) -> Momen
         anomalies = torch.where(good, z - mean, 0) / (number - 1).clamp(min=1).sqrt()
         means.append(mean)
         roots.append(torch.linalg.qr(anomalies, mode="r").R)
-    return Moments(torch.stack(means)[which], torch.stack(roots)[which])
+    # One start for all cases, the rule, takes the memory of one root.
+    shared = len(starts) == 1
+    mean, root = (torch.stack(part) for part in (means, roots))
+    return Moments(*(part.expand(len(start), *part.shape[1:]) if shared else part[which] for part in (mean, root)))

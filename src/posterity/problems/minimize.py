@@ -5,9 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..errors import check_part
 from .control import Control
 from .linearized.model import Linearization, LinearModel
-from .linearized.solvers import Solver, solver_of
+from .linearized.solvers import Cholesky, Solver, solver_of
 
 
 class Minimum(NamedTuple):
@@ -217,8 +218,10 @@ def levenberg_marquardt(
     return Minimum(u, model.cost, LinearModel(control, u, window, known), counts, converged, torch.stack(trace, dim=-1))
 
 
-def check_options(iterations: int, increment: int, tolerance: float, restarts: int) -> None:
-    """Checks the options of :func:`minimize`: positive lengths and tolerance, and restarts of zero or more."""
+def check_options(
+    iterations: int, increment: int, tolerance: float, restarts: int, solver: Solver | None = None
+) -> None:
+    """Checks the options of :func:`minimize`: positive lengths and tolerance, restarts of zero or more, a solver."""
     if iterations < 1:
         raise ValueError(f"iterations: at least one is needed, not {iterations}")
     if increment < 1:
@@ -227,6 +230,8 @@ def check_options(iterations: int, increment: int, tolerance: float, restarts: i
         raise ValueError(f"tolerance: must be positive, not {tolerance}")
     if restarts < 0:
         raise ValueError(f"restarts: must not be negative, not {restarts}")
+    if solver is not None:
+        check_part("solver", solver, Solver, Cholesky)
 
 
 def check_eigenpairs(eigenpairs: int) -> None:

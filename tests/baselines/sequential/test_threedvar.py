@@ -7,9 +7,11 @@ import torch
 
 from posterity.baselines import LaggedFourDVar, ThreeDVar
 from posterity.baselines.sequential.record import Record
-from posterity.baselines.sequential.threedvar import first_guess
+from posterity.baselines.sequential.threedvar import first_guess, observed_root
 from posterity.problems import Identity, Normal, Observation, Problem, Quadratic, RandomMask, Window, exact_posterior
+from posterity.problems.chunks import CACHE
 from posterity.problems.climatology import Moments, climatological_moments
+from posterity.problems.linearized.solvers import Cholesky, ConjugateGradients
 from posterity.systems import LinearAdvection, Lorenz96
 from posterity.testing import Breaking, blind, check_isolated
 
@@ -204,3 +206,63 @@ def test_options_that_go_nowhere(options):
 def test_sliding_windows_refuse_model_errors():
     with pytest.raises(ValueError, match="model_error"):
         LaggedFourDVar(linear(window=2, model_error=0.1))
+
+
+def test_few_columns_of_the_root_are_carried_by_tangents():
+    """A covariance of low rank and many observations: the same analysis as by adjoints of each observation."""
+    problem = linear(window=1)
+    problem = replace(problem, observation=replace(problem.observation, operator=Quadratic((1, 4))))
+    window = problem.sample((3,)).window
+    record, root = Record(problem, window), torch.randn(3, 4, 2)
+    z = torch.randn(3, 4)
+    found = observed_root(record, 0, z, root, slice(None))
+    precision = torch.where(window.y[:, 0].isnan(), 0, 1 / window.std[:, 0]).flatten(1)
+    torch.testing.assert_close(found, (precision * 2 * z).unsqueeze(-1) * root)
+    record.precision[1] = 0
+    assert (observed_root(record, 0, z, root, slice(1, 2)) == 0).all()
+
+
+@pytest.mark.parametrize("kind", [ThreeDVar, LaggedFourDVar])
+def test_pieces_change_nothing(kind, monkeypatch):
+    """One case at a time, or all at once."""
+    problem = linear(window=2, cycles=2)
+    window = problem.sample((3,)).window
+    method = kind(problem, members=4, draws=50)
+
+    def means():
+        torch.manual_seed(1)
+        return method.sample(window, 4).x.mean(dim=0)
+
+    monkeypatch.setattr("posterity.baselines.sequential.threedvar.gaussian_draws", still)
+    monkeypatch.setattr("posterity.baselines.sequential.lagged.gaussian_draws", still)
+    whole = means()
+    monkeypatch.setitem(CACHE, "cpu", 1)
+    monkeypatch.setitem(CACHE, "cuda", 1)
+    torch.testing.assert_close(means(), whole)
+
+
+def still(mean, precision, samples):
+    """Draws that are all at the mean."""
+    return mean.expand(samples, *mean.shape)
+
+
+def test_products_solve_sliding_windows_as_matrices_do():
+    """Cycles of Lorenz-96 with an unknown forcing."""
+    problem = Problem(
+        Lorenz96(size=8, spinup=2.0),
+        Observation(Identity((1, 8)), std=(0.5, 0.5), masks=(RandomMask(0.7),)),
+        window=3,
+        cycles=2,
+        parameters={"forcing": Normal(8.0, 1.0)},
+    )
+    window = problem.sample((3,)).window
+
+    def draw(solver):
+        torch.manual_seed(1)
+        method = LaggedFourDVar(problem, 4, lag=2, draws=30, iterations=50, tolerance=1e-14, solver=solver)
+        return method.sample(window, 4)
+
+    matrices, products = draw(Cholesky()), draw(ConjugateGradients())
+    torch.testing.assert_close(products.x, matrices.x, rtol=0, atol=1e-5)
+    torch.testing.assert_close(products.theta, matrices.theta, rtol=0, atol=1e-5)
+    assert (products.info["gradients"] > 0).all()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from ...algebra import Density
 from ...errors import check_part
 from ...problems import Control, Problem, Window, laplace
+from ...problems.linearized.solvers import Solver
 from ...problems.minimize import check_eigenpairs, check_options, minimize
 from ..variational.families import Family, Full
 from ..variational.optimizers import NaturalGradient, Optimizer
@@ -32,6 +33,7 @@ class Laplace(Proposal):
         increment: The number of states by which the window grows in quasi-static minimisation.
         tolerance: The relative decrease of the cost below which a case has converged.
         restarts: The most prior draws from which a case starts again if its minimum is implausibly high.
+        solver: How steps are solved for; by matrices for small controls and products for large ones if omitted.
         eigenpairs: The directions in which it differs from the prior, where the control is too large for matrices.
     """
 
@@ -39,16 +41,17 @@ class Laplace(Proposal):
     increment: int = 3
     tolerance: float = 1e-5
     restarts: int = 8
+    solver: Solver | None = None
     eigenpairs: int = 128
 
     def __post_init__(self) -> None:
         """Checks the options of the minimisation, and the number of eigenpairs."""
-        check_options(self.iterations, self.increment, self.tolerance, self.restarts)
+        check_options(self.iterations, self.increment, self.tolerance, self.restarts, self.solver)
         check_eigenpairs(self.eigenpairs)
 
     def fit(self, control: Control) -> Density:
         """Minimises the cost of each case."""
-        minimum = minimize(control, self.iterations, self.increment, self.tolerance, self.restarts)
+        minimum = minimize(control, self.iterations, self.increment, self.tolerance, self.restarts, solver=self.solver)
         return laplace(minimum.model, self.eigenpairs)
 
 

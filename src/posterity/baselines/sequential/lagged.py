@@ -1,37 +1,73 @@
 """4DVAR in sliding windows, with a static background covariance."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, get_args
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self, get_args
 
 import torch
 from torch import Tensor
 
-from ...problems import Joint
+from ...problems import Control, Joint, Problem, Window
 from ...problems.climatology import climatological_moments
-from ...systems import jacobian
-from ...tensors import identity
+from ...problems.linearized.solvers import Solver
+from ...problems.minimize import check_options, levenberg_marquardt
 from ..variational.fourdvar import gaussian_draws
 from .record import Record, Sequential
-from .threedvar import check_static_covariance, first_guess, whitened_jacobian
+from .threedvar import check_static_covariance, first_guess
 
 
-class GaussNewtonModel(NamedTuple):
-    """Gauss–Newton model of the cost of a sliding window.
+class SlidingControl(Control):
+    r"""Control of a sliding window, in the directions of a static covariance :math:`L L^T` of states and parameters:
+
+    .. math:: x_0 = x^f + L_x u, \qquad v = v^f + L_v u .
 
     Args:
-        cost: The cost, with shape ``(case,)``; infinite where the model diverged.
-        gradient: Its gradient, with shape ``(case, rank)``.
-        hessian: Its Gauss–Newton Hessian, with shape ``(case, rank, rank)``.
-        path: The trajectory, with shape ``(case, times, size)``.
-        tangent: Its derivative with respect to the control, with shape ``(case, times, size, rank)``.
+        problem: The problem, of one cycle as long as the window.
+        window: The observations that are assimilated, with the background :math:`x^f`.
+        guess: The background :math:`v^f` of the whitened unknown parameters, with shape ``(case, parameters)``.
+        root: The roots :math:`L`, with shape ``(case, entries, rank)``, states before parameters.
     """
 
-    cost: Tensor
-    gradient: Tensor
-    hessian: Tensor
-    path: Tensor
-    tangent: Tensor
+    def __init__(self, problem: Problem, window: Window, guess: Tensor, root: Tensor) -> None:
+        super().__init__(problem, window)
+        self.guess = guess
+        self.root = root
+        self.size = root.shape[-1]
+
+    @classmethod
+    def of(cls, record: Record, z: Tensor, root: Tensor, first: int, times: range) -> "SlidingControl":
+        """The control of some states of a record.
+
+        Args:
+            record: The record.
+            z: The background of the first state, with shape ``(case, size)``; a case where it is missing diverges.
+            root: The roots of its covariance, with shape ``(case, size, rank)``.
+            first: The time of the first state.
+            times: The times whose observations are assimilated.
+        """
+        whole, states = record.problem, slice(first, times.stop)
+        part = replace(
+            whole.cycle(), window=times.stop - first, forecast=0, observation=replace(whole.observation, masks=())
+        )
+        x, v = z.nan_to_num(nan=torch.inf).tensor_split([record.states], dim=-1)
+        x = x.unflatten(-1, whole.shape)
+        y = record.window.y[:, states].clone()
+        y[:, : times.start - first] = torch.nan
+        std = record.window.std[:, states]
+        return cls(part, Window(y, std, x, torch.ones_like(x), record.window.start), v, root)
+
+    def select(self, index: Tensor | slice) -> Self:
+        """The control of some of the cases, with its own count of work."""
+        return type(self)(self.problem, self.window.select(index), self.guess[index], self.root[index])
+
+    def initial(self, u: Tensor) -> Tensor:
+        r"""The initial states :math:`x^f + L_x u`, with shape ``(*batch, case, *shape)``."""
+        moved = torch.einsum("cnk,...ck->...cn", self.root[:, : self.states], u)
+        return self.window.background + moved.unflatten(-1, self.problem.shape)
+
+    def whitened_parameters(self, u: Tensor) -> Tensor:
+        r"""The whitened unknown parameters :math:`v^f + L_v u`, with shape ``(*batch, case, parameters)``."""
+        return self.guess + torch.einsum("cnk,...ck->...cn", self.root[:, self.states :], u)
 
 
 @dataclass(frozen=True)
@@ -57,7 +93,8 @@ class LaggedFourDVar(Sequential):
         scale: The factor :math:`s` of the climatological covariance.
         draws: The number of climatological states that it is estimated from.
         iterations: The most Levenberg–Marquardt iterations.
-        tolerance: The length of a step, in standard deviations of the prior, below which a case has converged.
+        tolerance: The relative decrease of the cost below which a case has converged.
+        solver: How steps are solved for; by matrices for small controls and products for large ones if omitted.
 
     References:
         | Joint state and parameter estimation with an iterative ensemble Kalman smoother (Bocquet & Sakov, 2013),
@@ -71,7 +108,8 @@ class LaggedFourDVar(Sequential):
     scale: float = 1.0
     draws: int = 1000
     iterations: int = 10
-    tolerance: float = 1e-3
+    tolerance: float = 1e-5
+    solver: Solver | None = None
 
     def __post_init__(self) -> None:
         """Checks lag and iteration options, and that the constraint is strong."""
@@ -79,10 +117,7 @@ class LaggedFourDVar(Sequential):
         check_static_covariance(self.scale, self.draws)
         if self.lag < 1:
             raise ValueError(f"lag: at least one window is needed, not {self.lag}; use 3DVAR for none")
-        if self.iterations < 1:
-            raise ValueError(f"iterations: at least one is needed, not {self.iterations}")
-        if self.tolerance <= 0:
-            raise ValueError(f"tolerance: must be positive, not {self.tolerance}")
+        check_options(self.iterations, 1, self.tolerance, 0, self.solver)
         if self.problem.weak:
             raise ValueError("model_error: only the strong constraint is supported; remove it, or use another method")
 
@@ -95,104 +130,50 @@ class LaggedFourDVar(Sequential):
         """Minimises window by window; behind the record there is the forecast of the draws."""
         record.info["iterations"] = record.y.new_zeros(record.cases)
         climatology = climatological_moments(self.problem, record.window.start, self.draws)
-        factor = self.scale**0.5 * climatology.root.mT
+        root = self.scale**0.5 * climatology.root.mT
         z, first, window = first_guess(record, climatology.mean), 0, self.problem.window
         for start in range(0, self.problem.length, window):
             last = start + window - 1
-            best, u = self.minimise(record, z, factor, first, range(start, last + 1))
-            draws = gaussian_draws(torch.zeros_like(u), best.hessian, self.members)
+            path, deviations = self.estimate(record, z[0], root, first, range(start, last + 1))
             for i in range(start - first, last + 1 - first):
-                yield member_states(best, draws, i)
+                yield path[:, i] + deviations[:, :, i]
             following = max(0, last + window * (1 - self.lag))
-            (z,) = record.replace_failed(best.path[:, min(following, last) - first].unsqueeze(0))
+            (z,) = record.replace_failed(path[:, min(following, last) - first].unsqueeze(0))
             first = following
-        z = member_states(best, draws, -1)
+        z = path[:, -1] + deviations[:, :, -1]
         for _ in range(self.problem.forecast):
             (z,) = record.replace_failed(record.forecast(z))
             yield z
         record.info["iterations"] /= self.problem.cycles
 
-    def minimise(
-        self, record: Record, z: Tensor, factor: Tensor, first: int, times: range
-    ) -> tuple[GaussNewtonModel, Tensor]:
-        """Minimises the cost of one window by Levenberg–Marquardt.
+    def estimate(self, record: Record, z: Tensor, root: Tensor, first: int, times: range) -> tuple[Tensor, Tensor]:
+        """The trajectory of one window, and draws around it.
 
         Args:
             record: The record.
-            z: The background of the first state, with shape ``(1, case, size)``.
-            factor: The roots of its covariances, with shape ``(case, size, rank)``.
+            z: The background of the first state, with shape ``(case, size)``.
+            root: The roots of its covariance, with shape ``(case, size, rank)``.
             first: The time of the first state.
             times: The times whose observations are assimilated.
 
         Returns:
-            The model at the minimum, and the control there, with shape ``(case, rank)``.
+            The trajectory, with shape ``(case, times, size)``, and the deviations of draws of the Laplace approximation
+            from it, by its tangents, with shape ``(members, case, times, size)``.
         """
-        u = factor.new_zeros(record.cases, factor.shape[-1])
-        best = linearize(record, z, factor, u, first, times)
-        damping = torch.zeros_like(best.cost)
-        eye = identity(best.hessian, factor.shape[-1])
-        active = best.cost.isfinite()
-        for _ in range(self.iterations):
-            record.info["iterations"] += active
-            root = torch.linalg.cholesky_ex(best.hessian + damping.double().reshape(-1, 1, 1) * eye).L
-            step = -torch.cholesky_solve(best.gradient.double().unsqueeze(-1), root).squeeze(-1).to(u)
-            trial = torch.where(active.unsqueeze(-1), u + step, u)
-            there = linearize(record, z, factor, trial, first, times)
-            better = active & (there.cost <= best.cost)
-            damping = torch.where(better, damping / 10, 10 * damping.clamp(min=0.1))
-            u = torch.where(better.unsqueeze(-1), trial, u)
-            moved = better.nonzero().squeeze(-1)
-            best = GaussNewtonModel(
-                *(old.index_copy(0, moved, new[moved]) for old, new in zip(best, there, strict=True))
-            )
-            active = active & (step.square().sum(dim=-1) > self.tolerance**2)
-            if not active.any():
-                break
-        return best, u
+        control = SlidingControl.of(record, z, root, first, times)
+        window = control.problem.window
+        minimum = levenberg_marquardt(control, control.zero(), self.iterations, window, self.tolerance, self.solver)
+        draws = gaussian_draws(torch.zeros_like(minimum.u), minimum.model.dense(), self.members)
+        states = control.trajectory(minimum.u, window).flatten(2)
+        changes = minimum.model.states_tangent(draws).flatten(3)
+        parameters = control.whitened_parameters(minimum.u)
+        around = torch.einsum("cnk,mck->mcn", root[:, record.states :], draws)
+        for name in ("model_steps", "gradients"):
+            record.info[name] += getattr(control, name)
+        record.info["iterations"] += minimum.iterations
 
+        def beside(states: Tensor, parameters: Tensor) -> Tensor:
+            """States of all times, with the parameters beside each."""
+            return torch.cat((states, parameters.unsqueeze(-2).expand(*states.shape[:-1], -1)), dim=-1)
 
-def member_states(model: GaussNewtonModel, draws: Tensor, time: int) -> Tensor:
-    """The states at one time of draws of the control, by its tangents, with shape ``(members, case, size)``.
-
-    Args:
-        model: The model at the minimum.
-        draws: Draws of the control around it, with shape ``(members, case, rank)``.
-        time: The number of the time on the trajectory.
-    """
-    return model.path[:, time] + torch.einsum("cnk,mck->mcn", model.tangent[:, time], draws)
-
-
-def linearize(record: Record, z: Tensor, factor: Tensor, u: Tensor, first: int, times: range) -> GaussNewtonModel:
-    """The cost of a sliding window and its Gauss–Newton model, from the tangents of all steps in one batch.
-
-    Args:
-        record: The record.
-        z: The background of the first state, with shape ``(1, case, size)``.
-        factor: The roots of its covariances, with shape ``(case, size, rank)``.
-        u: The control, with shape ``(case, rank)``.
-        first: The time of the first state.
-        times: The times whose observations are assimilated.
-
-    Returns:
-        The model.
-    """
-    steps = times[-1] - first
-    path = record.rollout(z + torch.einsum("cnk,ck->cn", factor, u), steps)
-    states = path[0].movedim(1, 0)
-    tangent = [factor]
-    if steps:
-        for step in jacobian(record.forecast, states[:-1], 1)[1]:
-            tangent.append(step @ tangent[-1])
-    slope, misfit = u.new_zeros(record.cases, 0, u.shape[1]), u.new_zeros(record.cases, 0)
-    for t in filter(record.has_observations, times):
-        slope = torch.cat((slope, whitened_jacobian(record, t, states[t - first]) @ tangent[t - first]), dim=1)
-        misfit = torch.cat((misfit, record.innovation(path[:, :, t - first], t)[0]), dim=1)
-    cost = 0.5 * (u.square().sum(dim=-1) + misfit.square().sum(dim=-1))
-    exact = slope.double()
-    return GaussNewtonModel(
-        cost.nan_to_num(nan=torch.inf),
-        u - (exact.mT @ misfit.double().unsqueeze(-1)).squeeze(-1).to(u),
-        identity(exact, factor.shape[-1]) + exact.mT @ exact,
-        path[0],
-        torch.stack(tangent, dim=1),
-    )
+        return beside(states, parameters), beside(changes, around)

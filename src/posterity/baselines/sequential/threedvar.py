@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor
 
-from ...problems import Joint
+from ...problems import Joint, chunks
 from ...problems.climatology import climatological_moments
+from ...problems.linearized.tangents import tangent
 from ...systems import jacobian
 from ...tensors import identity
 from ..variational.fourdvar import gaussian_draws
@@ -88,31 +90,46 @@ class ThreeDVar(Sequential):
         Returns:
             The analysis and the draws, with shape ``(1 + members, case, size)``.
         """
-        g = whitened_jacobian(record, t, z[0]).double() @ factor.double()
-        hessian = identity(g, g.shape[-1]) + g.mT @ g
-        w = torch.cholesky_solve(g.mT @ innovation.double().unsqueeze(-1), torch.linalg.cholesky_ex(hessian).L)
-        w = w.squeeze(-1)
-        draws = torch.cat((w.unsqueeze(0), gaussian_draws(w, hessian, self.members)))
-        return (z + torch.einsum("cnk,mck->mcn", factor.double(), draws)).to(z)
+        parts = []
+        # The largest: what every column of the root does to the state, or to what is observed.
+        width = max(record.states, prod(self.problem.observation.shape)) * factor.shape[-1]
+        for cases in chunks(record.cases, width, z.device):
+            root = factor[cases]
+            g = observed_root(record, t, z[0], root, cases).double()
+            hessian = identity(g, g.shape[-1]) + g.mT @ g
+            pull = g.mT @ innovation[cases].double().unsqueeze(-1)
+            w = torch.cholesky_solve(pull, torch.linalg.cholesky_ex(hessian).L).squeeze(-1)
+            draws = torch.cat((w.unsqueeze(0), gaussian_draws(w, hessian, self.members)))
+            parts.append((z[:, cases] + torch.einsum("cnk,mck->mcn", root.double(), draws)).to(z))
+        return torch.cat(parts, dim=1)
 
 
-def whitened_jacobian(record: Record, t: int, z: Tensor) -> Tensor:
-    r"""The tangent :math:`R_t^{-1/2} \partial H / \partial z` of what is observed.
+def observed_root(record: Record, t: int, z: Tensor, root: Tensor, cases: slice) -> Tensor:
+    r"""What is observed of the root of a covariance, :math:`R_t^{-1/2} (\partial H / \partial z) L`.
+
+    By as many tangents of the operator as the root has columns, or as many adjoints as there are observations: no
+    matrix in the state is made.
 
     Args:
         record: The record.
         t: The time, within the record.
-        z: Where to linearise, with shape ``(case, size)``.
+        z: Where the operator is linearised, with shape ``(case, size)``.
+        root: The roots :math:`L` of some of the cases, with shape ``(some, size, rank)``.
+        cases: Which.
 
     Returns:
-        The matrices, with shape ``(case, observations, size)``; zero where nothing is observed.
+        The matrices, with shape ``(some, observations, rank)``; zero where nothing is observed.
     """
-    observation = record.problem.observation
-    x = z[:, : record.states].unflatten(-1, record.problem.shape)
-    _, tangent = jacobian(observation.operator, x, len(record.problem.shape), len(observation.shape))
-    precision = record.precision[:, t].flatten(1).unsqueeze(-1)
-    tangent = torch.where(precision > 0, tangent * precision, 0)
-    return torch.nn.functional.pad(tangent, (0, z.shape[-1] - record.states))
+    operator, shape = record.problem.observation.operator, record.problem.shape
+    x, states = z[cases, : record.states].unflatten(-1, shape), root[:, : record.states]
+    if prod(operator.out_shape) <= root.shape[-1]:
+        slope = jacobian(operator, x, len(shape), len(operator.out_shape))[1] @ states
+    else:
+        columns = states.movedim(-1, 0).unflatten(-1, shape)
+        slope = tangent(operator, x.expand_as(columns), columns).flatten(2).movedim(0, -1)
+    precision = record.precision[cases, t].flatten(1).unsqueeze(-1)
+    # A product with a zero precision would keep what is not finite.
+    return torch.where(precision > 0, slope * precision, 0)
 
 
 def first_guess(record: Record, mean: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ...problems import Control, Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
+from ...problems.linearized.solvers import Solver
 from ...problems.minimize import check_options, minimize
 
 
@@ -60,6 +61,7 @@ class EnsembleFourDVar(Posterior):
         increment: The number of states by which the window grows in quasi-static minimisation.
         tolerance: The relative decrease of the cost below which a member has converged.
         restarts: The most prior draws from which a member starts again if its minimum is implausibly high.
+        solver: How steps are solved for; by matrices for small controls and products for large ones if omitted.
 
     References:
         | Ensemble variational assimilation as a probabilistic estimator (Jardak & Talagrand, 2018),
@@ -75,10 +77,11 @@ class EnsembleFourDVar(Posterior):
     increment: int = 3
     tolerance: float = 1e-4
     restarts: int = 8
+    solver: Solver | None = None
 
     def __post_init__(self) -> None:
         """Checks the options of the minimisation."""
-        check_options(self.iterations, self.increment, self.tolerance, self.restarts)
+        check_options(self.iterations, self.increment, self.tolerance, self.restarts, self.solver)
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Minimises one perturbed problem for each draw."""
@@ -87,7 +90,9 @@ class EnsembleFourDVar(Posterior):
         repeated = Window(*(field.expand(samples, *field.shape).flatten(0, 1) for field in window))
         noisy = repeated._replace(y=repeated.y + repeated.std * torch.randn_like(repeated.y))
         batch = PerturbedControl(self.problem, noisy, control.prior(samples).flatten(0, 1))
-        minimum = minimize(batch, self.iterations, self.increment, self.tolerance, self.restarts, perturbations=1)
+        minimum = minimize(
+            batch, self.iterations, self.increment, self.tolerance, self.restarts, perturbations=1, solver=self.solver
+        )
         u = torch.where(minimum.cost.isfinite().unsqueeze(-1), minimum.u, torch.nan) + batch.perturbation
 
         def cases(field: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ...algebra import Gaussian
 from ...problems import Control, Ensemble, Joint, Posterior, Problem, Window, decode_ensemble, laplace
+from ...problems.linearized.solvers import Solver
 from ...problems.minimize import check_eigenpairs, check_options, minimize
 from ...tensors import white_noise
 
@@ -27,6 +28,7 @@ class FourDVar(Posterior):
         increment: The number of states by which the window grows in quasi-static minimisation.
         tolerance: The relative decrease of the cost below which a case has converged.
         restarts: The most prior draws from which a case starts again if its minimum is implausibly high.
+        solver: How steps are solved for; by matrices for small controls and products for large ones if omitted.
         eigenpairs: The directions in which draws differ from those of the prior, where the control is too large for
             matrices; each takes a tangent and an adjoint of the window.
 
@@ -44,17 +46,18 @@ class FourDVar(Posterior):
     increment: int = 3
     tolerance: float = 1e-5
     restarts: int = 8
+    solver: Solver | None = None
     eigenpairs: int = 128
 
     def __post_init__(self) -> None:
         """Checks the options of the minimisation, and the number of eigenpairs."""
-        check_options(self.iterations, self.increment, self.tolerance, self.restarts)
+        check_options(self.iterations, self.increment, self.tolerance, self.restarts, self.solver)
         check_eigenpairs(self.eigenpairs)
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the Laplace approximation of each case."""
         control = Control(self.problem, window)
-        minimum = minimize(control, self.iterations, self.increment, self.tolerance, self.restarts)
+        minimum = minimize(control, self.iterations, self.increment, self.tolerance, self.restarts, solver=self.solver)
         q = laplace(minimum.model, self.eigenpairs)
         u = (q.mean + q.transport(control.noise(samples))).to(minimum.u)
         return decode_ensemble(control, u, minimum.info)
