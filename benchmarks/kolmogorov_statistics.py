@@ -2,8 +2,8 @@
 
     python benchmarks/kolmogorov_statistics.py [--size 64] [--members 8] [--start 25] [--end 120]
 
-SDA's physics: Reynolds number 1000, drag 0.1, forcing sin 4y. The trajectories start from the literature's spectrum; their
-statistics are means over the plane, members and times, ± one standard error over members, which are independent.
+SDA's physics: Reynolds number 1000, drag 0.1, forcing sin 4y. The trajectories start from the literature's spectrum;
+their statistics are means over the plane, members and times, ± one standard error over members, which are independent.
 """
 
 import argparse

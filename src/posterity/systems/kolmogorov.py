@@ -188,7 +188,7 @@ class Kolmogorov(System):
         """The integration, without the parameters."""
         substeps = self.substeps
         if substeps is None:
-            substeps = max(1, ceil(self.dt * SPEED * max(map(alias_free, self.fine)) / COURANT))
+            substeps = max(1, ceil(self.dt * SPEED * max(map(alias_free, self.fine)) / COURANT - 1e-9))
         fine = waves(*self.fine, (alias_free(self.fine[0]), alias_free(self.fine[1])))
         return Lawson(waves(*self.grid, self.largest), fine, self.dt / substeps, substeps)
 

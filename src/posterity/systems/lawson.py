@@ -22,11 +22,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .spectral import Waves, regridded
+from .spectral import Waves, Workspace, regridded
 
 #: Points of the fine grid that a CPU works on at once, so that the fields stay in its cache; on other devices, to bound
 #: the memory of the stages.
-TILE = {"cpu": 2**14, "cuda": 2**22}
+TILE = {"cpu": 2**16, "cuda": 2**22}
 #: Why a gradient of a gradient is refused.
 ONCE = "the fused step of a flow has first derivatives only; differentiate `step` where second ones are needed"
 
@@ -68,16 +68,17 @@ class Lawson:
         """The velocities of a vorticity on the fine grid's waves."""
         return self.coarse.flow(self._coarsened(w))
 
-    def stepped(self, x: Tensor, half: Tensor, source: Tensor) -> Tensor:
-        """One step of velocities of shape ``(*batch, 2, height, width)``."""
+    def stepped(self, x: Tensor, half: Tensor, source: Tensor, fused: bool = False) -> Tensor:
+        """One step of velocities of shape ``(*batch, 2, height, width)``; if fused, without derivatives."""
         w = self.begin(x)
+        fine = Workspace(self.fine, w) if fused else self.fine
         for _ in range(self.substeps):
-            w, _ = self.substep(w, half, source)
+            w, _ = self.substep(fine, w, half, source)
         return self.finish(w)
 
-    def substep(self, w: Tensor, half: Tensor, source: Tensor) -> tuple[Tensor, Stages]:
+    def substep(self, fine: Waves | Workspace, w: Tensor, half: Tensor, source: Tensor) -> tuple[Tensor, Stages]:
         """One substep of a vorticity, and its stages."""
-        h, flow, advection = self.h, self.fine.flow, self.fine.advection
+        h, flow, advection = self.h, fine.flow, fine.advection
         q1 = flow(w)
         k1 = advection(q1)
         damped = half * k1
@@ -96,9 +97,10 @@ class Lawson:
     def tangent(self, x: Tensor, half: Tensor, source: Tensor, dx: Tensor, dhalf: Tensor, dsource: Tensor) -> Tensor:
         """The tangent of a step, for tangents of its arguments."""
         w, dw = self.begin(x), self.begin(dx)
+        fine = Workspace(self.fine, w)
         for _ in range(self.substeps):
-            w, stages = self.substep(w, half, source)
-            dw = self._tangent(stages, half, dw, dhalf, dsource)
+            w, stages = self.substep(fine, w, half, source)
+            dw = self._tangent(fine, stages, half, dw, dhalf, dsource)
         return self.finish(dw)
 
     def adjoint(
@@ -106,8 +108,9 @@ class Lawson:
     ) -> tuple[Tensor, ...]:
         """The adjoint of a step: the gradient of velocities; with parameters, those of factors and sources, batched."""
         w, taped = self.begin(x), []
+        fine = Workspace(self.fine, w)
         for _ in range(self.substeps):
-            w, stages = self.substep(w, half, source)
+            w, stages = self.substep(fine, w, half, source)
             taped.append(stages if parameters else Stages(stages.flows, *[w.new_empty(0)] * 4))
         g = self._refined(self.coarse.gathered(gradient))
         dhalf, dsource = (torch.zeros_like(g), torch.zeros_like(g)) if parameters else (None, None)
@@ -120,15 +123,11 @@ class Lawson:
         weights = self.coarse.height * self.coarse.width * self.fine.weights.like(g)
         return dx, weights * dhalf, weights * dsource
 
-    def _tangent(self, stages: Stages, half: Tensor, dw: Tensor, dhalf: Tensor, dsource: Tensor) -> Tensor:
+    def _tangent(
+        self, fine: Workspace, stages: Stages, half: Tensor, dw: Tensor, dhalf: Tensor, dsource: Tensor
+    ) -> Tensor:
         """The tangent of a substep."""
-        h = self.h
-
-        def advection(flow: Tensor, dw: Tensor) -> Tensor:
-            u, v = flow.unbind(dim=-3)
-            du, dv = self.fine.flow(dw).unbind(dim=-3)
-            return self.fine.contracted(torch.stack((u * dv + v * du, 2 * (v * dv - u * du)), dim=-3))
-
+        h, advection = self.h, fine.tangent
         q1, q2, q3, q4 = stages.flows
         k1 = advection(q1, dw)
         damped = torch.addcmul(dhalf * stages.first, half, k1)
@@ -142,13 +141,7 @@ class Lawson:
 
     def _adjoint(self, stages: Stages, half: Tensor, g: Tensor, dhalf: Tensor | None, dsource: Tensor | None) -> Tensor:
         """The adjoint of a substep, for means of products over the plane; adds to the parameters' gradients."""
-        h = self.h
-
-        def advection(flow: Tensor, dk: Tensor) -> Tensor:
-            u, v = flow.unbind(dim=-3)
-            p, q = self.fine.spread(dk).unbind(dim=-3)
-            return self.fine.gathered(torch.stack((v * p - 2 * u * q, u * p + 2 * v * q), dim=-3))
-
+        h, advection = self.h, self.fine.adjoint
         q1, q2, q3, q4 = stages.flows
         end = half * g
         last = advection(q4, g * (h / 6))
@@ -199,7 +192,7 @@ class Fused(torch.autograd.Function):
     @staticmethod
     def forward(model: Lawson, x: Tensor, half: Tensor, source: Tensor) -> Tensor:
         """The step."""
-        return model.tiled(model.stepped, x, half, source)
+        return model.tiled(partial(model.stepped, fused=True), x, half, source)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Lawson, Tensor, Tensor, Tensor], output: Tensor) -> None:
