@@ -269,7 +269,7 @@ def test_errors_of_ours_are_not_hidden(run, study, monkeypatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("posterity.experiment.experiment.load", broken)
+    monkeypatch.setattr("posterity.experiment.loading.load", broken)
     with pytest.raises(ZeroDivisionError):
         run("check", study())
 

@@ -3,7 +3,8 @@
 Imports no torch: every job of a cluster parses the workflow again.
 """
 
-from .experiment import Experiment, every, load
+from .experiment import Experiment
+from .loading import every, load
 from .studies import check_keys, studies
 
 __all__ = [

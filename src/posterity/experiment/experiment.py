@@ -1,22 +1,19 @@
 """Experiment files: their models, defaults and checks. Imports no torch: every cluster job parses them again."""
 
 import re
-from collections.abc import Collection, Iterator
-from pathlib import Path
+from collections.abc import Collection
 from typing import Any
 
 from pydantic import (
     Field,
     PositiveInt,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
 from ..errors import ConfigError, nearest
 from . import catalog
-from .component import Component, Model, check, line
-from .files import locate, tree, variants
+from .component import Component, Model, check
 from .sections import (
     ClassifierConfig,
     ClimatologyConfig,
@@ -133,7 +130,7 @@ class Experiment(Model):
         for name, method in self.methods.items():
             self._check_refined(name, method)
             check("method", method, f"methods.{name}")
-            if not _is_name(name):
+            if not is_name(name):
                 raise ValueError(f"methods.{name}: names are made of {LETTERS}")
         return self
 
@@ -315,49 +312,6 @@ class Experiment(Model):
 LETTERS = "letters, digits, '-' and '_'"
 
 
-def _is_name(name: str) -> bool:
+def is_name(name: str) -> bool:
     """Whether a name may be that of a folder."""
     return name.replace("-", "").replace("_", "").isalnum()
-
-
-def load(experiment: str | Path) -> Experiment:
-    """Reads an experiment file, and those that it extends.
-
-    Args:
-        experiment: A path, or the name of a file in ``config/experiments``; of a file with variants, followed by a
-            slash and the name of one.
-
-    Returns:
-        The experiment.
-
-    Raises:
-        ConfigError: If a file is missing, is not YAML, or has keys or values that make no sense; the message names
-            the file, the key and the remedy.
-    """
-    path, variant = locate(experiment)
-    content = tree(path, variant)
-    if not all(map(_is_name, (path.stem, variant) if variant else (path.stem,))):
-        raise ConfigError(f"{path}: rename it: names of experiments are made of {LETTERS}")
-    if "name" in content:
-        raise ConfigError(f"{path}: name: an experiment is named by its file; remove the key")
-    where = f"{path}/{variant}" if variant else str(path)
-    try:
-        return Experiment.model_validate({**content, "name": f"{path.stem}/{variant}" if variant else path.stem})
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"{where}: {line(problem)}" for problem in error.errors())) from None
-
-
-def every(experiment: str | Path, beside: Path | None = None) -> Iterator[tuple[str, Experiment]]:
-    """The experiments that a file stands for: itself, or each of its variants.
-
-    Args:
-        experiment: A path, or the name of a file in ``config/experiments``; one of its variants alone may be named.
-        beside: Another folder whose ``config/experiments`` is searched for a name.
-
-    Yields:
-        What each is loaded by, and the experiment.
-    """
-    path, variant = locate(experiment, beside)
-    names = [variant] if variant else variants(path)
-    for source in [f"{path}/{name}" for name in names] or [str(path)]:
-        yield source, load(source)

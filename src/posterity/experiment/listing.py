@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ..errors import ConfigError, nearest
 from . import catalog, files
-from .experiment import every
+from .loading import every
 
 
 def listing(what: str) -> Iterator[str]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, nearest
-from .experiment import Experiment, every
+from .experiment import Experiment
+from .loading import every
 
 #: The keys of the configuration of the workflow that a user sets.
 KEYS = ("experiments",)

@@ -1,0 +1,54 @@
+"""Reading of experiment files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ..errors import ConfigError
+from .component import line
+from .experiment import LETTERS, Experiment, is_name
+from .files import locate, tree, variants
+
+
+def load(experiment: str | Path) -> Experiment:
+    """Reads an experiment file, and those that it extends.
+
+    Args:
+        experiment: A path, or the name of a file in ``config/experiments``; of a file with variants, followed by a
+            slash and the name of one.
+
+    Returns:
+        The experiment.
+
+    Raises:
+        ConfigError: If a file is missing, is not YAML, or has keys or values that make no sense; the message names
+            the file, the key and the remedy.
+    """
+    path, variant = locate(experiment)
+    content = tree(path, variant)
+    if not all(map(is_name, (path.stem, variant) if variant else (path.stem,))):
+        raise ConfigError(f"{path}: rename it: names of experiments are made of {LETTERS}")
+    if "name" in content:
+        raise ConfigError(f"{path}: name: an experiment is named by its file; remove the key")
+    where = f"{path}/{variant}" if variant else str(path)
+    try:
+        return Experiment.model_validate({**content, "name": f"{path.stem}/{variant}" if variant else path.stem})
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{where}: {line(problem)}" for problem in error.errors())) from None
+
+
+def every(experiment: str | Path, beside: Path | None = None) -> Iterator[tuple[str, Experiment]]:
+    """The experiments that a file stands for: itself, or each of its variants.
+
+    Args:
+        experiment: A path, or the name of a file in ``config/experiments``; one of its variants alone may be named.
+        beside: Another folder whose ``config/experiments`` is searched for a name.
+
+    Yields:
+        What each is loaded by, and the experiment.
+    """
+    path, variant = locate(experiment, beside)
+    names = [variant] if variant else variants(path)
+    for source in [f"{path}/{name}" for name in names] or [str(path)]:
+        yield source, load(source)
