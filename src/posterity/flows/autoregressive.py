@@ -16,7 +16,7 @@ from .spline import RANGE, affine_spline, soft_clip
 
 
 class Masked(nn.Linear):
-    """A masked linear layer.
+    """The weights of a masked linear layer, which :class:`Conditioner` applies.
 
     Args:
         mask: True where a weight is kept, False where it is zero, with shape ``(outputs, inputs)``.
@@ -31,13 +31,6 @@ class Masked(nn.Linear):
     def kept(self) -> Tensor:
         """The weights that the mask keeps, and zeros."""
         return self.weight * self.mask
-
-    def forward(self, x: Tensor, kept: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Maps vectors of shape ``(inputs, case)`` by the weights of :meth:`kept`.
-
-        A bias of shape ``(outputs, case)`` replaces the layer's own.
-        """
-        return torch.addmm(self.bias.unsqueeze(-1) if bias is None else bias, kept, x)
 
 
 class Conditioner(nn.Module):
@@ -94,9 +87,9 @@ class Conditioner(nn.Module):
         Returns:
             The parameters, with shape ``(numbers, steered entries, case)``.
         """
-        x = self.first(z, kept[0], steer)
+        x = torch.addmm(steer, kept[0], z)
         for layer, weights in zip(self.others, kept[1:], strict=True):
-            x = layer(functional.silu(x), weights)
+            x = torch.addmm(layer.bias.unsqueeze(-1), weights, functional.silu(x))  # type: ignore[operator]
         return x.unflatten(0, (self.numbers, -1))
 
 
