@@ -65,7 +65,7 @@ TABLE = {
     "experiment": set(),
     "systems": SIMULATIONS | DRAWS,
     "tensors": SIMULATIONS | DRAWS,
-    "algebra": {"assimilate 4dvar"},
+    "algebra": DRAWS,
     "problems": SIMULATIONS | DRAWS,
     "rules": SIMULATIONS | DRAWS,
     "mcmc": {"reference"},

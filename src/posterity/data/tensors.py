@@ -1,6 +1,5 @@
 """The bridge between tensors and datasets."""
 
-import logging
 from collections.abc import Hashable, Mapping, Sequence
 from math import prod
 
@@ -14,11 +13,7 @@ from ..problems import Ensemble, Problem, Twin, Window
 from ..tensors import append_dims
 from .schema import GRIDS, INFO, dims
 from .times import model_times
-
-log = logging.getLogger("posterity")
-
-#: The share of a background by which rounding of files and transforms may change it.
-ROUNDING = 1e-4
+from .variables import admissible, backgrounds, parameters, place, sized, starts
 
 
 def twin_dataset(twin: Twin, problem: Problem, first_case: int = 0, observations: bool = True) -> xr.Dataset:
@@ -96,9 +91,9 @@ def states(
         raise DataError(
             f"{source}: variable 'state' is missing; estimators are trained and chosen by true states: simulate it"
         )
-    x = _sized(dataset, "state", (problem.steps, *problem.shape), source, device)
-    background, std = _background(dataset, problem, source, device)
-    return x, _parameters(dataset, problem, source, device), background, std, _start(dataset, problem, source, device)
+    x = sized(dataset, "state", (problem.steps, *problem.shape), source, device)
+    background, std = backgrounds(dataset, problem, source, device)
+    return x, parameters(dataset, problem, source, device), background, std, starts(dataset, problem, source, device)
 
 
 def window_of(dataset: xr.Dataset, problem: Problem, source: str, device: torch.device | str = "cpu") -> Window:
@@ -123,22 +118,22 @@ def window_of(dataset: xr.Dataset, problem: Problem, source: str, device: torch.
             + (f" (and forecasts {problem.forecast} more)" if problem.forecast else "")
             + "; cut the file, or change 'window' in the experiment"
         )
-    y = _sized(dataset, "observation", (times, *problem.observation.shape), source, device)
-    std = _sized(dataset, "observation_std", (times, *problem.observation.shape), source, device)
+    y = sized(dataset, "observation", (times, *problem.observation.shape), source, device)
+    std = sized(dataset, "observation_std", (times, *problem.observation.shape), source, device)
     y, std = y[:, : problem.length], std[:, : problem.length]
     if y.isinf().any():
         raise DataError(f"{source}: 'observation' has infinite entries; mark missing ones as NaN")
     if (wrong := ~y.isnan() & ~((std > 0) & std.isfinite())).any():
         raise DataError(
             f"{source}: 'observation_std' must be positive and finite wherever there is an observation; it is not at "
-            f"{int(wrong.sum())} entries, first at {_place(wrong)}; correct these"
+            f"{int(wrong.sum())} entries, first at {place(wrong)}; correct these"
         )
     # Where nothing is observed the standard deviation means nothing: any positive number does.
     std = torch.where(y.isnan() & ~((std > 0) & std.isfinite()), 1.0, std)
-    background, background_std = _background(dataset, problem, source, device)
+    background, background_std = backgrounds(dataset, problem, source, device)
     if "experiment" not in dataset.attrs:
-        background = _admissible(background, problem, source)
-    return Window(y, std, background, background_std, _start(dataset, problem, source, device))
+        background = admissible(background, problem, source)
+    return Window(y, std, background, background_std, starts(dataset, problem, source, device))
 
 
 def truth_of(
@@ -164,9 +159,9 @@ def truth_of(
         return None
     if dataset["state"].isel(time=-1).isnull().all():
         return None
-    x = _sized(dataset, "state", (problem.steps, *problem.shape), source, device)
+    x = sized(dataset, "state", (problem.steps, *problem.shape), source, device)
     theta = torch.full((len(x), len(problem.parameters)), torch.nan, device=device)
-    return Twin(x, _parameters(dataset, problem, source, device) if "theta" in dataset else theta, window)
+    return Twin(x, parameters(dataset, problem, source, device) if "theta" in dataset else theta, window)
 
 
 def ensemble_dataset(
@@ -257,96 +252,6 @@ def _coordinates(problem: Problem, cases: np.ndarray, steps: range | None = None
     }
 
 
-def _parameters(dataset: xr.Dataset, problem: Problem, source: str, device: torch.device | str) -> Tensor:
-    """Reads the true parameters, in the order of the problem."""
-    if not problem.parameters:
-        return torch.zeros(dataset.sizes["case"], 0, device=device)
-    wanted = list(problem.parameters)
-    if "theta" not in dataset:
-        raise DataError(f"{source}: variable 'theta' is missing; add it, with the parameters {', '.join(wanted)}")
-    if "parameter" in dataset.coords:
-        names = [str(name) for name in dataset["parameter"].values]
-        if sorted(names) != sorted(wanted):
-            raise DataError(
-                f"{source}: 'theta' holds the parameters {', '.join(names)}; those of the experiment are "
-                f"{', '.join(wanted)}; name them so in the coordinate 'parameter', or leave 'theta' out"
-            )
-        dataset = dataset.isel(parameter=[names.index(name) for name in wanted])
-    return _sized(dataset, "theta", (len(problem.parameters),), source, device)
-
-
-def _start(dataset: xr.Dataset, problem: Problem, source: str, device: torch.device | str) -> Tensor:
-    """Reads the times at which windows start; zero if there is only one."""
-    if "start" in dataset:
-        return _sized(dataset, "start", (), source, device)
-    if problem.start[1]:
-        first, last = problem.start
-        raise DataError(
-            f"{source}: variable 'start' is missing; add the step at which each window starts, {first} to {last}"
-        )
-    return torch.zeros(dataset.sizes["case"], device=device)
-
-
-def _background(
-    dataset: xr.Dataset, problem: Problem, source: str, device: torch.device | str
-) -> tuple[Tensor, Tensor]:
-    """Reads backgrounds and their standard deviations; NaN where a case, or file and problem, have none."""
-    if "background" not in dataset:
-        if problem.has_background:
-            raise DataError(
-                f"{source}: variable 'background' is missing; the experiment's prior is a background, so add it"
-            )
-        nothing = torch.full((dataset.sizes["case"], *problem.shape), torch.nan, device=device)
-        return nothing, nothing
-    if "background_std" not in dataset:
-        raise DataError(f"{source}: has 'background' without 'background_std'; add its standard deviations")
-    background = _sized(dataset, "background", problem.shape, source, device)
-    std = _sized(dataset, "background_std", problem.shape, source, device)
-    lost = append_dims(background.flatten(1).isnan().all(dim=1), background.ndim - 1)
-    if (wrong := ~background.isfinite() & ~lost).any():
-        raise DataError(
-            f"{source}: 'background' is not finite at {_place(wrong)}; fill it in, or give that case none, NaN alone"
-        )
-    if (wrong := ~((std > 0) & std.isfinite()) & ~lost).any():
-        raise DataError(
-            f"{source}: 'background_std' must be positive and finite; it is not at {_place(wrong)}; correct it there"
-        )
-    return background, torch.where(lost, torch.nan, std)
-
-
-def _admissible(background: Tensor, problem: Problem, source: str) -> Tensor:
-    """The nearest states that the system can be in, of a user's backgrounds; says so if that changes them."""
-    nearest = problem.system.admissible(background)
-    if nearest is background:
-        return background
-    changed = ((nearest - background).flatten(1).norm(dim=1) / background.flatten(1).norm(dim=1)).nan_to_num(nan=0.0)
-    if (changed > ROUNDING).any():
-        log.warning(
-            "%s: %d backgrounds are none that the system can have, and the nearest ones are taken, without their "
-            "divergence for example; that changes them by %.2g of their norm at most",
-            *(source, int((changed > ROUNDING).sum()), float(changed.max())),
-        )
-    return nearest
-
-
-def _sized(dataset: xr.Dataset, name: str, shape: tuple[int, ...], source: str, device: torch.device | str) -> Tensor:
-    """Reads a variable whose shape, behind ``case``, must be the problem's."""
-    sizes = list(dataset[name].sizes.items())[1:]
-    if tuple(size for _, size in sizes) == shape:
-        return _tensor(dataset[name], device)
-    if len(sizes) == len(shape):
-        wrong = [(*found, wanted) for found, wanted in zip(sizes, shape, strict=True) if found[1] != wanted]
-        found, wanted = (", ".join(f"{part[0]} {part[place]}" for part in wrong) for place in (1, 2))
-    else:
-        found, wanted = ", ".join(f"{dimension} {size}" for dimension, size in sizes), " × ".join(map(str, shape))
-    raise DataError(f"{source}: '{name}' has {found}; the experiment's problem has {wanted}; make them equal")
-
-
-def _place(wrong: Tensor) -> str:
-    """The place of the first offending entry, for a message."""
-    return "index (" + ", ".join(map(str, wrong.nonzero()[0].tolist())) + ")"
-
-
 def _pad(value: Tensor, times: int) -> Tensor:
     """Appends NaN along time, dimension 1."""
     missing = value.new_full((value.shape[0], times - value.shape[1], *value.shape[2:]), torch.nan)
@@ -356,8 +261,3 @@ def _pad(value: Tensor, times: int) -> Tensor:
 def _numpy(value: Tensor) -> np.ndarray:
     """A tensor as an array."""
     return value.detach().cpu().numpy()
-
-
-def _tensor(variable: xr.DataArray, device: torch.device | str) -> Tensor:
-    """A variable as a tensor, in torch's default dtype."""
-    return torch.as_tensor(variable.to_numpy(), dtype=torch.get_default_dtype(), device=device)
