@@ -1,6 +1,5 @@
 """The bridge between tensors and datasets."""
 
-import logging
 from collections.abc import Hashable, Mapping, Sequence
 from math import prod
 
@@ -14,11 +13,6 @@ from ..problems import Ensemble, Problem, Twin, Window
 from ..tensors import append_dims
 from .schema import GRIDS, INFO, dims
 from .times import model_times
-
-log = logging.getLogger("posterity")
-
-#: The share of a background by which rounding of files and transforms may change it.
-ROUNDING = 1e-4
 
 
 def twin_dataset(twin: Twin, problem: Problem, first_case: int = 0, observations: bool = True) -> xr.Dataset:
@@ -136,8 +130,6 @@ def window_of(dataset: xr.Dataset, problem: Problem, source: str, device: torch.
     # Where nothing is observed the standard deviation means nothing: any positive number does.
     std = torch.where(y.isnan() & ~((std > 0) & std.isfinite()), 1.0, std)
     background, background_std = _background(dataset, problem, source, device)
-    if "experiment" not in dataset.attrs:
-        background = _admissible(background, problem, source)
     return Window(y, std, background, background_std, _start(dataset, problem, source, device))
 
 
@@ -312,21 +304,6 @@ def _background(
             f"{source}: 'background_std' must be positive and finite; it is not at {_place(wrong)}; correct it there"
         )
     return background, torch.where(lost, torch.nan, std)
-
-
-def _admissible(background: Tensor, problem: Problem, source: str) -> Tensor:
-    """The nearest states that the system can be in, of a user's backgrounds; says so if that changes them."""
-    nearest = problem.system.admissible(background)
-    if nearest is background:
-        return background
-    changed = ((nearest - background).flatten(1).norm(dim=1) / background.flatten(1).norm(dim=1)).nan_to_num(nan=0.0)
-    if (changed > ROUNDING).any():
-        log.warning(
-            "%s: %d backgrounds are none that the system can have, and the nearest ones are taken, without their "
-            "divergence for example; that changes them by %.2g of their norm at most",
-            *(source, int((changed > ROUNDING).sum()), float(changed.max())),
-        )
-    return nearest
 
 
 def _sized(dataset: xr.Dataset, name: str, shape: tuple[int, ...], source: str, device: torch.device | str) -> Tensor:
