@@ -1,11 +1,10 @@
 """The bridge between tensors and files: what was drawn is what is read back."""
 
-import pytest
 import torch
 
 from posterity.data.tensors import twin_dataset, window_of
 from posterity.problems import Identity, Observation, Problem
-from posterity.systems import Kolmogorov, LinearAdvection
+from posterity.systems import LinearAdvection
 
 
 def test_a_case_without_a_background_leaves_others_theirs() -> None:
@@ -17,22 +16,3 @@ def test_a_case_without_a_background_leaves_others_theirs() -> None:
     for found, drawn in ((read.background, twin.window.background), (read.background_std, twin.window.background_std)):
         assert found[1].isnan().all()
         torch.testing.assert_close(found[::2], drawn[::2], rtol=0, atol=0)
-
-
-def test_backgrounds_of_users_lose_their_divergence_with_a_word(caplog: pytest.LogCaptureFixture) -> None:
-    """What the package wrote is read as it stands: there, noise of a background is none of the system's states."""
-    system = Kolmogorov(size=8, wavenumber=2, spinup=0.0)
-    problem = Problem(system, Observation(Identity((2, 8, 8))), window=2, background_std=(0.2, 0.4))
-    twin = problem.sample((2,))
-    background = system.initial((2,))
-    y = 2 * torch.pi * torch.arange(8) / 8
-    background[1, 1] += torch.cos(y)[:, None]
-    dataset = twin_dataset(twin._replace(window=twin.window._replace(background=background)), problem)
-    read = window_of(dataset, problem, "own.nc").background
-    assert "own.nc: 1 backgrounds are none that the system can have" in caplog.text
-    torch.testing.assert_close(read, system.admissible(background))
-    assert not torch.allclose(read[1], background[1])
-    caplog.clear()
-    ours = window_of(dataset.assign_attrs(experiment="kolmogorov"), problem, "twin.nc").background
-    torch.testing.assert_close(ours, background)
-    assert not caplog.text

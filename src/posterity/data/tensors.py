@@ -13,7 +13,7 @@ from ..problems import Ensemble, Problem, Twin, Window
 from ..tensors import append_dims
 from .schema import GRIDS, INFO, dims
 from .times import model_times
-from .variables import admissible, backgrounds, parameters, place, sized, starts
+from .variables import backgrounds, parameters, place, sized, starts
 
 
 def twin_dataset(twin: Twin, problem: Problem, first_case: int = 0, observations: bool = True) -> xr.Dataset:
@@ -131,8 +131,6 @@ def window_of(dataset: xr.Dataset, problem: Problem, source: str, device: torch.
     # Where nothing is observed the standard deviation means nothing: any positive number does.
     std = torch.where(y.isnan() & ~((std > 0) & std.isfinite()), 1.0, std)
     background, background_std = backgrounds(dataset, problem, source, device)
-    if "experiment" not in dataset.attrs:
-        background = admissible(background, problem, source)
     return Window(y, std, background, background_std, starts(dataset, problem, source, device))
 
 

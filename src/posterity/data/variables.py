@@ -1,7 +1,5 @@
 """Variables of files as tensors, each held against the problem that it is of."""
 
-import logging
-
 import torch
 import xarray as xr
 from torch import Tensor
@@ -9,11 +7,6 @@ from torch import Tensor
 from ..errors import DataError
 from ..problems import Problem
 from ..tensors import append_dims
-
-log = logging.getLogger("posterity")
-
-#: The share of a background by which rounding of files and transforms may change it.
-ROUNDING = 1e-4
 
 
 def parameters(dataset: xr.Dataset, problem: Problem, source: str, device: torch.device | str) -> Tensor:
@@ -71,21 +64,6 @@ def backgrounds(
             f"{source}: 'background_std' must be positive and finite; it is not at {place(wrong)}; correct it there"
         )
     return background, torch.where(lost, torch.nan, std)
-
-
-def admissible(background: Tensor, problem: Problem, source: str) -> Tensor:
-    """The nearest states that the system can be in, of a user's backgrounds; says so if that changes them."""
-    nearest = problem.system.admissible(background)
-    if nearest is background:
-        return background
-    changed = ((nearest - background).flatten(1).norm(dim=1) / background.flatten(1).norm(dim=1)).nan_to_num(nan=0.0)
-    if (changed > ROUNDING).any():
-        log.warning(
-            "%s: %d backgrounds are none that the system can have, and the nearest ones are taken, without their "
-            "divergence for example; that changes them by %.2g of their norm at most",
-            *(source, int((changed > ROUNDING).sum()), float(changed.max())),
-        )
-    return nearest
 
 
 def sized(dataset: xr.Dataset, name: str, shape: tuple[int, ...], source: str, device: torch.device | str) -> Tensor:

@@ -22,6 +22,8 @@ from ..rules import obey
 from ..tensors import append_dims
 from .common import device_name, log, peak_memory, provenance, seed_everything
 
+#: The share of a background by which rounding of files and transforms may change it.
+ROUNDING = 1e-4
 #: Draws of the joint that values of a file are held against, and how many times their range a value is absurd beyond.
 HELD, ABSURD = 64, 10.0
 
@@ -120,6 +122,7 @@ def observations(experiment: Experiment, problem: Problem, twin: Path, device: t
         DataError: If the file cannot be read, does not fit the problem, or holds no observation.
     """
     dataset = load(read(twin, "twin"), twin)
+    own = "experiment" not in dataset.attrs
     lengths = Lengths(problem.window, problem.cycles, problem.forecast)
     settings = experiment.time_unit, experiment.time_tolerance
     dataset = placed(dataset, lengths, problem.system.dt, *settings, str(twin))
@@ -127,6 +130,8 @@ def observations(experiment: Experiment, problem: Problem, twin: Path, device: t
     if not dataset["observation"].notnull().any():
         raise DataError(f"{twin}: 'observation' holds no value, NaN alone; give it at least one observation")
     window = window_of(dataset, problem, str(twin), device)
+    if own:
+        window = admissible(window, problem, twin)
     cases = dataset["case"].to_numpy() if "case" in dataset.coords else np.arange(dataset.sizes["case"])
     if len(set(cases.tolist())) < len(cases):
         raise DataError(f"{twin}: 'case' holds labels more than once; give each case one of its own, or none at all")
@@ -152,6 +157,31 @@ def one_window(observed: Observed, twin: Path, key: str) -> Observed:
             "or take a method that needs no training, which runs through the record"
         )
     return observed
+
+
+def admissible(window: Window, problem: Problem, twin: Path) -> Window:
+    """Takes for backgrounds of users the nearest states that the system can be in; says so if that changes them.
+
+    Args:
+        window: The windows of a file that the package did not make.
+        problem: The problem.
+        twin: The file, for the message.
+
+    Returns:
+        The windows, for velocities for example without the divergence of their backgrounds.
+    """
+    found = window.background
+    nearest = problem.system.admissible(found)
+    if nearest is found:
+        return window
+    changed = ((nearest - found).flatten(1).norm(dim=1) / found.flatten(1).norm(dim=1)).nan_to_num(nan=0.0)
+    if (changed > ROUNDING).any():
+        log.warning(
+            "%s: %d backgrounds are none that the system can have, and the nearest ones are taken, without their "
+            "divergence for example; that changes them by %.2g of their norm at most",
+            *(twin, int((changed > ROUNDING).sum()), float(changed.max())),
+        )
+    return window._replace(background=nearest)
 
 
 @torch.no_grad()
