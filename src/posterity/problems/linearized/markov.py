@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ...algebra import Chain
 from ...systems import jacobian
+from ..covariances.scaling import error_root
 from .tangents import step_jacobian
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def linear_chain(control: "Control", u: Tensor, states: int) -> tuple[Chain, Ten
     control.model_steps += (held - 1) * control.members(u)
     control.gradients += (n + len(problem.parameters)) * control.members(u)
     first = control.background_root.matrix().double().expand(control.cases, n, n)
-    later = problem.some_error_root(u).matrix().double()
+    later = error_root(problem, u.double()).matrix()
     roots = torch.cat((first.unsqueeze(1), later.expand(control.cases, window - 1, n, n)), dim=1)
     tangents = torch.linalg.solve(later, step_jacobian(control, u, x.narrow(axis, 0, held - 1)).double())
     onward, constants = tangents[..., :n] @ roots[:, : held - 1], tangents[..., n:]
