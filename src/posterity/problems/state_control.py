@@ -54,6 +54,11 @@ class StateControl(Control):
                 "the first state determines the others; give the problem a model_error that moves all states, or use "
                 "another family"
             )
+        if not self.is_chain:
+            raise ValueError(
+                f"prior: {self.entries} unknowns of an initial state of {self.states} entries, and coordinates of the "
+                "trajectory need as many; choose a correlation that moves all entries, or use another family"
+            )
         # In double precision, as is all that subtracts trajectories: errors of the model are small beside the states.
         exact = Control(problem, Window(*(field.double() for field in window)))
         self.origin = exact.trajectory(exact.zero(), problem.window)

@@ -57,11 +57,19 @@ def curvature(model: LinearModel, number: int) -> Curvature:
     Args:
         model: The linearised model.
         number: The number of leading directions, where the control is too large for matrices.
+
+    Raises:
+        ValueError: If the control is of states too large for matrices.
     """
     if model.size <= LARGE and model.control.white:
         return DensePrecision(model.dense())
     if model.control.white:
         return LowRankPrecision.of(lambda v: model.hessian(v) - v, model.u, number)
+    if model.control.is_large:
+        raise ValueError(
+            f"family: blocks of {model.control.states} entries are too large for matrices (up to {LARGE}); use a family "
+            "over the control, low-rank or mean-field"
+        )
     found = structured(model)
     assert isinstance(found, Curvature)
     return found

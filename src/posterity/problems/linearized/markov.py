@@ -40,7 +40,7 @@ def linear_chain(control: "Control", u: Tensor, states: int) -> tuple[Chain, Ten
     control.model_steps += (held - 1) * control.members(u)
     control.gradients += (n + len(problem.parameters)) * control.members(u)
     first = control.background_root.matrix().double().expand(control.cases, n, n)
-    later = error_root(problem, u).matrix().double()
+    later = error_root(problem, u.double()).matrix()
     roots = torch.cat((first.unsqueeze(1), later.expand(control.cases, window - 1, n, n)), dim=1)
     tangents = torch.linalg.solve(later, step_jacobian(control, u, x.narrow(axis, 0, held - 1)).double())
     onward, constants = tangents[..., :n] @ roots[:, : held - 1], tangents[..., n:]
