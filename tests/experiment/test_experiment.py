@@ -484,24 +484,25 @@ def test_figures_are_drawn_where_they_show_something(write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "options", "axes", "lacking", "moving"),
+    ("kind", "options", "axes", "lacking"),
     [
-        ("lorenz63", {}, 0, {"animation", "error_spectrum", "maps", "spectra"}, []),
-        ("lorenz96", {}, 1, {"animation", "maps"}, []),
-        ("lorenz96-two-scale", {}, 1, {"animation", "maps"}, []),
-        ("linear", {}, 1, {"animation", "maps"}, []),
-        ("linear", {"size": 8}, 1, {"animation", "maps"}, []),
+        ("lorenz63", {}, 0, {"animation", "error_spectrum", "maps", "spectra"}),
+        ("lorenz96", {}, 1, {"animation", "maps"}),
+        ("lorenz96-two-scale", {}, 1, {"animation", "maps"}),
+        ("linear", {}, 1, {"animation", "maps"}),
+        ("linear", {"size": 8}, 1, {"animation", "maps"}),
         # What a system does not say, figures must find out.
-        ("posterity.systems:BlackBox", {}, None, set(), ["animation"]),
+        ("posterity.systems:BlackBox", {}, None, set()),
+        ("kolmogorov", {}, 2, set()),
+        ("linear", {"size": [4, 6]}, 2, set()),
     ],
 )
-def test_figures_of_a_grid_are_drawn_where_there_is_one(write, kind, options, axes, lacking, moving) -> None:
+def test_figures_of_a_grid_are_drawn_where_there_is_one(write, kind, options, axes, lacking) -> None:
     system = Component.model_construct(kind=kind, options=options)
     experiment = load(write(SMALLEST)).model_copy(update={"system": system})
-    assert experiment.axes() == axes
+    assert parts.axes_of(system) == axes
     drawn = {"animation", "error_spectrum", "maps", "spectra"} - lacking
     assert drawn == set(experiment.figures_drawn()) & (drawn | lacking)
-    assert experiment.figures_moving() == moving
 
 
 def test_figures_are_chosen(write) -> None:

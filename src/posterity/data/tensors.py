@@ -1,7 +1,6 @@
 """The bridge between tensors and datasets."""
 
-from collections.abc import Hashable, Mapping, Sequence
-from math import prod
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,8 +10,8 @@ from torch import Tensor
 from ..errors import DataError
 from ..problems import Ensemble, Problem, Twin, Window
 from ..tensors import append_dims
-from .schema import GRIDS, INFO, dims
-from .times import model_times
+from .coordinates import observed_sites, own_coordinates
+from .schema import INFO, dims
 from .variables import backgrounds, parameters, place, sized, starts
 
 
@@ -51,21 +50,8 @@ def twin_dataset(twin: Twin, problem: Problem, first_case: int = 0, observations
             padded = _pad(value, problem.steps)
             variables[name] = (dims("twin", name, obs_grid), _numpy(padded), attributes[name])
     cases = np.arange(first_case, first_case + twin.x.shape[0])
-    places = _observed_sites(problem) if observations else {}
-    return xr.Dataset(variables, {**_coordinates(problem, cases), **places})
-
-
-def _observed_sites(problem: Problem) -> Mapping[str, xr.Variable]:
-    """The sites, row by row, at which observations of another grid than the states' stand; nothing if unknown."""
-    grid = problem.observation.shape[1:]
-    if grid == problem.shape[1:] or not grid:
-        return {}
-    try:
-        sites = problem.observation.operator.sites
-    except ValueError:
-        return {}
-    names = dims("twin", "observation", len(grid))[-len(grid) :]
-    return {"obs_site": xr.Variable(names, _numpy(sites).reshape(grid))} if sites.numel() == prod(grid) else {}
+    places = observed_sites(problem) if observations else {}
+    return xr.Dataset(variables, {**own_coordinates(problem, cases), **places})
 
 
 def states(
@@ -181,7 +167,8 @@ def ensemble_dataset(
         truth_log_q: The log-density of the truth, with shape ``(case,)``; None if there is none.
         predictive_pit: The transforms of new observations, with shape ``(case, time, *obs_shape)``; None if there are
             none.
-        coordinates: Coordinates that take the place of the problem's, see :func:`coordinates_of`.
+        coordinates: Coordinates that take the place of the problem's, see
+            :func:`posterity.data.coordinates.coordinates_of`.
 
     Returns:
         The dataset.
@@ -204,50 +191,13 @@ def ensemble_dataset(
     for name, value in ensemble.info.items():
         curve = ("iteration",) if value.ndim == 2 else ()
         variables[INFO + name] = (("case", *curve), _numpy(value.to(torch.float32)))
-    dataset = xr.Dataset(variables, _coordinates(problem, np.asarray(cases), ensemble.steps))
+    dataset = xr.Dataset(variables, own_coordinates(problem, np.asarray(cases), ensemble.steps))
     if "iteration" in dataset.dims:
         # Curves of different lengths, as files of one method may have, are joined by their iterations.
         dataset = dataset.assign_coords(iteration=np.arange(dataset.sizes["iteration"]))
     steps = {"time": np.asarray(ensemble.steps)} if coordinates else {}
     own = {n: c.isel({d: k for d, k in steps.items() if d in c.dims}) for n, c in (coordinates or {}).items()}
     return dataset.assign_coords(own)
-
-
-def coordinates_of(dataset: xr.Dataset, problem: Problem) -> dict[str, xr.Variable]:
-    """The coordinates of a file of observations that its draws and scores take over: times, places, names.
-
-    Args:
-        dataset: A ``twin`` dataset, with a time for each state.
-        problem: The problem.
-
-    Returns:
-        The coordinates along the dimensions of states and observations, by name.
-    """
-    sizes = {**_sizes(problem.shape, ""), **_sizes(problem.observation.shape, "obs_")}
-    sizes |= {"time": problem.steps, "case": dataset.sizes["case"]}
-    fit = {n: c.variable for n, c in dataset.coords.items() if all(sizes.get(d) == k for d, k in c.sizes.items())}
-    return {str(name): xr.Variable(c.dims, c.values, c.attrs) for name, c in fit.items()}
-
-
-def _sizes(shape: Sequence[int], prefix: str) -> dict[Hashable, int]:
-    """The sizes of the dimensions of a state, or of an observation."""
-    return dict(zip((f"{prefix}channel", *(prefix + axis for axis in GRIDS[len(shape) - 1])), shape, strict=True))
-
-
-def _coordinates(problem: Problem, cases: np.ndarray, steps: range | None = None) -> Mapping[str, tuple | xr.Variable]:
-    """Case numbers, model times, channel names and sites."""
-    steps = range(problem.steps) if steps is None else steps
-    grid = problem.shape[1:]
-    sites = zip(GRIDS[len(grid)], grid, problem.system.lengths, strict=True)
-    axes = {name: (name, np.arange(size), {"length": length}) for name, size, length in sites}
-    names = {"parameter": ("parameter", list(problem.parameters))} if problem.parameters else {}
-    return {
-        **names,
-        "case": ("case", cases),
-        "time": model_times(problem.system.dt, steps, problem.steps),
-        "channel": ("channel", list(problem.system.channels)),
-        **axes,
-    }
 
 
 def _pad(value: Tensor, times: int) -> Tensor:

@@ -24,9 +24,10 @@ from .sections import (
     PriorConfig,
     ReferenceConfig,
     SplitsConfig,
+    grid_figures,
     several,
 )
-from .signature import constant, signature
+from .signature import signature
 
 #: A number, and the unit of time behind it if it has one.
 DURATION = re.compile(r"(\d+\.?\d*(?:e[+-]?\d+)?)(?: (?:second|minute|hour|day|week)s?)?")
@@ -248,11 +249,6 @@ class Experiment(Model):
         """The figures that are drawn."""
         return self.figures.chosen(self.figures_shown())
 
-    def figures_moving(self) -> list[str]:
-        """The figures that are drawn and move, told by what they must be given: a number of frames."""
-        known = catalog.names("figure")
-        return [name for name in self.figures_drawn() if "frames" in {given.name for given in signature(known[name])}]
-
     def figures_shown(self) -> list[str]:
         """The figures of the catalogue that show something of this experiment, told by what they must be given."""
         there = {
@@ -262,22 +258,13 @@ class Experiment(Model):
             "cycles": self.cycles > 1,
             "histories": self.trained(),
             "classifiers": self.classifier is not None,
-            "spectra": self.axes() != 0,
-            "plane": self.axes() in (2, None),
+            **grid_figures(self.system),
         }
         return [
             name
             for name, target in catalog.names("figure").items()
             if all(there.get(wanted.name, True) for wanted in signature(target) if wanted.required)
         ]
-
-    def axes(self) -> int | None:
-        """The number of axes of the grid; None if the system does not say it."""
-        said = constant(catalog.target("system", self.system.kind), "axes")
-        if isinstance(said, str):
-            option = self.system.options.get(said)
-            return len(option) if isinstance(option, list | tuple) else 1
-        return said if isinstance(said, int) else None
 
     def without(self, methods: Collection[str], reference: bool) -> "Experiment":
         """What is left of the experiment when methods have failed.

@@ -18,7 +18,7 @@ from pydantic import (
 from ..errors import ConfigError, nearest
 from . import catalog
 from .component import Component, Model
-from .signature import signature
+from .signature import constant, signature
 
 
 def _pair(value: Any) -> Any:
@@ -261,6 +261,21 @@ class FiguresConfig(Model):
     def chosen(self, figures: list[str]) -> list[str]:
         """Those of some figures that are drawn."""
         return [name for name in figures if name not in self.without and (self.only is None or name in self.only)]
+
+
+def axes_of(system: Component) -> int | None:
+    """The number of axes of a system's grid, by what its class says of it; None if it does not."""
+    said = constant(catalog.target("system", system.kind), "axes")
+    if isinstance(said, str):
+        option = system.options.get(said)
+        return len(option) if isinstance(option, list | tuple) else 1
+    return said if isinstance(said, int) else None
+
+
+def grid_figures(system: Component) -> dict[str, bool]:
+    """Whether figures that must be given a spectrum, or a plane, show something of a system."""
+    axes = axes_of(system)
+    return {"spectra": axes != 0, "plane": axes in (2, None)}
 
 
 def several(methods: Any) -> Any:

@@ -49,6 +49,7 @@ class ShallowWater(System):
     """
 
     channels: ClassVar[tuple[str, ...]] = ("u", "v", "eta")
+    axes: ClassVar[int | str] = 2
 
     size: int | Sequence[int] = 32
     wave_speed: float | Tensor = 5.0
@@ -78,6 +79,11 @@ class ShallowWater(System):
     def shape(self) -> tuple[int, ...]:
         """``(3, rows, columns)``."""
         return (3, *self.size)  # type: ignore[misc]
+
+    @property
+    def lengths(self) -> tuple[float, ...]:
+        r"""The plane is :math:`[0, 2\pi)^2`."""
+        return (2 * pi, 2 * pi)
 
     @property
     def spacing(self) -> tuple[float, float]:

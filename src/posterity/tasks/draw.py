@@ -12,8 +12,9 @@ import xarray as xr
 from torch import Tensor
 
 from ..data import load, read, write
+from ..data.coordinates import coordinates_of
 from ..data.missing import suspects
-from ..data.tensors import coordinates_of, ensemble_dataset, truth_of, window_of
+from ..data.tensors import ensemble_dataset, truth_of, window_of
 from ..data.times import Lengths, placed
 from ..errors import ConfigError, DataError
 from ..experiment import Experiment

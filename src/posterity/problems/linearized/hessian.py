@@ -67,7 +67,7 @@ def curvature(model: LinearModel, number: int) -> Curvature:
         return LowRankPrecision.of(lambda v: model.hessian(v) - v, model.u, number)
     if model.control.is_large:
         raise ValueError(
-            f"family: blocks of {model.control.states} entries are too large for matrices (up to {LARGE}); use a family "
+            f"family: blocks of {model.control.states} entries are too large for matrices (up to {LARGE}); use one "
             "over the control, low-rank or mean-field"
         )
     found = structured(model)
