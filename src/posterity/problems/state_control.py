@@ -37,7 +37,7 @@ class StateControl(Control):
         window: The windows, with one batch dimension ``case``.
 
     Raises:
-        ValueError: If some state, or some entry of it, has no error.
+        ValueError: If some state, or some entry of it, has no error, or the whitened initial state has another size.
 
     References:
         | Accounting for an imperfect model in 4D-Var (Trémolet, 2006), https://doi.org/10.1256/qj.05.224
@@ -53,6 +53,12 @@ class StateControl(Control):
                 "model_error: coordinates of the trajectory need an error in every entry of the model, since otherwise "
                 "the first state determines the others; give the problem a model_error that moves all states, or use "
                 "another family"
+            )
+        if self.entries != self.states:
+            raise ValueError(
+                f"background_correlation: whitened, the initial state has {self.entries} entries, and coordinates of "
+                f"the trajectory need as many as a state has, {self.states}; choose another correlation, or another "
+                "family"
             )
         # In double precision, as is all that subtracts trajectories: errors of the model are small beside the states.
         exact = Control(problem, Window(*(field.double() for field in window)))
