@@ -143,9 +143,16 @@ def test_the_chain_of_states_is_exact(name):
     torch.testing.assert_close(control.decode(control.encode(x, theta))[0][:, :, :3], x[:, :, :3])
 
 
-def test_the_chain_of_states_needs_errors_that_move_all_states():
-    problem = WEAK["solenoidal"]
-    with pytest.raises(ValueError, match="give the problem a model_error that moves all states"):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("solenoidal", "give the problem a model_error that moves all states"),
+        ("mixed", "background_correlation: whitened, the initial state has 12 entries, and .* as a state has, 24"),
+    ],
+)
+def test_the_chain_of_states_needs_errors_that_move_all_states(name, message):
+    problem = WEAK[name]
+    with pytest.raises(ValueError, match=message):
         StateControl(problem, problem.sample((2,)).window)
 
 

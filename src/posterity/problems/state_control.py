@@ -37,7 +37,7 @@ class StateControl(Control):
         window: The windows, with one batch dimension ``case``.
 
     Raises:
-        ValueError: If some state, or some entry of it, has no error.
+        ValueError: If some state, or some entry of it, has no error, or the whitened initial state has another size.
 
     References:
         | Accounting for an imperfect model in 4D-Var (Trémolet, 2006), https://doi.org/10.1256/qj.05.224
@@ -54,10 +54,11 @@ class StateControl(Control):
                 "the first state determines the others; give the problem a model_error that moves all states, or use "
                 "another family"
             )
-        if not self.is_chain:
+        if self.entries != self.states:
             raise ValueError(
-                f"prior: {self.entries} unknowns of an initial state of {self.states} entries, and coordinates of the "
-                "trajectory need as many; choose a correlation that moves all entries, or use another family"
+                f"background_correlation: whitened, the initial state has {self.entries} entries, and coordinates of "
+                f"the trajectory need as many as a state has, {self.states}; choose another correlation, or another "
+                "family"
             )
         # In double precision, as is all that subtracts trajectories: errors of the model are small beside the states.
         exact = Control(problem, Window(*(field.double() for field in window)))
