@@ -207,6 +207,9 @@ def levenberg_marquardt(
             growth[active] = torch.where(better, 2.0, 2 * growth[active])
             fall = (there.gradient.norm(dim=-1) / slope).nan_to_num(nan=1.0)
             forcing[active] = torch.where(better, (0.9 * fall.square()).clamp(max=0.5), forcing[active])
+            # What was found is small, and what may have been missed is not: the next solve is to tell.
+            unsure = (step.predicted <= decrease) & (step.predicted + step.missed > decrease)
+            forcing[active] = torch.where(unsure, 0.1 * forcing[active], forcing[active])
             moved = active[better]
             u = u.index_copy(0, moved, trial[better])
             model = model.put(moved, there.take(better))
