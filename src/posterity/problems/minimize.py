@@ -39,6 +39,9 @@ class Minimum(NamedTuple):
             better: Which of them to replace, with the same shape.
             other: What was found for them.
         """
+        if not better.any():
+            # Transforms of systems refuse batches without a case.
+            return self
         length = max(self.trace.shape[-1], other.trace.shape[-1])
         taken = better.nonzero().squeeze(-1)
         index = cases[taken]
