@@ -85,7 +85,7 @@ def test_maps_of_a_channel_show_observations_of_it_in_its_colours(plane) -> None
     twin = twin.drop_vars(["observation", "observation_std"]).assign(observation=coarse)
     figure = maps(twin, posteriors, plane.window, observes_state=True, times=[9], quantity="v")
     truth, first, second = (axes.images[0] for axes in figure.axes[:3])
-    assert [axes.get_title() for axes in figure.axes[:3]] == ["truth", "observed u", "observed v"]
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["truth", "obs. u", "obs. v"]
     np.testing.assert_allclose(truth.get_array(), twin["state"][9, 1])
     np.testing.assert_allclose(first.get_array(), coarse[9, 0])
     assert truth.get_clim() == first.get_clim() == second.get_clim()

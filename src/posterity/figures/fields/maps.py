@@ -197,7 +197,7 @@ def _data(twin: xr.Dataset, name: str, like: xr.DataArray, quantity: str | None)
         for place, channel in enumerate(names[:OBSERVED]):
             values = twin["observation"].isel(obs_channel=place)
             if values.notnull().any():
-                observed[f"observed {channel}" if len(names) > 1 else "observed"] = values
+                observed[f"obs. {channel}" if len(names) > 1 else "observed"] = values
     return Data(title, truth, observed)
 
 
