@@ -103,3 +103,12 @@ def sizes(tmp_path: Path) -> Study:
     study = Study.new(tmp_path, ROOT)
     shutil.copy(Path(__file__).parent / "sizes.yaml", tmp_path / "config" / "experiments" / "sizes.yaml")
     return study
+
+
+@pytest.fixture(scope="session")
+def fields(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A study of fields in the plane that has run to its end, its page with it; to be edited by one test only."""
+    study = Study.new(tmp_path_factory.mktemp("fields"), ROOT)
+    shutil.copy(Path(__file__).parent / "fields.yaml", study.folder / "config" / "experiments" / "fields.yaml")
+    study.run("--", "all", "reports", named="fields")
+    return study
