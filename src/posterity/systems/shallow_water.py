@@ -38,7 +38,7 @@ class ShallowWater(System):
         viscosity: The viscosity :math:`\nu`.
         drag: The rate :math:`\mu` of linear drag.
         forcing: The amplitude :math:`F` of the force.
-        wave_number: The wave number :math:`k` of the force.
+        wavenumber: The wave number :math:`k` of the force.
         dt: Time between states.
         substeps: Integration steps per ``dt``.
         spinup: Time between a random field of eddies and the first state.
@@ -57,7 +57,7 @@ class ShallowWater(System):
     viscosity: float | Tensor = 5e-3
     drag: float | Tensor = 0.1
     forcing: float | Tensor = 1.0
-    wave_number: int = 4
+    wavenumber: int = 4
     dt: float = 0.1
     substeps: int = 10
     spinup: float = 50.0
@@ -68,10 +68,11 @@ class ShallowWater(System):
         if len(grid) != 2 or min(grid) < 4:
             raise ValueError(f"size: needs one number or two, each at least 4, not {self.size}")
         object.__setattr__(self, "size", grid)
-        if not 0 < self.wave_number < grid[0] / 2:
+        if not 0 < 4 * self.wavenumber <= grid[0]:
+            # With fewer the jets do not break up, and grow until the ground falls dry.
             raise ValueError(
-                f"wave_number: a grid of {grid[0]} rows holds wave numbers from 1 to {(grid[0] - 1) // 2}, "
-                f"not {self.wave_number}"
+                f"wavenumber: a wave of the force takes 4 rows, so that {grid[0]} of them hold wave numbers from 1 to "
+                f"{grid[0] // 4}, not {self.wavenumber}; choose a smaller one, or a finer grid"
             )
         check_times(self.dt, self.substeps, self.spinup)
 
@@ -98,7 +99,7 @@ class ShallowWater(System):
             torch.fft.fftfreq(rows, 1 / rows).square().unsqueeze(-1) + torch.fft.rfftfreq(columns, 1 / columns).square()
         )
         noise = torch.fft.rfft2(torch.randn(*batch, rows, columns))
-        stream = torch.fft.irfft2(noise * torch.exp(-square / 2 / self.wave_number**2), s=(rows, columns))
+        stream = torch.fft.irfft2(noise * torch.exp(-square / 2 / self.wavenumber**2), s=(rows, columns))
         dy, dx = self.spacing
         # A stream function on the corners of cells gives a velocity on their faces that has no divergence at all.
         u, v = (stream.roll(1, -2) - stream) / dy, (stream - stream.roll(1, -1)) / dx
@@ -123,7 +124,7 @@ class ShallowWater(System):
             (
                 _mean(potential, 1, -2) * _mean(_mean(flux_y, -1, -1), 1, -2)
                 - (head.roll(-1, -1) - head) / dx
-                + forcing * torch.sin(self.wave_number * y)
+                + forcing * torch.sin(self.wavenumber * y)
                 + viscosity * self._laplacian(u)
                 - drag * u,
                 -_mean(potential, 1, -1) * _mean(_mean(flux_x, -1, -2), 1, -1)
