@@ -40,6 +40,7 @@ class Detached(LinearAdvection):
 @dataclass(frozen=True, kw_only=True)
 class Plane(LinearAdvection):
     shape: ClassVar[tuple[int, ...]] = (1, 2, 3)
+    axes: ClassVar[int | str] = 2
 
     def step(self, x):
         return 0.9 * x.roll(1, -1)
