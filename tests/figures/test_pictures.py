@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.text import Text
 
 from posterity.figures.accuracy_cost import accuracy_cost
@@ -15,6 +16,7 @@ from posterity.figures.drawing.density import ticks
 from posterity.figures.drawing.labels import AWAY, put_labels, wrapped
 from posterity.figures.drawing.panels import counted
 from posterity.figures.expected_coverage import expected_coverage
+from posterity.figures.scores import scores
 from posterity.figures.table import Column, _best, _draw, table
 from posterity.figures.training import training
 from posterity.figures.trajectories import trajectories
@@ -74,6 +76,19 @@ def test_curves_of_coverage_have_markers(many) -> None:
             look = looks[line.get_label()]
             assert (line.get_marker(), line.get_color()) == (look.marker, look.colour)
             assert line.get_markevery()[0] < len(line.get_xdata())
+
+
+@pytest.mark.parametrize("draw", [coverage, expected_coverage, scores])
+def test_legends_of_long_names_fit_the_page(many, draw) -> None:
+    names = [f"{name}, a method with a long label" for name in many.metrics["method"].values]
+    figure = draw(many.metrics.assign_coords(method=names), many.window)
+    figure.draw_without_rendering()
+    legends = figure.findobj(Legend)
+    assert legends
+    for legend in legends:
+        box = legend.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.width
 
 
 def test_bars_that_are_cut_have_their_height(ring) -> None:
@@ -188,7 +203,9 @@ def test_lines_lead_from_far_labels_to_their_points_and_cross_no_other_label(see
     assert far
 
 
-def test_names_are_broken_at_hyphens() -> None:
+def test_names_are_broken_at_hyphens_and_spaces() -> None:
     assert wrapped("ensemble-4dvar", 0.8) == "ensemble-\n4dvar"
     assert wrapped("ensemble-4dvar", 2.0) == "ensemble-4dvar"
     assert wrapped("npe", 0.1) == "npe"
+    assert wrapped("NPE, masked affine flow", 0.8) == "NPE, masked\naffine flow"
+    assert wrapped("NPE, masked affine flow", 2.0) == "NPE, masked affine flow"

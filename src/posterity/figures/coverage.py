@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .drawing import style
+from .drawing.labels import columns
 from .drawing.panels import counted, end_at, methods_of, moments, need
 
 #: Rank histograms beside each other; more are wrapped.
@@ -40,20 +41,21 @@ def coverage(metrics: xr.Dataset, window: int) -> Figure:
     remedy = "leave this figure out: calibration needs a truth"
     need(metrics, ("coverage", "rank_histogram"), "coverage", remedy)
     methods, found = methods_of(metrics), moments(metrics.sizes["time"], window)
-    across, key = min(len(methods), ACROSS), 0.17 * -(-len(methods) // 6)
+    labels = counted(metrics["coverage"])
+    entries = columns(list(labels.values()), style.WIDTH)
+    across, key = min(len(methods), ACROSS), 0.17 * -(-len(methods) // entries)
     down = -(-len(methods) // across)
     heights = [2.35 + key, 0.5 + 0.85 * down]
     figure = style.canvas(sum(heights))
     upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=heights))
     panels = upper.subplots(1, len(found), sharex=True, sharey=True)
     observed = metrics["coverage"].isel(time=list(found.values())).mean("case").load()
-    labels = counted(metrics["coverage"])
     lowest = max(0.0, min(float(observed.min()), float(observed["level"].min())) - 0.05)
     for place, (panel, moment) in enumerate(zip(panels, found, strict=True)):
         _reliability(panel, observed.isel(time=place), labels)
         panel.set(title=moment, xlim=(lowest, 1.02), ylim=(lowest, 1.02))
     panels[0].set_ylabel("observed coverage (fraction)")
-    upper.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(methods), 6))
+    upper.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=entries)
     histograms = lower.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     for panel in histograms.flat[len(methods) :]:
         panel.set_axis_off()

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from ..errors import PosterityError
 from .drawing import style
+from .drawing.labels import columns
 from .drawing.panels import judged, methods_of
 
 #: The ranks of the truth that give curves, and the names of their regions.
@@ -63,15 +64,16 @@ def expected_coverage(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in
         raise PosterityError("figure 'expected_coverage': there is no coverage to draw; it needs a truth: leave it out")
     looks = style.looks(methods_of(metrics))
     shown = [method for method in looks if any(method in own for own in panels.values())]
-    figure = style.canvas(2.45 + 0.15 * -(-len(shown) // 6))
+    names = [*shown, "95 % if calibrated"]
+    entries = columns(names, style.WIDTH)
+    figure = style.canvas(2.45 + 0.15 * -(-len(names) // entries))
     axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     for panel, (title, curves) in zip(axes, panels.items(), strict=True):
         _panel(panel, curves, looks)
         panel.set_title(title)
     axes[0].set_ylabel("expected coverage (fraction)")
     lines = {label: line for panel in axes for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
-    names = [*shown, "95 % if calibrated"]
-    figure.legend([lines[name] for name in names], names, loc="outside lower center", ncols=min(len(names), 6))
+    figure.legend([lines[name] for name in names], names, loc="outside lower center", ncols=entries)
     return figure
 
 

@@ -5,6 +5,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from .drawing import style
+from .drawing.labels import columns
 from .drawing.panels import counted, methods_of, need, stretch, window_line
 
 
@@ -30,8 +31,9 @@ def scores(metrics: xr.Dataset, window: int) -> Figure:
     part = stretch(metrics.sizes["time"], window)
     methods, metrics = methods_of(metrics), metrics.isel(time=part)
     time = metrics["time"].values
-    figure = style.canvas(2.5 + 0.14 * -(-len(methods) // 5))
     labels = counted(metrics[shown[0]])
+    entries = columns(list(labels.values()), style.WIDTH)
+    figure = style.canvas(2.5 + 0.14 * -(-len(methods) // entries))
     axes = figure.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
     for panel, name in zip(axes, shown, strict=True):
         values = metrics[name].mean("case").transpose("method", "time").values
@@ -53,5 +55,5 @@ def scores(metrics: xr.Dataset, window: int) -> Figure:
         panel.set_xlabel(style.time_label(metrics))
         panel.set_ylabel(style.quantity(panels[name], metrics["mean"]))
         panel.yaxis.set_tick_params(labelleft=True)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(methods), 6))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=entries)
     return figure

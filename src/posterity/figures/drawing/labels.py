@@ -1,5 +1,6 @@
-"""Labels beside points, placed so that they overlap neither each other nor the points; names in two lines."""
+"""Labels beside points, placed so that they overlap neither each other nor the points; names in several lines."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,6 +9,9 @@ from matplotlib.patheffects import withStroke
 
 #: Height and mean width of a character, and the distance from a point, in points.
 HEIGHT, WIDTH, AWAY = 8.5, 4.4, 4.5
+
+#: The width of the sample of a line beside a name in a legend, with the gaps around it, in points.
+SAMPLE = 32.0
 
 #: Directions in which a label may stand from its point, the best first.
 DIRECTIONS = (
@@ -29,12 +33,18 @@ HIDDEN = 10.0
 
 
 def wrapped(name: str, width: float) -> str:
-    """A name, broken at hyphens into lines that fit a panel of some width in inches."""
+    """A name, broken at hyphens and spaces into lines that fit a panel of some width in inches."""
     lines = [""]
-    for part in name.replace("-", "-\n").split("\n"):
-        fits = not lines[-1] or WIDTH * len(lines[-1] + part) <= 72 * width
+    for part in re.split(r"(?<=[- ])", name):
+        fits = not lines[-1] or WIDTH * len((lines[-1] + part).rstrip()) <= 72 * width
         lines[-1:] = [lines[-1] + part] if fits else [lines[-1], part]
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def columns(names: Sequence[str], width: float) -> int:
+    """The most columns, up to six, of a legend of some width in inches that has room for the longest of some names."""
+    widest = (WIDTH * max(map(len, names)) + SAMPLE) / 72
+    return max(1, min(len(names), 6, int(width / widest)))
 
 
 def put_labels(
