@@ -75,7 +75,7 @@ def _start(
     logging.getLogger("posterity").setLevel(logging.WARNING if quiet else logging.INFO)
 
 
-@_verb("posterity climatology lorenz96_cycling --output climatology.nc")
+@_verb("posterity climatology kolmogorov/t1 --output climatology.nc")
 def climatology(experiment: ExperimentName, *, output: Output, device: Device = "auto") -> None:
     """Spin up the library of states of a system whose spin-up is long, once for all jobs."""
     from .tasks.climatology import climatology as task

@@ -80,7 +80,10 @@ class Cholesky(Solver):
 
 @dataclass(frozen=True)
 class Recursion(Solver):
-    """Recursion in time, under the weak constraint: exact, by blocks of the size of a state; see :mod:`.markov`."""
+    """Recursion in time, under the weak constraint: exact, by blocks of the size of a state.
+
+    See :mod:`posterity.problems.linearized.markov`.
+    """
 
     def evaluate(self, control: Control, u: Tensor, states: int) -> Linearization:
         """Cost and gradient."""
