@@ -83,7 +83,9 @@ def test_every_verb_says_what_it_does_with_an_example_that_parses(run, verb) -> 
     context = command.make_context(verb, cli.expanded(example)[1:])
     assert "..." not in command.epilog
     if "experiment" in context.params:
-        assert list(every(Path(__file__).parents[1] / f"config/experiments/{context.params['experiment']}.yaml"))
+        name, _, variant = context.params["experiment"].partition("/")
+        path = Path(__file__).parents[1] / f"config/experiments/{name}.yaml"
+        assert list(every(path / variant if variant else path))
 
 
 def test_every_option_says_what_it_is() -> None:
