@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from posterity.baselines import ETKF, StochasticEnKF
 from posterity.baselines.sequential.kalman import inflate_and_rotate, rotation
@@ -31,6 +32,28 @@ def test_the_mean_is_kalmans_since_perturbations_are_centred(members):
     z, innovation, operator = linear(members)
     mean, _ = kalman(z, innovation, operator)
     torch.testing.assert_close(StochasticEnKF(PROBLEM).update(z, innovation).mean(dim=0), mean)
+
+
+class Largest(TorchDispatchMode):
+    """Notes the number of entries of the largest tensor that any operation makes."""
+
+    entries = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for each in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(each, torch.Tensor):
+                self.entries = max(self.entries, each.numel())
+        return made
+
+
+@pytest.mark.parametrize(("members", "n"), [(4, 300), (300, 4)], ids=["few members", "many members"])
+def test_nothing_is_larger_than_the_ensemble(members, n):
+    """No matrix of all pairs of observations, which fields have thousands of, and none of all pairs of members."""
+    z = torch.randn(members, 1, n)
+    with Largest() as largest:
+        StochasticEnKF(PROBLEM).update(z, torch.randn_like(z))
+    assert largest.entries <= (n + 1) * members
 
 
 def test_the_covariance_is_kalmans_on_average():

@@ -4,11 +4,22 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from posterity.baselines import LaggedFourDVar, ThreeDVar
 from posterity.baselines.sequential.record import Record
 from posterity.baselines.sequential.threedvar import first_guess, observed_root
-from posterity.problems import Identity, Normal, Observation, Problem, Quadratic, RandomMask, Window, exact_posterior
+from posterity.problems import (
+    GridMask,
+    Identity,
+    Normal,
+    Observation,
+    Problem,
+    Quadratic,
+    RandomMask,
+    Window,
+    exact_posterior,
+)
 from posterity.problems.chunks import CACHE
 from posterity.problems.climatology import Moments, climatological_moments
 from posterity.problems.linearized.solvers import Cholesky, ConjugateGradients
@@ -69,6 +80,22 @@ def test_the_analysis_is_the_textbook_one(operator):
         covariance.append((torch.eye(4) - gain @ slope) @ b)
     torch.testing.assert_close(analysis[0], torch.stack(mean))
     check_draws(analysis[1:], torch.stack(mean), torch.stack(covariance))
+
+
+def test_an_analysis_costs_what_is_observed():
+    """A sixteenth of the sites seen is a sixteenth of the products of which the Hessian is made."""
+    work = []
+    for masks in ((), (GridMask(16),)):
+        observation = Observation(Identity((1, 64)), masks=masks)
+        problem = Problem(LinearAdvection(size=64), observation, window=1)
+        record = Record(problem, problem.sample((1,)).window)
+        z, root = torch.randn(1, 1, 64), torch.randn(1, 64, 48)
+        method = ThreeDVar(problem, members=2)
+        with FlopCounterMode(display=False) as count:
+            method.analyse(record, 0, z, record.innovation(z, 0)[0], root)
+        work.append(count.get_total_flops())
+    hessian = 2 * 48 * 48 * 64
+    assert work[0] - work[1] >= hessian * 15 / 16
 
 
 @pytest.mark.usefixtures("white")

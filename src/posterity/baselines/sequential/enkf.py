@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...tensors import identity
-from .kalman import EnsembleKalman, Update, solve_gain, whitened_anomalies
+from .kalman import EnsembleKalman, Update, gain, whitened_anomalies
 
 
 @dataclass(frozen=True)
@@ -38,5 +37,5 @@ class StochasticEnKF(EnsembleKalman):
         # Centred, but not stretched: its sample covariance is that of the observations already.
         noise = noise - noise.mean(dim=0)
         s, _ = whitened_anomalies(innovation)
-        gain = solve_gain(s, identity(s, s.shape[-1])) / (len(innovation) - 1) ** 0.5
-        return Update((innovation + noise).movedim(0, 1).double(), gain.mT)(z)
+        perturbed = (innovation + noise).movedim(0, 1).double()
+        return Update(perturbed, gain(s).mT / (len(innovation) - 1) ** 0.5)(z)

@@ -134,6 +134,20 @@ def solve_gain(s: Tensor, d: Tensor) -> Tensor:
     return s @ solve_shifted(s.mT @ s, d)
 
 
+def gain(s: Tensor) -> Tensor:
+    r"""The matrix :math:`(I + S S^T)^{-1} S = S (I + S^T S)^{-1}`, by the smaller of both: nothing is larger than it.
+
+    Args:
+        s: The observed anomalies :math:`S`, with shape ``(*batch, members, observations)``.
+
+    Returns:
+        The matrix, with the same shape.
+    """
+    if s.shape[-2] <= s.shape[-1]:
+        return solve_shifted(s @ s.mT, s)
+    return solve_shifted(s.mT @ s, s.mT).mT
+
+
 def solve_shifted(gram: Tensor, b: Tensor) -> Tensor:
     r"""The solution :math:`(I + G)^{-1} b`, NaN where :math:`G` is not finite."""
     return torch.cholesky_solve(b, torch.linalg.cholesky_ex(identity(gram, gram.shape[-1]) + gram).L)

@@ -91,13 +91,15 @@ class ThreeDVar(Sequential):
             The analysis and the draws, with shape ``(1 + members, case, size)``.
         """
         parts = []
+        # What no case sees has zeros for a row, which are most of it where stations are few.
+        seen = (record.precision[:, t] > 0).flatten(1).any(dim=0)
         # The largest: what every column of the root does to the state, or to what is observed.
         width = max(record.states, prod(self.problem.observation.shape)) * factor.shape[-1]
         for cases in chunks(record.cases, width, z.device):
             root = factor[cases]
-            g = observed_root(record, t, z[0], root, cases).double()
+            g = observed_root(record, t, z[0], root, cases)[:, seen].double()
             hessian = identity(g, g.shape[-1]) + g.mT @ g
-            pull = g.mT @ innovation[cases].double().unsqueeze(-1)
+            pull = g.mT @ innovation[cases][:, seen].double().unsqueeze(-1)
             w = torch.cholesky_solve(pull, torch.linalg.cholesky_ex(hessian).L).squeeze(-1)
             draws = torch.cat((w.unsqueeze(0), gaussian_draws(w, hessian, self.members)))
             parts.append((z[:, cases] + torch.einsum("cnk,mck->mcn", root.double(), draws)).to(z))
