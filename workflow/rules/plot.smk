@@ -1,6 +1,4 @@
 rule plot:
-    wildcard_constraints:
-        figure="|".join(set(catalog.names("figure")) - MOVING) or "$",
     input:
         twin="results/{experiment}/simulations/test/0.nc",
         metrics="results/{experiment}/metrics.nc",
@@ -14,6 +12,8 @@ rule plot:
         "results/{experiment}/logs/plot/{figure}.log",
     benchmark:
         "results/{experiment}/benchmarks/plot/{figure}.tsv"
+    wildcard_constraints:
+        figure="|".join(set(catalog.names("figure")) - MOVING) or "$",
     conda:
         "../../envs/posterity.yaml"
     params:
@@ -28,9 +28,9 @@ rule plot:
 
 # Of figures that move there is a picture for print, too.
 use rule plot as animate with:
-    wildcard_constraints:
-        figure="|".join(MOVING) or "$",
     output:
         vector="results/{experiment}/figures/{figure}.svg",
         raster="results/{experiment}/figures/{figure}.png",
         moving="results/{experiment}/figures/{figure}.gif",
+    wildcard_constraints:
+        figure="|".join(MOVING) or "$",
