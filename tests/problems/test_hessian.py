@@ -164,3 +164,11 @@ def test_estimated_diagonals_are_unbiased():
     error = ((rest.square().sum(dim=-1) - rest.diagonal(dim1=-2, dim2=-1).square()) / 2000).sqrt()
     exact = 1 + matrix.diagonal(dim1=-2, dim2=-1)
     assert ((found.diagonal() - exact).abs() < 5 * error).all()
+
+
+def test_a_hessian_that_the_minimisation_has_made_is_not_made_again() -> None:
+    control = Control(STRONG, STRONG.sample((2,)).window)
+    found = minimize(control)
+    work = control.gradients.clone()
+    laplace(found.model, 1)
+    assert torch.equal(control.gradients, work)

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from ..algebra import ChainPrecision, DensePrecision, Precision
+from ..algebra import ChainPrecision, Precision
 from ..systems.system import with_gradient
 from ..tensors import white_noise
 from .chunks import LARGE, chunks
@@ -289,14 +289,12 @@ class Control:
         return (self.states if self.is_chain else self.size) > LARGE
 
     def hessian(self, u: Tensor, states: int) -> Precision:
-        """The Gauss–Newton Hessian with its structure, of cases and batch in one dimension; for controls not too large.
+        """The Gauss–Newton Hessian of a Markov chain, block by block, of cases and batch in one dimension.
 
         Args:
             u: Where, with shape ``(*batch, case, size)``.
             states: The number of states of the window that count.
         """
-        if not self.is_chain:
-            return DensePrecision(self.quadratic(u, states).hessian.flatten(0, u.ndim - 2))
         chain, seen = linear_chain(self, u, states)
         return ChainPrecision(chain.onward, chain.constants, seen, seen.new_zeros(len(seen)))
 

@@ -15,12 +15,14 @@ from .model import LinearModel
 
 
 def structured(model: LinearModel) -> Precision:
-    """The Hessian as a matrix, or block by block; as many cases at a time as fit a chunk.
+    """The Hessian as a matrix, if that is not known already, or block by block; as many cases at a time as fit a chunk.
 
     Args:
         model: The linearised model, of a control that is not large, at one point for each case.
     """
     control, parts = model.control, []
+    if not control.is_chain:
+        return DensePrecision(model.dense())
     for cases in chunks(control.cases, model.states * control.states**2, model.u.device):
         part = control.select(cases)
         parts.append(part.hessian(model.u[cases], model.states))
