@@ -224,43 +224,8 @@ class Fused(torch.autograd.Function):
         return Fused.apply(model, *_in_front(info.batch_size, in_dims[1:], tensors)), 0
 
 
-class FusedTangent(torch.autograd.Function):
-    """The tangent of a step."""
-
-    @staticmethod
-    def forward(model: Lawson, *tensors: Tensor) -> Tensor:
-        """The tangent, for states, factors and sources, and the tangents of the three."""
-        return model.tiled(model.tangent, *tensors)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keeps nothing."""
-
-    @staticmethod
-    def backward(ctx: Any, *_: Tensor) -> Any:
-        """Refuses."""
-        raise NotImplementedError(ONCE)
-
-    @staticmethod
-    def jvp(ctx: Any, *_: Tensor) -> Any:
-        """Refuses."""
-        raise NotImplementedError(ONCE)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], model: Lawson, *tensors: Tensor) -> tuple[Tensor, int]:
-        """Another batch dimension, in front."""
-        return FusedTangent.apply(model, *_in_front(info.batch_size, in_dims[1:], tensors)), 0
-
-
-class FusedAdjoint(torch.autograd.Function):
-    """The adjoint of a step."""
-
-    @staticmethod
-    def forward(
-        model: Lawson, x: Tensor, half: Tensor, source: Tensor, gradient: Tensor, parameters: bool
-    ) -> tuple[Tensor, ...]:
-        """The gradient of states; with parameters also those of factors and sources, for each batch element."""
-        return model.tiled(partial(model.adjoint, parameters=parameters), x, half, source, gradient)
+class Last(torch.autograd.Function):
+    """A derivative that has none of its own, and says so."""
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -275,6 +240,31 @@ class FusedAdjoint(torch.autograd.Function):
     def jvp(ctx: Any, *_: Tensor) -> Any:
         """Refuses."""
         raise NotImplementedError(ONCE)
+
+
+class FusedTangent(Last):
+    """The tangent of a step."""
+
+    @staticmethod
+    def forward(model: Lawson, *tensors: Tensor) -> Tensor:
+        """The tangent, for states, factors and sources, and the tangents of the three."""
+        return model.tiled(model.tangent, *tensors)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], model: Lawson, *tensors: Tensor) -> tuple[Tensor, int]:
+        """Another batch dimension, in front."""
+        return FusedTangent.apply(model, *_in_front(info.batch_size, in_dims[1:], tensors)), 0
+
+
+class FusedAdjoint(Last):
+    """The adjoint of a step."""
+
+    @staticmethod
+    def forward(
+        model: Lawson, x: Tensor, half: Tensor, source: Tensor, gradient: Tensor, parameters: bool
+    ) -> tuple[Tensor, ...]:
+        """The gradient of states; with parameters also those of factors and sources, for each batch element."""
+        return model.tiled(partial(model.adjoint, parameters=parameters), x, half, source, gradient)
 
     @staticmethod
     def vmap(
