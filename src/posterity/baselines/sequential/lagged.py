@@ -9,11 +9,12 @@ from torch import Tensor
 
 from ...problems import Control, Joint, Problem, Window
 from ...problems.climatology import climatological_moments
+from ...problems.covariances.climatology import check_estimate
 from ...problems.linearized.solvers import Solver
 from ...problems.minimize import check_options, levenberg_marquardt
 from ..variational.fourdvar import gaussian_draws
 from .record import Record, Sequential
-from .threedvar import check_static_covariance, first_guess
+from .threedvar import first_guess
 
 
 class SlidingControl(Control):
@@ -114,7 +115,7 @@ class LaggedFourDVar(Sequential):
     def __post_init__(self) -> None:
         """Checks lag and iteration options, and that the constraint is strong."""
         super().__post_init__()
-        check_static_covariance(self.scale, self.draws)
+        check_estimate(self.scale, self.draws)
         if self.lag < 1:
             raise ValueError(f"lag: at least one window is needed, not {self.lag}; use 3DVAR for none")
         check_options(self.iterations, 1, self.tolerance, 0, self.solver)

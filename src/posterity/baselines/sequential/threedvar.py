@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...problems import Joint, chunks
 from ...problems.climatology import climatological_moments
+from ...problems.covariances.climatology import check_estimate
 from ...problems.linearized.tangents import tangent
 from ...systems import jacobian
 from ...tensors import identity
@@ -53,7 +54,7 @@ class ThreeDVar(Sequential):
     def __post_init__(self) -> None:
         """Checks the options of the static covariance."""
         super().__post_init__()
-        check_static_covariance(self.scale, self.draws)
+        check_estimate(self.scale, self.draws)
 
     def run(self, record: Record) -> Iterator[Tensor]:
         """Carries the analysis and the draws around it together: the analysis comes first."""
@@ -147,11 +148,3 @@ def first_guess(record: Record, mean: Tensor) -> Tensor:
     background = record.window.background.flatten(1)
     known = torch.nn.functional.pad(background, (0, mean.shape[-1] - record.states))
     return torch.where(record.free.unsqueeze(-1), mean, known).unsqueeze(0)
-
-
-def check_static_covariance(scale: float, draws: int) -> None:
-    """Checks that a static covariance has a positive factor, and draws enough to be estimated from."""
-    if scale <= 0:
-        raise ValueError(f"scale: the factor of the climatological covariance must be positive, not {scale}")
-    if draws < 2:
-        raise ValueError(f"draws: a covariance needs at least 2, not {draws}")

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...tensors import defaults_of, own_random_numbers
 from .correlation import Correlation
 from .root import Dense, Root
-from .spectral import LEAST, Homogeneous, _OfVelocity, check_plane, directions, normalised, solenoidal_root
+from .spectral import Homogeneous, _OfVelocity, check_plane, directions, matrix_root, normalised, solenoidal_root
 
 if TYPE_CHECKING:
     from ..problem import Problem
@@ -20,6 +20,14 @@ SEED = 2718281828
 
 #: The most entries of a state of which a matrix is made.
 MOST = 4096
+
+
+def check_estimate(scale: float, draws: int) -> None:
+    """Checks that a climatological covariance has a positive factor, and draws enough to be estimated from."""
+    if scale <= 0:
+        raise ValueError(f"scale: the factor of the climatological covariance must be positive, not {scale}")
+    if draws < 2:
+        raise ValueError(f"draws: a covariance needs at least 2, not {draws}")
 
 
 @dataclass(frozen=True)
@@ -38,10 +46,7 @@ class Estimated(Correlation):
 
     def __post_init__(self) -> None:
         """Checks that there are two draws, and a positive factor."""
-        if self.draws < 2:
-            raise ValueError(f"draws: a covariance needs at least 2, not {self.draws}")
-        if self.scale <= 0:
-            raise ValueError(f"scale: the factor of the climatological covariance must be positive, not {self.scale}")
+        check_estimate(self.scale, self.draws)
         # Problems that differ in other things share their system, and its ensemble.
         object.__setattr__(self, "_known", [])
 
@@ -109,14 +114,8 @@ class Climatology(Estimated):
     def root(self, problem: "Problem", like: Tensor) -> Root:
         """The symmetric root."""
         with torch.inference_mode(False), torch.no_grad():
-            values, vectors = torch.linalg.eigh(self.matrix(problem))
-            amplitude = values.clamp(min=0).sqrt()
-            amplitude = torch.where(amplitude < LEAST * amplitude.max(), 0, amplitude)
-            root, inverse = (
-                ((vectors * scale) @ vectors.mT).to(like)
-                for scale in (amplitude, torch.where(amplitude > 0, 1 / amplitude, 0))
-            )
-            return Dense(root, inverse, problem.shape, bool((amplitude > 0).all()))
+            root, inverse, full = matrix_root(self.matrix(problem))
+            return Dense(root.to(like), inverse.to(like), problem.shape, full)
 
     def matrix(self, problem: "Problem") -> Tensor:
         """The correlation of the draws."""

@@ -39,6 +39,23 @@ def half(spectrum: Tensor, grid: tuple[int, ...]) -> Tensor:
     return spectrum[..., : grid[-1] // 2 + 1]
 
 
+def matrix_root(matrices: Tensor) -> tuple[Tensor, Tensor, bool]:
+    """The Hermitian roots of positive semidefinite matrices, without the modes that are next to none.
+
+    Args:
+        matrices: The matrices, with shape ``(*batch, n, n)``.
+
+    Returns:
+        The roots and their pseudo-inverses, with the same shape, and whether all matrices have an inverse.
+    """
+    values, vectors = torch.linalg.eigh(matrices)
+    amplitude = values.clamp(min=0).sqrt()
+    amplitude = torch.where(amplitude < LEAST * amplitude.max(), 0, amplitude)
+    inverse = torch.where(amplitude > 0, 1 / amplitude, 0)
+    root, pseudo = ((vectors * scale.unsqueeze(-2)) @ vectors.mH for scale in (amplitude, inverse))
+    return root, pseudo, bool((amplitude > 0).all())
+
+
 class Homogeneous(Correlation):
     r"""Abstract correlation that is the same everywhere on a periodic grid:
 
@@ -61,14 +78,9 @@ class Homogeneous(Correlation):
         grid = problem.shape[1:]
         with torch.inference_mode(False), torch.no_grad():
             matrices = half(self.cross_spectrum(problem), grid).movedim((0, 1), (-2, -1))
-            values, vectors = torch.linalg.eigh(matrices)
-            amplitude = values.clamp(min=0).sqrt()
-            amplitude = torch.where(amplitude < LEAST * amplitude.max(), 0, amplitude)
-            symbol, inverse = (
-                ((vectors * scale.unsqueeze(-2)) @ vectors.mH).movedim((-2, -1), (0, 1))
-                for scale in (amplitude, torch.where(amplitude > 0, 1 / amplitude, 0))
-            )
-            return circulant(symbol, inverse, grid, bool((amplitude > 0).all()), like)
+            root, inverse, full = matrix_root(matrices)
+            symbol, inverse = (found.movedim((-2, -1), (0, 1)) for found in (root, inverse))
+            return circulant(symbol, inverse, grid, full, like)
 
     def matrix(self, problem: "Problem") -> Tensor:
         """The correlation as a matrix, by the sum over all wave vectors."""
