@@ -1,16 +1,15 @@
 """The local ensemble Kalman smoother."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 from torch import Tensor
 
 from .enks import EnKS
-from .local import LocalTransform
+from .local import Localized
 
 
 @dataclass(frozen=True)
-class LocalEnKS(EnKS):
+class LocalEnKS(Localized, EnKS):
     r"""Local ensemble Kalman smoother: the transform of each site is applied to its past states too,
 
     .. math:: E_{s,t-l} \leftarrow \bar x_{s,t-l} + (w_{s,t} + T_{s,t}) A_{s,t-l}, \qquad l = 0, …, L ,
@@ -36,18 +35,6 @@ class LocalEnKS(EnKS):
         | 4-D-Var or ensemble Kalman filter? (Kalnay et al., 2007, the no-cost smoother),
           https://doi.org/10.1111/j.1600-0870.2007.00261.x
     """
-
-    radius: float | None = 4.0
-
-    def __post_init__(self) -> None:
-        """Makes the transforms, which checks the radius, and that the operator gives the sites of its observations."""
-        super().__post_init__()
-        _ = self.local
-
-    @cached_property
-    def local(self) -> LocalTransform:
-        """The transforms of the sites."""
-        return LocalTransform(self.problem.shape, self.problem.observation.operator, self.radius)
 
     def transform(self, z: Tensor, innovation: Tensor) -> Tensor:
         """Transforms the states of each site, at all times alike."""

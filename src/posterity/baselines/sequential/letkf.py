@@ -1,16 +1,15 @@
 """The local ensemble transform Kalman filter."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 from torch import Tensor
 
 from .kalman import EnsembleKalman
-from .local import LocalTransform
+from .local import Localized
 
 
 @dataclass(frozen=True)
-class LETKF(EnsembleKalman):
+class LETKF(Localized, EnsembleKalman):
     r"""Local ensemble transform Kalman filter: an analysis for each site of the grid,
 
     .. math::
@@ -37,18 +36,6 @@ class LETKF(EnsembleKalman):
         | Efficient data assimilation for spatiotemporal chaos: a local ensemble transform Kalman filter
           (Hunt, Kostelich & Szunyogh, 2007), https://doi.org/10.1016/j.physd.2006.11.008
     """
-
-    radius: float | None = 4.0
-
-    def __post_init__(self) -> None:
-        """Makes the transforms, which checks the radius, and that the operator gives the sites of its observations."""
-        super().__post_init__()
-        _ = self.local
-
-    @cached_property
-    def local(self) -> LocalTransform:
-        """The transforms of the sites."""
-        return LocalTransform(self.problem.shape, self.problem.observation.operator, self.radius)
 
     def update(self, z: Tensor, innovation: Tensor) -> Tensor:
         """Transforms the states at each site, and unknown parameters by all observations."""

@@ -1,6 +1,7 @@
 """Local analyses in the space of the members: one transform for each site of a periodic grid."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from math import isinf, prod
 
@@ -11,6 +12,7 @@ from ...problems import Operator, chunks
 from ...tensors import Constant, identity, one_thread
 from .kalman import Spectrum, solve_gain, square_root, whitened_anomalies
 from .localization import taper
+from .record import Sequential
 
 
 class LocalTransform:
@@ -157,6 +159,27 @@ class LocalTransform:
         with one_thread():
             spectrum = Spectrum.of(local)
         return weight.mT / (s.shape[1] - 1) ** 0.5 + spectrum.power(-0.5, identity(s, s.shape[1]))
+
+
+@dataclass(frozen=True)
+class Localized(Sequential):
+    """Abstract sequential method with an analysis for each site; leads the bases of those that have one.
+
+    Args:
+        radius: The radius of localisation, in grid spacings; None for one analysis of all sites.
+    """
+
+    radius: float | None = 4.0
+
+    def __post_init__(self) -> None:
+        """Makes the transforms, which checks the radius, and that the operator gives the sites of its observations."""
+        super().__post_init__()
+        _ = self.local
+
+    @cached_property
+    def local(self) -> LocalTransform:
+        """The transforms of the sites."""
+        return LocalTransform(self.problem.shape, self.problem.observation.operator, self.radius)
 
 
 def of_products(pairs: Tensor, members: int) -> Tensor:
