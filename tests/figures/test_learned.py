@@ -206,6 +206,19 @@ def test_published_values_are_crosses():
     )
 
 
+def test_variants_of_one_size_are_drawn_against_the_length_of_the_record():
+    dataset = sizes([("long", 8, 50), ("short", 8, 1), ("middle", 8, 10)])
+    coverage = np.linspace(0, 1, 2 * dataset["crps"].size).reshape(*dataset["crps"].shape, 2)
+    dataset = dataset.assign(parameter_coverage=(("variant", "method", "seed", "parameter"), coverage))
+    figure = scaling(dataset.assign_coords(parameter=["F", "c"]))
+    panels = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_ylabel() for axes in panels[-2:]] == [f"90% coverage of {name} (fraction)" for name in "Fc"]
+    assert {axes.get_xlabel() for axes in panels} == {"", "assimilated states T (number)"}
+    line = panels[-1].lines[0]
+    np.testing.assert_array_equal(line.get_xdata(), [1, 10, 50])
+    np.testing.assert_allclose(line.get_ydata(), coverage[[1, 2, 0], 0, :, 1].mean(axis=1))
+
+
 def test_variants_that_differ_in_something_else_stand_side_by_side():
     figure = scaling(sizes([("seeing", 8, 1), ("blind", 8, 1)]))
     assert len([axes for axes in figure.axes if axes.axison]) == 6

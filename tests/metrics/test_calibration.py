@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from scipy.stats import norm
 
-from posterity.metrics import calibrated_log_likelihood, coverage, expected_log_likelihood, pit, rank_histogram
+from posterity.metrics import calibrated_log_likelihood, coverage, expected_log_likelihood, misfit, pit, rank_histogram
 
 
 def points(draws: list[float], truths: list[float]) -> tuple[xr.DataArray, xr.DataArray]:
@@ -108,3 +108,15 @@ def test_calibrated_log_likelihood_leaves_out_what_is_missing() -> None:
     y = xr.DataArray([[[1.0], [np.nan]], [[np.nan], [np.nan]]], dims=shape)
     std = xr.DataArray([[[2.0], [5.0]], [[1.0], [np.nan]]], dims=shape)
     np.testing.assert_allclose(calibrated_log_likelihood(y, std), [-0.5 * np.log(2 * np.pi * np.e * 4), 0], atol=1e-15)
+
+
+def test_the_misfit_is_the_root_mean_square_of_whitened_residuals() -> None:
+    rng = np.random.default_rng(0)
+    std = xr.DataArray(rng.uniform(0.1, 2, (3, 4, 1)), dims=("case", "time", "obs_channel"))
+    y = xr.DataArray(rng.standard_normal((3, 4, 1)), dims=std.dims)
+    y[0, 1], y[2] = np.nan, np.nan
+    seen = xr.DataArray(rng.standard_normal((3, 5, 4, 1)), dims=("case", "sample", "time", "obs_channel"))
+    density = xr.apply_ufunc(norm.logpdf, y, seen, std).fillna(0).sum(["time", "obs_channel"])
+    expected = ((((y - seen) / std) ** 2).mean(["sample", "time", "obs_channel"])) ** 0.5
+    np.testing.assert_allclose(misfit(density, y, std), expected)
+    assert np.isnan(expected[2])

@@ -1,11 +1,21 @@
 """Distances to a reference against closed forms, SciPy, and sums over pairs."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 import xarray as xr
 from scipy.stats import energy_distance, wasserstein_distance
 
-from posterity.metrics import covariance_error, kernel_distances, mean, mean_error, sliced_wasserstein, std_error
+from posterity.metrics import (
+    covariance_error,
+    kernel_distances,
+    mean,
+    mean_error,
+    sliced_wasserstein,
+    std_error,
+    wasserstein,
+)
 from posterity.metrics import variance as var
 
 
@@ -169,3 +179,29 @@ def test_a_reference_without_any_spread_has_distances() -> None:
     assert energy.item() == 8
     assert kernel.item() == pytest.approx(2 - 2 * np.exp(-8))
     assert [each.item() for each in kernel_distances(vector(own), vector(own, "draw"))] == [0, 0]
+
+
+def test_wasserstein_of_one_entry_is_that_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    reference, other = rng.normal(3, 2, (30, 1)), rng.exponential(2, (30, 1))
+    expected = wasserstein_distance(standardised(other, reference)[:, 0], standardised(reference, reference)[:, 0])
+    np.testing.assert_allclose(wasserstein(vector(other), vector(reference, "draw")), [expected])
+
+
+def test_wasserstein_of_a_shift_is_its_length() -> None:
+    reference = np.random.default_rng(0).standard_normal((40, 2)) * [1, 5]
+    moved = reference[::-1] + reference.std(0, ddof=1) * [3, -4]
+    np.testing.assert_allclose(wasserstein(vector(moved), vector(reference, "draw")), [5])
+
+
+def test_wasserstein_is_the_least_over_all_assignments() -> None:
+    rng = np.random.default_rng(0)
+    reference, other = rng.standard_normal((5, 3)), rng.standard_normal((9, 3))[:5]
+    x, y = standardised(other, reference), standardised(reference, reference)
+    expected = min(np.linalg.norm(x - y[list(order)], axis=1).mean() for order in permutations(range(5)))
+    np.testing.assert_allclose(wasserstein(vector(other), vector(reference, "draw")), [expected])
+
+
+def test_wasserstein_of_failed_draws_is_missing() -> None:
+    reference = np.random.default_rng(0).standard_normal((5, 3))
+    assert np.isnan(wasserstein(vector(np.full((5, 3), np.nan)), vector(reference, "draw"))).all()

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from posterity.errors import PosterityError
-from posterity.metrics import derivative, evaluate, length, quantities, quantity, resolved, spectrum
+from posterity.metrics import derivative, divergence, evaluate, length, quantities, quantity, resolved, spectrum
 
 #: Grids with even, odd and unequal axes, and their lengths.
 GRIDS = [((8, 8), (2 * np.pi, 2 * np.pi)), ((6, 9), (3.0, 5.0)), ((7, 5), (1.0, 1.0)), ((12, 4), (2.0, 7.0))]
@@ -170,3 +170,14 @@ def test_a_missing_draw_takes_the_spectra_of_its_case_alone(ensemble) -> None:
     for name in ("spectrum", "spectrum_quantile", "spread_spectrum", "error_spectrum"):
         assert found[name].isel(case=1).isnull().all()
         assert found[name].isel(case=[0, 2]).notnull().all()
+
+
+def test_the_divergence_of_a_flow_is_between_none_and_all_of_its_gradient() -> None:
+    """Of a stream function there is none, of a potential it is all, and squares of both add up."""
+    y, x = (2 * np.pi * np.arange(size) / size for size in (8, 12))
+    around = np.stack(np.broadcast_arrays(-2 * np.cos(2 * y)[:, None], np.cos(x)[None]))
+    along = np.stack(np.broadcast_arrays(np.cos(x)[None], -2 * np.sin(2 * y)[:, None]))
+    coords = {"channel": ["u", "v"], "y": ("y", y, {"length": 2 * np.pi}), "x": ("x", x, {"length": 2 * np.pi})}
+    flows = np.stack((around, along, around + along))
+    found = divergence(xr.DataArray(flows, dims=("case", "channel", "y", "x"), coords=coords))
+    np.testing.assert_allclose(found, [0, 1, 0.5**0.5], atol=1e-12)

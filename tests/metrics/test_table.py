@@ -63,5 +63,5 @@ def test_attributes_say_the_units_and_what_floors_are() -> None:
 
 
 def test_headings_say_units_but_of_plain_numbers_and_of_distances() -> None:
-    assert [units.heading("m/s") for units in Units] == ["", " (m/s)", " ((m/s)^2)", " (nat)", " (s)", ""]
+    assert [units.heading("m/s") for units in Units] == ["", " (m/s)", " ((m/s)^2)", " (nat)", " (s)", "", ""]
     assert Units.STATE.heading("1") == ""

@@ -11,10 +11,12 @@ from posterity.problems import (
     Problem,
     RandomMask,
     Twin,
+    Uniform,
     log_likelihood,
+    model_residual,
     predictive_pit,
 )
-from posterity.systems import LinearAdvection
+from posterity.systems import LinearAdvection, Lorenz96
 
 
 @pytest.fixture
@@ -61,3 +63,19 @@ def test_the_log_likelihood_is_that_of_each_draw_over_the_window(truth) -> None:
     expected = torch.where(window.y.isnan(), 0, density).flatten(2).sum(dim=-1)
     torch.testing.assert_close(found, expected)
     assert log_likelihood(problem, window, draws._replace(x=draws.x[:, :, 3:], steps=range(3, 6))) is None
+
+
+def test_trajectories_of_the_model_have_no_residual(device) -> None:
+    """Each of its own parameter; and model errors are what is left."""
+    system = Lorenz96(size=6, spinup=0.5)
+    problem = Problem(system, Observation(Identity((1, 6))), window=4, parameters={"forcing": Uniform(6.0, 10.0)})
+    twin = problem.sample((3,))
+    theta = torch.stack((twin.theta, twin.theta + 1))
+    x = torch.stack([problem.system_at(part).rollout(twin.x[:, 0], 3) for part in theta])
+    found = model_residual(problem, Ensemble(x, theta, range(4)))
+    assert found[:, 0].isnan().all()
+    torch.testing.assert_close(found[:, 1:], torch.zeros_like(found[:, 1:]), atol=1e-12, rtol=0)
+    error = 0.3 * torch.randn_like(x[:, :, 1:])
+    weak = torch.stack([problem.system_at(p).rollout(twin.x[:, 0], 3, e) for p, e in zip(theta, error, strict=True)])
+    expected = error.square().flatten(3).mean(dim=(0, 3)).sqrt()
+    torch.testing.assert_close(model_residual(problem, Ensemble(weak, theta, range(4)))[:, 1:], expected)

@@ -173,3 +173,28 @@ def test_a_training_that_failed_is_missing_and_the_others_are_there(done, writte
     assert found.sel(gone).isnull()
     whole.loc[gone] = np.nan
     xr.testing.assert_identical(found, whole)
+
+
+def test_the_coverage_of_parameters_stands_beside_the_length_of_the_record(tmp_path) -> None:
+    """Draws of the prior cover as often as they say, of however many states."""
+    study = {
+        "title": "Advection at an unknown speed",
+        "system": {"kind": "linear", "options": {"size": 4}},
+        "parameters": {"damping": {"kind": "uniform", "options": {"low": 0.0, "high": 0.2}}},
+        "observation": {"std": 1.0},
+        "prior": {"std": 1.0},
+        "window": 1,
+        "splits": {"train": {"cases": 1}, "valid": {"cases": 1}, "test": {"cases": 300}},
+        "samples": 9,
+        "methods": {"prior": {"kind": "prior"}},
+        "variants": {"one": {"window": 1}, "two": {"window": 2}},
+    }
+    path = tmp_path / "records.yaml"
+    path.write_text(yaml.safe_dump(study, sort_keys=False))
+    experiments = [experiment for _, experiment in every(path)]
+    for experiment in experiments:
+        run(experiment, tmp_path / "results" / experiment.name)
+    scaling(experiments, tmp_path / "results", tmp_path / "s.nc", tmp_path / "s.csv", tmp_path / "s.png")
+    coverage = read(tmp_path / "s.nc", "scaling", SCORES)["parameter_coverage"].load()
+    assert coverage.sizes == {"variant": 2, "method": 1, "seed": 1, "parameter": 1}
+    np.testing.assert_allclose(coverage, 0.9, atol=4 * (0.9 * 0.1 / 300) ** 0.5)

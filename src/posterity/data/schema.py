@@ -112,6 +112,9 @@ SCHEMA: Schema = {
             ("case", "sample"), False, "log-density of the draws under the method's own posterior", "nat"
         ),
         "truth_log_q": Variable(("case",), False, "log-density of the truth under the method's own posterior", "nat"),
+        "model_residual": Variable(
+            ("case", "time"), False, "distance of the draws from what the model makes of their last state"
+        ),
         "predictive_pit": Variable(
             ("case", "time", "obs_channel", "obs_*"), False, "probability integral transform of new observations"
         ),

@@ -40,6 +40,7 @@ TRAININGS: Mapping[str, tuple[str, Units]] = {
 
 #: The same as variables of a file, and what they stand beside.
 _SCALING = {name: Variable(("variant", "method", "seed"), True, label) for name, (label, _) in TRAININGS.items()} | {
+    "parameter_coverage": Variable(("variant", "method", "seed", "parameter"), False, "coverage of parameters"),
     "published_log_score": Variable(("variant", "method"), True, "the log score that is published"),
     "size": Variable(("variant",), True, "number of entries of a state"),
     "window": Variable(("variant",), True, "number of assimilated states"),

@@ -155,6 +155,7 @@ def ensemble_dataset(
     log_likelihood: Tensor | None,
     truth_log_q: Tensor | None = None,
     predictive_pit: Tensor | None = None,
+    model_residual: Tensor | None = None,
     coordinates: Mapping[str, xr.Variable] | None = None,
 ) -> xr.Dataset:
     """Turns draws from a posterior into a ``posterior`` dataset.
@@ -167,6 +168,7 @@ def ensemble_dataset(
         truth_log_q: The log-density of the truth, with shape ``(case,)``; None if there is none.
         predictive_pit: The transforms of new observations, with shape ``(case, time, *obs_shape)``; None if there are
             none.
+        model_residual: The residual of the model, with shape ``(case, time)``; None if there is none.
         coordinates: Coordinates that take the place of the problem's, see
             :func:`posterity.data.coordinates.coordinates_of`.
 
@@ -186,6 +188,8 @@ def ensemble_dataset(
         variables["truth_log_q"] = (("case",), _numpy(truth_log_q), {"units": "nat"})
     if predictive_pit is not None:
         variables["predictive_pit"] = (dims("posterior", "predictive_pit", obs_grid), _numpy(predictive_pit))
+    if model_residual is not None:
+        variables["model_residual"] = (("case", "time"), _numpy(model_residual), {"units": problem.system.units})
     if problem.parameters:
         variables["theta"] = (dims("posterior", "theta", grid), _numpy(ensemble.theta.movedim(0, 1)))
     for name, value in ensemble.info.items():

@@ -1,4 +1,4 @@
-"""Scores and costs of all methods against the size of the problem."""
+"""Scores and costs of all methods against the size of the problem, or the length of the record."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from ..errors import PosterityError
+from ..metrics import COVERED
 from .drawing import style
 from .drawing.panels import methods_of
 
@@ -66,11 +67,15 @@ class Column(NamedTuple):
     places: np.ndarray
     x: np.ndarray
     line: Literal["-", "--", ":", "-."] | None
+    label: str = "entries N of the state (number)"
 
 
 @style.styled
 def scaling(scaling: xr.Dataset) -> Figure:
     r"""Draws scores at the window's end and costs against the number of entries of a state, a line for each method.
+
+    Of variants that differ in the length of the window alone, they are drawn against that, as the calibration of
+    unknown parameters is wanted: how it holds as the record grows.
 
     Lines are means over the trainings of a method, and bands reach from the lowest to the highest of these. The log
     score is that of standardised states, over the number :math:`N` of entries: 1.42 for a standard normal. Published
@@ -78,7 +83,7 @@ def scaling(scaling: xr.Dataset) -> Figure:
 
     Args:
         scaling: A ``scaling`` dataset, with dimensions ``(variant, method, seed)``, and ``size`` and ``window`` of the
-            variants.
+            variants; with ``parameter_coverage`` if parameters are unknown.
 
     Returns:
         The figure: a row for each score and cost that there is, a column for each window length.
@@ -86,7 +91,10 @@ def scaling(scaling: xr.Dataset) -> Figure:
     Raises:
         PosterityError: If there is no score or cost.
     """
-    shown = [ordinate for ordinate in ORDINATES if bool(scaling[ordinate.name].notnull().any())]
+    coverages = _coverages(scaling)
+    scaling = scaling.assign(coverages)
+    ordinates = (*ORDINATES, *(Ordinate(name, name, "fraction", ideal=COVERED) for name in coverages))
+    shown = [ordinate for ordinate in ordinates if bool(scaling[ordinate.name].notnull().any())]
     if not shown:
         raise PosterityError("figure 'scaling': there is nothing to draw; evaluate the methods again")
     titles = {ordinate.name: ordinate.title(scaling[ordinate.name]) for ordinate in shown}
@@ -117,16 +125,30 @@ def scaling(scaling: xr.Dataset) -> Figure:
         list(entries),
         loc="outside lower center",
         ncols=min(len(entries), ENTRIES),
-        title=columns[0].title if len(columns) == 1 else None,
+        title=columns[0].title or None if len(columns) == 1 else None,
     )
     return figure
 
 
+def _coverages(scaling: xr.Dataset) -> dict[str, xr.DataArray]:
+    """The coverage of each parameter, by what panels call it; none if all are known."""
+    if "parameter_coverage" not in scaling:
+        return {}
+    coverage = scaling["parameter_coverage"]
+    return {
+        f"{COVERED:.0%} coverage of {name}": coverage.sel(parameter=name, drop=True)
+        for name in coverage["parameter"].values
+    }
+
+
 def _columns(scaling: xr.Dataset) -> list[Column]:
-    """The variants of each window length, by size; or all in a row, if size and window do not tell them apart."""
+    """The variants of each window length, by size, or of one size, by window; in a row if neither tells them apart."""
     size, window = scaling["size"].values, scaling["window"].values
     if len(set(zip(size, window, strict=True))) < len(size):
         return [Column("", np.arange(len(size)), np.arange(len(size)), None)]
+    if len(set(size)) == 1:
+        places = np.argsort(window)
+        return [Column("", places, window[places], LINES[0], "assimilated states T (number)")]
     found = []
     for index, length in enumerate(sorted(set(window))):
         places = np.flatnonzero(window == length)
@@ -181,5 +203,5 @@ def _abscissa(axes: Axes, variants: np.ndarray, column: Column, lowest: bool) ->
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(column.x, [f"{size:g}" for size in column.x])
         if lowest:
-            axes.set_xlabel("entries N of the state (number)")
+            axes.set_xlabel(column.label)
     axes.tick_params(labelbottom=lowest)

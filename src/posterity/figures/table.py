@@ -11,14 +11,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..metrics import judged_moment
+from ..metrics import COVERED, judged_moment
 from ..metrics.score import Head, Quantity
 from ..metrics.table import headed
 from .drawing import style
 from .drawing.panels import methods_of, need
-
-#: The nominal coverage of which the observed one is given, or the nearest there is.
-LEVEL = 0.9
 
 #: The names of the spaces of classifiers.
 SPACES = {"state": "state", "observation": "obs."}
@@ -108,7 +105,7 @@ def _columns(summary: xr.Dataset, quantity: Quantity, head: Head) -> list[Column
     moment = judged_moment(summary)
     at = summary.sel(moment=moment)
     if "level" in at[quantity.name].dims:
-        coverage = at[quantity.name].sel(level=LEVEL, method="nearest")
+        coverage = at[quantity.name].sel(level=COVERED, method="nearest")
         level, ideal = f"{float(coverage['level']):.0%}", float(coverage["level"])
         entries = [f"{value:.0%}" if isfinite(value) else NONE for value in coverage.values]
         group, text = head.group.format(level=level, moment=moment), head.text.format(level=level)

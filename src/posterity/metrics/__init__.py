@@ -2,7 +2,15 @@
 
 from .averages import standard_error
 from .c2st import c2st
-from .calibration import calibrated_log_likelihood, coverage, expected_log_likelihood, pit, rank_histogram
+from .calibration import (
+    COVERED,
+    calibrated_log_likelihood,
+    coverage,
+    expected_log_likelihood,
+    misfit,
+    pit,
+    rank_histogram,
+)
 from .columns import rows
 from .credible import expected_coverage, hpd_rank, predictive_coverage, tarp_rank
 from .distances import (
@@ -12,20 +20,22 @@ from .distances import (
     mean_error,
     sliced_wasserstein,
     std_error,
+    wasserstein,
 )
 from .evaluate import evaluate
+from .fields.quantities import axes_of, derivative, divergence, length, quantities, quantity, velocities
+from .fields.spectra import fields_of, resolved, spectra, spectrum
 from .multivariate import energy_score, variogram_score
 from .parameters import parameter_scores
-from .quantities import axes_of, derivative, length, quantities, quantity, velocities
 from .ranks import entry_rank, parameter_rank, uniformity
 from .reference import against_reference
 from .roc import RATES, auc, true_positive_rate
 from .scores import crps, log_score, mean, rmse, spread, variance
-from .spectra import fields_of, resolved, spectra, spectrum
 from .summary import calibrated, cycle_average, judged_moment, spread_skill, summarize
 from .table import attributes
 
 __all__ = [
+    "COVERED",
     "RATES",
     "against_reference",
     "attributes",
@@ -40,6 +50,7 @@ __all__ = [
     "crps",
     "cycle_average",
     "derivative",
+    "divergence",
     "energy_score",
     "entry_rank",
     "evaluate",
@@ -53,6 +64,7 @@ __all__ = [
     "log_score",
     "mean",
     "mean_error",
+    "misfit",
     "parameter_rank",
     "parameter_scores",
     "pit",
@@ -77,4 +89,5 @@ __all__ = [
     "variance",
     "variogram_score",
     "velocities",
+    "wasserstein",
 ]

@@ -8,6 +8,9 @@ from .scores import ENTRIES, over_entries
 #: Probabilities of the central intervals whose coverage is scored.
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 
+#: The one of them that stands for calibration where there is room for one.
+COVERED = 0.9
+
 #: The most bins of a rank histogram.
 BINS = 20
 
@@ -122,6 +125,28 @@ def calibrated_log_likelihood(observation: xr.DataArray, std: xr.DataArray) -> x
     observed = std.where(observation.notnull()).astype(np.float64)
     entropy: xr.DataArray = 0.5 * (1 + np.log(2 * np.pi)) + xr.ufuncs.log(observed)
     return -entropy.sum([name for name in OBSERVED if name in observation.dims])
+
+
+def misfit(log_likelihood: xr.DataArray, observation: xr.DataArray, std: xr.DataArray) -> xr.DataArray:
+    r"""The root-mean-square misfit of the draws to the observations, in standard deviations of their noise,
+
+    .. math:: \Big( \frac{1}{n} \sum_{\mathrm{observed}} \frac{(y - H(x_s))^2}{\sigma^2} \Big)^{1/2} ,
+
+    a mean over the draws too. Over draws of the joint its square is one for a calibrated posterior: less fits the
+    noise, more misses the data. It follows from the likelihood, which is Gaussian.
+
+    Args:
+        log_likelihood: The log-likelihood of each draw, with dimensions ``(case, sample)``.
+        observation: The observations, with dimensions ``(case, time, obs_channel[, obs_y, obs_x])``, NaN where
+            missing.
+        std: Their standard deviations, with the same dimensions.
+
+    Returns:
+        The misfit, with dimension ``(case,)``; NaN where nothing is observed.
+    """
+    count = observation.notnull().sum([name for name in OBSERVED if name in observation.dims])
+    gap = calibrated_log_likelihood(observation, std) - expected_log_likelihood(log_likelihood)
+    return (1 + 2 * gap / count.where(count > 0)).clip(min=0) ** 0.5
 
 
 def _distribution(low: xr.DataArray, high: xr.DataArray, u: xr.DataArray) -> xr.DataArray:

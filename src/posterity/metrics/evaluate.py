@@ -3,9 +3,10 @@
 import numpy as np
 import xarray as xr
 
-from . import calibration, credible, multivariate, ranks, scores, spectra
+from . import calibration, credible, multivariate, ranks, scores
+from .fields import spectra
+from .fields.quantities import axes_of, divergence, velocities
 from .parameters import parameter_scores
-from .quantities import axes_of
 from .reference import against_reference
 from .table import attributes
 
@@ -38,6 +39,10 @@ def evaluate(
     found: dict[str, xr.DataArray] = {"mean": average, "std": var**0.5, "spread": scores.spread(var)}
     if axes_of(state):
         found |= spectra.spectra(state, average)
+    if velocities(state):
+        found["divergence"] = divergence(state).mean("sample", skipna=False)
+    if "model_residual" in posterior:
+        found["model_residual"] = posterior["model_residual"].astype(np.float64)
     if "state" in twin:
         found |= _against_truth(twin["state"], state, average, time)
     if "theta" in posterior:
@@ -47,6 +52,7 @@ def evaluate(
         found["predictive_coverage"] = credible.predictive_coverage(posterior["predictive_pit"])
     if "log_likelihood" in posterior:
         found["log_likelihood"] = calibration.expected_log_likelihood(posterior["log_likelihood"])
+        found["misfit"] = calibration.misfit(posterior["log_likelihood"], twin["observation"], twin["observation_std"])
     found["calibrated_log_likelihood"] = calibration.calibrated_log_likelihood(
         twin["observation"], twin["observation_std"]
     )

@@ -3,8 +3,9 @@
 import numpy as np
 import xarray as xr
 
-from . import distances, scores, spectra
-from .quantities import axes_of
+from . import distances, scores
+from .fields import spectra
+from .fields.quantities import axes_of
 from .table import FLOOR, SCORES
 
 
@@ -69,6 +70,7 @@ def _distances(posterior: xr.Dataset, reference: xr.Dataset, time: int | None) -
         vector, target = (_vector(dataset, time, common) for dataset in (posterior, reference))
         target = target.rename(sample="draw")
         found["energy_distance"], found["mmd"] = distances.kernel_distances(vector, target)
+        found["wasserstein"] = distances.wasserstein(vector, target)
         found["c2st"], found["c2st_std"] = distances.classifier_test(vector, target)
     return found
 

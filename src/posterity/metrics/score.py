@@ -19,6 +19,7 @@ class Units(Enum):
     SQUARE = "squares of those of the state"
     NAT = "nat"
     SECOND = "s"
+    NOISE = "standard deviations of the noise"
     REFERENCE = "standard deviations of the reference"
 
     def of(self, state: str) -> str:
@@ -30,7 +31,7 @@ class Units(Enum):
     def heading(self, state: str) -> str:
         """The units as they stand behind a heading; none of plain numbers, and of distances to the reference."""
         units = self.of(state)
-        return "" if units == "1" or self is Units.REFERENCE else f" ({units})"
+        return "" if units == "1" or self in (Units.REFERENCE, Units.NOISE) else f" ({units})"
 
 
 class Source(Enum):

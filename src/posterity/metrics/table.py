@@ -16,7 +16,8 @@ FIELD, TIMED = ("case", "time", "channel", "*"), ("case", "time")
 TOTAL, PARAMETER = ("case",), ("case", "parameter")
 SPECTRUM = (*TIMED, "field", "wavenumber")
 
-ONE, STATE, SQUARE, NAT, REFERENCE = Units.ONE, Units.STATE, Units.SQUARE, Units.NAT, Units.REFERENCE
+ONE, STATE, SQUARE, NAT = Units.ONE, Units.STATE, Units.SQUARE, Units.NAT
+REFERENCE, NOISE = Units.REFERENCE, Units.NOISE
 
 
 def _at(place: int, text: str, ideal: float = -inf) -> Head:
@@ -89,6 +90,17 @@ SCORES: tuple[Score, ...] = (
         "rank", TIMED, "rank of the truth, one entry of each case", ONE, "truth", uniform,
         shown=(Quantity("rank_uniformity", "p-value of uniform ranks", 2),),
     ),
+    Score(
+        "divergence", TIMED, "divergence relative to the gradient of the velocity", ONE, "a plane", mean,
+        shown=(Quantity("divergence", "relative divergence", 3),),
+        optional=True,
+    ),
+    Score(
+        "model_residual", TIMED, "distance of the draws from what the model makes of their last state", STATE,
+        "a method that is trained", mean,
+        shown=(Quantity("model_residual", "residual of the model", 3),),
+        optional=True,
+    ),
     Score("spectrum", SPECTRUM, "mean of the spectra of the draws", SQUARE, "a grid"),
     Score("spectrum_quantile", (*SPECTRUM, "quantile"), "quantiles of the spectra of the draws", SQUARE, "a grid"),
     Score("spread_spectrum", SPECTRUM, "spectrum of the spread", SQUARE, "a grid"),
@@ -131,6 +143,10 @@ SCORES: tuple[Score, ...] = (
         source=Source.SUMMARY,
     ),
     Score(
+        "misfit", TOTAL, "misfit of the draws to the observations", NOISE, "log-likelihood of draws", with_error,
+        shown=(Quantity("misfit", "misfit to the observations (σ)", error=True),),
+    ),
+    Score(
         "log_score", TOTAL, "log score of the truth", NAT, "log-density of the truth", with_error,
         shown=(Quantity("log_score", "log score", 5, error=True, head=Head(5, "truth", "−log q\n(nat)")),),
         optional=True,
@@ -164,6 +180,7 @@ SCORES: tuple[Score, ...] = (
         required=True,
         source=Source.CLASSIFIER,
     ),
+    _distance("wasserstein", TOTAL, "Wasserstein-1 distance", REFERENCE, "Wasserstein distance"),
     _distance("energy_distance", TOTAL, "squared energy distance", REFERENCE, "energy distance"),
     _distance("mmd", TOTAL, "squared maximum mean discrepancy", ONE, "MMD"),
     _distance(

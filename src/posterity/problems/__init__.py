@@ -26,7 +26,7 @@ from .observing.operators import (
 from .observing.stations import GaussianStations
 from .observing.velocity import Speed, Vorticity
 from .posterior import Posterior
-from .predictive import log_likelihood, predictive_pit
+from .predictive import log_likelihood, model_residual, predictive_pit
 from .priors import LogNormal, Normal, ParameterPrior, Uniform
 from .problem import Joint, Problem
 from .state_control import StateControl
@@ -82,6 +82,7 @@ __all__ = [
     "exact_posterior",
     "laplace",
     "log_likelihood",
+    "model_residual",
     "predictive_pit",
     "refill",
     "replace_failed",

@@ -1,4 +1,4 @@
-"""Predictive checks of draws: the log-likelihood of the observations, and the transform of new ones."""
+"""Checks of draws that take the model: the likelihood of observations, the transform of new ones, and the dynamics."""
 
 from math import prod
 
@@ -51,3 +51,29 @@ def predictive_pit(problem: Problem, truth: Twin, ensemble: Ensemble) -> Tensor:
         u += noise.cdf(y, seen, std).sum(dim=0)
     missing = u.new_full((len(u), len(ensemble.steps) - u.shape[1], *u.shape[2:]), torch.nan)
     return torch.cat((u / len(ensemble.x), missing), dim=1)
+
+
+@torch.no_grad()
+def model_residual(problem: Problem, ensemble: Ensemble) -> Tensor:
+    r"""The distance of each state of the draws from what the model makes of the one before,
+
+    .. math:: \Big( \frac{1}{S n} \sum_s \| x_{t, s} - M(x_{t - 1, s}; \theta_s) \|^2 \Big)^{1/2} ,
+
+    a root mean square over draws and the :math:`n` entries of the state: zero for trajectories of the model, and the
+    standard deviation of model errors where there are some.
+
+    Args:
+        problem: The problem.
+        ensemble: The draws from the posterior.
+
+    Returns:
+        The distance, with shape ``(case, time)`` for the times of the ensemble, NaN at the first.
+    """
+    x, theta = ensemble.x, ensemble.theta
+    squares = x.new_full(x.shape[1:3], torch.nan)
+    squares[:, 1:] = 0
+    for chunk in chunks(len(x), x[0].numel(), x.device):
+        before, after = x[chunk, :, :-1], x[chunk, :, 1:]
+        system = problem.system_at(theta[chunk, :, None].expand(*before.shape[:3], -1))
+        squares[:, 1:] += (after - system.advance(before, 1)).square().flatten(3).mean(dim=-1).sum(dim=0)
+    return (squares / len(x)).sqrt()

@@ -18,7 +18,7 @@ from ..data.tensors import ensemble_dataset, truth_of, window_of
 from ..data.times import Lengths, placed
 from ..errors import ConfigError, DataError
 from ..experiment import Experiment
-from ..problems import Ensemble, Posterior, Problem, Twin, Window, log_likelihood, predictive_pit
+from ..problems import Ensemble, Posterior, Problem, Twin, Window, log_likelihood, model_residual, predictive_pit
 from ..rules import obey
 from ..tensors import append_dims
 from .common import device_name, log, peak_memory, provenance, seed_everything
@@ -95,6 +95,8 @@ def draw(
         log_likelihood(problem, window, ensemble),
         truth_log_q,
         None if truth is None else predictive_pit(problem, truth, ensemble),
+        # Draws of other methods are trajectories of the model, or of each time alone.
+        model_residual(problem, ensemble) if method.trained and len(ensemble.steps) > 1 else None,
         coordinates,
     )
     seconds = float(ensemble.info["seconds"].sum())

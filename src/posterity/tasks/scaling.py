@@ -16,7 +16,7 @@ from ..errors import ConfigError
 from ..experiment import Experiment
 from ..experiment.dependencies import dependencies
 from ..figures.scaling import scaling as draw
-from ..metrics import judged_moment, summarize
+from ..metrics import COVERED, judged_moment, summarize
 from ..metrics.scores import ENTRIES
 from .files.artifacts import description
 from .files.provenance import CONVENTIONS
@@ -84,9 +84,13 @@ def _variant(experiment: Experiment, folder: Path) -> xr.Dataset:
     shape = len(groups), max(map(len, groups.values()))
     values = {name: np.full(shape, np.nan) for name in TRAININGS}
     published = np.full(len(groups), np.nan)
+    parameters = list(experiment.parameters) if "parameter_coverage" in summary else []
+    coverage = np.full((*shape, len(parameters)), np.nan)
     for row, members in enumerate(groups.values()):
         for seed, name in enumerate(members):
             own = summary.sel({"method": name})
+            if parameters:
+                coverage[row, seed] = own["parameter_coverage"].sel(level=COVERED)
             found = _scores(own) | (_training(folder / "models" / name) if name in experiment.trained() else {})
             for key, number in found.items():
                 values[key][row, seed] = number
@@ -94,10 +98,13 @@ def _variant(experiment: Experiment, folder: Path) -> xr.Dataset:
                 published[row] = value
     dims = ("method", "seed")
     state = summary["crps"].attrs.get("units", "1")
-    variables = {
+    variables: dict = {
         name: (dims, values[name], {"long_name": text, "units": units.of(state)})
         for name, (text, units) in TRAININGS.items()
     }
+    if parameters:
+        label = {"long_name": f"coverage of {COVERED:.0%} of parameters", "units": "1"}
+        variables["parameter_coverage"] = ((*dims, "parameter"), coverage, label)
     size = prod(length for name, length in metrics["mean"].sizes.items() if name in ENTRIES)
     return xr.Dataset(
         {
@@ -106,7 +113,7 @@ def _variant(experiment: Experiment, folder: Path) -> xr.Dataset:
             "size": ((), size, {"long_name": "number of entries of a state", "units": "1"}),
             "window": ((), experiment.window, {"long_name": "number of assimilated states", "units": "1"}),
         },
-        {"method": list(groups), "seed": np.arange(shape[1])},
+        {"method": list(groups), "seed": np.arange(shape[1])} | ({"parameter": parameters} if parameters else {}),
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..errors import PosterityError, nearest
+from ...errors import PosterityError, nearest
 
 #: The axes of a grid.
 AXES = ("y", "x")
@@ -101,6 +101,31 @@ def velocities(state: xr.DataArray) -> dict[str, tuple[int, int]]:
     places = {str(name): place for place, name in enumerate(state["channel"].values)}
     ends = (name[1:] for name in places if name.startswith("u"))
     return {end: (places[f"u{end}"], places[f"v{end}"]) for end in ends if f"v{end}" in places}
+
+
+def divergence(state: xr.DataArray) -> xr.DataArray:
+    r"""The divergence of the velocities of states relative to their gradient, over the plane and all velocities,
+
+    .. math::
+        \left( \frac{\sum (\partial_x u + \partial_y v)^2}{\sum (\partial_x u)^2 + (\partial_y u)^2
+        + (\partial_x v)^2 + (\partial_y v)^2} \right)^{1/2} ,
+
+    zero for incompressible flow, one for a flow that is a gradient.
+
+    Args:
+        state: The states, with a velocity (see :func:`velocities`); they may be lazy.
+
+    Returns:
+        The ratio, without ``channel`` and the axes of the grid; NaN of a velocity without a gradient.
+    """
+    diverging, total = xr.DataArray(0.0), xr.DataArray(0.0)
+    for pair in velocities(state).values():
+        u, v = (state.isel(channel=place, drop=True) for place in pair)
+        along = derivative(u, "x"), derivative(v, "y")
+        across = derivative(u, "y"), derivative(v, "x")
+        diverging = diverging + ((along[0] + along[1]) ** 2).sum(AXES, skipna=False)
+        total = total + sum((part**2).sum(AXES, skipna=False) for part in (*along, *across))
+    return (diverging / total.where(total > 0)) ** 0.5
 
 
 def quantities(state: xr.DataArray) -> list[str]:

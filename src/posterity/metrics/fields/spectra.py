@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ..scores import whole
 from .quantities import axes_of, length, velocities, wave_numbers
-from .scores import whole
 
 Array = NDArray[np.float64]
 

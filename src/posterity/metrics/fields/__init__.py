@@ -1,0 +1,1 @@
+"""Fields on periodic grids: quantities that derive from their channels, and spectra."""
