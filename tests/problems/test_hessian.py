@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from posterity.algebra import Gaussian, LowRankFactor, LowRankPrecision, leading_eigenpairs
+from posterity.algebra import Gaussian, LowRankFactor, LowRankPrecision, PrecisionFactor, leading_eigenpairs
 from posterity.problems import (
     Control,
     Identity,
@@ -59,7 +59,7 @@ def covariance(q: Gaussian, control: Control) -> torch.Tensor:
 def test_products_at_full_rank_are_the_dense_path(problem, large):
     control = Control(problem, problem.sample((3,)).window)
     model = control.linearize(0.3 * torch.randn(3, control.size))
-    q, dense = laplace(model, control.size), Gaussian.from_precision(model.u, model.dense())
+    q, dense = laplace(model, control.size), Gaussian(model.u, PrecisionFactor.of(model.dense()))
     assert isinstance(q.factor, LowRankFactor)
     torch.testing.assert_close(covariance(q, control), torch.linalg.inv(model.dense()), **CLOSE)
     torch.testing.assert_close(q.entropy(), dense.entropy(), **CLOSE)
@@ -75,7 +75,7 @@ def test_blocks_of_the_weak_constraint_are_the_dense_path():
     model = control.linearize(0.3 * torch.randn(3, control.size))
     found = structured(model)
     torch.testing.assert_close(found.assemble(model.u), model.dense(), rtol=1e-10, atol=1e-10)
-    q, dense = laplace(model, 1), Gaussian.from_precision(model.u, model.dense())
+    q, dense = laplace(model, 1), Gaussian(model.u, PrecisionFactor.of(model.dense()))
     torch.testing.assert_close(covariance(q, control), torch.linalg.inv(model.dense()), rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(q.entropy(), dense.entropy(), rtol=1e-10, atol=1e-10)
     short = control.linearize(model.u, 2)

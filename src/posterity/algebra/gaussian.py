@@ -7,7 +7,7 @@ from math import log, pi
 import torch
 from torch import Tensor
 
-from .factors import Factor, PrecisionFactor
+from .factors import Factor
 
 
 class Density(abc.ABC):
@@ -39,11 +39,6 @@ class Gaussian(Density):
 
     mean: Tensor
     factor: Factor
-
-    @classmethod
-    def from_precision(cls, mean: Tensor, precision: Tensor) -> "Gaussian":
-        """Factorises precisions, with shape ``(case, n, n)``; the factors of indefinite ones are NaN."""
-        return cls(mean.double(), PrecisionFactor.of(precision.double()))
 
     def transport(self, noise: Tensor) -> Tensor:
         r"""The deviations :math:`S \varepsilon` of white noise, with shape ``(samples, case, n)``."""

@@ -25,6 +25,42 @@ class Moments(NamedTuple):
         """The standard deviations, with shape ``(case, size)``."""
         return self.root.square().sum(dim=-2).sqrt()
 
+    def at(self, index: Tensor) -> "Moments":
+        """Those of some cases, with shape ``(some,)``; one for all, the rule, takes the memory of one root."""
+        if len(self.mean) == 1:
+            return Moments(*(part.expand(len(index), *part.shape[1:]) for part in self))
+        return Moments(self.mean[index], self.root[index])
+
+
+class StartingMoments:
+    """Climatological moments at the times at which windows start: for all cases the same, however they are cut.
+
+    They are estimated when they are first asked for, which a method does before it draws anything of the cases.
+
+    Args:
+        problem: The problem.
+        start: The times at which the windows of all cases start, in steps, with shape ``(case,)``.
+    """
+
+    def __init__(self, problem: Problem, start: Tensor) -> None:
+        self.problem = problem
+        self.times = start.unique()
+        self._known: dict[tuple[int, float], Moments] = {}
+
+    def at(self, start: Tensor, draws: int, scale: float = 1.0) -> Moments:
+        """The moments of some of the cases.
+
+        Args:
+            start: The times at which their windows start, with shape ``(some,)``.
+            draws: The number of draws that moments are estimated from.
+            scale: The factor of the covariance.
+        """
+        key = (draws, scale)
+        if key not in self._known:
+            mean, root = climatological_moments(self.problem, self.times, draws)
+            self._known[key] = Moments(mean, scale**0.5 * root)
+        return self._known[key].at(torch.searchsorted(self.times, start))
+
 
 def climatological_moments(problem: Problem, start: Tensor, draws: int) -> Moments:
     r"""The climatological mean and covariance of states and whitened unknown parameters, at the start of each window.
@@ -54,7 +90,4 @@ def climatological_moments(problem: Problem, start: Tensor, draws: int) -> Momen
         anomalies = torch.where(good, z - mean, 0) / (number - 1).clamp(min=1).sqrt()
         means.append(mean)
         roots.append(torch.linalg.qr(anomalies, mode="r").R)
-    # One start for all cases, the rule, takes the memory of one root.
-    shared = len(starts) == 1
-    mean, root = (torch.stack(part) for part in (means, roots))
-    return Moments(*(part.expand(len(start), *part.shape[1:]) if shared else part[which] for part in (mean, root)))
+    return Moments(torch.stack(means), torch.stack(roots)).at(which)

@@ -43,8 +43,7 @@ def white(monkeypatch):
         size = problem.system.shape[-1] + len(problem.parameters)
         return Moments(torch.zeros(len(start), size), torch.eye(size).expand(len(start), size, size))
 
-    monkeypatch.setattr("posterity.baselines.sequential.threedvar.climatological_moments", moments)
-    monkeypatch.setattr("posterity.baselines.sequential.lagged.climatological_moments", moments)
+    monkeypatch.setattr("posterity.problems.climatology.climatological_moments", moments)
 
 
 def check_draws(x, mean, covariance):
@@ -127,9 +126,12 @@ def test_cycles_of_3dvar_are_the_textbook_ones():
 
 
 @pytest.mark.usefixtures("white")
+@pytest.mark.parametrize("large", [False, True], ids=["matrices", "products"])
 @pytest.mark.parametrize("lag", [1, 2])
-def test_sliding_windows_are_smoothers_with_a_static_prior(lag):
+def test_sliding_windows_are_smoothers_with_a_static_prior(lag, large, monkeypatch):
     """Each window is the exact posterior of a problem that starts from the trajectory found before."""
+    if large:
+        monkeypatch.setattr("posterity.problems.control.LARGE", 0)
     problem = linear(window=3, cycles=3, background_std=(0.6, 0.6))
     window = problem.sample((3,)).window
     drawn = LaggedFourDVar(problem, MEMBERS, lag=lag, scale=0.36).sample(window, MEMBERS)
@@ -221,6 +223,22 @@ def test_without_a_background_the_climatology_is_that_of_the_start(kind):
     assert float((found / expected - 1).abs().max()) < 4.5 * (4 / MEMBERS) ** 0.5
 
 
+def test_draws_of_a_large_covariance_cost_what_is_observed():
+    """Two numbers seen, 600 directions: exact with two products and a block that finds no third."""
+    problem = Problem(
+        LinearAdvection(size=600),
+        Observation(Identity((1, 600)), std=(0.1, 0.1), masks=(GridMask(600),)),
+        window=2,
+    )
+    window = problem.sample((2,)).window
+    drawn = LaggedFourDVar(problem, 200, draws=700).sample(window, 200)
+    # A tangent for each draw, behind the minimisation and the eigenpairs.
+    assert float(drawn.info["gradients"].max()) < 200 + 60
+    # Where it is seen, draws are as far apart as the noise of the observation alone, and elsewhere as the climatology.
+    assert float(drawn.x[:, :, 0, 0, 0].std(dim=0).max()) < 0.13
+    assert float(drawn.x[:, :, 0, 0, 300].std(dim=0).min()) > 0.8
+
+
 @pytest.mark.parametrize("options", [{"scale": 0.0}, {"draws": 1}, {"lag": 0}, {"iterations": 0}, {"tolerance": 0.0}])
 def test_options_that_go_nowhere(options):
     with pytest.raises(ValueError, match=next(iter(options))):
@@ -249,29 +267,43 @@ def test_few_columns_of_the_root_are_carried_by_tangents():
     assert (observed_root(record, 0, z, root, slice(1, 2)) == 0).all()
 
 
-@pytest.mark.usefixtures("white")
+@pytest.mark.parametrize("start", [[0.0, 0.0, 0.0], [2.0, 0.0, 2.0]])
 @pytest.mark.parametrize("kind", [ThreeDVar, LaggedFourDVar])
-def test_pieces_change_nothing(kind, monkeypatch):
-    """One case at a time, or all at once: the same analyses in the same covariance, which pieces else estimate anew."""
-    problem = linear(window=2, cycles=2)
-    window = problem.sample((3,)).window
-    method = kind(problem, members=4, draws=50)
+def test_draws_do_not_depend_on_how_cases_are_cut(kind, start, monkeypatch):
+    """One case at a time, or all at once, from the same noise for all cases: in the same climatology of 20 states."""
+    problem = linear(window=2, cycles=2, start=(0, 2))
+    window = problem.sample((3,), torch.tensor(start)).window
+    method = kind(problem, members=4, draws=20)
 
-    def means():
+    def draw():
         torch.manual_seed(1)
-        return method.sample(window, 4).x.mean(dim=0)
+        return method.sample(window, 4)
 
-    monkeypatch.setattr("posterity.baselines.sequential.threedvar.gaussian_draws", still)
-    monkeypatch.setattr("posterity.baselines.sequential.lagged.gaussian_draws", still)
-    whole = means()
-    monkeypatch.setitem(CACHE, "cpu", 1)
-    monkeypatch.setitem(CACHE, "cuda", 1)
-    torch.testing.assert_close(means(), whole)
+    for module in ("record", "threedvar", "lagged"):
+        monkeypatch.setattr(f"posterity.baselines.sequential.{module}.white_noise", lambda like, *s: like.new_ones(s))
+    whole = draw()
+    for device in CACHE:
+        monkeypatch.setitem(CACHE, device, 1)
+    torch.testing.assert_close(draw().x, whole.x)
+    # Of other draws of the climatology they differ.
+    torch.manual_seed(2)
+    assert float((method.sample(window, 4).x - whole.x).abs().max()) > 0.01
 
 
-def still(mean, precision, samples):
-    """Draws that are all at the mean."""
-    return mean.expand(samples, *mean.shape)
+@pytest.mark.parametrize("kind", [ThreeDVar, LaggedFourDVar])
+def test_the_climatology_is_estimated_once_for_all_cases(kind, monkeypatch):
+    """However they are cut, and of cases that start together; those that start elsewhere have their own."""
+    problem, starts = linear(window=2, start=(0, 2)), []
+
+    def moments(problem, start, draws):
+        starts.append(start.tolist())
+        return climatological_moments(problem, start, draws)
+
+    monkeypatch.setattr("posterity.problems.climatology.climatological_moments", moments)
+    for device in CACHE:
+        monkeypatch.setitem(CACHE, device, 1)
+    kind(problem, members=4, draws=20).sample(problem.sample((3,), torch.tensor([2.0, 0.0, 2.0])).window, 4)
+    assert starts == [[0.0, 2.0]]
 
 
 def test_products_solve_sliding_windows_as_matrices_do():

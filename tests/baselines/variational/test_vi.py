@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from posterity.algebra import DensePrecision, Gaussian
+from posterity.algebra import DensePrecision, Gaussian, PrecisionFactor
 from posterity.baselines import VariationalInference
 from posterity.baselines.variational.families import Full, LowRank, MeanField
 from posterity.baselines.variational.flow import FlowFamily
@@ -130,7 +130,7 @@ def test_flows_know_their_own_density(flow):
 
 def test_a_flow_that_is_worse_than_its_gaussian_is_not_kept(control):
     """One step at an absurd rate; also for cases without any finite bound."""
-    gaussian = Gaussian.from_precision(torch.zeros(16, 16), torch.eye(16).expand(16, -1, -1))
+    gaussian = Gaussian(torch.zeros(16, 16), PrecisionFactor.of(torch.eye(16).expand(16, -1, -1)))
     density, _ = FlowFamily(iterations=1, learning_rate=1e3).refine(control, gaussian)
     noise = torch.randn(5, 16, 16)
     torch.testing.assert_close(density.draw(noise), (gaussian.draw(noise)[0], torch.zeros(5, 16)))

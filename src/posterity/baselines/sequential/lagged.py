@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from ...problems import Control, Joint, Problem, Window
-from ...problems.climatology import climatological_moments
 from ...problems.covariances.climatology import check_estimate
+from ...problems.linearized.hessian import laplace
 from ...problems.linearized.solvers import Solver
-from ...problems.minimize import check_options, levenberg_marquardt
-from ..variational.fourdvar import gaussian_draws
+from ...problems.minimize import check_eigenpairs, check_options, levenberg_marquardt
+from ...tensors import white_noise
 from .record import Record, Sequential
 from .threedvar import first_guess
 
@@ -96,6 +96,8 @@ class LaggedFourDVar(Sequential):
         iterations: The most Levenberg–Marquardt iterations.
         tolerance: The relative decrease of the cost below which a case has converged.
         solver: How steps are solved for; by matrices for small controls and products for large ones if omitted.
+        eigenpairs: The directions in which draws differ from those of the static covariance, where this has too many
+            for matrices; as many as there are observations of a window at most, which are exact.
 
     References:
         | Joint state and parameter estimation with an iterative ensemble Kalman smoother (Bocquet & Sakov, 2013),
@@ -111,6 +113,7 @@ class LaggedFourDVar(Sequential):
     iterations: int = 10
     tolerance: float = 1e-5
     solver: Solver | None = None
+    eigenpairs: int = 128
 
     def __post_init__(self) -> None:
         """Checks lag and iteration options, and that the constraint is strong."""
@@ -119,6 +122,7 @@ class LaggedFourDVar(Sequential):
         if self.lag < 1:
             raise ValueError(f"lag: at least one window is needed, not {self.lag}; use 3DVAR for none")
         check_options(self.iterations, 1, self.tolerance, 0, self.solver)
+        check_eigenpairs(self.eigenpairs)
         if self.problem.weak:
             raise ValueError("model_error: only the strong constraint is supported; remove it, or use another method")
 
@@ -130,8 +134,8 @@ class LaggedFourDVar(Sequential):
     def run(self, record: Record) -> Iterator[Tensor]:
         """Minimises window by window; behind the record there is the forecast of the draws."""
         record.info["iterations"] = record.y.new_zeros(record.cases)
-        climatology = climatological_moments(self.problem, record.window.start, self.draws)
-        root = self.scale**0.5 * climatology.root.mT
+        climatology = record.climatology.at(record.window.start, self.draws, self.scale)
+        root = climatology.root.mT
         z, first, window = first_guess(record, climatology.mean), 0, self.problem.window
         for start in range(0, self.problem.length, window):
             last = start + window - 1
@@ -164,7 +168,8 @@ class LaggedFourDVar(Sequential):
         control = SlidingControl.of(record, z, root, first, times)
         window = control.problem.window
         minimum = levenberg_marquardt(control, control.zero(), self.iterations, window, self.tolerance, self.solver)
-        draws = gaussian_draws(torch.zeros_like(minimum.u), minimum.model.dense(), self.members)
+        noise = white_noise(minimum.u, *minimum.u.shape, self.members).movedim(-1, 0)
+        draws = laplace(minimum.model, self.eigenpairs).transport(noise).to(noise)
         states = control.trajectory(minimum.u, window).flatten(2)
         changes = minimum.model.states_tangent(draws).flatten(3)
         parameters = control.whitened_parameters(minimum.u)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...problems import Ensemble, Joint, Posterior, Problem, Window, chunks, refill
+from ...problems.climatology import StartingMoments
 from ...problems.observing.noise import check_gaussian_noise
 from ...tensors import own_random_numbers, white_noise
 
@@ -42,6 +43,7 @@ class Record:
     Args:
         problem: The problem.
         window: The records, with one batch dimension ``case``.
+        climatology: The moments that they share with other cases; their own if omitted.
 
     Attributes:
         precision: Reciprocal standard deviations :math:`R^{-1/2}`, with shape ``(case, length, *obs_shape)``, zero
@@ -52,10 +54,11 @@ class Record:
         info: Diagnostics of each case, with shape ``(case,)``: a method may add its own.
     """
 
-    def __init__(self, problem: Problem, window: Window) -> None:
+    def __init__(self, problem: Problem, window: Window, climatology: StartingMoments | None = None) -> None:
         check_gaussian_noise(problem.observation.noise, "a sequential method")
         self.problem = problem
         self.window = window
+        self.climatology = StartingMoments(problem, window.start) if climatology is None else climatology
         self.cases = window.y.shape[0]
         self.states = prod(problem.shape)
         observed = ~window.y.isnan()
@@ -280,9 +283,11 @@ class Sequential(Posterior):
         x = window.y.new_empty(samples, cases, len(self.steps), *self.problem.shape)
         theta = window.y.new_empty(samples, cases, parameters)
         parts = []
+        # Of the problem, not of the cases: made once, however these are cut.
+        climatology = StartingMoments(self.problem, window.start)
         size = self.members * (prod(self.problem.shape) + parameters)
         for chunk in chunks(cases, size, window.y.device, COPIES * size * self.stored):
-            record = Record(self.problem, window.select(chunk))
+            record = Record(self.problem, window.select(chunk), climatology)
             for i, z in enumerate(self.pick(record, samples)):
                 x[:, chunk, i], theta[:, chunk] = record.split(z)
             dead = torch.arange(cases, device=x.device)[chunk][~record.alive]

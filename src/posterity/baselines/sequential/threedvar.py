@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from ...problems import Joint, chunks
-from ...problems.climatology import climatological_moments
 from ...problems.covariances.climatology import check_estimate
 from ...problems.linearized.tangents import tangent
 from ...systems import jacobian
-from ...tensors import identity
-from ..variational.fourdvar import gaussian_draws
+from ...tensors import white_noise
+from .kalman import solve_gain
 from .record import Record, Sequential
 
 
@@ -58,8 +57,7 @@ class ThreeDVar(Sequential):
 
     def run(self, record: Record) -> Iterator[Tensor]:
         """Carries the analysis and the draws around it together: the analysis comes first."""
-        climatology = climatological_moments(self.problem, record.window.start, self.draws)
-        factor = self.scale**0.5 * climatology.root.mT
+        climatology = record.climatology.at(record.window.start, self.draws, self.scale)
         z = torch.cat((first_guess(record, climatology.mean), record.prior(self.members)))
         for t in range(self.problem.steps):
             if t > 0:
@@ -69,7 +67,7 @@ class ThreeDVar(Sequential):
                 z = record.forecast(z, error)
             if record.has_observations(t):
                 z, innovation = record.compare(z, t)
-                analysis = self.analyse(record, t, z[:1], innovation[0], factor)
+                analysis = self.analyse(record, t, z[:1], innovation[0], climatology.root.mT)
                 z = torch.where(record.seen[:, t].unsqueeze(-1), analysis, z)
             else:
                 (z,) = record.replace_failed(z)
@@ -80,6 +78,7 @@ class ThreeDVar(Sequential):
         r"""The analysis, and draws around it.
 
         With :math:`B = L L^T` and :math:`G = R^{-1/2} H L`, the gain is :math:`K = L (I + G^T G)^{-1} G^T R^{-1/2}`.
+        Draws are those of the static covariance, moved by perturbed innovations of their own.
 
         Args:
             record: The record.
@@ -99,11 +98,11 @@ class ThreeDVar(Sequential):
         for cases in chunks(record.cases, width, z.device):
             root = factor[cases]
             g = observed_root(record, t, z[0], root, cases)[:, seen].double()
-            hessian = identity(g, g.shape[-1]) + g.mT @ g
-            pull = g.mT @ innovation[cases][:, seen].double().unsqueeze(-1)
-            w = torch.cholesky_solve(pull, torch.linalg.cholesky_ex(hessian).L).squeeze(-1)
-            draws = torch.cat((w.unsqueeze(0), gaussian_draws(w, hessian, self.members)))
-            parts.append((z[:, cases] + torch.einsum("cnk,mck->mcn", root.double(), draws)).to(z))
+            d = innovation[cases][:, seen].double().unsqueeze(-1)
+            w, noise = (white_noise(g, len(g), size, 1 + self.members) for size in (g.shape[-1], g.shape[-2]))
+            w[..., 0], noise[..., 0] = 0, 0
+            w = w + solve_gain(g.mT, d + noise - g @ w)
+            parts.append((z[:, cases] + (root.double() @ w).movedim(-1, 0)).to(z))
         return torch.cat(parts, dim=1)
 
 

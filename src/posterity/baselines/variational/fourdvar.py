@@ -3,13 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
-from ...algebra import Gaussian
 from ...problems import Control, Ensemble, Joint, Posterior, Problem, Window, decode_ensemble, laplace
 from ...problems.linearized.solvers import Solver
 from ...problems.minimize import check_eigenpairs, check_options, minimize
-from ...tensors import white_noise
 
 
 @dataclass(frozen=True)
@@ -61,18 +57,3 @@ class FourDVar(Posterior):
         q = laplace(minimum.model, self.eigenpairs)
         u = (q.mean + q.transport(control.noise(samples))).to(minimum.u)
         return decode_ensemble(control, u, minimum.info)
-
-
-def gaussian_draws(mean: Tensor, precision: Tensor, samples: int) -> Tensor:
-    r"""Draws from :math:`N(\mu, \Lambda^{-1})`.
-
-    Args:
-        mean: The means, with shape ``(case, n)``.
-        precision: The precision matrices, with shape ``(case, n, n)``.
-        samples: The number of draws.
-
-    Returns:
-        The draws, with shape ``(samples, case, n)``.
-    """
-    noise = white_noise(mean, *mean.shape, samples)
-    return mean + Gaussian.from_precision(mean, precision).transport(noise.movedim(-1, 0)).to(mean)
