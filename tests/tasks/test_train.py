@@ -184,6 +184,18 @@ def test_a_training_that_diverges_says_where(experiment, shards, tmp_path) -> No
 
 
 @pytest.mark.slow
+def test_a_target_without_some_of_the_states_is_told(experiment, shards, tmp_path) -> None:
+    """White noise has a divergence."""
+    target = {"kind": "state", "options": {"correlation": {"kind": "solenoidal", "options": {"length": 0.5}}}}
+    npe = SMALL | {"options": SMALL["options"] | {"target": target}, "training": {"epochs": 1}}
+    system = {"kind": "linear", "options": {"size": [4, 4], "names": ["u", "v"]}}
+    study = experiment(system=system, observation={"std": 0.5}, methods={"npe": npe})
+    files = shards(study)
+    with pytest.raises(ConfigError, match=r"methods\.npe: target\.correlation: Solenoidal leaves out 0"):
+        train(study, "npe", files["train"], files["valid"], tmp_path / "npe")
+
+
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_read_is_left_aside(experiment, shards, tmp_path, monkeypatch, caplog) -> None:
     """And one of other data, options or code is not even looked at."""
     study, files = experiment(), shards()

@@ -84,7 +84,8 @@ class Estimator(Posterior, nn.Module):
         Args:
             twins: Draws of the joint, each part with one batch dimension.
         """
-        for twin in twins:
+        for part in twins:
+            twin = self.target.checked(self.problem, part)
             if not self.target.whitened:
                 self.scaler.count(self.layout.spread(self.target.extract(self.problem, twin)))
             self.features.count(twin.window)

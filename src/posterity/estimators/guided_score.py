@@ -20,6 +20,7 @@ from ..diffusion import (
 from ..errors import check_part
 from ..nn import Network
 from ..problems import Problem, Window
+from ..problems.covariances import Correlation
 from .continuous import Diffusion
 from .estimator import repeat
 from .target import StateTarget
@@ -45,6 +46,8 @@ class GuidedScore(Diffusion):
         sampler: The sampler; None for the Runge–Kutta method, 8 steps.
         guidance: The likelihood of noisy trajectories; None for moment matching.
         times: The number of frequencies that encode the start of the window; 0 for none.
+        correlation: The correlation whose whitened vectors are learned instead of states; see
+            :class:`~posterity.estimators.target.StateTarget`.
 
     References:
         | Score-based Data Assimilation (Rozet & Louppe, 2023), https://arxiv.org/abs/2306.10574
@@ -60,9 +63,10 @@ class GuidedScore(Diffusion):
         sampler: Sampler | None = None,
         guidance: Guidance | None = None,
         times: int = 6,
+        correlation: Correlation | None = None,
     ) -> None:
-        target, schedule, sampler = StateTarget(states=None), schedule or EDM(), sampler or RungeKutta(8)
-        super().__init__(problem, target, DampedResidual, network, schedule, sampler, times, observed=False)
+        self.states, schedule, sampler = StateTarget(None, correlation), schedule or EDM(), sampler or RungeKutta(8)
+        super().__init__(problem, self.states, DampedResidual, network, schedule, sampler, times, observed=False)
         self.guidance = guidance or MomentMatching()
         check_part("guidance", self.guidance, Guidance, MomentMatching)
 
@@ -95,7 +99,7 @@ class GuidedScore(Diffusion):
             The observations without noise, with shape ``(rows, observations)``.
         """
         flat = self.restore(z).flatten(1)
-        x = flat[:, : flat.shape[1] - len(self.problem.parameters)].unflatten(1, (-1, *self.problem.shape))
+        x = self.states.trajectory(self.problem, flat[:, : flat.shape[1] - len(self.problem.parameters)])
         return (self.problem.observation.operator(x) / self._observation_scale()).flatten(1)
 
     def _observation_scale(self) -> Tensor:

@@ -7,8 +7,15 @@ from math import prod
 import torch
 from torch import Tensor
 
+from ..errors import check_part
 from ..nn import Layout
 from ..problems import Control, Ensemble, Problem, Twin, Window, decode_ensemble, replace_failed
+from ..problems.covariances import Correlation, Root, Solenoidal
+from ..problems.covariances.root import unseen_noise
+from ..problems.covariances.scaling import root_of
+
+#: The share of states that rounding may take.
+ROUNDING = 1e-4
 
 
 class Target(abc.ABC):
@@ -32,6 +39,18 @@ class Target(abc.ABC):
     def layout(self, problem: Problem) -> Layout:
         """How a value stands on the grid that networks see; as it is, unless overridden."""
         return Layout(self.shape(problem))
+
+    def checked(self, problem: Problem, twin: Twin) -> Twin:
+        """Draws of the joint, once they are known to have such values; they have, unless overridden.
+
+        Args:
+            problem: The problem.
+            twin: The draws, with one batch dimension.
+
+        Raises:
+            ValueError: If they have not.
+        """
+        return twin
 
     @abc.abstractmethod
     def extract(self, problem: Problem, twin: Twin) -> Tensor:
@@ -93,14 +112,26 @@ class StateTarget(Target):
     One of them is the target of filtering, :math:`p(x_T, \theta | y)`; all are the trajectory that smoothers and
     score-based assimilation draw. Channels of all times are stacked, time first. The forecast follows from the model.
 
+    With a correlation they are learned as the whitened vectors :math:`w_t` that it makes states of,
+
+    .. math:: x_t = D L w_t, \qquad C = L L^T, \qquad D = \mathrm{diag}(\sigma) ,
+
+    with the standard deviations of a climatological correlation, and one for others. That is for states which have
+    something in common, such as that their divergence is zero: they fill a subspace, and have no density over all of
+    their entries, so that :math:`\log q` grows without bound as a flow flattens. Over :math:`w` they have one, with
+    white noise in the directions that no state depends on, and all draws have what states have in common.
+
     Args:
         states: The number of states; None for all of the window.
+        correlation: The correlation; None for the states themselves.
     """
 
-    def __init__(self, states: int | None = 1) -> None:
+    def __init__(self, states: int | None = 1, correlation: Correlation | None = None) -> None:
         if states is not None and states < 1:
             raise ValueError(f"states: at least one is needed, not {states}")
-        self.states = states
+        if correlation is not None:
+            check_part("correlation", correlation, Correlation, Solenoidal)
+        self.states, self.correlation = states, correlation
 
     def first(self, problem: Problem) -> int:
         """The first window time that is learned."""
@@ -114,15 +145,44 @@ class StateTarget(Target):
 
     def layout(self, problem: Problem) -> Layout:
         """All states are fields, the parameters stand behind them."""
-        entries = (problem.window - self.first(problem)) * prod(problem.shape)
-        return Layout.beside(entries, problem.shape[1:], len(problem.parameters), entries)
+        shape = self._event(problem)
+        entries = (problem.window - self.first(problem)) * prod(shape)
+        return Layout.beside(entries, shape[1:], len(problem.parameters), entries)
+
+    @torch.no_grad()
+    def checked(self, problem: Problem, twin: Twin) -> Twin:
+        """The draws; raises if the correlation leaves out a part of their states, beyond rounding."""
+        if (root := self._root(problem, twin.x)) is not None:
+            lost = float((twin.x - root.forward(root.inverse(twin.x))).norm() / twin.x.norm())
+            if lost > ROUNDING:
+                raise ValueError(
+                    f"target.correlation: {type(self.correlation).__name__} leaves out {lost:.2g} of the norm of the "
+                    "system's states, which draws would lack; choose one that makes all of them, such as one of the "
+                    "climatology"
+                )
+        return twin
 
     def extract(self, problem: Problem, twin: Twin) -> Tensor:
         """The states, and whitened parameters."""
         x = twin.x[:, self.first(problem) : problem.window]
+        if (root := self._root(problem, x)) is not None:
+            x = root.inverse(x) + unseen_noise(root, x, *x.shape[:2])
         if problem.parameters:
             return torch.cat((x.flatten(1), problem.encode_parameters(twin.theta)), dim=-1)
         return x.flatten(1, 2)
+
+    def trajectory(self, problem: Problem, entries: Tensor) -> Tensor:
+        """The states of values without the parameters.
+
+        Args:
+            problem: The problem.
+            entries: The entries of the values, with shape ``(*batch, entries)``.
+
+        Returns:
+            The states, with shape ``(*batch, time, *state)``.
+        """
+        x = entries.unflatten(-1, (-1, *self._event(problem)))
+        return x if (root := self._root(problem, x)) is None else root.forward(x)
 
     @torch.no_grad()
     def ensemble(
@@ -132,10 +192,21 @@ class StateTarget(Target):
         flat, known = values.flatten(2), len(problem.parameters)
         flat, v = flat[..., : flat.shape[-1] - known], flat[..., flat.shape[-1] - known :]
         theta = problem.decode_parameters(v)
-        x = flat.unflatten(-1, (-1, *problem.shape))
+        x = self.trajectory(problem, flat)
         if problem.forecast:
             error = problem.draw_errors(x, *x.shape[:2], problem.forecast)
             later = problem.system_at(theta).rollout(x[:, :, -1], problem.forecast, error)
             x = torch.cat((x, later[:, :, 1:]), dim=2)
         x, theta, log_q, failed = replace_failed(x, theta, log_q)
         return Ensemble(x, theta, range(self.first(problem), problem.steps), {**info, "failed": failed}, log_q)
+
+    def _event(self, problem: Problem) -> tuple[int, ...]:
+        """The shape of one state, as it is learned."""
+        return problem.shape if self.correlation is None else self.correlation.control(problem.shape)
+
+    def _root(self, problem: Problem, like: Tensor) -> Root | None:
+        """The root that makes states of what is learned; None for the states themselves."""
+        if self.correlation is None:
+            return None
+        std = self.correlation.std(problem, like) if self.correlation.has_std else like.new_ones(problem.shape)
+        return root_of(problem, self.correlation, std)

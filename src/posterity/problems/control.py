@@ -11,7 +11,7 @@ from ..algebra import ChainPrecision, Precision
 from ..systems.system import with_gradient
 from ..tensors import white_noise
 from .chunks import LARGE, chunks
-from .covariances.root import Root
+from .covariances.root import Root, unseen_noise
 from .linearized.markov import linear_chain
 from .linearized.model import Linearization, LinearModel, matrices
 from .observing.noise import check_gaussian_noise
@@ -167,9 +167,10 @@ class Control:
         There the posterior is the prior, a standard normal: what learns from encoded trajectories learns that.
         """
         batch = u.shape[:-1]
-        parts = [_free(self.background_root, u, *batch), u.new_zeros(*batch, len(self.problem.parameters))]
+        first = unseen_noise(self.background_root, u, *batch).flatten(len(batch))
+        parts = [first, u.new_zeros(*batch, len(self.problem.parameters))]
         if self.error_root is not None:
-            parts.append(_free(self.error_root, u, *batch, self.problem.window - 1).flatten(u.ndim - 1))
+            parts.append(unseen_noise(self.error_root, u, *batch, self.problem.window - 1).flatten(len(batch)))
         return u + torch.cat(parts, dim=-1)
 
     def _whitened_errors(self, root: Root, x: Tensor, theta: Tensor) -> Tensor:
@@ -301,11 +302,3 @@ class Control:
     def members(self, u: Tensor) -> int:
         """The number of controls per case."""
         return prod(u.shape[:-2])
-
-
-def _free(root: Root, like: Tensor, *batch: int) -> Tensor:
-    """Draws whitened vectors that no state depends on, with shape ``(*batch, size)``; zero if there are none."""
-    if root.full or not prod(batch):
-        return like.new_zeros(*batch, root.size)
-    w = white_noise(like, *batch, *root.shape)
-    return (w - root.inverse(root.forward(w))).flatten(len(batch))

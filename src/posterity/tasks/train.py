@@ -117,6 +117,8 @@ def _run(
             pass
     except TrainingError as error:
         raise PosterityError(f"methods.{method}.training: {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"methods.{method}: {error}") from error
     except OutOfTimeError as error:
         checkpoint.save(training, now=True)
         raise PosterityError(

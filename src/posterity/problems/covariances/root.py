@@ -6,7 +6,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ...tensors import identity
+from ...tensors import identity, white_noise
 
 
 class Root(abc.ABC):
@@ -243,3 +243,20 @@ class Circulant(Root):
         axes = tuple(range(-len(self.grid), 0))
         transformed = torch.fft.rfftn(x, dim=axes).unsqueeze(-len(self.grid) - 2)
         return torch.fft.irfftn((symbol * transformed).sum(dim=-len(self.grid) - 1), s=self.grid, dim=axes)
+
+
+def unseen_noise(root: Root, like: Tensor, *batch: int) -> Tensor:
+    """Draws white noise in the directions of whitened vectors that no state depends on; zero if there are none.
+
+    Args:
+        root: The root.
+        like: A tensor whose dtype and device it has.
+        batch: The batch shape.
+
+    Returns:
+        The whitened vectors, with shape ``(*batch, *shape)``.
+    """
+    if root.full or not prod(batch):
+        return like.new_zeros(*batch, *root.shape)
+    w = white_noise(like, *batch, *root.shape)
+    return w - root.inverse(root.forward(w))
