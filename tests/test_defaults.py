@@ -84,6 +84,7 @@ METHODS = {
     "vi, low rank, Adam": of("vi", family=LowRank(1), optimizer=Adam(iterations=3)),
     "vi, block-tridiagonal": of("vi", family=BlockTridiagonal()),
     "importance, Student, trajectories": of("importance", proposal=Variational(TrajectoryMeanField()), degrees=5.0),
+    "smc, proposal": of("smc", proposal=Variational(MeanField())),
     "importance, mean field": of("importance", proposal=Variational(MeanField()), degrees=inf),
     "npe, importance": refined(Importance(draws=30)),
     "npe, hmc": refined(Hamiltonian(chains=4, warmup=2, iterations=4, leapfrog=2)),

@@ -57,6 +57,10 @@ class Gaussian(Density):
         r"""The entropy :math:`\frac n2 \log 2 \pi e + \log\det S`, with shape ``(case,)``."""
         return white_entropy(self.mean.shape[-1]) + self.factor.log_det()
 
+    def select(self, cases: Tensor | slice) -> "Gaussian":
+        """The Gaussians of some of the cases."""
+        return Gaussian(self.mean[cases], self.factor.select(cases))
+
     def where(self, better: Tensor, other: "Gaussian") -> "Gaussian":
         """This Gaussian where ``better``, with shape ``(case,)``, the other elsewhere."""
         mean = torch.where(better[:, None], self.mean, other.mean)

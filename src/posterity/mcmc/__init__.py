@@ -37,6 +37,12 @@ of chains, after which :math:`\log h` is fixed to its average over the second ha
 particles that have not diverged, or is 1 if it stays above. The product of the mean weights estimates the evidence, up
 to the normaliser of the likelihood.
 
+**From an approximation** (:mod:`.pullback`). Temperatures from the prior on grow with the number of directions that the
+data inform, and with how well. From a Gaussian :math:`q = N(\mu, S S^T)` near the posterior they are few: in its
+coordinates :math:`u = \mu + S z` the standard normal is :math:`q`, and
+
+.. math:: p_\beta(u) \propto q(u)^{1 - \beta}\, e^{-\beta J(u)} .
+
 **Long chains** (:mod:`.chains`) start from draws near the posterior. Rank-normalised split :math:`\hat R`, the root of
 the variance of all draws over that within chains, is near 1 if chains agree; it and the effective numbers of draws are
 those of the worst coordinate (:mod:`.diagnostics`).
@@ -59,7 +65,8 @@ References:
 from .chains import Chains, Draws
 from .diagnostics import Convergence, convergence, pareto_smooth
 from .hamiltonian import Kick, Particles, Potential, evaluate, move, transition
-from .preconditioning import LaplaceMetric, Metric, ParticleMetric, preconditioner
+from .preconditioning import LaplaceMetric, Metric, ParticleMetric, WhiteMetric, preconditioner
+from .pullback import Pullback
 from .tempering import FIRST_STEP, Tempered, Tempering, next_temperature
 from .weights import Resampled, resample
 
@@ -74,9 +81,11 @@ __all__ = [
     "ParticleMetric",
     "Particles",
     "Potential",
+    "Pullback",
     "Resampled",
     "Tempered",
     "Tempering",
+    "WhiteMetric",
     "convergence",
     "evaluate",
     "move",

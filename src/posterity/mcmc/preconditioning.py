@@ -34,6 +34,15 @@ class ParticleMetric(Metric):
 
 
 @dataclass(frozen=True)
+class WhiteMetric(Metric):
+    """Metric of white noise, where the coordinates themselves make the posterior about white."""
+
+    def factor(self, u: Tensor, weights: Tensor, beta: Tensor, cases: Tensor) -> Factor:
+        """Factors that are the identity."""
+        return LowRankFactor.diagonal(torch.ones_like(u[0]))
+
+
+@dataclass(frozen=True)
 class LaplaceMetric(Metric):
     r"""Metric of the Laplace approximation, :math:`(I + \beta V \Theta V^T)^{-1}` at each temperature.
 

@@ -4,6 +4,9 @@ import pytest
 import torch
 
 from posterity.baselines import HamiltonianMonteCarlo
+from posterity.baselines.montecarlo.proposals import Variational
+from posterity.baselines.variational.families import MeanField
+from posterity.baselines.variational.optimizers import NaturalGradient
 from posterity.mcmc import Chains, Draws, convergence
 from posterity.problems import Observation, Problem, Quadratic, RandomMask, exact_posterior
 from posterity.problems.priors import Uniform
@@ -43,6 +46,16 @@ def test_draws_follow_the_exact_smoother(model_error):
     # Each leapfrog step takes one gradient, and iterations of these posteriors are of two or four.
     gradients = (info["gradients"] - 48) / (48 * (info["temperatures"] + 16) + 8 * 50)
     assert ((gradients >= 2) & (gradients <= 4)).all()
+
+
+@pytest.mark.slow
+def test_chains_from_a_proposal_follow_the_exact_smoother():
+    """From a Gaussian without correlations, by as many particles as there are chains."""
+    problem = linear_gaussian(4, window=3, background_std=(1.0, 1.0))
+    window = problem.sample((32,)).window
+    options = FEW | {"particles": 8, "proposal": Variational(MeanField(), NaturalGradient(iterations=1))}
+    posterior = HamiltonianMonteCarlo(problem, **options).sample(window, 80)
+    check_gaussian(posterior.x, exact_posterior(problem, window))
 
 
 @pytest.mark.slow

@@ -4,6 +4,10 @@ import pytest
 import torch
 
 from posterity.baselines import SequentialMonteCarlo
+from posterity.baselines.montecarlo.proposals import Laplace, Variational
+from posterity.baselines.variational.families import MeanField
+from posterity.baselines.variational.flow import FlowFamily
+from posterity.baselines.variational.optimizers import NaturalGradient
 from posterity.problems import Control, Observation, Problem, Quadratic, RandomMask, exact_posterior
 from posterity.problems.priors import Uniform
 from posterity.systems import LinearAdvection, Lorenz96
@@ -40,6 +44,37 @@ def test_draws_follow_the_exact_smoother_of_a_model_that_errs():
     window = problem.sample((32,)).window
     posterior = SequentialMonteCarlo(problem, **FEW).sample(window, 96)
     check_gaussian(posterior.x, exact_posterior(problem, window))
+
+
+def test_from_the_posterior_itself_one_temperature_is_enough(linear):
+    """The Laplace approximation of a linear problem is exact, and so are its weights, of which there are few."""
+    window = linear.window.select(slice(4))
+    method = SequentialMonteCarlo(linear.problem, 8, 0.5, moves=1, final=0, leapfrog=1, proposal=Laplace())
+    info = method.sample(window, 8).info
+    assert (info["temperatures"] == 1).all()
+    torch.testing.assert_close(info["ess"], torch.full((4,), 8.0))
+    torch.testing.assert_close(info["log_evidence"], log_evidence(linear.problem, window))
+
+
+@pytest.mark.parametrize("particles", [64, 12], ids=["own metric", "white metric"])
+def test_a_proposal_that_is_too_narrow_is_made_good(particles):
+    problem = linear_gaussian(4, window=5, forecast=1, background_std=(1.0, 1.0), model_error=0.4)
+    window = problem.sample((48,)).window
+    proposal = Variational(MeanField(), NaturalGradient(iterations=1))
+    method = SequentialMonteCarlo(problem, particles, 0.5, moves=2, final=8, leapfrog=8, proposal=proposal)
+    posterior = method.sample(window, particles)
+    assert (posterior.info["temperatures"] > 1).any()
+    check_gaussian(posterior.x, exact_posterior(problem, window))
+    excess = posterior.info["log_evidence"] - log_evidence(problem, window)
+    ratio = excess.exp()
+    assert abs(float(ratio.mean()) - 1) < 4 * float(ratio.std()) / 48**0.5
+    assert float(excess.std()) < 1
+
+
+def test_a_proposal_without_a_gaussian_is_refused(linear):
+    flow = Variational(FlowFamily(iterations=1), NaturalGradient(iterations=1, samples=2))
+    with pytest.raises(ValueError, match="proposal: particles start from a Gaussian"):
+        SequentialMonteCarlo(linear.problem, 8, 0.5, proposal=flow).sample(linear.window.select(slice(1)), 8)
 
 
 @pytest.mark.slow
@@ -136,8 +171,9 @@ def test_each_particle_is_drawn_once_before_any_is_drawn_twice(linear):
         ({"length": 0.0}, "length: must be positive"),
         ({"final": -1}, "final: must not be negative"),
         ({"acceptance": 1.0}, "acceptance: must be between 0 and 1"),
+        ({"proposal": "laplace"}, "proposal: must be of class Proposal"),
     ],
 )
 def test_options_that_go_nowhere_are_refused(linear, options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         SequentialMonteCarlo(linear.problem, **options)

@@ -6,7 +6,8 @@ from typing import ClassVar
 import torch
 
 from ...mcmc import Chains, Particles, convergence
-from ...problems import Control, Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
+from ...problems import Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
+from .proposals import Proposal
 from .smc import SequentialMonteCarlo
 
 
@@ -29,10 +30,11 @@ class HamiltonianMonteCarlo(Posterior):
         length: The length of a trajectory, in standard deviations of the posterior.
         leapfrog: The most leapfrog steps of a trajectory, each of which takes one gradient.
         acceptance: The mean probability of acceptance to which steps are adapted.
-        particles: As for :class:`SequentialMonteCarlo`, as are ``ess``, ``moves`` and ``eigenpairs``.
+        particles: As for :class:`SequentialMonteCarlo`, as are ``ess``, ``moves``, ``eigenpairs`` and ``proposal``.
         ess: See there.
         moves: See there.
         eigenpairs: See there.
+        proposal: See there.
 
     References:
         | MCMC using Hamiltonian dynamics (Neal, 2011), https://arxiv.org/abs/1206.1901
@@ -55,6 +57,7 @@ class HamiltonianMonteCarlo(Posterior):
     ess: float = 0.8
     moves: int = 3
     eigenpairs: int = 128
+    proposal: Proposal | None = None
 
     def __post_init__(self) -> None:
         """Checks the number of chains, and the options of chains and particles."""
@@ -78,11 +81,11 @@ class HamiltonianMonteCarlo(Posterior):
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws evenly from the iterations of all chains."""
-        control = Control(self.problem, window)
-        start = self._start().temper(control)
+        found = self._start().carry(window)
+        start = found.tempered
         chosen = torch.randperm(self.particles, device=window.y.device)[: self.chains]
         particles = Particles(*(field[chosen] for field in start.particles))
-        draws = self._chains().run(control, particles, start.scale, start.step)
+        draws = self._chains().run(found.potential, particles, start.scale, start.step)
         info = {
             **convergence(draws.u)._asdict(),
             "acceptance": draws.acceptance,
@@ -90,7 +93,7 @@ class HamiltonianMonteCarlo(Posterior):
             "temperatures": start.info["temperatures"],
             "log_evidence": start.info["log_evidence"],
         }
-        return decode_ensemble(control, draws.spread(samples), info)
+        return decode_ensemble(found.control, found.controls(draws.spread(samples)), info)
 
     def _chains(self) -> Chains:
         """The kernel of the chains."""
@@ -107,4 +110,5 @@ class HamiltonianMonteCarlo(Posterior):
             leapfrog=self.leapfrog,
             acceptance=self.acceptance,
             eigenpairs=self.eigenpairs,
+            proposal=self.proposal,
         )

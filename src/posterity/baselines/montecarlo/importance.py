@@ -7,9 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ...algebra import Density
 from ...errors import check_part
 from ...mcmc.weights import check_draws, resample
-from ...problems import Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
+from ...problems import Control, Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
 from ...problems.resampling import take
 from ...tensors import white_noise
 from .proposals import Laplace, Proposal
@@ -65,12 +66,10 @@ class ImportanceSampling(Posterior):
         """Resamples weighted draws from the proposal of each case."""
         control = self.proposal.control(self.problem, window)
         q = self.proposal.fit(control)
-        noise, log_noise = student_t_noise(control.zero(), self.draws, self.degrees)
-        u, log_det = q.draw(noise)
-        u = u.to(window.background)
-        cost = torch.cat([control.cost(u[chunk]) for chunk in control.chunks(len(u))]).double()
+        parts = [self._weighted(control, q, chunk.stop - chunk.start) for chunk in control.chunks(self.draws)]
+        u, log_weights = (torch.cat(part) for part in zip(*parts, strict=True))
         # A fit that broke down leaves draws that are not finite, and have no weight.
-        drawn = resample(log_det - cost - log_noise, samples)
+        drawn = resample(log_weights, samples)
         normalizer = control.log_normalizer()
         info = {
             "k_hat": drawn.k_hat.to(normalizer),
@@ -78,6 +77,13 @@ class ImportanceSampling(Posterior):
             "log_evidence": drawn.log_mean.to(normalizer) - normalizer,
         }
         return decode_ensemble(control, take(u, drawn.chosen), info)
+
+    def _weighted(self, control: Control, q: Density, draws: int) -> tuple[Tensor, Tensor]:
+        """Draws of the proposal in the precision of the window, and the logarithms of their weights."""
+        noise, log_noise = student_t_noise(control.zero(), draws, self.degrees)
+        u, log_det = q.draw(noise)
+        u = u.to(control.window.background)
+        return u, log_det - control.cost(u).double() - log_noise
 
 
 def student_t_noise(like: Tensor, draws: int, degrees: float = inf) -> tuple[Tensor, Tensor]:

@@ -2,11 +2,35 @@
 
 from dataclasses import dataclass
 from math import log, pi
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
-from ...mcmc import LaplaceMetric, Metric, ParticleMetric, Tempered, Tempering
+import torch
+from torch import Tensor
+
+from ...algebra import Gaussian
+from ...errors import check_part
+from ...mcmc import LaplaceMetric, Metric, ParticleMetric, Pullback, Tempered, Tempering, WhiteMetric
 from ...problems import Control, Ensemble, Joint, Posterior, Problem, Window, decode_ensemble, eigenpairs
 from ...problems.minimize import check_eigenpairs, minimize
+from .proposals import Laplace, Proposal
+
+
+class Carried(NamedTuple):
+    """Particles that were carried to the posterior, and the coordinates in which they were.
+
+    Args:
+        control: The control, which counts the work.
+        potential: The potential in the coordinates of the particles: the control, or what a Gaussian makes of it.
+        tempered: The particles.
+    """
+
+    control: Control
+    potential: Control | Pullback
+    tempered: Tempered
+
+    def controls(self, z: Tensor) -> Tensor:
+        """The controls of points in the coordinates of the particles, with the same shape."""
+        return self.potential.place(z) if isinstance(self.potential, Pullback) else z
 
 
 @dataclass(frozen=True)
@@ -22,6 +46,11 @@ class SequentialMonteCarlo(Posterior):
     are preconditioned by their covariance if they are more than the control has entries, and by the Laplace
     approximation at the 4DVAR mode if they are fewer.
 
+    The number of temperatures grows with the number of directions that the data inform. With a Gaussian proposal
+    :math:`q` near the posterior particles start from draws of that, and go through :math:`q^{1 - \beta} p^\beta`: a few
+    temperatures, where thousands of directions would need hundreds. As exact, but modes that the proposal does not
+    reach are not found.
+
     The product of the mean weights estimates the evidence: ``info["log_evidence"]`` is that of
     :math:`\log p(y | x_b)`.
 
@@ -34,7 +63,9 @@ class SequentialMonteCarlo(Posterior):
         length: The length of a trajectory, in standard deviations of the posterior.
         leapfrog: The most leapfrog steps of a trajectory, each of which takes one gradient.
         acceptance: The mean probability of acceptance to which steps are adapted.
-        eigenpairs: The directions in which the metric differs from the prior's, where entries are more than particles.
+        eigenpairs: The directions in which the metric differs from the prior's, where entries are more than particles
+            and there is no proposal.
+        proposal: The Gaussian that particles start from; the prior if omitted.
 
     References:
         | Sequential Monte Carlo samplers (Del Moral, Doucet & Jasra, 2006),
@@ -56,6 +87,7 @@ class SequentialMonteCarlo(Posterior):
     leapfrog: int = 64
     acceptance: float = 0.8
     eigenpairs: int = 128
+    proposal: Proposal | None = None
 
     def __post_init__(self) -> None:
         """Checks the number of particles and the options of the tempering."""
@@ -66,6 +98,8 @@ class SequentialMonteCarlo(Posterior):
                 f"ess: must be a fraction that leaves at least 2 of the particles, and not all: {self.ess}"
             )
         check_eigenpairs(self.eigenpairs)
+        if self.proposal is not None:
+            check_part("proposal", self.proposal, Proposal, Laplace)
         self._tempering()
 
     @property
@@ -75,20 +109,32 @@ class SequentialMonteCarlo(Posterior):
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the particles of each case, none a second time before all were drawn once."""
-        control = Control(self.problem, window)
-        tempered = self.temper(control)
-        return decode_ensemble(control, tempered.spread(samples), tempered.info)
+        found = self.carry(window)
+        return decode_ensemble(found.control, found.controls(found.tempered.spread(samples)), found.tempered.info)
 
-    def temper(self, control: Control) -> Tempered:
-        """Carries particles of each case from the prior to the posterior."""
-        tempered = self._tempering().run(control, control.prior(self.particles), self._metric(control))
-        log_evidence = tempered.info["log_evidence"] - control.log_normalizer() + 0.5 * control.size * log(2 * pi)
-        return tempered._replace(info={**tempered.info, "log_evidence": log_evidence})
+    def carry(self, window: Window) -> Carried:
+        """Carries particles of each case from the prior, or the proposal, to the posterior."""
+        if self.proposal is None:
+            control = Control(self.problem, window)
+            potential: Control | Pullback = control
+            log_det = torch.zeros_like(control.gradients)
+        else:
+            control = self.proposal.control(self.problem, window)
+            q = self.proposal.fit(control)
+            if not isinstance(q, Gaussian):
+                raise ValueError("proposal: particles start from a Gaussian, and a flow is none; use another family")
+            potential, log_det = Pullback(control, q), q.factor.log_det()
+        tempered = self._tempering().run(potential, control.noise(self.particles), self._metric(control))
+        evidence = tempered.info["log_evidence"] + log_det - control.log_normalizer() + 0.5 * control.size * log(2 * pi)
+        info = {**tempered.info, "log_evidence": evidence.to(window.y)}
+        return Carried(control, potential, tempered._replace(info=info))
 
     def _metric(self, control: Control) -> Metric:
-        """The metric of the particles; that of the Laplace approximation if they are fewer than entries."""
+        """The metric of the particles: their own, or where they are fewer than entries, that of an approximation."""
         if control.size <= self.particles:
             return ParticleMetric()
+        if self.proposal is not None:
+            return WhiteMetric()
         return LaplaceMetric(eigenpairs(minimize(control).model, self.eigenpairs))
 
     def _tempering(self) -> Tempering:
