@@ -1,6 +1,6 @@
 """Measures 4DVAR by matrices and by conjugate gradients, for growing states.
 
-    python benchmarks/conjugate_gradients.py [--system lorenz96] [--cases 1] [--members 0]
+    python benchmarks/conjugate_gradients.py [--system lorenz96] [--cases 1] [--members 0] [--double]
 
 Each pair runs one after the other in the same process, on the same windows: CPU time of the minimisation (`FourDVar`'s
 options), the largest resident memory that each adds to the process before it, in a process of its own, sweeps of the
@@ -52,9 +52,10 @@ def system(name: str, size: int) -> System:
     return Kolmogorov(size=size, spinup=5.0)
 
 
-def measure(name: str, size: int, solver: str, cases: int, members: int, tolerance: float) -> Run:
+def measure(name: str, size: int, solver: str, cases: int, members: int, tolerance: float, double: bool) -> Run:
     """Minimises some windows of ten states, every other site of which is observed, with the background joint."""
     torch.manual_seed(0)
+    torch.set_default_dtype(torch.double if double else torch.float)
     torch.set_num_threads(1)
     model = system(name, size)
     scale = 0.2 if name == "kolmogorov" else 1.0
@@ -85,6 +86,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=1)
     parser.add_argument("--members", type=int, default=0)
     parser.add_argument("--tolerance", type=float, default=1e-5)
+    parser.add_argument("--double", action="store_true", help="in double precision")
     parser.add_argument("--largest", type=int, default=1024, help="the most unknowns to try matrices for")
     args: Any = parser.parse_args()
     print("| unknowns | solver | s | MiB | sweeps | iterations | cost apart |\n|---:|---|---:|---:|---:|---:|---:|")
@@ -96,7 +98,8 @@ def main() -> None:
             if solver == "matrices" and number > args.largest:
                 continue
             with get_context("spawn").Pool(1) as pool:
-                run = pool.apply(measure, (args.system, size, solver, args.cases, args.members, args.tolerance))
+                options = (args.cases, args.members, args.tolerance, args.double)
+                run = pool.apply(measure, (args.system, size, solver, *options))
             costs[solver] = run.cost
             apart = max(
                 (abs(a - b) / (1 + b) for a, b in zip(costs[solver], costs.get("matrices", ()), strict=False)),

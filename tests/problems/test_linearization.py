@@ -9,7 +9,10 @@ import torch
 from posterity.baselines.variational.ensemble_fourdvar import PerturbedControl
 from posterity.problems import Control, Normal, Observation, Operator, Problem, Quadratic, RandomMask, StateControl
 from posterity.problems.chunks import CACHE
-from posterity.systems import Lorenz96, System
+from posterity.problems.linearized.solvers import ConjugateGradients
+from posterity.problems.minimize import levenberg_marquardt
+from posterity.systems import Kolmogorov, Lorenz96, System
+from posterity.systems.lawson import Lawson
 
 MASKS = (RandomMask(0.6),)
 STRONG = Problem(Lorenz96(size=6, dt=0.1), Observation(Quadratic((1, 6)), (1.0, 2.0), MASKS), 4, background_std=0.7)
@@ -32,6 +35,17 @@ class Diffusion(System):
         return x + self.dt * (self.rate * spread / 4 + 0.2 * torch.tanh(x.flip(-3)))
 
 
+#: A system of which derivatives need the states alone.
+FLOW = Problem(
+    Kolmogorov(size=(8, 6), wavenumber=2, reynolds=50.0, dt=0.1, substeps=2, spinup=0.5),
+    Observation(Quadratic((2, 8, 6)), 0.2, MASKS),
+    4,
+    background_std=0.3,
+    model_error=0.1,
+    parameters={"drag": Normal(0.1, 0.02), "reynolds": Normal(50.0, 5.0)},
+)
+
+
 def perturbed(problem, window):
     size = Control(problem, window).size
     return PerturbedControl(problem, window, torch.randn(len(window.y), size))
@@ -47,6 +61,7 @@ CONTROLS = {
         Control,
         Problem(Diffusion(), Observation(Quadratic((2, 3, 4)), (0.5, 1.0), MASKS), 3, model_error=0.2),
     ),
+    "flow": (perturbed, FLOW),
 }
 
 
@@ -177,6 +192,49 @@ class Sine(System):
             return super().rollout(x0, steps, error)
         self.runs.append(steps)
         return Fused.apply(x0, self.dt, steps)
+
+
+class Forgetful(Kolmogorov):
+    """The flow, run again for each derivative."""
+
+    def retracer(self):
+        return None
+
+
+@pytest.mark.parametrize("states", [1, 3])
+def test_along_the_states_that_are_kept_no_product_runs_the_model(monkeypatch, states):
+    """One run at first, then none: not by the control's count, nor by the steps that are taken."""
+    taken = []
+    stepped = Lawson.stepped
+    monkeypatch.setattr(Lawson, "stepped", lambda *a, **options: taken.append(1) or stepped(*a, **options))
+    window = FLOW.sample((2,)).window
+    control = Control(FLOW, window)
+    u, du = 0.3 * torch.randn(2, control.size), torch.randn(3, 2, control.size)
+    model = control.linearize(u, states)
+    taken.clear()
+    dy = torch.randn(3, *model.residual.shape)
+    assert len(taken) == states - 1
+    assert control.model_steps.tolist() == [states - 1] * 2
+    found = model.cost, model.gradient, model.tangent(du), model.adjoint(dy), model.hessian(du[0]), model.hessian(du)
+    changes = model.states_tangent(du)
+    assert len(taken) == states - 1
+    assert control.model_steps.tolist() == [states - 1] * 2
+
+    options = {name: getattr(FLOW.system, name) for name in ("size", "wavenumber", "dt", "substeps")}
+    again = Control(replace(FLOW, system=Forgetful(**options)), window).linearize(u, states)
+    expected = again.cost, again.gradient, again.tangent(du), again.adjoint(dy), again.hessian(du[0]), again.hessian(du)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(changes, again.states_tangent(du), rtol=1e-10, atol=1e-10)
+
+
+def test_a_minimisation_runs_the_model_once_for_each_control_it_tries():
+    problem = replace(FLOW, model_error=None, parameters={})
+    control = Control(problem, problem.sample((1,)).window)
+    found = levenberg_marquardt(control, control.zero(), increment=4, tolerance=1e-2, solver=ConjugateGradients())
+    assert found.converged.all()
+    assert control.model_steps.tolist() == [3 * (1 + int(found.iterations))]
+    found.model.hessian(found.u)
+    assert control.model_steps.tolist() == [3 * (1 + int(found.iterations))]
 
 
 def test_fused_rollouts_have_their_own_tangents_and_adjoints():

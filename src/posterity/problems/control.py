@@ -1,6 +1,7 @@
 """The control: one whitened vector per case, in which all per-case methods work."""
 
 from collections.abc import Iterator
+from copy import copy
 from math import log, pi, prod
 from typing import ClassVar, Self
 
@@ -64,6 +65,7 @@ class Control:
         self.precision = torch.where(self.observed, window.std, torch.inf).reciprocal()
         self.model_steps = window.background.new_zeros(self.cases)
         self.gradients = window.background.new_zeros(self.cases)
+        self._path: Tensor | None = None
 
     def select(self, index: Tensor | slice) -> Self:
         """The control of some of the cases, with its own count of work."""
@@ -73,6 +75,19 @@ class Control:
         """Adds the work that a selection has done to the count of the cases that it was selected from."""
         self.model_steps[index] += part.model_steps
         self.gradients[index] += part.gradients
+
+    def along(self, path: Tensor) -> Self:
+        """This control where its trajectories are known: their derivatives need no run of the model.
+
+        Args:
+            path: The trajectories, with shape ``(*batch, case, states, *shape)``.
+
+        Returns:
+            A control of the same values, for controls of these trajectories alone; its work counts here.
+        """
+        known = copy(self)
+        known._path = path
+        return known
 
     def chunks(self, members: int) -> Iterator[slice]:
         """Cuts members into chunks whose trajectories fit the memory."""
@@ -182,7 +197,9 @@ class Control:
         return root.inverse(x.narrow(axis, 1, steps) - forecast)
 
     def _rollout(self, u: Tensor, states: int, errors: Tensor | None) -> Tensor:
-        """Runs the model from each control."""
+        """Runs the model from each control, unless the trajectory is known."""
+        if self._path is not None:
+            return self.problem.system_at(self.parameters(u)).retrace(self.initial(u), self._path, errors)
         self.model_steps += (states - 1) * self.members(u)
         return self.problem.system_at(self.parameters(u)).rollout(self.initial(u), states - 1, errors)
 
@@ -265,14 +282,15 @@ class Control:
         cost = cost.detach()
         return cost, torch.where(cost.isfinite().unsqueeze(-1), gradient, torch.nan)
 
-    def linearize(self, u: Tensor, states: int | None = None) -> LinearModel:
+    def linearize(self, u: Tensor, states: int | None = None, known: Linearization | None = None) -> LinearModel:
         """The Gauss–Newton model of the cost: tangents, adjoints and matrices, made as they are asked for.
 
         Args:
             u: The controls, with shape ``(*batch, case, size)``.
             states: The number of states of the window to use; all if omitted.
+            known: What is known of it already.
         """
-        return LinearModel(self, u, self.problem.window if states is None else states)
+        return LinearModel(self, u, self.problem.window if states is None else states, known)
 
     def quadratic(self, u: Tensor, states: int) -> Linearization:
         """Cost, gradient and Gauss–Newton Hessian as matrices; see :meth:`LinearModel.quadratic`, which cuts cases."""

@@ -220,8 +220,7 @@ def levenberg_marquardt(
             counts[active] += 1
             trace.append(model.cost)
         converged = reached
-    known = model if model.hessian.shape[-1] == control.size else None
-    return Minimum(u, model.cost, LinearModel(control, u, window, known), counts, converged, torch.stack(trace, dim=-1))
+    return Minimum(u, model.cost, LinearModel(control, u, window, model), counts, converged, torch.stack(trace, dim=-1))
 
 
 def check_options(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..tensors import Constant, append_dims
+from .known import Known
 from .lawson import Fused, Lawson
 from .spectral import alias_free, resolved, solenoidal, waves
 from .system import System, check_times
@@ -145,16 +146,26 @@ class Kolmogorov(System):
 
     def stepper(self) -> Callable[[Tensor], Tensor]:
         """The step with its tangent and its adjoint by hand, and with factors that are made once."""
+        arguments = self._arguments()
+        return lambda x: Fused.apply(self.model, *arguments(x))
+
+    def retracer(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """The derivatives of the step, which need its argument only."""
+        arguments = self._arguments()
+        return lambda x, after: Known.apply(self.model, *arguments(x), after)
+
+    def _arguments(self) -> Callable[[Tensor], tuple[Tensor, ...]]:
+        """What a fused step takes: states, and factors that are made once, with the batch of both."""
         made: list[tuple[Tensor, Tensor]] = []
 
-        def step(x: Tensor) -> Tensor:
+        def of(x: Tensor) -> tuple[Tensor, ...]:
             if not made:
                 made.append(self._damping(x))
             batch = torch.broadcast_shapes(x.shape[:-3], made[0][0].shape[:-2])
             fields = (value.expand(*batch, -1, -1) if value.ndim > 2 else value for value in made[0])
-            return Fused.apply(self.model, x.expand(*batch, -1, -1, -1), *fields)
+            return x.expand(*batch, -1, -1, -1), *fields
 
-        return step
+        return of
 
     def admissible(self, x: Tensor) -> Tensor:
         """The projection on velocities without divergence, of waves that the grid can tell."""

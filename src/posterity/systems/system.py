@@ -79,6 +79,14 @@ class System(abc.ABC):
         """
         return self.step
 
+    def retracer(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """The function of a state and the one after it, known already, that has the derivatives of a step.
+
+        Tangents and adjoints along a trajectory that is kept need no other. None, if not overridden: derivatives of
+        ordinary operations need what these have computed, so that the step is done again.
+        """
+        return None
+
     def admissible(self, x: Tensor) -> Tensor:
         """The nearest states that the system can be in, such as velocities without divergence; all, if not overridden.
 
@@ -168,6 +176,29 @@ class System(abc.ABC):
         for t in range(steps):
             x = step(states[-1])
             states.append(x if error is None else x + error.select(axis, t))
+        return torch.stack(states, dim=axis)
+
+    def retrace(self, x0: Tensor, path: Tensor, error: Tensor | None = None) -> Tensor:
+        """The trajectory, which is known, with the derivatives that :meth:`rollout` would give it.
+
+        Args:
+            x0: Initial states, with shape ``(*batch, *shape)``.
+            path: The values of the trajectory from them, with shape ``(*batch, steps + 1, *shape)``.
+            error: Model errors, as for :meth:`rollout`.
+
+        Returns:
+            The trajectory, with the same shape.
+        """
+        axis, step = -len(self.shape) - 1, self.retracer()
+        if step is None:
+            return self.rollout(x0, path.shape[axis] - 1, error)
+        states = [x0]
+        for t, after in enumerate(path.unbind(dim=axis)[1:]):
+            if error is None:
+                states.append(step(states[-1], after))
+            else:
+                moved = error.select(axis, t)
+                states.append(step(states[-1], after - moved.detach()) + moved)
         return torch.stack(states, dim=axis)
 
     def _checked(self) -> Callable[[Tensor], Tensor]:

@@ -18,27 +18,32 @@ if TYPE_CHECKING:
 
 
 class Linearization(NamedTuple):
-    r"""Cost, gradient and Gauss–Newton Hessian at a control, as matrices.
+    r"""Cost, gradient and Gauss–Newton Hessian at a control, and the trajectory.
 
     Args:
         cost: :math:`J(u)`, with shape ``(*batch,)``; infinite where the model diverged.
         gradient: :math:`\nabla J(u)`, with shape ``(*batch, n)``.
         hessian: :math:`I + G^T R^{-1} G` with :math:`G = \partial H(x(u)) / \partial u`, with shape ``(*batch, n, n)``,
-            in double precision: its eigenvalues span more than single precision can hold, and must stay positive. Of
-            no rows and columns where it is not held.
+            in double precision: its eigenvalues span more than single precision can hold, and must stay positive. None
+            where it is not held.
+        path: The states :math:`x_t(u)` that count, with shape ``(*batch, states, *shape)``; None where they are not
+            kept.
     """
 
     cost: Tensor
     gradient: Tensor
-    hessian: Tensor
+    hessian: Tensor | None = None
+    path: Tensor | None = None
 
-    def take(self, index: Tensor) -> "Linearization":
-        """Those of some of the cases, which are the first dimension."""
-        return Linearization(*(field[index] for field in self))
+    def take(self, index: Tensor | slice, axis: int = 0) -> "Linearization":
+        """Those of some of the cases, which are the dimension ``axis``."""
+        where = (*[slice(None)] * axis, index)
+        return Linearization(*(None if field is None else field[where] for field in self))
 
     def put(self, index: Tensor, part: "Linearization") -> "Linearization":
-        """All, with those of some cases replaced."""
-        return Linearization(*(old.index_copy(0, index, new) for old, new in zip(self, part, strict=True)))
+        """All, with those of some cases, which are the first dimension, replaced."""
+        pairs = zip(self, part, strict=True)
+        return Linearization(*(None if new is None else old.index_copy(0, index, new) for old, new in pairs))
 
 
 class LinearModel:
@@ -53,8 +58,9 @@ class LinearModel:
 
     Nothing is computed before it is asked for. A tangent is one run of the model with numbers that carry their
     derivative (or two adjoints, where some function knows no forward mode); an adjoint is a sweep back over the states
-    of one run, which is kept if it fits the memory, and else repeated chunk by chunk. Both count as ``gradients`` of
-    the control, one per direction.
+    of one run, which is kept if it fits the memory, and else repeated chunk by chunk. Where the system's derivatives
+    need its states alone (:meth:`.System.retracer`), these are kept, and neither runs the model again. Both count as
+    ``gradients`` of the control, one per direction.
 
     Directions have the shape of the control or of the residual, with any dimensions more on their left: several
     directions at once.
@@ -63,7 +69,7 @@ class LinearModel:
         control: The control.
         u: Where it is linearised, with shape ``(*batch, case, size)``.
         states: The number of states of the window that count.
-        known: Its cost, gradient and Hessian as matrices, if they are known already.
+        known: What is known of it already.
     """
 
     def __init__(self, control: "Control", u: Tensor, states: int, known: Linearization | None = None) -> None:
@@ -77,14 +83,30 @@ class LinearModel:
     def _descent(self) -> tuple[Tensor, Tensor]:
         """Cost and gradient."""
         if self._known is not None:
-            return self._known[:2]
+            return self._known.cost, self._known.gradient
 
         def sweep(control: "Control", u: Tensor, _: Tensor) -> Tensor:
-            cost, gradient = control.cost_and_gradient(u, self.states)
-            return torch.cat((cost.unsqueeze(-1), gradient), dim=-1)
+            control.gradients += prod(u.shape[:-2])
+            leaf, residual = residual_graph(control, u, self.states)
+            (gradient,) = torch.autograd.grad(residual, leaf, residual.detach())
+            cost = 0.5 * residual.detach().square().sum(dim=-1, keepdim=True)
+            if control.white:
+                cost, gradient = cost + 0.5 * u.square().sum(dim=-1, keepdim=True), gradient + u
+            cost = cost.nan_to_num(nan=torch.inf, posinf=torch.inf)
+            return torch.cat((cost, torch.where(cost.isfinite(), gradient, torch.nan)), dim=-1)
 
         both = self._sweep(sweep, self.u)
         return both[..., 0], both[..., 1:]
+
+    @cached_property
+    def path(self) -> Tensor | None:
+        """The states that count, ``(*batch, case, states, *shape)``; None where keeping them saves nothing."""
+        if self._known is not None and self._known.path is not None:
+            return self._known.path
+        if self.control.problem.system.retracer() is None:
+            return None
+        with torch.no_grad():
+            return self._run(lambda control, u, _: control.trajectory(u, self.states), self.u, None)
 
     @property
     def cost(self) -> Tensor:
@@ -165,17 +187,14 @@ class LinearModel:
 
     def quadratic(self) -> Linearization:
         """Cost, gradient and Hessian as matrices, computed once."""
-        if self._known is None:
-            self._known = self._matrices()
+        if self._known is None or self._known.hessian is None:
+            self._known = self._matrices()._replace(path=None if self._known is None else self._known.path)
         return self._known
 
     def select(self, index: Tensor | slice) -> "LinearModel":
         """The model of some of the cases, which counts its own work."""
-        known = self._known
-        if known is not None:
-            # Cases are the last dimension of the batch.
-            lead = (slice(None),) * (self.u.ndim - 2)
-            known = Linearization(*(field[(*lead, index)] for field in known))
+        # Cases are the last dimension of the batch.
+        known = None if self._known is None else self._known.take(index, self.u.ndim - 2)
         return LinearModel(self.control.select(index), self.u[..., index, :], self.states, known)
 
     def put(self, index: Tensor, part: "LinearModel") -> "LinearModel":
@@ -192,7 +211,8 @@ class LinearModel:
         for cases in chunks(self.control.cases, members * self.states * self.size**2, self.u.device):
             with self._part(cases) as control:
                 parts.append(control.quadratic(self.u[..., cases, :], self.states))
-        return Linearization(*(torch.cat(fields, dim=axis) for fields in zip(*parts, strict=True)))
+        cost, gradient, hessian = (torch.cat([part[i] for part in parts], dim=axis) for i in range(3))
+        return Linearization(cost, gradient, hessian)
 
     @property
     def _fits(self) -> bool:
@@ -202,7 +222,8 @@ class LinearModel:
     @cached_property
     def _graph(self) -> tuple[Tensor, Tensor]:
         """The control and its residual, with the graph between them."""
-        return residual_graph(self.control, self.u, self.states)
+        control = self.control if self.path is None else self.control.along(self.path)
+        return residual_graph(control, self.u, self.states)
 
     def _pieces(self, members: int) -> Iterator[tuple[slice, slice]]:
         """Cuts cases, and controls of each, into pieces of which the adjoint fits the memory."""
@@ -224,23 +245,35 @@ class LinearModel:
         self.control.absorb(part, cases)
 
     def _sweep(self, run: Callable[["Control", Tensor, Tensor], Tensor], direction: Tensor) -> Tensor:
+        """Runs the model, or derives along the trajectory that is kept; see :meth:`_run`."""
+        return self._run(run, direction, self.path)
+
+    def _run(
+        self, run: Callable[["Control", Tensor, Tensor], Tensor], direction: Tensor, path: Tensor | None
+    ) -> Tensor:
         """Runs the model piece by piece.
 
         Args:
             run: What is done with a control, some of its ``u``, and the direction of each of them, with shapes
                 ``(members, case, …)``.
             direction: The directions, with shape ``(*directions, *batch, case, …)``.
+            path: The trajectories, where they are known.
 
         Returns:
             What it gives, with shape ``(*directions, *batch, case, …)``.
         """
         batch = direction.shape[:-2]
-        u = self.u.expand(*batch, *self.u.shape[-2:]).reshape(-1, *self.u.shape[-2:])
         direction = direction.reshape(-1, *direction.shape[-2:])
+        u = self.u.reshape(-1, *self.u.shape[-2:])
+        # Directions are the first dimensions: each goes through all controls.
+        of = torch.arange(len(direction), device=u.device) % max(1, len(u))
+        trajectories = None if path is None else path.reshape(len(u), *path.shape[self.u.ndim - 2 :])
         rows: dict[int, list[Tensor]] = {}
-        for cases, members in self._pieces(len(u)):
+        for cases, members in self._pieces(len(direction)):
             with self._part(cases) as control:
-                rows.setdefault(cases.start, []).append(run(control, u[members, cases], direction[members, cases]))
+                if trajectories is not None:
+                    control = control.along(trajectories[of[members], cases])
+                rows.setdefault(cases.start, []).append(run(control, u[of[members], cases], direction[members, cases]))
         value = torch.cat([torch.cat(row) for row in rows.values()], dim=1)
         return value.unflatten(0, batch) if batch else value.squeeze(0)
 

@@ -71,6 +71,7 @@ class Cholesky(Solver):
     ) -> Step:
         """The exact step; zero where the factorisation breaks down."""
         shift = torch.diag_embed(damping.unsqueeze(-1).expand_as(here.gradient))
+        assert here.hessian is not None
         factor, broken = torch.linalg.cholesky_ex(here.hessian + shift)
         du = -torch.cholesky_solve(here.gradient.to(factor).unsqueeze(-1), factor).squeeze(-1).to(u)
         du = torch.where((broken != 0).unsqueeze(-1), 0, du).nan_to_num()
@@ -124,13 +125,13 @@ class ConjugateGradients(Solver):
     def solve(
         self, control: Control, u: Tensor, states: int, here: Linearization, damping: Tensor, accuracy: Tensor
     ) -> Step:
-        """The truncated step, as many cases at a time as fit the memory: one run of the model serves all products."""
+        """The truncated step, as many cases at a time as fit the memory: one run of the model serves all adjoints."""
         steps = []
         for cases in chunks(
             control.cases, control.problem.window * control.states, u.device, control.adjoint_size() / control.cases
         ):
             part, gradient, shift = control.select(cases), here.gradient[cases], damping[cases].unsqueeze(-1)
-            model = part.linearize(u[cases], states)
+            model = part.linearize(u[cases], states, here.take(cases))
             found = conjugate_gradients(
                 partial(_damped, model, shift),
                 -gradient,
@@ -159,6 +160,6 @@ def solver_of(control: Control) -> Solver:
 
 
 def _descent(control: Control, u: Tensor, states: int) -> Linearization:
-    """Cost and gradient alone."""
+    """Cost and gradient, and the trajectory where it is kept."""
     model = control.linearize(u, states)
-    return Linearization(model.cost, model.gradient, u.new_empty(len(u), 0, 0, dtype=torch.double))
+    return Linearization(model.cost, model.gradient, path=model.path)
