@@ -1,6 +1,7 @@
 """Methods under correlated backgrounds and model errors, against exact posteriors on a plane."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from posterity.baselines.sequential.enkf import StochasticEnKF
 from posterity.baselines.sequential.enks import EnKS
 from posterity.baselines.sequential.etkf import ETKF
 from posterity.baselines.sequential.ienks import IEnKS
+from posterity.baselines.sequential.lenks import LocalEnKS
+from posterity.baselines.sequential.letkf import LETKF
 from posterity.baselines.sequential.particle import ParticleFilter, ParticleSmoother
 from posterity.baselines.variational.ensemble_fourdvar import EnsembleFourDVar
 from posterity.baselines.variational.families import Full
@@ -88,6 +91,14 @@ STRONG_AND_WEAK = PROBLEMS | {f"weak {name}": problem for name, problem in WEAK.
 
 each = pytest.mark.parametrize("problem", STRONG_AND_WEAK.values(), ids=STRONG_AND_WEAK)
 
+#: The same with larger planes, for methods that draw nothing or whose draws have exact moments.
+FIELDS = STRONG_AND_WEAK | {
+    "diagonal": plane(None, (0.5, 1.5), size=(16, 16)),
+    "spectral": plane(SPECTRAL, (0.5, 1.5), size=(16, 16)),
+    "solenoidal": plane(Solenoidal(length=1.2), size=(16, 16), names=("u", "v")),
+}
+each_field = pytest.mark.parametrize("problem", FIELDS.values(), ids=FIELDS)
+
 
 def assert_exact(problem, window, control, mean, covariance, tolerance=1e-8):
     """Compares a Gaussian of the control with the exact posterior, by the linear map from controls to trajectories."""
@@ -106,7 +117,7 @@ def covariance_of(q, control):
     return q.factor.covariance(torch.eye(control.size).unsqueeze(1).expand(-1, control.cases, -1)).movedim(0, -1)
 
 
-@each
+@each_field
 def test_the_minimum_and_its_hessian_are_exact(problem):
     window = problem.sample((3,)).window
     control = Control(problem, window)
@@ -123,7 +134,7 @@ def test_the_minimum_and_its_hessian_are_exact(problem):
     torch.testing.assert_close(matrix_free.cost, found.cost, rtol=1e-6, atol=0)
 
 
-@each
+@each_field
 def test_variational_inference_is_exact(problem):
     window = problem.sample((2,)).window
     family = Full()
@@ -202,12 +213,25 @@ def test_draws_follow_the_exact_posterior(method, unseen, problem):
 
 
 @pytest.mark.parametrize("method", [ETKF, EnKS, IEnKS])
-@each
+@each_field
 def test_square_root_methods_are_exact_for_exact_sample_moments(method, problem, second_order):
+    check_square_root(method, problem, second_order)
+
+
+@pytest.mark.parametrize("method", [LETKF, LocalEnKS])
+@pytest.mark.parametrize("name", ["diagonal", "weak spectral", "solenoidal"])
+def test_local_methods_are_exact_where_all_is_near(method, name, second_order):
+    """Each site by its own transform, within a radius at which the taper of all observations is one to rounding."""
+    check_square_root(partial(method, radius=1e8), STRONG_AND_WEAK[name], second_order)
+
+
+def check_square_root(method, problem, second_order):
+    """Compares the moments of an ensemble with the exact posterior's: no tolerance for sampling is needed."""
     window = problem.sample((2,)).window
     exact = exact_posterior(problem, window)
-    shapes = problem.control_shapes()
-    columns = torch.Size(shapes[0]).numel() + 4 * torch.Size(shapes[-1]).numel()
+    initial, *errors = (torch.Size(shape).numel() for shape in problem.control_shapes())
+    # Behind the window there is one error more for each step of the forecast.
+    columns = initial + sum(errors) + sum(errors[:1]) * problem.forecast
     second_order(columns + 10, columns)
     posterior = method(problem, columns + 10).sample(window, columns + 10)
     x, times = posterior.x.flatten(3), list(posterior.steps)
