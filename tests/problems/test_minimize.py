@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from posterity.baselines import EnsembleFourDVar
 from posterity.problems import (
     Control,
     Identity,
@@ -15,7 +16,7 @@ from posterity.problems import (
     StateControl,
     exact_posterior,
 )
-from posterity.problems.linearized.solvers import Cholesky, ConjugateGradients, solver_of
+from posterity.problems.linearized.solvers import Cholesky, ConjugateGradients, Recursion, solver_of
 from posterity.problems.minimize import levenberg_marquardt, minimize
 from posterity.systems import Lorenz96
 from posterity.testing import hopeless, linear_gaussian
@@ -144,6 +145,30 @@ def test_the_solver_follows_the_size():
     large = linear_gaussian(1024, window=2)
     control = Control(large, large.sample((1,)).window)
     assert isinstance(solver_of(control), ConjugateGradients)
+
+
+def test_the_solver_follows_the_members_and_not_the_cases():
+    """Many matrices of a small control are as large as one of a large control, unless it is tiny."""
+    problem = linear_gaussian(128, window=2)
+    one, many = (Control(problem, problem.sample((cases,)).window) for cases in (1, 40))
+    assert isinstance(solver_of(many, members=16), Cholesky)
+    assert isinstance(solver_of(one, members=17), ConjugateGradients)
+    tiny = Control(FIELD, FIELD.sample((1,)).window)
+    assert isinstance(solver_of(tiny, members=10**5), Cholesky)
+    chain = replace(problem, model_error=0.3)
+    assert isinstance(solver_of(Control(chain, chain.sample((1,)).window), members=10**5), Recursion)
+
+
+def test_an_ensemble_of_products_is_that_of_matrices():
+    problem = linear_gaussian(128, window=2)
+    window = problem.sample((2,)).window
+    drawn = []
+    for solver in (None, Cholesky()):
+        torch.manual_seed(3)
+        drawn.append(EnsembleFourDVar(problem, tolerance=1e-16, solver=solver).sample(window, 20))
+    products, matrices = drawn
+    torch.testing.assert_close(products.x, matrices.x, rtol=0, atol=1e-7)
+    assert (products.info["gradients"] < matrices.info["gradients"] / 2).all()
 
 
 def test_solvers_need_products():

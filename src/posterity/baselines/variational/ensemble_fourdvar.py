@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...problems import Control, Ensemble, Joint, Posterior, Problem, Window, decode_ensemble
-from ...problems.linearized.solvers import Solver
+from ...problems.linearized.solvers import Solver, solver_of
 from ...problems.minimize import check_options, minimize
 
 
@@ -61,7 +61,7 @@ class EnsembleFourDVar(Posterior):
         increment: The number of states by which the window grows in quasi-static minimisation.
         tolerance: The relative decrease of the cost below which a member has converged.
         restarts: The most prior draws from which a member starts again if its minimum is implausibly high.
-        solver: How steps are solved for; by matrices for small controls and products for large ones if omitted.
+        solver: How steps are solved for; by matrices for few members of small controls and products else if omitted.
 
     References:
         | Ensemble variational assimilation as a probabilistic estimator (Jardak & Talagrand, 2018),
@@ -90,8 +90,9 @@ class EnsembleFourDVar(Posterior):
         repeated = Window(*(field.expand(samples, *field.shape).flatten(0, 1) for field in window))
         noisy = repeated._replace(y=repeated.y + repeated.std * torch.randn_like(repeated.y))
         batch = PerturbedControl(self.problem, noisy, control.prior(samples).flatten(0, 1))
+        solver = self.solver or solver_of(control, samples)
         minimum = minimize(
-            batch, self.iterations, self.increment, self.tolerance, self.restarts, perturbations=1, solver=self.solver
+            batch, self.iterations, self.increment, self.tolerance, self.restarts, perturbations=1, solver=solver
         )
         u = torch.where(minimum.cost.isfinite().unsqueeze(-1), minimum.u, torch.nan) + batch.perturbation
 

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from ...algebra import conjugate_gradients
-from ..chunks import chunks
+from ..chunks import LARGE, chunks
 from ..control import Control
 from .hessian import structured
 from .model import Linearization, LinearModel
+
+#: Unknowns up to which matrices are faster, however many there are: a product has as many sweeps as a matrix has.
+TINY = 64
 
 
 class Step(NamedTuple):
@@ -152,11 +155,21 @@ def _damped(model: LinearModel, shift: Tensor, du: Tensor) -> Tensor:
     return model.hessian(du) + shift * du
 
 
-def solver_of(control: Control) -> Solver:
-    """The solver that suits the size of a control."""
-    if control.is_large:
-        return ConjugateGradients()
-    return Recursion() if control.is_chain else Cholesky()
+def solver_of(control: Control, members: int = 1) -> Solver:
+    """The solver that suits the size of a control, and the number of minimisations of each case.
+
+    Products of all members are one batch, which pays for the dispatch of their operations, where each member has a
+    matrix of its own. So products are chosen where all of these would have more entries than that of one control may
+    have, unless they are tiny. Other cases do not count: a case is solved for as it would be alone.
+
+    Args:
+        control: The control.
+        members: The number of controls of each case that are minimised at once.
+    """
+    if control.is_chain:
+        return ConjugateGradients() if control.is_large else Recursion()
+    many = members * control.size**2 > LARGE**2
+    return ConjugateGradients() if many and control.size > TINY else Cholesky()
 
 
 def _descent(control: Control, u: Tensor, states: int) -> Linearization:
