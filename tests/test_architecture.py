@@ -61,7 +61,6 @@ FILES = ("data", "tasks", "cli", "experiment.files", "experiment.modules")
 STEPPING = {
     "systems.system": "advance, advance_each and rollout",
     "systems.linear": "the matrix of one step",
-    "rules.trial": "the rules that a step keeps",
     "testing.components": "the checks of a step",
     "testing.examples": "a system that breaks another",
 }

@@ -16,7 +16,7 @@ from posterity.problems import (
     model_residual,
     predictive_pit,
 )
-from posterity.systems import LinearAdvection, Lorenz96
+from posterity.systems import LinearAdvection, Lorenz96, NaKL, Step, StochasticFitzHughNagumo
 
 
 @pytest.fixture
@@ -72,10 +72,24 @@ def test_trajectories_of_the_model_have_no_residual(device) -> None:
     twin = problem.sample((3,))
     theta = torch.stack((twin.theta, twin.theta + 1))
     x = torch.stack([problem.system_at(part).rollout(twin.x[:, 0], 3) for part in theta])
-    found = model_residual(problem, Ensemble(x, theta, range(4)))
+    found = model_residual(problem, twin.window, Ensemble(x, theta, range(4)))
     assert found[:, 0].isnan().all()
     torch.testing.assert_close(found[:, 1:], torch.zeros_like(found[:, 1:]), atol=1e-12, rtol=0)
     error = 0.3 * torch.randn_like(x[:, :, 1:])
     weak = torch.stack([problem.system_at(p).rollout(twin.x[:, 0], 3, e) for p, e in zip(theta, error, strict=True)])
     expected = error.square().flatten(3).mean(dim=(0, 3)).sqrt()
-    torch.testing.assert_close(model_residual(problem, Ensemble(weak, theta, range(4)))[:, 1:], expected)
+    torch.testing.assert_close(model_residual(problem, twin.window, Ensemble(weak, theta, range(4)))[:, 1:], expected)
+
+
+def test_the_residual_of_a_driven_or_noisy_model(device) -> None:
+    """At the time of each state; and of a stochastic one from a step without noise."""
+    observation = Observation(Identity((4,)))
+    driven = Problem(NaKL(stimulus=Step(on=1.0, off=2.0), substeps=1), observation, window=3, start=(0, 4))
+    twin = driven.sample((5,))
+    draws = Ensemble(twin.x[None, :, 1:], twin.theta[None], range(1, 3))
+    torch.testing.assert_close(model_residual(driven, twin.window, draws)[:, 1:], torch.zeros(5, 1), atol=1e-12, rtol=0)
+    noisy = Problem(StochasticFitzHughNagumo(dt=0.02, substeps=2), Observation(Identity((2,))), window=3)
+    twin = noisy.sample((5,))
+    found = model_residual(noisy, twin.window, Ensemble(twin.x[None], twin.theta[None], range(3)))
+    quiet = noisy.system.rollout(twin.x[:, :2], 1, torch.zeros(5, 2, 1, *noisy.system.noise_shape))[:, :, 1]
+    torch.testing.assert_close(found[:, 1:], (twin.x[:, 1:] - quiet).square().mean(dim=-1).sqrt())

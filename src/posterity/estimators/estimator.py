@@ -24,7 +24,8 @@ class Estimator(Posterior, nn.Module):
 
     Args:
         problem: The problem, of one cycle.
-        target: The target; None for the control if the prior is a background, and for the last state if not.
+        target: The target; None for the control if the prior is a background, and for the last state if not, or if the
+            system is stochastic.
         times: The number of frequencies that encode the start of the window; 0 for none.
         observed: Whether it sees observations, or the background and the time only.
     """
@@ -47,7 +48,8 @@ class Estimator(Posterior, nn.Module):
         check_differentiable(problem, self.differentiates, type(self).__name__)
         if target is not None:
             check_part("target", target, Target, ControlTarget)
-        self.target = target or (ControlTarget() if problem.joint == "background" else StateTarget())
+        encoded = problem.joint == "background" and not problem.system.stochastic
+        self.target = target or (ControlTarget() if encoded else StateTarget())
         #: The shape of the target: a field ``(channel, *grid)`` or a vector ``(entries,)``.
         self.shape = self.target.shape(problem)
         #: How networks see the target.

@@ -218,8 +218,7 @@ class Features(nn.Module):
     @torch.no_grad()
     def _innovation(self, window: Window) -> Tensor:
         """The innovations of the background's trajectory, with the shape of ``window.y``."""
-        x = self.problem.system.rollout(window.background, self.problem.window - 1)
-        innovation = (window.y - self.problem.observation.operator(x)) / window.std
+        innovation = (window.y - self.problem.observation.operator(self.problem.undisturbed(window))) / window.std
         return torch.asinh(innovation.nan_to_num(nan=0.0))
 
     def _time(self, start: Tensor) -> Tensor:

@@ -88,6 +88,11 @@ class ControlTarget(Target):
         """Initial state and model errors are fields, the parameters stand between them."""
         if not problem.has_background:
             raise ValueError("target: a control needs a background, and the problem has none; use 'state'")
+        if problem.system.stochastic:
+            raise ValueError(
+                f"target: draws of the joint do not tell the noise that {type(problem.system).__name__} has drawn, and "
+                "with it the control; use 'state'"
+            )
         parts, known = problem.control_shapes(), len(problem.parameters)
         entries = sum(map(prod, parts))
         if len({part[1:] for part in parts}) > 1:
@@ -195,7 +200,8 @@ class StateTarget(Target):
         x = self.trajectory(problem, flat)
         if problem.forecast:
             error = problem.draw_errors(x, *x.shape[:2], problem.forecast)
-            later = problem.system_at(theta).rollout(x[:, :, -1], problem.forecast, error)
+            system = problem.system_at(theta, window.start + (problem.window - 1))
+            later = system.rollout(x[:, :, -1], problem.forecast, error)
             x = torch.cat((x, later[:, :, 1:]), dim=2)
         x, theta, log_q, failed = replace_failed(x, theta, log_q)
         return Ensemble(x, theta, range(self.first(problem), problem.steps), {**info, "failed": failed}, log_q)

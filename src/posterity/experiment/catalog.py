@@ -11,12 +11,21 @@ from ..errors import ConfigError, nearest
 #: group (``family``, ``optimizer``, ``proposal``) takes a component of that group.
 CATALOG: Mapping[str, Mapping[str, str]] = {
     "system": {
+        "fitzhugh-nagumo": "posterity.systems.neurons.fitzhugh_nagumo:FitzHughNagumo",
+        "fitzhugh-nagumo-ramsay": "posterity.systems.neurons.fitzhugh_nagumo:RamsayFitzHughNagumo",
+        "fitzhugh-nagumo-stochastic": "posterity.systems.neurons.fitzhugh_nagumo:StochasticFitzHughNagumo",
+        "hodgkin-huxley": "posterity.systems.neurons.hodgkin_huxley:RegularSpiking",
+        "hodgkin-huxley-nakl": "posterity.systems.neurons.hodgkin_huxley:NaKL",
         "kolmogorov": "posterity.systems.kolmogorov:Kolmogorov",
         "linear": "posterity.systems.linear:LinearAdvection",
         "lorenz63": "posterity.systems.lorenz63:Lorenz63",
         "lorenz96": "posterity.systems.lorenz96:Lorenz96",
         "lorenz96-two-scale": "posterity.systems.lorenz96_two_scale:TwoScaleLorenz96",
         "shallow-water": "posterity.systems.shallow_water:ShallowWater",
+    },
+    "stimulus": {
+        "chaotic": "posterity.systems.neurons.stimuli:Chaotic",
+        "step": "posterity.systems.neurons.stimuli:Step",
     },
     "operator": {
         "arctan": "posterity.problems.observing.operators:Arctan",

@@ -82,7 +82,7 @@ def climatological_moments(problem: Problem, start: Tensor, draws: int) -> Momen
         system = problem.system_at(problem.decode_parameters(v))
         x = problem.initial(system, (draws,), start)
     for begin in map(int, starts.tolist()):
-        x, now = system.advance(x, begin - now), begin
+        x, now = system.at(now).advance(x, begin - now), begin
         z = torch.cat((x.flatten(1), v), dim=-1)
         good = z.isfinite().all(dim=-1, keepdim=True)
         number = good.sum(dtype=z.dtype)

@@ -168,6 +168,9 @@ class Control:
         Returns:
             The controls, with shape ``(*batch, case, size)``; zero in directions that no state depends on, as where
             an entry of the model has no error.
+
+        Raises:
+            ValueError: If the system is stochastic: its states do not tell the noise of its steps.
         """
         axis = x.ndim - len(self.problem.shape) - 1
         u = self.background_root.inverse(x.select(axis, 0) - self.window.background)
@@ -193,15 +196,22 @@ class Control:
         axis, steps = x.ndim - len(self.problem.shape) - 1, self.problem.window - 1
         if not steps:
             return x.new_empty(*x.shape[:axis], 0, *root.shape)
-        forecast = self.problem.system_at(theta.unsqueeze(-2)).advance(x.narrow(axis, 0, steps), 1)
+        system = self.problem.system_at(theta.unsqueeze(-2), self.times(steps))
+        forecast = system.advance(x.narrow(axis, 0, steps), 1)
         return root.inverse(x.narrow(axis, 1, steps) - forecast)
 
     def _rollout(self, u: Tensor, states: int, errors: Tensor | None) -> Tensor:
         """Runs the model from each control, unless the trajectory is known."""
+        system = self.problem.system_at(self.parameters(u), self.window.start)
         if self._path is not None:
-            return self.problem.system_at(self.parameters(u)).retrace(self.initial(u), self._path, errors)
+            return system.retrace(self.initial(u), self._path, errors)
         self.model_steps += (states - 1) * self.members(u)
-        return self.problem.system_at(self.parameters(u)).rollout(self.initial(u), states - 1, errors)
+        return system.rollout(self.initial(u), states - 1, errors)
+
+    def times(self, states: int) -> Tensor:
+        """The times of the first states of the window, in steps, with shape ``(case, states)``."""
+        start = self.window.start
+        return start.unsqueeze(-1) + torch.arange(states, dtype=start.dtype, device=start.device)
 
     def misfit(self, u: Tensor, states: int | None = None) -> Tensor:
         r"""The observation cost :math:`J_o(u) = \frac12 \sum_t \|H(x_t(u)) - y_t\|^2_{R_t^{-1}}`.

@@ -54,16 +54,17 @@ def predictive_pit(problem: Problem, truth: Twin, ensemble: Ensemble) -> Tensor:
 
 
 @torch.no_grad()
-def model_residual(problem: Problem, ensemble: Ensemble) -> Tensor:
+def model_residual(problem: Problem, window: Window, ensemble: Ensemble) -> Tensor:
     r"""The distance of each state of the draws from what the model makes of the one before,
 
     .. math:: \Big( \frac{1}{S n} \sum_s \| x_{t, s} - M(x_{t - 1, s}; \theta_s) \|^2 \Big)^{1/2} ,
 
     a root mean square over draws and the :math:`n` entries of the state: zero for trajectories of the model, and the
-    standard deviation of model errors where there are some.
+    standard deviation of model errors where there are some. Of a stochastic system, it is that of a step without noise.
 
     Args:
         problem: The problem.
+        window: The windows, with one batch dimension ``case``.
         ensemble: The draws from the posterior.
 
     Returns:
@@ -72,8 +73,11 @@ def model_residual(problem: Problem, ensemble: Ensemble) -> Tensor:
     x, theta = ensemble.x, ensemble.theta
     squares = x.new_full(x.shape[1:3], torch.nan)
     squares[:, 1:] = 0
+    first = window.start.unsqueeze(-1) + ensemble.steps.start
+    times = first + torch.arange(x.shape[2] - 1, dtype=first.dtype, device=first.device)
     for chunk in chunks(len(x), x[0].numel(), x.device):
         before, after = x[chunk, :, :-1], x[chunk, :, 1:]
-        system = problem.system_at(theta[chunk, :, None].expand(*before.shape[:3], -1))
-        squares[:, 1:] += (after - system.advance(before, 1)).square().flatten(3).mean(dim=-1).sum(dim=0)
+        system = problem.system_at(theta[chunk, :, None].expand(*before.shape[:3], -1), times)
+        moved = system.rollout(before, 1, problem.no_noise(before, *before.shape[:3], 1)).select(3, 1)
+        squares[:, 1:] += (after - moved).square().flatten(3).mean(dim=-1).sum(dim=0)
     return (squares / len(x)).sqrt()

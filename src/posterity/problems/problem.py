@@ -9,8 +9,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ..systems import System, parameter_names
+from ..systems import System
 from ..tensors import defaults_of, white_noise
+from .checks import check_system, check_truth
 from .covariances import Correlation, Root
 from .covariances.scaling import check_correlation, error_root, root_of, spread
 from .draws import Twin
@@ -27,6 +28,9 @@ class Problem:
     r"""Inference problem: a state-space model, the observations of a window, and the posterior that is sought.
 
     .. math:: x_{t+1} = M(x_t; \theta) + \eta_t, \qquad \eta_t \sim N(0, Q) .
+
+    Of a stochastic system (:class:`~posterity.systems.Stochastic`) it is :math:`x_{t+1} = M(x_t, \xi_t; \theta)`, whose
+    white noise :math:`\xi_t` has the place of the whitened model errors everywhere: nothing is added to a state.
 
     The target of inference is :math:`p(x_{0:T+F}, \theta | y_{0:T}, x_b)`, under one of two joints. *background* draws
     :math:`x_b` from the climatology, then :math:`x_0 = x_b + B^{1/2} u`, :math:`u \sim N(0, I)`: the Gaussian
@@ -107,41 +111,13 @@ class Problem:
             raise ValueError(f"model_error: standard deviations must not be negative, not {self.model_error}")
         check_correlation("background_std", self.background_correlation, self.background_std, self.shape)
         check_correlation("model_error", self.error_correlation, self.model_error, self.shape)
-        self._check_parameters()
-        self._check_truth()
+        check_system(self)
+        check_truth(self)
         if self.library is not None and self.parameters and self.joint == "climatology":
             raise ValueError(
                 "climatology: a library of states is that of one system, and under the climatology joint each draw of "
                 "the unknown parameters has its own; remove the library, or use the background joint"
             )
-
-    def _check_parameters(self) -> None:
-        """Checks that the unknown parameters are parameters of the system."""
-        if not self.parameters:
-            return
-        known = parameter_names(self.system)
-        for name in self.parameters:
-            if name not in known:
-                raise ValueError(
-                    f"parameters: the system has no parameter '{name}'; it has {', '.join(known) or 'none'} (fields "
-                    "that may hold a tensor, `float | Tensor`)"
-                )
-
-    def _check_truth(self) -> None:
-        """Checks that the first channels of the truth are states of the problem, under the climatology joint."""
-        if self.truth is None:
-            return
-        if self.joint == "background":
-            raise ValueError(
-                "truth: another system than the assumed one needs the climatology joint; use that, or remove the truth"
-            )
-        if self.truth.shape[1:] != self.shape[1:] or self.truth.shape[0] < self.shape[0]:
-            raise ValueError(
-                f"truth: has states {self.truth.shape}, which do not contain the assumed {self.shape}; "
-                "give it the same grid and at least as many channels"
-            )
-        if self.truth.dt != self.system.dt:
-            raise ValueError(f"truth: has dt {self.truth.dt}, and the assumed system {self.system.dt}; make them equal")
 
     def __hash__(self) -> int:
         """By all fields."""
@@ -165,8 +141,8 @@ class Problem:
 
     @property
     def weak(self) -> bool:
-        """Whether the model has errors (weak constraint)."""
-        return self.model_error is not None or self.error_correlation is not None
+        """Whether the model has errors (weak constraint), or noise of its own."""
+        return self.model_error is not None or self.error_correlation is not None or self.system.stochastic
 
     @property
     def has_background(self) -> bool:
@@ -205,6 +181,7 @@ class Problem:
             self.shape if correlation is None else correlation.control(self.shape)
             for correlation in (self.background_correlation, self.error_correlation)
         )
+        error = self.system.noise_shape if self.system.stochastic else error
         return [background, *([error] * (self.window - 1) if self.weak else [])]
 
     @property
@@ -232,18 +209,37 @@ class Problem:
             return theta
         return torch.stack([p.inverse(theta[..., i]) for i, p in enumerate(self.parameters.values())], dim=-1)
 
-    def system_at(self, theta: Tensor) -> System:
-        """The system with given values of its unknown parameters.
+    def system_at(self, theta: Tensor, time: Tensor | float = 0.0) -> System:
+        """The system with given values of its unknown parameters, for states at given times.
 
         Args:
             theta: The parameters, with shape ``(*batch, parameters)``.
+            time: The times of the states that it is given first, in steps since the start of the ensemble, with a shape
+                that broadcasts against ``(*batch,)``.
 
         Returns:
             The system; its states have shape ``(*batch, *shape)``.
         """
         if not self.parameters:
-            return self.system
-        return replace(self.system, **dict(zip(self.parameters, theta.unbind(dim=-1), strict=True)))  # type: ignore[type-var]
+            return self.system.at(time)
+        values = dict(zip(self.parameters, theta.unbind(dim=-1), strict=True))
+        return replace(self.system, **values).at(time)  # type: ignore[type-var]
+
+    def undisturbed(self, window: Window) -> Tensor:
+        """The trajectory of the background, by the system itself without errors or noise.
+
+        Args:
+            window: The windows, with one batch dimension ``case``.
+
+        Returns:
+            The states of the window, with shape ``(case, window, *shape)``.
+        """
+        x, steps = window.background, self.window - 1
+        return self.system.at(window.start).rollout(x, steps, self.no_noise(x, len(x), steps))
+
+    def no_noise(self, like: Tensor, *batch: int) -> Tensor | None:
+        """The noise of steps that are not disturbed, with shape ``(*batch, *noise_shape)``; None if they draw none."""
+        return like.new_zeros(*batch, *self.system.noise_shape) if self.system.stochastic else None
 
     def observe(
         self, x: Tensor, theta: Tensor, background: Tensor, background_std: Tensor, start: Tensor | None = None
@@ -286,7 +282,7 @@ class Problem:
             start = start.to(torch.get_default_dtype())
         theta = self.decode_parameters(white_noise(start, *batch, len(self.parameters)))
         if self.truth is not None:
-            x = self.truth.rollout(self.climatology(self.truth, start), self.steps - 1)
+            x = self.truth.at(start).rollout(self.climatology(self.truth, start), self.steps - 1)
             x = x.narrow(len(batch) + 1, 0, self.shape[0])
             x0, background, std = self._background(x.select(len(batch), 0))
             return self.observe(x, torch.full_like(theta, torch.nan), background, std, start)
@@ -294,7 +290,7 @@ class Problem:
         x0, background, std = self._background(
             self.climatology(self.system if self.joint == "background" else system, start)
         )
-        x = system.rollout(x0, self.steps - 1, self.draw_errors(x0, *batch, self.steps - 1))
+        x = system.at(start).rollout(x0, self.steps - 1, self.draw_errors(x0, *batch, self.steps - 1))
         return self.observe(x, theta, background, std, start)
 
     def draw_errors(self, like: Tensor, *batch: int) -> Tensor | None:

@@ -84,7 +84,8 @@ class StateControl(Control):
         if self.problem.forecast:
             axis = u.ndim - 1
             errors = self.problem.draw_errors(u, *u.shape[:-1], self.problem.forecast)
-            behind = self.problem.system_at(theta).rollout(x.select(axis, -1), self.problem.forecast, errors)
+            system = self.problem.system_at(theta, self.window.start + (self.problem.window - 1))
+            behind = system.rollout(x.select(axis, -1), self.problem.forecast, errors)
             self.model_steps += self.problem.forecast * self.members(u)
             x = torch.cat((x, behind.narrow(axis, 1, self.problem.forecast)), dim=axis)
         return x, theta

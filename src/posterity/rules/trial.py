@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..problems import Composed, Operator, Problem
-from ..systems import System
-from ..tensors import append_dims
+from ..systems import Stochastic, System
+from ..tensors import append_dims, own_random_numbers
 
 #: The batch of states that rules are tried on: with two dimensions, as members of cases have.
 BATCH = (2, 3)
@@ -45,7 +45,22 @@ class Part(NamedTuple):
 def step_of(system: System, key: str = "system") -> Part:
     """The step of a system."""
     name = f"{key}: {type(system).__name__}: step"
-    return Part(key, name, system.step, len(system.shape), system.shape, system.differentiable)
+    return Part(key, name, fixed_step(system), len(system.shape), system.shape, system.differentiable)
+
+
+def fixed_step(system: System) -> Callable[[Tensor], Tensor]:
+    """The step of a system; of a stochastic one, its transition with the same noise at each call, for all states."""
+    if not isinstance(system, Stochastic):
+        return system.step
+    with own_random_numbers(0):
+        noise = torch.randn(system.noise_shape)
+
+    def step(x: Tensor) -> Tensor:
+        """The step with that noise."""
+        batch = x.shape[: x.ndim - len(system.shape)]
+        return system.transition(x, noise.to(x).expand(*batch, *noise.shape))
+
+    return step
 
 
 def seen_by(operator: Operator) -> Part:
@@ -119,7 +134,7 @@ def _parts(problem: Problem, x: Tensor) -> Iterator[tuple[Part, Tensor]]:
 
         def moved(z: Tensor) -> Tensor:
             system = problem.system_at(problem.decode_parameters(z[..., entries:]))
-            return system.step(z[..., :entries].unflatten(-1, problem.shape))
+            return fixed_step(system)(z[..., :entries].unflatten(-1, problem.shape))
 
         name = f"{step.name} with parameters of each state"
         yield step._replace(call=moved, event=1, name=name), torch.cat((x.flatten(len(batch)), v), dim=-1)
@@ -227,7 +242,8 @@ def check_values(part: Part, x: Tensor) -> Tensor:
     if not _close(part(x), y):
         raise ValueError(
             f"{part.name} gives other values when it is called again; it must neither draw random numbers nor remember "
-            "(errors of a model are `model_error`, those of observations `std`)"
+            "(errors of a model are `model_error`, or noise of a step derived from `Stochastic`; those of observations "
+            "`std`)"
         )
     rows = x.reshape(-1, *x.shape[len(batch) :])
     alone = torch.stack([part(row) for row in rows]).reshape(y.shape)

@@ -36,6 +36,9 @@ class System(abc.ABC):
     #: Whether gradients pass through a step: methods that need them refuse a system that says no.
     differentiable: ClassVar[bool] = True
 
+    #: Whether a step draws noise; see :class:`~posterity.systems.Stochastic`, which such systems derive from.
+    stochastic: ClassVar[bool] = False
+
     #: Time between two states, in model time units. (A field of every subclass.)
     dt: float
 
@@ -48,6 +51,19 @@ class System(abc.ABC):
     def lengths(self) -> tuple[float, ...]:
         """Lengths of the periodic domain along the axes of the grid, for wave numbers and derivatives of figures."""
         return tuple(float(size) for size in self.shape[1:])
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """The event shape of the white noise of a step; of a system that draws none, of no entries."""
+        return (0,)
+
+    def at(self, time: Tensor | float) -> "System":
+        """The system for states at a given time; itself, unless it is :class:`~posterity.systems.Driven`.
+
+        Args:
+            time: The time, in steps since the start of the system's ensemble; a number, or one per batch element.
+        """
+        return self
 
     @abc.abstractmethod
     def initial(self, batch: Sequence[int]) -> Tensor:
@@ -166,7 +182,8 @@ class System(abc.ABC):
         Args:
             x0: Initial states, with shape ``(*batch, *shape)``.
             steps: The number of steps :math:`L`.
-            error: Model errors :math:`\eta`, with shape ``(*batch, steps, *shape)``; none if omitted.
+            error: Model errors :math:`\eta`, with shape ``(*batch, steps, *shape)``; none if omitted. Of a stochastic
+                system the white noise of its steps, ``(*batch, steps, *noise_shape)``, which is drawn if omitted.
 
         Returns:
             The states :math:`x_0, …, x_L`, with shape ``(*batch, steps + 1, *shape)``.

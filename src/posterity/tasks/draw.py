@@ -96,7 +96,7 @@ def draw(
         truth_log_q,
         None if truth is None else predictive_pit(problem, truth, ensemble),
         # Draws of other methods are trajectories of the model, or of each time alone.
-        model_residual(problem, ensemble) if method.trained and len(ensemble.steps) > 1 else None,
+        model_residual(problem, window, ensemble) if method.trained and len(ensemble.steps) > 1 else None,
         coordinates,
     )
     seconds = float(ensemble.info["seconds"].sum())

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..problems import Operator
-from ..rules import check_start, check_structure, check_values, seen_by, step_of
+from ..rules import check_start, check_structure, check_values, fixed_step, seen_by, step_of
 from ..systems import System, parameter_names
 from .expect import asserted, expect, expect_close, expect_derivative, reproducible
 
@@ -41,7 +41,8 @@ def check_system(system: System, steps: int = 5) -> None:
         x = system.initial((2, 3))
         check_values(step_of(system), x.float())
         if system.differentiable:
-            expect_derivative(system.step, x[0, :2], f"{name}: step has not the derivatives of finite differences")
+            step = fixed_step(system)
+            expect_derivative(step, x[0, :2], f"{name}: step has not the derivatives of finite differences")
         for parameter in parameter_names(system):
             _check_parameter(system, parameter, x[0, :2])
 
@@ -50,8 +51,8 @@ def _check_parameter(system: System, parameter: str, x: Tensor) -> None:
     """Checks that a parameter may differ from case to case; two of them here."""
     value = torch.as_tensor(getattr(system, parameter), dtype=x.dtype)
     values = value * torch.tensor([1.0, 1.01])
-    together = replace(system, **{parameter: values}).step(x)  # type: ignore[type-var]
-    alone = [replace(system, **{parameter: float(values[case])}).step(x[case]) for case in range(2)]  # type: ignore[type-var]
+    together = fixed_step(replace(system, **{parameter: values}))(x)  # type: ignore[type-var]
+    alone = [fixed_step(replace(system, **{parameter: float(values[case])}))(x[case]) for case in range(2)]  # type: ignore[type-var]
     expect_close(
         together,
         torch.stack(alone),

@@ -89,10 +89,10 @@ class PriorImportanceSampling(Posterior):
         ess = state.new_empty(len(window.y), dtype=torch.double)
         now = 0
         for start in window.start.unique().tolist():
-            state, now = system.advance(state, int(start) - now), int(start)
+            state, now = system.at(now).advance(state, int(start) - now), int(start)
             here = (window.start == start).nonzero().flatten()
             errors = problem.draw_errors(state, self.draws, problem.steps - 1)
-            ensemble = system.rollout(state, problem.steps - 1, errors)
+            ensemble = system.at(start).rollout(state, problem.steps - 1, errors)
             index, ess[here] = self._resampled(self._log_likelihood(window, ensemble, here), samples)
             x[:, here], drawn[:, here] = ensemble[index], theta[index]
         x, drawn, _, failed = replace_failed(x, drawn, None)

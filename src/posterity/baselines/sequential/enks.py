@@ -57,7 +57,7 @@ class EnKS(Sequential):
         past = z.unsqueeze(2)[:, :, :0]
         for t in range(self.problem.length):
             if t > 0:
-                z = record.forecast(z)
+                z = record.forecast(z, t - 1)
             if record.has_observations(t):
                 z, innovation, past = record.compare(z, t, past)
                 z, past = self.analyse(z, past, innovation, record.seen[:, t])
@@ -69,8 +69,8 @@ class EnKS(Sequential):
                     yield past[:, :, 0]
                 past = past[:, :, 1:]
         yield from past.unbind(dim=2)
-        for _ in range(self.problem.forecast):
-            (z,) = record.replace_failed(record.forecast(z))
+        for t in range(self.problem.length, self.problem.steps):
+            (z,) = record.replace_failed(record.forecast(z, t - 1))
             yield z
 
     def analyse(self, z: Tensor, past: Tensor, innovation: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:

@@ -95,7 +95,7 @@ class IEnKS(Sequential):
             # The next window may start one state behind this one.
             following = max(0, min(last + self.stride, end) - self.reach)
             until = self.problem.steps - 1 if last == end else max(last, following)
-            path, error = record.replace_failed(record.rollout(z, until - first, error), error)
+            path, error = record.replace_failed(record.rollout(z, first, until - first, error), error)
             if self.problem.cycles > 1:
                 yield from path[:, :, start - first : last + 1 - first].unbind(dim=2)
             elif last == end:
@@ -195,10 +195,11 @@ class IEnKS(Sequential):
             The innovations, with shape ``(members, case, times * observations)``, and the numbers, with shape
             ``(case,)``. Members that diverge show what others of their case do; where all do, the innovations are zero.
         """
-        error = control[..., size:].unflatten(-1, (times[-1] - first, record.states if self.problem.weak else 0))
+        entries = prod(record.error_shape) if self.problem.weak else 0
+        error = control[..., size:].unflatten(-1, (times[-1] - first, entries))
         start = control[..., :size]
         # Time first and contiguous: operators that are matrix products then need no copy.
-        later = record.rollout(start, times[-1] - first, error)[:, :, 1:].movedim(2, 0).contiguous()
+        later = record.rollout(start, first, times[-1] - first, error)[:, :, 1:].movedim(2, 0).contiguous()
         states = (start, *later)
         innovation = torch.cat([record.innovation(states[t - first], t) for t in times], dim=-1)
         good = is_valid(innovation)

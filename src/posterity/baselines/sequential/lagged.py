@@ -55,7 +55,7 @@ class SlidingControl(Control):
         y = record.window.y[:, states].clone()
         y[:, : times.start - first] = torch.nan
         std = record.window.std[:, states]
-        return cls(part, Window(y, std, x, torch.ones_like(x), record.window.start), v, root)
+        return cls(part, Window(y, std, x, torch.ones_like(x), record.window.start + first), v, root)
 
     def select(self, index: Tensor | slice) -> Self:
         """The control of some of the cases, with its own count of work."""
@@ -124,7 +124,10 @@ class LaggedFourDVar(Sequential):
         check_options(self.iterations, 1, self.tolerance, 0, self.solver)
         check_eigenpairs(self.eigenpairs)
         if self.problem.weak:
-            raise ValueError("model_error: only the strong constraint is supported; remove it, or use another method")
+            raise ValueError(
+                "model_error: only the strong constraint is supported; remove it (or take a system without noise), or "
+                "use another method"
+            )
 
     @property
     def steps(self) -> range:
@@ -146,8 +149,8 @@ class LaggedFourDVar(Sequential):
             (z,) = record.replace_failed(path[:, min(following, last) - first].unsqueeze(0))
             first = following
         z = path[:, -1] + deviations[:, :, -1]
-        for _ in range(self.problem.forecast):
-            (z,) = record.replace_failed(record.forecast(z))
+        for t in range(self.problem.length, self.problem.steps):
+            (z,) = record.replace_failed(record.forecast(z, t - 1))
             yield z
         record.info["iterations"] /= self.problem.cycles
 

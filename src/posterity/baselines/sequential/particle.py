@@ -77,7 +77,7 @@ class Bootstrap(Sequential):
         own = torch.arange(self.members, dtype=z.dtype, device=z.device).reshape(-1, 1, 1).expand_as(weight)
         for t in range(self.problem.steps):
             if t > 0:
-                z = record.forecast(z)
+                z = record.forecast(z, t - 1)
             if record.has_observations(t):
                 z, innovation, weight, parent = record.compare(z, t, weight, own)
                 z, weight, index = self.analyse(record, t, z, weight.squeeze(-1), innovation, observed_times)
@@ -264,8 +264,8 @@ class ParticleSmoother(Bootstrap):
 
         here = take(history[-1].z, index)
         yield here
-        for z, weight, _ in reversed(history[:-1]):
-            ahead = record.forecast(z, torch.zeros_like(z))
+        for t, (z, weight, _) in reversed(list(enumerate(history[:-1]))):
+            ahead = record.forecast(z, t, z.new_zeros(*z.shape[:2], record.states))
             index = draw_ancestors(whitened(here), whitened(ahead), weight)
             here = take(z, index)
             yield here

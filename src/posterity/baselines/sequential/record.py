@@ -68,6 +68,8 @@ class Record:
         self.free = window.free
         self.background_root = problem.background_root(window)
         self.error_root = problem.error_root(self.y)
+        #: The event shape of what an error is, in or behind a step.
+        self.error_shape = problem.system.noise_shape if problem.system.stochastic else problem.shape
         self.info = {name: self.y.new_zeros(self.cases) for name in ("model_steps", "gradients", "failed")}
         self.alive = self.y.new_ones(self.cases, dtype=torch.bool)
         self._observed = self.seen.any(dim=0).tolist()
@@ -105,40 +107,40 @@ class Record:
         return self.problem.decode_parameters(z[..., self.states :])
 
     def error(self, members: int, steps: int) -> Tensor:
-        r"""Draws model errors :math:`\eta \sim N(0, Q)`, with shape ``(members, case, steps, states)``.
+        r"""Draws model errors :math:`\eta \sim N(0, Q)`, with shape ``(members, case, steps, entries)``.
 
-        Under the strong constraint there are none, and the last dimension is empty.
+        Of a stochastic system they are the noise of its steps. Under the strong constraint there are none, and the last
+        dimension is empty.
         """
         if self.error_root is None:
             return self.y.new_empty(members, self.cases, steps, 0)
         noise = white_noise(self.y, members, self.cases, steps, *self.error_root.shape)
         return self.error_root.forward(noise).flatten(3)
 
-    def forecast(self, z: Tensor, error: Tensor | None = None) -> Tensor:
+    def forecast(self, z: Tensor, t: int, error: Tensor | None = None) -> Tensor:
         r"""Advances an ensemble by one step, :math:`x' = M(x; \theta) + \eta`.
 
         Args:
             z: The ensemble, with shape ``(members, case, size)``.
-            error: The model errors, with shape ``(members, case, states)``; drawn if omitted.
+            t: Its time, in steps since the start of the record.
+            error: The model errors, as :meth:`error` draws them, with shape ``(members, case, entries)``; drawn if
+                omitted.
 
         Returns:
             The ensemble one step later; members that diverged are not yet replaced.
         """
-        x, theta = self.split(z)
-        moved = self.problem.system_at(theta).advance(x, 1).flatten(2)
-        if self.problem.weak:
-            moved = moved + (self.error(len(z), 1).squeeze(2) if error is None else error)
-        self.info["model_steps"] += len(z)
-        return torch.cat((moved, z[..., self.states :]), dim=-1)
+        given = None if error is None else error.unsqueeze(2)
+        return self.rollout(z, t, 1, given)[:, :, 1]
 
-    def rollout(self, z: Tensor, steps: int, error: Tensor | None = None) -> Tensor:
+    def rollout(self, z: Tensor, t: int, steps: int, error: Tensor | None = None) -> Tensor:
         r"""The trajectories of an ensemble, as several calls of :meth:`forecast` would give them.
 
         Args:
             z: The ensemble, with shape ``(members, case, size)``.
+            t: Its time, in steps since the start of the record.
             steps: The number of steps.
-            error: The model errors of the first steps, with shape ``(members, case, times, states)``; others are
-                drawn.
+            error: The model errors of the first steps, as :meth:`error` draws them, with shape
+                ``(members, case, times, entries)``; others are drawn.
 
         Returns:
             The ensembles at all times, with shape ``(members, case, steps + 1, size)``; members that diverged are not
@@ -150,8 +152,8 @@ class Record:
             # One draw for each step, so that random numbers do not depend on how many steps are taken together.
             given = self.error(len(z), 0) if error is None else error
             later = [self.error(len(z), 1) for _ in range(steps - given.shape[2])]
-            errors = torch.cat((given, *later), dim=2)[:, :, :steps].unflatten(-1, self.problem.shape)
-        path = self.problem.system_at(theta).rollout(x, steps, errors).flatten(3)
+            errors = torch.cat((given, *later), dim=2)[:, :, :steps].unflatten(-1, self.error_shape)
+        path = self.problem.system_at(theta, self.window.start + t).rollout(x, steps, errors).flatten(3)
         self.info["model_steps"] += steps * len(z)
         return torch.cat((path, z[:, :, None, self.states :].expand(-1, -1, steps + 1, -1)), dim=-1)
 
@@ -328,7 +330,7 @@ class Filter(Sequential):
         z = record.prior(self.members)
         for t in range(self.problem.steps):
             if t > 0:
-                z = record.forecast(z)
+                z = record.forecast(z, t - 1)
             if record.has_observations(t):
                 z, innovation = record.compare(z, t)
                 analysis = self.analyse(z, innovation, record, t)

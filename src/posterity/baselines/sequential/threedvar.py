@@ -64,7 +64,7 @@ class ThreeDVar(Sequential):
                 error = record.error(len(z), 1).squeeze(2)
                 # Ends with no columns under the strong constraint.
                 error[0] = 0
-                z = record.forecast(z, error)
+                z = record.forecast(z, t - 1, error)
             if record.has_observations(t):
                 z, innovation = record.compare(z, t)
                 analysis = self.analyse(record, t, z[:1], innovation[0], climatology.root.mT)

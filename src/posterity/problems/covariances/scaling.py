@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from .correlation import Correlation
+from .noise import NoiseOfSteps
 from .root import Diagonal, Root, Scaled
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def spread(key: str, numbers: float | Sequence[float], shape: tuple[int, ...], l
 
 
 def error_root(problem: "Problem", like: Tensor) -> Root:
-    """The root of the covariance of the model's errors.
+    """The root of the covariance of the model's errors; of a stochastic system, the noise of its steps as it is.
 
     Args:
         problem: The problem.
@@ -92,6 +93,8 @@ def error_root(problem: "Problem", like: Tensor) -> Root:
     Raises:
         ValueError: Under the strong constraint.
     """
+    if problem.system.stochastic:
+        return NoiseOfSteps(problem.system.noise_shape, like)
     if not problem.weak:
         raise ValueError("model_error: there is none; give the problem one, or use another method")
     error = problem.model_error

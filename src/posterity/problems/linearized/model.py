@@ -288,14 +288,15 @@ def residual_graph(control: "Control", u: Tensor, states: int) -> tuple[Tensor, 
 def matrices(control: "Control", u: Tensor, states: int) -> Linearization:
     """The model of a cost as matrices: dense in the control, so meant for some hundred entries.
 
-    Where these are fewer than those of the state, one run of the model carries all of them; else steps are chained.
+    Where these are fewer than those of the state, one run of the model carries all of them; else steps are chained. Of
+    a stochastic system, whose noise is no term of a sum, one run carries them too.
 
     Args:
         control: The control, whose prior is white.
         u: Where it is linearised, with shape ``(*batch, case, size)``.
         states: The number of states of the window that count.
     """
-    if control.size < control.states:
+    if control.size < control.states or control.problem.system.stochastic:
         model = LinearModel(control, u, states)
         residual, sensitivity = model.residual, model.tangent(basis(u)).movedim(0, -1)
     else:

@@ -125,11 +125,12 @@ def step_jacobian(control: "Control", u: Tensor, x: Tensor) -> Tensor:
     if not x.numel():
         return x.new_zeros(*x.shape[: u.ndim], entries, entries + len(problem.parameters))
     v = control.whitened_parameters(u).unsqueeze(-2).expand(*x.shape[: u.ndim], -1)
+    times = control.times(x.shape[u.ndim - 1])
 
     def step(z: Tensor) -> Tensor:
         """One step of the state, with the whitened parameters beside it."""
         state = z[..., :entries].unflatten(-1, problem.shape)
-        moved = problem.system_at(problem.decode_parameters(z[..., entries:])).advance(state, 1)
+        moved = problem.system_at(problem.decode_parameters(z[..., entries:]), times).advance(state, 1)
         return moved.flatten(-len(problem.shape))
 
     return jacobian(step, torch.cat((x.flatten(u.ndim), v), dim=-1), 1)[1]

@@ -1,0 +1,1 @@
+"""Neurons, and the currents that drive them."""
