@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..tensors import Constant, append_dims
-from .lawson import Fused, Lawson
+from .fused import Fused
+from .lawson import Lawson
 from .spectral import alias_free, resolved, solenoidal, waves
 from .system import System, check_times
 
