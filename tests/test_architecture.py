@@ -40,7 +40,7 @@ ABOVE = {"posterity", "__main__", "arguments", "cli", "tasks", "testing"}
 #: What may be imported beside the standard library, by rooms that must stay light.
 LIGHT = {
     "algebra": {"torch"},
-    "systems": {"torch", "numpy"},
+    "systems": {"torch", "numpy", "numba", "llvmlite"},
     "nn": {"torch"},
     "flows": {"torch"},
     "diffusion": {"torch"},

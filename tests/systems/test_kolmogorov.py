@@ -1,17 +1,23 @@
 """The Kolmogorov flow: its exact solutions, budget, symmetries, order and derivatives, and an independent solver."""
 
+import sys
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from math import exp, pi
 
+import numpy as np
 import pytest
 import torch
 from torch.autograd import forward_ad
 
-from posterity.systems import Kolmogorov, jacobian
-from posterity.systems.lawson import TILE
+from posterity.systems import Kolmogorov, fused, jacobian
+from posterity.systems.compiled import kernel
+from posterity.systems.compiled.lanes import BYTES
+from posterity.systems.compiled.plan import factors, roots
+from posterity.systems.compiled.transforms import fourier
 from posterity.systems.spectral import resolved, solenoidal, waves
+from posterity.tensors import one_thread
 from posterity.testing import check_system
 
 #: Small, neither square nor even, integrated on another grid.
@@ -21,6 +27,13 @@ PARAMETERS = {
     "drag": torch.tensor([0.1, 0.3], dtype=torch.float64),
     "forcing": torch.tensor([1.0, 2.0], dtype=torch.float64),
 }
+
+
+@pytest.fixture(params=("compiled", "torch"))
+def loops(request, monkeypatch):
+    """The fused step by compiled loops, and as it is elsewhere than on a CPU."""
+    if request.param == "torch":
+        monkeypatch.setattr(fused, "compiled", lambda: None)
 
 
 def grid(height, width):
@@ -200,31 +213,33 @@ def parts(system, x):
     """A step as a function of states and parameters, in the two ways."""
     names = tuple(name for name in PARAMETERS if isinstance(getattr(system, name), torch.Tensor))
 
-    def fused(x, *values):
+    def by_hand(x, *values):
         return replace(system, **dict(zip(names, values, strict=True))).stepper()(x)
 
     def eager(x, *values):
         return replace(system, **dict(zip(names, values, strict=True))).step(x)
 
-    return fused, eager, (x, *(getattr(system, name) for name in names))
+    return by_hand, eager, (x, *(getattr(system, name) for name in names))
 
 
+@pytest.mark.usefixtures("loops")
 @pytest.mark.parametrize("system", [ODD, replace(ODD, **PARAMETERS)], ids=("numbers", "batched"))
 def test_tangent_and_adjoint_are_those_of_the_step(system):
-    fused, eager, arguments = parts(system, torch.randn(3, 2, 2, 11, 10))
+    by_hand, eager, arguments = parts(system, torch.randn(3, 2, 2, 11, 10))
     arguments = tuple(a.clone().requires_grad_() for a in arguments)
-    torch.testing.assert_close(fused(*arguments), eager(*arguments))
+    torch.testing.assert_close(by_hand(*arguments), eager(*arguments))
     g = torch.randn(3, 2, 2, 11, 10)
-    gradients = torch.autograd.grad((g * fused(*arguments)).sum(), arguments)
+    gradients = torch.autograd.grad((g * by_hand(*arguments)).sum(), arguments)
     torch.testing.assert_close(gradients, torch.autograd.grad((g * eager(*arguments)).sum(), arguments))
     directions = tuple(torch.randn_like(a) for a in arguments)
-    _, tangent = torch.func.jvp(fused, arguments, directions)
+    _, tangent = torch.func.jvp(by_hand, arguments, directions)
     torch.testing.assert_close(tangent, torch.func.jvp(eager, arguments, directions)[1])
     # The tangent and its adjoint, by their products.
     products = sum(float((a * b).sum()) for a, b in zip(gradients, directions, strict=True))
     assert float((tangent * g).sum()) == pytest.approx(products, rel=1e-10)
 
 
+@pytest.mark.usefixtures("loops")
 def test_gradients_of_rollouts_with_errors_and_batched_parameters():
     names = tuple(PARAMETERS)
     small = replace(ODD, size=(6, 5), resolution=(7, 8), wavenumber=1)
@@ -239,13 +254,16 @@ def test_gradients_of_rollouts_with_errors_and_batched_parameters():
 
 def test_one_parameter_for_a_whole_batch_has_the_gradient_of_all():
     system = replace(ODD, reynolds=torch.tensor(50.0))
-    fused, eager, arguments = parts(system, torch.randn(3, 2, 11, 10))
+    by_hand, eager, arguments = parts(system, torch.randn(3, 2, 11, 10))
     arguments = tuple(a.clone().requires_grad_() for a in arguments)
-    for f in (fused, eager):
+    for f in (by_hand, eager):
         assert torch.autograd.grad(f(*arguments).square().sum(), arguments)[1].shape == ()
-    torch.testing.assert_close(*(torch.autograd.grad(f(*arguments).square().sum(), arguments) for f in (fused, eager)))
+    torch.testing.assert_close(
+        *(torch.autograd.grad(f(*arguments).square().sum(), arguments) for f in (by_hand, eager))
+    )
 
 
+@pytest.mark.usefixtures("loops")
 def test_forward_mode_through_duals():
     x, dx = torch.randn(2, 2, 11, 10), torch.randn(2, 2, 11, 10)
     with forward_ad.dual_level():
@@ -253,6 +271,7 @@ def test_forward_mode_through_duals():
     torch.testing.assert_close(tangent, torch.func.jvp(lambda x: ODD.step(ODD.step(x)), (x,), (dx,))[1])
 
 
+@pytest.mark.usefixtures("loops")
 def test_jacobians_in_one_batch():
     small = replace(ODD, size=(5, 6), resolution=(7, 8), wavenumber=1, reynolds=torch.tensor([50.0, 80.0]))
     x = torch.randn(2, 2, 5, 6)
@@ -263,6 +282,7 @@ def test_jacobians_in_one_batch():
     torch.testing.assert_close(columns.flatten(2).permute(1, 2, 0), jacobian(small.step, x, 3)[1])
 
 
+@pytest.mark.usefixtures("loops")
 def test_second_derivatives_raise_and_are_not_zero():
     x = torch.randn(2, 11, 10, requires_grad=True)
     (gradient,) = torch.autograd.grad(ODD.stepper()(x).square().sum(), x, create_graph=True)
@@ -270,19 +290,75 @@ def test_second_derivatives_raise_and_are_not_zero():
         torch.autograd.grad(gradient.square().sum(), x)
 
 
+def test_the_loops_are_those_of_the_step_in_single_precision():
+    system = Kolmogorov(size=(11, 10), resolution=(24, 20), wavenumber=2, dt=0.1, substeps=2, spinup=0.0)
+    x = system.initial((3,)).float()
+    after = system.stepper()(x)
+    assert after.dtype == torch.float32
+    torch.testing.assert_close(after, system.step(x))
+
+
+def test_a_batch_shared_among_threads_is_what_it_is_on_one(monkeypatch):
+    by_hand, _, arguments = parts(replace(ODD, **PARAMETERS), torch.randn(3, 2, 2, 11, 10))
+    arguments = tuple(a.clone().requires_grad_() for a in arguments)
+
+    def found():
+        after = by_hand(*arguments)
+        return (after, *torch.autograd.grad(after.square().sum(), arguments))
+
+    with one_thread():
+        alone = found()
+    monkeypatch.setattr(kernel, "GRAIN", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    torch.testing.assert_close(found(), alone, rtol=0, atol=0)
+
+
+def test_without_numba_flows_go_by_torch_and_say_so(monkeypatch):
+    expected = ODD.stepper()(x := ODD.initial((2,)))
+    monkeypatch.setitem(sys.modules, "posterity.systems.compiled", None)
+    fused.compiled.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="without compiled loops"):
+            assert fused.compiled() is None
+        torch.testing.assert_close(ODD.stepper()(x), expected)
+    finally:
+        fused.compiled.cache_clear()
+
+
+@pytest.mark.parametrize("points", [1, 2, 3, 4, 7, 12, 15, 16, 30, 64])
+def test_transforms_of_any_length(points):
+    """Both directions, against NumPy's; of constants nothing but the mean is left, to the last bit for 2 and 3."""
+    re, im = np.random.default_rng(0).standard_normal((2, points, BYTES // 8))
+    re[:, 0], im[:, 0] = 1.0, 0.0
+    expected = np.fft.fft(re + 1j * im, axis=0)
+    arrays = [part.ravel().copy() for part in (re, im, re, im)]
+    plan = factors(points), roots(points).astype(np.float64)
+    there = [part.reshape(points, -1) for part in fourier(*arrays, *plan)]
+    np.testing.assert_allclose(there[0] + 1j * there[1], expected, atol=1e-13)
+    if set(factors(points)) <= {2, 3, 4}:
+        assert not there[0][1:, 0].any()
+        assert not there[1][:, 0].any()
+    arrays = [part.ravel().copy() for part in (*there, re, im)]
+    back_im, back_re = fourier(arrays[1], arrays[0], arrays[3], arrays[2], *plan)
+    np.testing.assert_allclose(back_re.reshape(points, -1) / points, re, atol=1e-14)
+    np.testing.assert_allclose(back_im.reshape(points, -1) / points, im, atol=1e-14)
+
+
 def test_batches_larger_than_a_tile(monkeypatch):
     system = replace(ODD, **PARAMETERS)
-    fused, eager, arguments = parts(system, torch.randn(5, 2, 2, 11, 10))
+    monkeypatch.setattr(fused, "compiled", lambda: None)
+    by_hand, eager, arguments = parts(system, torch.randn(5, 2, 2, 11, 10))
     arguments = tuple(a.clone().requires_grad_() for a in arguments)
-    monkeypatch.setitem(TILE, "cpu", 3 * 15 * 16)
-    torch.testing.assert_close(fused(*arguments), eager(*arguments))
-    for f in (fused, eager):
+    monkeypatch.setitem(fused.TILE, "cpu", 3 * 15 * 16)
+    torch.testing.assert_close(by_hand(*arguments), eager(*arguments))
+    for f in (by_hand, eager):
         f(*arguments).square().sum().backward()
     with forward_ad.dual_level():
-        dual = fused(forward_ad.make_dual(arguments[0].detach(), torch.ones(5, 2, 2, 11, 10)), *arguments[1:])
+        dual = by_hand(forward_ad.make_dual(arguments[0].detach(), torch.ones(5, 2, 2, 11, 10)), *arguments[1:])
         assert forward_ad.unpack_dual(dual).tangent.shape == (5, 2, 2, 11, 10)
 
 
+@pytest.mark.usefixtures("loops")
 def test_what_is_not_finite_stays_in_its_batch_element():
     x = ODD.initial((3,))
     spoiled = x.clone()
@@ -294,6 +370,7 @@ def test_what_is_not_finite_stays_in_its_batch_element():
     assert gradient[[0, 2]].isfinite().all()
 
 
+@pytest.mark.usefixtures("loops")
 def test_only_states_are_kept_for_the_adjoint():
     """Of a rollout, the tape holds each state once: the stages of 40 substeps are not on it."""
     system = replace(ODD, substeps=40)

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .lawson import Fused, Lawson
+from .fused import Fused
+from .lawson import Lawson
 
 
 class Known(torch.autograd.Function):

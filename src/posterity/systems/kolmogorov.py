@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ..tensors import Constant, append_dims
+from .fused import Fused
 from .known import Known
-from .lawson import Fused, Lawson
+from .lawson import Lawson
 from .spectral import alias_free, resolved, solenoidal, waves
 from .system import System, check_times
 

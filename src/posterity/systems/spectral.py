@@ -138,6 +138,12 @@ class Waves:
         waves = analysed(torch.stack((u * v, (v - u) * (v + u)), dim=-3), self.largest[1])
         return (self.stresses.like(waves) * waves).sum(dim=-3)
 
+    def tangent(self, flow: Tensor, dw: Tensor) -> Tensor:
+        """The tangent of :meth:`advection` after :meth:`flow`, at a flow, for the tangent of the vorticity."""
+        (u, v), (du, dv) = flow.unbind(dim=-3), self.flow(dw).unbind(dim=-3)
+        waves = analysed(torch.stack((u * dv + v * du, 2 * (v * dv - u * du)), dim=-3), self.largest[1])
+        return (self.stresses.like(waves) * waves).sum(dim=-3)
+
     def adjoint(self, flow: Tensor, dk: Tensor) -> Tensor:
         """The adjoint of :meth:`advection` after :meth:`flow`, at a flow, for the mean of products over the grid.
 
@@ -164,48 +170,6 @@ class Waves:
     def scattered(self, vorticity: Tensor) -> Tensor:
         """The adjoint of :meth:`vorticity`, for the mean of products over the grid."""
         return synthesised(self.scatter.like(vorticity) * vorticity.unsqueeze(-3), self.width)
-
-
-class Workspace:
-    """The transforms of :class:`Waves` in memory that is used again: faster, but without derivatives of autograd.
-
-    Args:
-        of: The waves.
-        like: Coefficients of the batch, precision and device that come, with shape ``(*batch, rows, columns)``.
-    """
-
-    def __init__(self, of: Waves, like: Tensor) -> None:
-        self.of, batch = of, like.shape[:-2]
-        self.velocity, self.stresses = of.velocity.like(like), of.stresses.like(like)
-        self._waves = like.new_empty(*batch, 2, *like.shape[-2:])
-        self._padded = like.new_zeros(*batch, 2, of.height, of.width // 2 + 1)
-        self._fields = torch.empty(*batch, 2, of.height, of.width, dtype=like.dtype.to_real(), device=like.device)
-
-    def flow(self, vorticity: Tensor) -> Tensor:
-        """As :meth:`Waves.flow`."""
-        torch.mul(self.velocity, vorticity.unsqueeze(-3), out=self._waves)
-        self._padded[..., : self._waves.shape[-1]] = torch.fft.ifft(self._waves, dim=-2, norm="forward")
-        return torch.fft.irfft(self._padded, n=self.of.width, norm="forward")
-
-    def advection(self, flow: Tensor) -> Tensor:
-        """As :meth:`Waves.advection`."""
-        u, v = flow.unbind(dim=-3)
-        p, q = self._fields.unbind(dim=-3)
-        torch.mul(u, v, out=p)
-        torch.mul(v, v, out=q).addcmul_(u, u, value=-1)
-        return self._contracted()
-
-    def tangent(self, flow: Tensor, dw: Tensor) -> Tensor:
-        """The tangent of the advection at a flow."""
-        (u, v), (du, dv) = flow.unbind(dim=-3), self.flow(dw).unbind(dim=-3)
-        p, q = self._fields.unbind(dim=-3)
-        torch.mul(u, dv, out=p).addcmul_(v, du)
-        torch.mul(v, dv, out=q).addcmul_(u, du, value=-1).mul_(2)
-        return self._contracted()
-
-    def _contracted(self) -> Tensor:
-        first, second = analysed(self._fields, self.of.largest[1]).unbind(dim=-3)
-        return torch.mul(self.stresses[0], first).addcmul_(self.stresses[1], second)
 
 
 @lru_cache(maxsize=32)

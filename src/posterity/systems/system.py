@@ -295,5 +295,5 @@ def jacobian(f: Callable[[Tensor], Tensor], x: Tensor, event: int, output: int |
     shape = y.shape[y.ndim - output :]
     m = prod(shape)
     seeds = identity(y, m).reshape(m, *([1] * len(batch)), *shape)
-    (rows,) = torch.autograd.grad(y, x, seeds.expand(m, *y.shape), is_grads_batched=True)
+    rows = torch.func.vmap(lambda seed: torch.autograd.grad(y, x, seed)[0])(seeds.expand(m, *y.shape))
     return y.detach(), rows.reshape(m, *batch, n).movedim(0, -2)
