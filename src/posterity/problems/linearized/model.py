@@ -38,12 +38,21 @@ class Linearization(NamedTuple):
     def take(self, index: Tensor | slice, axis: int = 0) -> "Linearization":
         """Those of some of the cases, which are the dimension ``axis``."""
         where = (*[slice(None)] * axis, index)
-        return Linearization(*(None if field is None else field[where] for field in self))
+        hessian, path = (None if field is None else field[where] for field in self[2:])
+        return Linearization(self.cost[where], self.gradient[where], hessian, path)
 
     def put(self, index: Tensor, part: "Linearization") -> "Linearization":
         """All, with those of some cases, which are the first dimension, replaced."""
-        pairs = zip(self, part, strict=True)
-        return Linearization(*(None if new is None else old.index_copy(0, index, new) for old, new in pairs))
+
+        def merged(old: Tensor | None, new: Tensor | None) -> Tensor | None:
+            return None if old is None or new is None else old.index_copy(0, index, new)
+
+        return Linearization(
+            self.cost.index_copy(0, index, part.cost),
+            self.gradient.index_copy(0, index, part.gradient),
+            merged(self.hessian, part.hessian),
+            merged(self.path, part.path),
+        )
 
 
 class LinearModel:
@@ -183,7 +192,9 @@ class LinearModel:
 
     def dense(self) -> Tensor:
         """The Gauss–Newton Hessian as a matrix, in double precision, with shape ``(*batch, case, size, size)``."""
-        return self.quadratic().hessian
+        hessian = self.quadratic().hessian
+        assert hessian is not None
+        return hessian
 
     def quadratic(self) -> Linearization:
         """Cost, gradient and Hessian as matrices, computed once."""
@@ -211,8 +222,8 @@ class LinearModel:
         for cases in chunks(self.control.cases, members * self.states * self.size**2, self.u.device):
             with self._part(cases) as control:
                 parts.append(control.quadratic(self.u[..., cases, :], self.states))
-        cost, gradient, hessian = (torch.cat([part[i] for part in parts], dim=axis) for i in range(3))
-        return Linearization(cost, gradient, hessian)
+        fields = ([field for field in some if field is not None] for some in zip(*parts, strict=True))
+        return Linearization(*(torch.cat(some, dim=axis) for some in fields if some))
 
     @property
     def _fits(self) -> bool:
