@@ -113,6 +113,16 @@ def test_cycles_are_averaged_behind_the_burn_in(record):
         assert text == f"{method}  {float(own['rmse'].mean()):#.3g} / {float(own['spread'].mean()):#.3g}"
 
 
+def test_a_method_that_lost_all_cases_has_a_dash_for_an_average(record):
+    short = record.metrics.isel(time=slice(30))
+    lost = short.assign(rmse=short["rmse"].where(short["method"] != "filter-2"))
+    figure = cycle(lost, 30, 30)
+    found = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert [name.startswith("filter-2  – / ") for name in found] == [index == 2 for index in range(6)]
+    # Too short for running means.
+    assert "means" not in figure.axes[-1].get_xlabel()
+
+
 def test_the_pareto_front_is_what_none_beats():
     costs = np.array([1.0, 2.0, 3.0, 4.0, 2.0])
     scores = np.array([5.0, 3.0, 4.0, 1.0, 3.5])

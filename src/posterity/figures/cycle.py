@@ -45,24 +45,30 @@ def cycle(metrics: xr.Dataset, window: int, cycles: int, burn_in: int = 0) -> Fi
     labels = counted(metrics[shown[0]])
     for panel, name in zip(axes, shown, strict=True):
         for index, (method, look) in enumerate(style.looks(methods).items()):
-            averages = [float(np.nanmean(part[each].values[index, kept])) for each in shown]
+            averages = " / ".join(_average(part[each].values[index, kept]) for each in shown)
             panel.plot(
                 time,
                 running_mean(part[name].values[index], width),
                 color=look.colour,
                 linestyle=look.line,
                 linewidth=0.9,
-                label=f"{labels[method]}  " + " / ".join(f"{average:#.3g}" for average in averages),
+                label=f"{labels[method]}  {averages}",
             )
         if kept.start:
             panel.axvspan(time[0], time[kept.start], color=style.MISSING, linewidth=0)
         panel.set_ylabel(style.quantity(panels[name], metrics["mean"]))
         panel.margins(x=0)
         _scale(panel)
-    axes[-1].set_xlabel(f"{style.time_label(metrics)}; running means over {width} times")
+    smoothed = f"; running means over {width} times" if width > 1 else ""
+    axes[-1].set_xlabel(style.time_label(metrics) + smoothed)
     title = f"averages over time: {' / '.join(panels[name] for name in shown)}"
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, title=title)
     return figure
+
+
+def _average(values: np.ndarray) -> str:
+    """The average over the times that have a value, in three digits; a dash if none has."""
+    return f"{np.nanmean(values):#.3g}" if np.isfinite(values).any() else "–"
 
 
 def running_mean(values: np.ndarray, width: int) -> np.ndarray:

@@ -28,7 +28,7 @@ def optimisation(metrics: xr.Dataset) -> Figure:
 
     Returns:
         The figure: the median over cases and the band between the quartiles, a panel for each method, whose title
-        gives the median of the ends; a line of text if no method minimises anything.
+        gives the median of the ends; a line of text if no method keeps the values of an objective.
 
     Raises:
         PosterityError: If methods have objectives, and all of them are NaN.
@@ -57,7 +57,7 @@ def optimisation(metrics: xr.Dataset) -> Figure:
 def _nothing() -> Figure:
     """The figure of an experiment without methods that minimise an objective."""
     figure = style.canvas(0.6)
-    figure.text(0.5, 0.5, "no method of this experiment minimises anything", ha="center", va="center")
+    figure.text(0.5, 0.5, "no method of this experiment keeps the values of an objective", ha="center", va="center")
     return figure
 
 
