@@ -217,7 +217,7 @@ def plot(
     *,
     figure: Annotated[str, typer.Option(help="The figure's name (posterity list figures).", show_default=False)],
     twin: Twin,
-    metrics: Annotated[Path, typer.Option(help="The joined scores.", show_default=False)],
+    metrics: Annotated[Path | None, typer.Option(help="The joined scores, for figures that show them.")] = None,
     posterior: Annotated[list[Path] | None, typer.Option(metavar="FILES", help="For figures of draws.")] = None,
     reference: Annotated[Path | None, typer.Option(help="The reference, for figures that show it.")] = None,
     history: Annotated[list[Path] | None, typer.Option(metavar="FILES", help="For figures of trainings.")] = None,

@@ -265,3 +265,28 @@ def test_data_in_the_plane_are_maps_of_the_window(plane) -> None:
     assert [axes.get_title() for axes in figure.axes if axes.get_title()] == [
         "background", *(f"t = {0.1 * time:.3g}" for time in times),
     ]  # fmt: skip
+
+
+def test_data_without_a_truth_have_their_times(plane, without_truth) -> None:
+    """Above the first row that has them, which is that of observations."""
+    twin, _ = one_case(without_truth(plane))
+    figure = data(twin, plane.window, observes_state=True)
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert titles == ["background", *(f"t = {0.1 * time:.3g}" for time in (0, 2, 4, 7, 9))]
+
+
+def test_sites_of_the_plane_have_short_names(plane) -> None:
+    """Six of them stand above a row of panels."""
+    state = plane.posteriors[0]["state"]
+    state = state.assign_coords(x=np.arange(12) * 2 * np.pi / 12, y=np.arange(8) * 1000.0)
+    names = row_names(state)
+    assert [names[row] for row in chosen_rows(state, [(2, 11), (0, 3)], "corner")][:2] == [
+        "u (2000, 5.76)",
+        "u (0, 1.571)",
+    ]
+
+
+def test_maps_of_covariances_have_no_ticks(plane) -> None:
+    figure = covariance(*one_case(plane), plane.window)
+    assert not any(axes.get_xticks().size or axes.get_yticks().size for axes in figure.axes if axes.images)
+    assert figure.get_supxlabel() == "covariance (dimensionless) of vorticity with that at the middle"

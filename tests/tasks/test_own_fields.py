@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from posterity import data
-from posterity.errors import DataError
+from posterity.errors import DataError, PosterityError
 from posterity.tasks.aggregate import aggregate
 from posterity.tasks.assimilate import assimilate
 from posterity.tasks.evaluate import evaluate
@@ -73,6 +73,11 @@ def test_a_masked_field_without_a_truth_is_assimilated_scored_and_drawn(settings
     for figure in ("data", "table"):
         plot(settings, figure, twin, tmp_path / "all.nc", list(draws.values()), tmp_path / f"{figure}.svg")
         assert (tmp_path / f"{figure}.svg").stat().st_size > 1000
+    # Figures of draws need no scores, and the others say that they do.
+    plot(settings, "trajectories", twin, None, list(draws.values()), tmp_path / "trajectories.svg")
+    assert (tmp_path / "trajectories.svg").stat().st_size > 1000
+    with pytest.raises(PosterityError, match="figure 'table': draws scores; give --metrics FILE"):
+        plot(settings, "table", twin, None, list(draws.values()), tmp_path / "none.svg")
 
 
 def test_dimensions_may_be_turned(settings, tmp_path) -> None:
@@ -96,6 +101,14 @@ def test_dimensions_may_be_turned(settings, tmp_path) -> None:
         ),
         (lambda d: d.assign(observation=np.nan * d["observation"]), r"own.nc: .*observation"),
         (lambda d: d.assign(observation_std=-d["observation_std"]), r"'observation_std' must be positive"),
+        (
+            lambda d: d.assign_coords(y=d["y"].values[::-1]),
+            r"own.nc: 'y' decreases, and the model's grid increases along it; turn states and observations round",
+        ),
+        (
+            lambda d: d.assign_coords(obs_x=("obs_x", [0.0, 1.0, 2.0, 3.0, 5.0])),
+            r"own.nc: 'obs_x' has gaps of 1 to 2, and the model's grid is even; interpolate to an even grid, or drop",
+        ),
     ],
 )
 def test_a_grid_that_does_not_fit_is_told(settings, tmp_path, change, message) -> None:
@@ -103,3 +116,19 @@ def test_a_grid_that_does_not_fit_is_told(settings, tmp_path, change, message) -
     with pytest.raises(DataError, match=message):
         assimilate(settings, "letkf", twin, tmp_path / "out.nc")
     assert not (tmp_path / "out.nc").exists()
+
+
+@pytest.mark.parametrize("dim", ["channel", "obs_channel"])
+def test_channels_in_another_order_are_told(experiment, tmp_path, dim) -> None:
+    """Else what the file calls u would be v."""
+    system = {"kind": "linear", "options": {"size": GRID, "names": ["u", "v"]}}
+    settings = experiment(system=system, observation={"std": 0.5}, methods={"letkf": {"kind": "letkf"}})
+    both = xr.concat([own().isel(channel=0, obs_channel=0)] * 2, "channel")
+    both["observation"] = both["observation"].rename(channel="obs_channel").transpose(*SEEN)
+    both["observation_std"] = both["observation_std"].rename(channel="obs_channel").transpose(*SEEN)
+    fine = saved(both.assign_coords({dim: ["u", "v"]}), tmp_path / "fine.nc")
+    assimilate(settings, "letkf", fine, tmp_path / "out.nc", 2)
+    with pytest.raises(DataError, match=rf"own.nc: '{dim}' is v, u, and the model takes them as u, v; put them in"):
+        assimilate(
+            settings, "letkf", saved(both.assign_coords({dim: ["v", "u"]}), tmp_path / "own.nc"), tmp_path / "o.nc"
+        )

@@ -6,9 +6,48 @@ from math import prod
 import numpy as np
 import xarray as xr
 
+from ..errors import DataError
 from ..problems import Problem
 from .schema import GRIDS, dims
 from .times import model_times
+
+#: The share of the mean spacing by which gaps between sites may differ: as latitudes of a model's grid do.
+UNEVEN = 0.05
+
+
+def check_coordinates(dataset: xr.Dataset, problem: Problem, source: str) -> None:
+    """Checks that what a file of others says of channels and sites is what the model makes of their order.
+
+    Args:
+        dataset: A ``twin`` dataset.
+        problem: The problem.
+        source: The file's name, for messages.
+
+    Raises:
+        DataError: If channels are in another order, or sites stand in decreasing order, or at uneven distances.
+    """
+    names = [str(name) for name in problem.system.channels]
+    for dim in ("channel", "obs_channel") if problem.observation.operator.observes_state else ("channel",):
+        found = [str(name) for name in dataset[dim].values] if dim in dataset.coords else names
+        if found != names and sorted(found) == sorted(names):
+            raise DataError(
+                f"{source}: '{dim}' is {', '.join(found)}, and the model takes them as {', '.join(names)}; put them in "
+                f"that order, as by xarray's sel({dim}={names})"
+            )
+    for dim in ("x", "y", "obs_x", "obs_y"):
+        if dim not in dataset.coords or not np.issubdtype(dataset[dim].dtype, np.number) or dataset.sizes[dim] < 2:
+            continue
+        gaps = np.diff(dataset[dim].values.astype(float))
+        if (gaps < 0).all():
+            raise DataError(
+                f"{source}: '{dim}' decreases, and the model's grid increases along it; turn states and observations "
+                "round, as by xarray's isel(y=slice(None, None, -1), obs_y=slice(None, None, -1))"
+            )
+        if not np.abs(gaps / gaps.mean() - 1).max() <= UNEVEN:
+            raise DataError(
+                f"{source}: '{dim}' has gaps of {gaps.min():.3g} to {gaps.max():.3g}, and the model's grid is even; "
+                "interpolate to an even grid, or drop the coordinate if it says no places, as by xarray's drop_vars"
+            )
 
 
 def coordinates_of(dataset: xr.Dataset, problem: Problem) -> dict[str, xr.Variable]:

@@ -73,13 +73,16 @@ def covariance(
                 axes[index // across, 0, index % across].set_title(wrapped(str(posterior.attrs["method"]), side + 0.1))
         for band in axes[:, place]:
             figure.colorbar(mesh, ax=list(band), aspect=12, pad=0.01, extend=style.extend(matrices, norm))
-            if not plane:
+            if plane:
+                for panel in band:
+                    panel.set(xticks=[], yticks=[])
+            else:
                 row_ticks(band[0], posteriors[0]["state"])
             band[0].tick_params(labelleft=True)
             name_row(band[0], moment.replace(" ", "\n"))
     if plane:
         shown = quantity_of(posteriors[0]["state"].isel(sample=slice(1), time=slice(1)), quantity)
-        text = f"sites; colours: {style.quantity('covariance', shown, power=2)} of {shown.name} with that at the middle"
+        text = f"{style.quantity('covariance', shown, power=2)} of {shown.name} with that at the middle"
     else:
         label = row_label(posteriors[0]["state"])
         text = f"{label} × {label}; colours: {style.quantity('covariance', posteriors[0]['state'], power=2)}"

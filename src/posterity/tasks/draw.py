@@ -12,7 +12,7 @@ import xarray as xr
 from torch import Tensor
 
 from ..data import load, read, write
-from ..data.coordinates import coordinates_of
+from ..data.coordinates import check_coordinates, coordinates_of
 from ..data.missing import suspects
 from ..data.tensors import ensemble_dataset, truth_of, window_of
 from ..data.times import Lengths, placed
@@ -134,6 +134,7 @@ def observations(experiment: Experiment, problem: Problem, twin: Path, device: t
         raise DataError(f"{twin}: 'observation' holds no value, NaN alone; give it at least one observation")
     window = window_of(dataset, problem, str(twin), device)
     if own:
+        check_coordinates(dataset, problem, str(twin))
         window = admissible(window, problem, twin)
     cases = dataset["case"].to_numpy() if "case" in dataset.coords else np.arange(dataset.sizes["case"])
     if len(set(cases.tolist())) < len(cases):

@@ -50,7 +50,7 @@ def plot(
     experiment: Experiment,
     figure: str,
     twin: Path,
-    metrics: Path,
+    metrics: Path | None,
     posteriors: Sequence[Path],
     output: Path,
     reference: Path | None = None,
@@ -69,9 +69,9 @@ def plot(
     Args:
         experiment: The experiment, which says the drawn case and sites, and how figures name methods.
         figure: Its name in the catalogue.
-        twin: The ``twin`` file; the attribute ``of_state`` of its observations, or else of the metrics, says whether
-            they are of the state itself.
-        metrics: The aggregated ``metrics`` file.
+        twin: The ``twin`` file; the attribute ``of_state`` of its observations, or else of the metrics, or else of the
+            draws, says whether they are of the state itself.
+        metrics: The aggregated ``metrics`` file; None for a figure of draws alone.
         posteriors: The ``posterior`` files, in the order of the experiment; a method may have
             several, for different cases.
         output: The target, see :func:`formats`.
@@ -91,13 +91,22 @@ def plot(
     @cache
     def joined() -> xr.Dataset:
         """The scores of all methods."""
+        if metrics is None:
+            raise PosterityError(
+                f"figure '{figure}': draws scores; give --metrics FILE, as `posterity aggregate` writes"
+            )
         return read(metrics, "comparison", SCORES)
 
     @cache
+    def drawn_from() -> xr.Dataset:
+        """What says how the twins were read: the scores, or else the draws."""
+        return read(posteriors[0], "posterior") if metrics is None and posteriors else joined()
+
+    @cache
     def observed() -> xr.Dataset:
-        """The twins, on the times of the scores if they have none of the model."""
+        """The twins, on the times of scores or draws if they have none of the model."""
         dataset = read(twin, "twin")
-        if (clock := Clock.of(dataset) or Clock.of(joined())) is not None:
+        if (clock := Clock.of(dataset) or Clock.of(drawn_from())) is not None:
             dataset = on_steps(dataset, clock, experiment.time_tolerance, str(twin))
         return readable(dataset)
 
@@ -132,7 +141,7 @@ def plot(
         "times": lambda: experiment.figures.times,
         "quantity": lambda: experiment.figures.quantity,
         "frames": lambda: experiment.figures.frames,
-        "observes_state": lambda: _observes_state(one_case(), joined),
+        "observes_state": lambda: _observes_state(one_case(), drawn_from),
     }
     needed = {name for name, parameter in wanted.items() if parameter.default is Parameter.empty}
     if reference is None and needed & {"reference", "standard"}:
@@ -226,10 +235,10 @@ def _one_case(twins: xr.Dataset, case: int, path: Path) -> xr.Dataset:
     return twins.assign_coords(case=twins["case"]).isel(case=case)
 
 
-def _observes_state(twin: xr.Dataset, joined: Callable[[], xr.Dataset]) -> bool:
-    """Whether observations are of the state itself: what the twin says of them, or else the draws that were scored."""
+def _observes_state(twin: xr.Dataset, draws: Callable[[], xr.Dataset]) -> bool:
+    """Whether observations are of the state itself: what the twin says of them, or else the draws."""
     said = twin["observation"].attrs
-    return bool(said["of_state"] if "of_state" in said else joined().attrs.get("of_state", False))
+    return bool(said["of_state"] if "of_state" in said else draws().attrs.get("of_state", False))
 
 
 def _metrics(dataset: xr.Dataset, labels: Mapping[str, str], groups: Mapping[str, str] | None = None) -> xr.Dataset:

@@ -49,9 +49,11 @@ def row_names(variable: xr.DataArray) -> list[str]:
     return sites if len(channels) == 1 else [f"{channel}, {site}" for channel in channels for site in sites]
 
 
-def _site(place: object) -> str:
-    """The place of a site along an axis, a number or a name."""
-    return place if isinstance(place, str) else f"{place:g}"
+def _site(place: float | str) -> str:
+    """The place of a site along an axis, a number, of which four digits tell sites apart, or a name."""
+    if isinstance(place, str):
+        return place
+    return f"{place:g}" if float(place).is_integer() else f"{place:.4g}"
 
 
 def chosen_rows(state: xr.DataArray, sites: Sites | None, figure: str) -> list[int]:

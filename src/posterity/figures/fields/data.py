@@ -62,7 +62,7 @@ def data_in_plane(twin: xr.Dataset, window: int, observes_state: bool) -> Figure
                 continue
             axes = panel_at(figure, (LEFT + spare / 2 + place * (width + GAP), bottom, width, height))
             _draw(axes, row, column, like)
-            if not number:
+            if not any(column in above.fields for above in rows[:number]):
                 axes.set_title("background" if column < 0 else f"t = {float(part['time'][column]):.3g}")
         start = LEFT + spare / 2
         name = wrapped(row.name.replace(" ", "-"), LEFT - 0.1).replace("-", " ")
