@@ -60,8 +60,8 @@ class Chaotic(Stimulus):
     .. math:: I(t) = \mu + s\, x(t / \tau), \qquad 0 \leq t < T ,
 
     and zero else, with the classical parameters of :class:`~posterity.systems.Lorenz63`, whose :math:`x` has mean zero
-    and the standard deviation 7.9. Its start is drawn with a seed of its own, so that the current is the same in all cases,
-    trainings and runs. It is a table of Runge–Kutta steps of :math:`\tau / 50`, between which cubic
+    and the standard deviation 7.9. Its start is drawn with a seed of its own, so that the current is the same in all
+    cases, trainings and runs. It is a table of Runge–Kutta steps of :math:`\tau / 50`, between which cubic
     polynomials with the slopes of the system interpolate.
 
     Args:
