@@ -84,7 +84,7 @@ def test_trajectories_of_the_model_have_no_residual(device) -> None:
 def test_the_residual_of_a_driven_or_noisy_model(device) -> None:
     """At the time of each state; and of a stochastic one from a step without noise."""
     observation = Observation(Identity((4,)))
-    driven = Problem(NaKL(stimulus=Step(on=1.0, off=2.0), substeps=1), observation, window=3, start=(0, 4))
+    driven = Problem(NaKL(stimulus=Step(begin=1.0, end=2.0), substeps=1), observation, window=3, start=(0, 4))
     twin = driven.sample((5,))
     draws = Ensemble(twin.x[None, :, 1:], twin.theta[None], range(1, 3))
     torch.testing.assert_close(model_residual(driven, twin.window, draws)[:, 1:], torch.zeros(5, 1), atol=1e-12, rtol=0)

@@ -140,7 +140,7 @@ SMALL = [
     RamsayFitzHughNagumo(spinup=1.0, substeps=2),
     StochasticFitzHughNagumo(dt=0.01, substeps=2, spinup=0.05),
     NaKL(dt=0.05, substeps=2, spread=1.0),
-    RegularSpiking(dt=0.05, substeps=2, spread=1.0, spinup=0.1, stimulus=Step(on=0.0)),
+    RegularSpiking(dt=0.05, substeps=2, spread=1.0, spinup=0.1, stimulus=Step(begin=0.0)),
 ]
 
 
@@ -179,7 +179,7 @@ def test_cortical_cells_are_those_of_brian():
 
 def test_a_nakl_neuron_is_that_of_brian():
     expected = torch.tensor(NAKL)
-    system = NaKL(substeps=40, stimulus=Step(20.0, on=0.0))
+    system = NaKL(substeps=40, stimulus=Step(20.0, begin=0.0))
     error = (extrapolated(system, expected[0], 16) - expected).abs().amax(dim=0)
     assert float(error[0]) < 1e-3
     assert float(error[1:].max()) < 1e-5
@@ -196,7 +196,7 @@ def test_the_two_forms_of_fitzhugh_nagumo_are_one_system():
     torch.testing.assert_close(mapped, torch.stack((v, 0.5 - w), dim=-1))
 
 
-@pytest.mark.parametrize("system", [NaKL(dt=0.4, stimulus=Step(5.0, on=0.0)), RegularSpiking(dt=0.4, spread=5.0)])
+@pytest.mark.parametrize("system", [NaKL(dt=0.4, stimulus=Step(5.0, begin=0.0)), RegularSpiking(dt=0.4, spread=5.0)])
 def test_the_splitting_is_of_second_order(system):
     x = replace(system, spinup=1.0, substeps=4).initial((8,))
     reference = replace(system, substeps=256).step(x)
@@ -206,7 +206,7 @@ def test_the_splitting_is_of_second_order(system):
 
 def test_a_membrane_without_gates_is_exact():
     """V' = (g (E − V) + I) / C, with a current that starts between two substeps."""
-    system = RegularSpiking(g_na=0.0, g_k=0.0, g_m=0.0, capacitance=2.0, stimulus=Step(3.0, on=1.0, off=50.0))
+    system = RegularSpiking(g_na=0.0, g_k=0.0, g_m=0.0, capacitance=2.0, stimulus=Step(3.0, begin=1.0, end=50.0))
     x = system.initial((2,)) + 4.0
     v = system.rollout(x, 10)[:, -1, 0]
     before = -70 + 4 * exp(-0.05)
@@ -227,7 +227,7 @@ def test_gates_stay_where_gates_can_be(system):
 
 
 def test_a_neuron_rests_at_its_fixed_point():
-    system = RegularSpiking(stimulus=Step(on=1e6, off=2e6), spinup=2000.0, substeps=1, dt=5.0)
+    system = RegularSpiking(stimulus=Step(begin=1e6, end=2e6), spinup=2000.0, substeps=1, dt=5.0)
     x = system.initial(())
     torch.testing.assert_close(system.step(x), x, rtol=0, atol=1e-4)
     assert -75 < float(x[0]) < -68
@@ -288,7 +288,7 @@ def test_a_stochastic_step_draws_noise_for_each_element_and_step():
     torch.testing.assert_close(system.rollout(x, 3, torch.randn(400, 3, *system.noise_shape)), drawn)
 
 
-@pytest.mark.parametrize("stimulus", [Step(on=1.0, off=2.0), Chaotic(tempo=2.0)])
+@pytest.mark.parametrize("stimulus", [Step(begin=1.0, end=2.0), Chaotic(tempo=2.0)])
 def test_time_goes_on_from_the_clock(stimulus):
     system = NaKL(stimulus=stimulus, substeps=4)
     x = system.initial((3,))
@@ -328,7 +328,7 @@ def test_a_chaotic_current_is_a_lorenz_system():
         (lambda: StochasticFitzHughNagumo(substeps=0), "substeps: at least one"),
         (lambda: NaKL(dt=0.0), "dt: the time between states must be positive"),
         (lambda: NaKL(stimulus="step"), "stimulus: must be of kind step or chaotic"),
-        (lambda: Step(on=3.0, off=2.0), "on, off: a step needs"),
+        (lambda: Step(begin=3.0, end=2.0), "begin, end: a step needs"),
         (lambda: Chaotic(tempo=0.0), "tempo, duration: must be positive"),
     ],
 )

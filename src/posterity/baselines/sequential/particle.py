@@ -54,10 +54,15 @@ class Bootstrap(Sequential):
             raise ValueError(f"jitter: must not be negative, not {self.jitter}")
 
     @property
+    def moves_states(self) -> bool:
+        """Whether copies of a state are moved apart: by errors in every entry, or by the noise of a stochastic step."""
+        root = self.problem.error_root(torch.empty(0))
+        return self.problem.system.stochastic or (root is not None and root.full)
+
+    @property
     def has_transition_density(self) -> bool:
         """Whether the model has a transition density: errors in every entry, and no unknown parameters."""
-        root = self.problem.error_root(torch.empty(0))
-        return not self.problem.parameters and root is not None and root.full
+        return self.moves_states and not self.problem.system.stochastic and not self.problem.parameters
 
     @abc.abstractmethod
     def pick(self, record: Record, samples: int) -> Iterator[Tensor]:
@@ -125,7 +130,8 @@ class Bootstrap(Sequential):
         .. math:: x \leftarrow \sqrt{1 - h^2}\, x + \big(1 - \sqrt{1 - h^2}\big)\, \bar x + h\, \xi, \qquad
             \xi \sim N(0, P) ,
 
-        with mean :math:`\bar x` and covariance :math:`P` of the weighted particles, which both stay.
+        with mean :math:`\bar x` and covariance :math:`P` of the weighted particles, which both stay. Of unknown
+        parameters alone where the model itself moves states apart.
 
         Args:
             drawn: The particles drawn, with shape ``(members, case, size)``.
@@ -135,6 +141,14 @@ class Bootstrap(Sequential):
         Returns:
             The particles moved.
         """
+        states = z.shape[-1] - len(self.problem.parameters)
+        if self.moves_states and self.problem.parameters:
+            kept, moved = drawn[..., :states], self.smooth(drawn[..., states:], z[..., states:], weight)
+            return torch.cat((kept, moved), dim=-1)
+        return self.smooth(drawn, z, weight)
+
+    def smooth(self, drawn: Tensor, z: Tensor, weight: Tensor) -> Tensor:
+        """Draws from the kernel; see :meth:`regularise`, of all entries or of some."""
         factor = self.jitter if self.jitter is not None else float(not self.has_transition_density)
         if factor == 0:
             return drawn
@@ -161,11 +175,12 @@ class ParticleFilter(Bootstrap):
     exact for any problem as the number of particles grows, which it must exponentially with the number of
     observations at a time. Targets :math:`p(x_t, \theta | y_{0:t}, x_b)`.
 
-    Copies that no model error moves apart stay copies for ever. So under the strong constraint and with unknown
-    parameters, each particle is moved, when they are resampled, by a draw of the Gaussian kernel with the covariance of
-    all particles and the bandwidth :math:`h = c\, N^{-1/(n + 4)}` (Scott's rule, at most 1), and shrunk towards their
-    mean by :math:`\sqrt{1 - h^2}` (Liu and West): mean and covariance stay, and what is not Gaussian is smoothed, less
-    the more particles there are.
+    Copies that no model error moves apart stay copies for ever. So under the strong constraint each particle is
+    moved, when they are resampled, by a draw of the Gaussian kernel with the covariance of all particles and the
+    bandwidth :math:`h = c\, N^{-1/(n + 4)}` of their :math:`n` entries (Scott's rule, at most 1), and shrunk towards
+    their mean by :math:`\sqrt{1 - h^2}` (Liu and West): mean and covariance stay, and what is not Gaussian is
+    smoothed, less the more particles there are. Where the model moves all states apart, by its errors or by noise of
+    its own, the kernel is that of the unknown parameters alone.
 
     Draws of one time are one resampling of the particles: in several cycles they do not continue those of the time
     before. ``info["ess"]`` is the mean effective number, ``info["log_evidence"]`` estimates :math:`\log p(y | x_b)`.
@@ -174,7 +189,7 @@ class ParticleFilter(Bootstrap):
         problem: The problem.
         members: The number of particles :math:`N` of each case.
         ess: The fraction of the particles; if their effective number is not above it, they are resampled.
-        jitter: The factor :math:`c`; 0 for no jitter; None for 1 where model errors do not move all that is unknown,
+        jitter: The factor :math:`c`; 0 for no jitter; None for 1 where the model does not move all that is unknown,
             else 0.
 
     References:
@@ -208,11 +223,12 @@ class ParticleSmoother(Bootstrap):
     at a cost of draws times particles. Exact for any problem as the number of particles grows. Targets
     :math:`p(x_{0:T+F} | y_{0:T}, x_b)`, of all observations of the record.
 
-    Else (strong constraint, errors of some entries alone, unknown parameters) trajectories are traced back through
-    their ancestors. That has the same target, but early states are those few particles of which all others descend, so
-    that their spread is far too small: ``info["distinct"]`` counts the different initial states among the draws. With
-    jitter, trajectories jump where particles were moved, and no state is given the observations behind the jump
-    as the strong constraint has it. Trust the end of the window, and look at the count before trusting its start.
+    Else (strong constraint, errors of some entries alone, stochastic systems, unknown parameters) trajectories are
+    traced back through their ancestors. That has the same target, but early states are those few particles of which
+    all others descend, so that their spread is far too small: ``info["distinct"]`` counts the different initial
+    states among the draws. With jitter, trajectories jump where particles were moved, and no state is given the
+    observations behind the jump as the strong constraint has it. Trust the end of the window, and look at the count
+    before trusting its start.
 
     Args:
         problem: The problem.

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ...tensors import append_dims
 from ..integrators import rk4
 from ..stochastic import Stochastic
 from ..system import System, check_times
@@ -180,21 +181,24 @@ class StochasticFitzHughNagumo(Stochastic, Excitable):
         """``(2, substeps)``."""
         return (2, self.substeps)
 
-    def drift(self, x0: Tensor, x1: Tensor) -> tuple[Tensor, Tensor]:
-        """The drift of voltage and recovery, each with shape ``(*batch,)``."""
-        return (x0 - x0**3 - x1) / self.epsilon, self.gamma * x0 - x1 + self.beta
-
     def transition(self, x: Tensor, noise: Tensor) -> Tensor:
-        """Advances states of shape ``(*batch, 2)`` by ``dt``, with given noise of shape ``(*batch, 2, substeps)``."""
-        delta = self.dt / self.substeps
-        x0, x1 = x.unbind(dim=-1)
-        first, second = noise.unbind(dim=-2)
-        brownian = delta**0.5 * first
+        """Advances states of shape ``(*batch, 2)`` by ``dt``, with given noise of shape ``(*batch, 2, substeps)``.
+
+        What does not depend on the state is made for all substeps at once: there are many of them.
+        """
+        delta, gamma, beta = self.dt / self.substeps, self.gamma, self.beta
+        rate = delta / self.epsilon
+        first, second = (part * append_dims(self.sigma, 1) for part in noise.unbind(dim=-2))
         area = 0.5 * delta**1.5 * (first + second / 3**0.5)
-        for dw, dz in zip(brownian.unbind(dim=-1), area.unbind(dim=-1), strict=True):
-            a0, a1 = self.drift(x0, x1)
-            along0 = (a0 * (1 - 3 * x0**2) - a1) / self.epsilon
-            along1 = self.gamma * a0 - a1
-            x0 = x0 + delta * a0 + 0.5 * delta**2 * along0 - self.sigma / self.epsilon * dz
-            x1 = x1 + delta * a1 + 0.5 * delta**2 * along1 + self.sigma * (dw - dz)
+        pushed0 = (area / append_dims(self.epsilon, 1)).unbind(dim=-1)
+        pushed1 = (delta**0.5 * first - area).unbind(dim=-1)
+        x0, x1 = x.unbind(dim=-1)
+        for push0, push1 in zip(pushed0, pushed1, strict=True):
+            square = x0 * x0
+            cubic, linear = x0 - x0 * square - x1, gamma * x0 - x1 + beta
+            along = rate * (1 + 0.5 * rate) - (1.5 * rate * rate) * square
+            x0, x1 = (
+                x0 + cubic * along - (0.5 * delta * rate) * linear - push0,
+                x1 + (delta - 0.5 * delta**2) * linear + (0.5 * delta * rate * gamma) * cubic + push1,
+            )
         return torch.stack((x0, x1), dim=-1)

@@ -31,22 +31,22 @@ class Step(Stimulus):
 
     Args:
         amplitude: The current, in µA/cm²; by default 0.5 nA into a sphere's area of :math:`\pi (70\,\mu m)^2`.
-        on: The time at which it starts, in ms.
-        off: The time at which it ends, in ms.
+        begin: The time at which it starts, in ms.
+        end: The time at which it ends, in ms.
     """
 
     amplitude: float = 3.2480601
-    on: float = 10.0
-    off: float = 110.0
+    begin: float = 10.0
+    end: float = 110.0
 
     def __post_init__(self) -> None:
         """Checks that it ends after it starts."""
-        if not 0 <= self.on < self.off:
-            raise ValueError(f"on, off: a step needs 0 <= on < off, not {self.on} and {self.off}")
+        if not 0 <= self.begin < self.end:
+            raise ValueError(f"begin, end: a step needs 0 <= begin < end, not {self.begin} and {self.end}")
 
     def __call__(self, time: Tensor) -> Tensor:
-        """The amplitude from ``on`` until before ``off``."""
-        return torch.where((time >= self.on) & (time < self.off), self.amplitude, torch.zeros_like(time))
+        """The amplitude from ``begin`` until before ``end``."""
+        return torch.where((time >= self.begin) & (time < self.end), self.amplitude, torch.zeros_like(time))
 
 
 #: Steps of the table of a chaotic current, per unit of time of the Lorenz system.
@@ -60,8 +60,8 @@ class Chaotic(Stimulus):
     .. math:: I(t) = \mu + s\, x(t / \tau), \qquad 0 \leq t < T ,
 
     and zero else, with the classical parameters of :class:`~posterity.systems.Lorenz63`, whose :math:`x` has mean zero
-    and the standard deviation 7.9. Its start is drawn with a seed of its own, so that the current is the same in all cases,
-    trainings and runs. It is a table of Runge–Kutta steps of :math:`\tau / 50`, between which cubic
+    and the standard deviation 7.9. Its start is drawn with a seed of its own, so that the current is the same in all
+    cases, trainings and runs. It is a table of Runge–Kutta steps of :math:`\tau / 50`, between which cubic
     polynomials with the slopes of the system interpolate.
 
     Args:
