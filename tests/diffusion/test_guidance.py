@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from posterity.diffusion import EDM
+from posterity.diffusion import EDM, Denoiser
 from posterity.diffusion.guidance import DPSGuidance, Likelihood, MomentMatching, SDAGuidance, conjugate_gradients
 from posterity.diffusion.samplers import Ancestral, PredictorCorrector, RungeKutta
 from posterity.problems import RandomMask, exact_posterior
@@ -20,7 +20,7 @@ ANGLES = [0.002, 0.3, 1.0, 1.56]
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(Denoiser):
     """A Gaussian of each row, and its denoiser."""
 
     center: Tensor
@@ -98,7 +98,7 @@ def test_guidance_asks_for_means_and_pullbacks_of_one_point_only(linear) -> None
     prior, matrix, likelihood = linear
     asked = []
 
-    class Parts:
+    class Parts(Denoiser):
         def mean(self, x: Tensor, angle: float) -> Tensor:
             asked.append(x)
             with torch.no_grad():

@@ -1,8 +1,8 @@
 """Denoisers: the mean of the data given noisy ones, as a network learns it; see :mod:`posterity.diffusion`."""
 
+import abc
 from collections.abc import Callable
 from math import atan, cos, pi, sin
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,18 +22,27 @@ LEAST_ANGLE = 1e-3
 WIDEST = atan(8)
 
 
-class Denoiser(Protocol):
-    r"""Denoiser, the mean of the data given noisy ones :math:`\bar x`, and the products with its derivative.
+class Denoiser(abc.ABC):
+    r"""Abstract denoiser, the mean of the data given noisy ones :math:`\bar x`, and the products with its derivative.
 
     This is all that guidance asks for, so that a denoiser of parts may sum over them, one part at a time. Data, means
     and vectors have the shape ``(rows, *shape)``; the angle is one for all rows.
     """
 
+    @abc.abstractmethod
     def mean(self, x: Tensor, angle: float) -> Tensor:
         r"""The mean :math:`E[z | \bar x]`."""
 
+    @abc.abstractmethod
     def pullback(self, x: Tensor, angle: float, w: Tensor) -> Tensor:
         r"""The product :math:`(\partial E[z | \bar x] / \partial \bar x)^T w`."""
+
+    def spread(self, x: Tensor, angle: float, w: Tensor) -> Tensor:
+        r"""The product with a symmetric estimate of the derivative, which moment matching takes for a covariance.
+
+        The derivative of an exact mean is symmetric, and its transpose serves; one of parts says its own estimate.
+        """
+        return self.pullback(x, angle, w)
 
 
 class Residual(nn.Module):
@@ -89,7 +98,7 @@ class DampedResidual(Residual):
         return super().forward(append_dims(angle.cos(), x.ndim - 1) * x, angle.clamp(max=WIDEST), context)
 
 
-class LearnedDenoiser:
+class LearnedDenoiser(Denoiser):
     r"""The denoiser of a residual network, given the context of each row,
 
     .. math:: D(\bar x, \varphi, c) = \cos\varphi\, \bar x + \sin\varphi\, F(\bar x, \varphi, c) .

@@ -73,17 +73,18 @@ class Guidance(abc.ABC):
         def posterior(x: Tensor, angle: float) -> Tensor:
             noise, mean = tan(angle) ** 2, denoiser.mean(x, angle).detach()
 
+            def pull(w: Tensor) -> Tensor:
+                return noise * w if self.detach else sin(angle) * tan(angle) * denoiser.pullback(x, angle, w)
+
             def spread(w: Tensor) -> Tensor:
-                if self.detach:
-                    return noise * w
-                return sin(angle) * tan(angle) * denoiser.pullback(x, angle, w)
+                return noise * w if self.detach else sin(angle) * tan(angle) * denoiser.spread(x, angle, w)
 
             with torch.enable_grad():
                 residual = likelihood.residual(mean.requires_grad_())
             covariance = _observed(spread, residual, mean)
             weights = self.weights(residual.detach(), likelihood.precision, noise, covariance)
             (pulled,) = torch.autograd.grad(residual, mean, -weights)
-            return mean.detach() + spread(pulled)
+            return mean.detach() + pull(pulled)
 
         return posterior
 

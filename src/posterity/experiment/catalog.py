@@ -87,6 +87,11 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "smc": "posterity.baselines.montecarlo.smc:SequentialMonteCarlo",
         "vi": "posterity.baselines.variational.vi:VariationalInference",
     },
+    "composition": {
+        "blankets": "posterity.diffusion.compositions.kinds:Blankets",
+        "fold": "posterity.diffusion.compositions.kinds:Fold",
+        "junction": "posterity.diffusion.compositions.kinds:Junction",
+    },
     "family": {
         "block-tridiagonal": "posterity.baselines.variational.markov:BlockTridiagonal",
         "flow": "posterity.baselines.variational.flow:FlowFamily",
