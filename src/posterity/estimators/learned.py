@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from ..problems import Posterior, Problem, Twin, Window
+from ..problems import Posterior, Problem, Twin
 from ..problems.posterior import check_differentiable
 
 
@@ -65,10 +65,6 @@ class Learned(Posterior, nn.Module):
         Returns:
             A scalar.
         """
-
-    def place(self, window: Window) -> Window:
-        """The windows in the dtype and on the device of the weights."""
-        return window.to(next(self.parameters()))
 
     def mark_trained(self) -> Self:
         """Lets it draw, in evaluation mode: what :class:`Training` does in the end, and trainings of one's own must."""

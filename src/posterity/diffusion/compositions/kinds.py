@@ -29,6 +29,10 @@ class Composition(abc.ABC):
             Windows of one length each, whose shares in each state, and in the parameters, sum to one.
         """
 
+    def extended(self, states: int) -> int:
+        """The least number of states, at least as many as are asked for, of a trajectory that the windows fit."""
+        return max(states, *self.lengths)
+
     def compose(self, local: LocalDenoiser, trajectory: Trajectory, number: int | None = None) -> Composed:
         """Makes the denoiser of a trajectory.
 
@@ -78,8 +82,8 @@ class Fold(Composition):
     def windows(self, states: int) -> list[Windows]:
         """All windows, for their centres and both ends."""
         length, order = 2 * self.order + 1, self.order
-        start = torch.arange(states - length + 1)
-        share = torch.zeros(len(start), length, dtype=torch.float64)
+        start = torch.arange(states - length + 1, device="cpu")
+        share = start.new_zeros(len(start), length, dtype=torch.float64)
         share[:, order] = share[0, :order] = share[-1, order + 1 :] = 1
         return [Windows(start, share, _full(start, 1, 1 / len(start)))]
 
@@ -120,8 +124,8 @@ class Blankets(Composition):
     def windows(self, states: int) -> list[Windows]:
         """Windows with a stride, the last one at the end."""
         last = states - self.length
-        start = torch.tensor([*range(0, last, self.length - self.overlap), last])
-        places = start.unsqueeze(1) + torch.arange(self.length)
+        start = torch.tensor([*range(0, last, self.length - self.overlap), last], device="cpu")
+        places = start.unsqueeze(1) + torch.arange(self.length, device="cpu")
         count = torch.bincount(places.flatten(), minlength=states)
         return [Windows(start, 1 / count[places].double(), _full(start, 1, 1 / len(start)))]
 
@@ -131,33 +135,51 @@ class Junction(Composition):
     r"""The junction tree of a Markov chain: windows less the states that neighbours share,
 
     .. math::
-        p(x_{1 : L}, \theta) = \frac{\prod_i p(x_{i - k : i + k}, \theta)}{\prod_i p(x_{i - k : i + k - 1}, \theta)} ,
+        p(x_{1 : L}, \theta) = \frac{\prod_w p(x_w, \theta)}{\prod_s p(x_s, \theta)} ,
         \qquad
         D(\bar x, \bar\theta) = \sum_w E[z_w | \bar x_w, \bar\theta] - \sum_s E[z_s | \bar x_s, \bar\theta] ,
 
-    over windows :math:`w` of :math:`2k + 1` states and separators :math:`s` of the :math:`2k` between two of them. The
-    scores are those of a density of all states with one :math:`\theta`, which is the data's where there is no noise.
-    Noisy states are no Markov chain, so that a sampler must correct what its steps at larger noise get wrong.
+    over windows :math:`w` of :math:`2k + 1` states and the separators :math:`s` between two of them. The scores are
+    those of a density of all states with one :math:`\theta`, which is the data's where there is no noise. Noisy states
+    are no Markov chain, so that a sampler must correct what its steps at larger noise get wrong.
+
+    All that is learned of parameters adds up over windows, and so do errors: windows that share half of their states do
+    as well as those around each state, with fewer terms. Those that share one state alone make samplers unstable.
 
     Args:
         order: The number :math:`k`.
+        overlap: The number of states of a separator; None for :math:`2k`, windows around each state.
     """
 
     order: int = 2
+    overlap: int | None = None
 
     def __post_init__(self) -> None:
-        """Checks the order."""
+        """Checks order and overlap."""
         check_order(self.order)
+        if self.overlap is not None and not 1 <= self.overlap <= 2 * self.order:
+            raise ValueError(f"overlap: must lie between 1 and {2 * self.order}, not {self.overlap}")
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        r"""Windows of :math:`2k + 1` states, and of :math:`2k`."""
-        return (2 * self.order + 1, 2 * self.order)
+        r"""Windows of :math:`2k + 1` states, and separators."""
+        return (2 * self.order + 1, 2 * self.order if self.overlap is None else self.overlap)
+
+    def extended(self, states: int) -> int:
+        """As many states as windows with a fixed overlap cover."""
+        length, separator = self.lengths
+        stride = length - separator
+        return length + max(0, -((length - states) // stride)) * stride
 
     def windows(self, states: int) -> list[Windows]:
         """All windows, and with a negative share all separators."""
         length, separator = self.lengths
-        start = torch.arange(states - length + 1)
+        if self.extended(states) != states:
+            raise ValueError(
+                f"overlap: windows of {length} states that share {separator} do not cover {states}; "
+                f"take {self.extended(states)} states, or windows that share {length - 1}"
+            )
+        start = torch.arange(0, states - length + 1, length - separator, device="cpu")
         found = [(start, length, 1.0), (start[1:], separator, -1.0)]
         return [
             Windows(start, _full(start, size, share), _full(start, 1, share))

@@ -16,8 +16,8 @@ from ...tensors import append_dims
 class Crop:
     r"""A crop of a trajectory, some states in a row with numbers beside them, as networks see it.
 
-    The channels of all states are stacked, time first, and the numbers, which are unknown parameters, follow as constant
-    channels; without a grid all is one vector.
+    The channels of all states are stacked, time first, and the numbers, which are unknown parameters, follow as
+    constant channels; without a grid all is one vector.
 
     Args:
         states: The number of states :math:`2k + 1`.
@@ -48,8 +48,8 @@ class Crop:
 class Clock(nn.Module):
     r"""When crops begin: Fourier features :math:`\sin, \cos(2^j \pi s / 2)` of the time, as :math:`s \in [0, 1]`.
 
-    The interval is that of the crops of the training. Earlier and later ones are at its ends: a record that is longer than
-    those learned from goes on as they ended.
+    The interval is that of the crops of the training. Earlier and later ones are at its ends: a record that is longer
+    than those learned from goes on as they ended.
 
     Args:
         times: The number of frequencies; 0 for none.
@@ -82,8 +82,8 @@ class Clock(nn.Module):
 class LocalResidual(nn.Module):
     r"""The residual network of crops, :math:`F(\bar x, \varphi, c)` in :mod:`posterity.diffusion`.
 
-    Its context is when a crop begins and, if it knows separators, whether a crop is whole or one of these: it then lacks
-    its last states, of which the network sees nothing.
+    Its context is when a crop begins and, if it knows separators, whether a crop is whole or one of these: it then
+    lacks its last states, of which the network sees nothing.
 
     Args:
         crop: The crops.
@@ -107,9 +107,7 @@ class LocalResidual(nn.Module):
         """Which states there are, with shape ``(rows, states, 1, …)``, of crops that are whole or not, ``(rows,)``."""
         return append_dims(self.there[whole.long()], len(self.crop.shape))
 
-    def forward(
-        self, x: Tensor, v: Tensor, angle: Tensor, start: Tensor, whole: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, v: Tensor, angle: Tensor, start: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
         r"""Estimates the residual.
 
         Args:
