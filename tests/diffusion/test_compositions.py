@@ -1,4 +1,4 @@
-"""Compositions, and what those of exact local denoisers of a chain get right and wrong with nothing to learn."""
+"""Compositions of local denoisers: windows, shares, products with derivatives, guidance as a whole and by windows."""
 
 from collections.abc import Callable
 from math import cos, sin, tan
@@ -9,10 +9,10 @@ from torch import Tensor
 
 from posterity.diffusion import EDM, DPSGuidance, Guidance, MomentMatching, PredictorCorrector, SDAGuidance
 from posterity.diffusion.compositions import Blankets, Composition, Fold, Junction, LocalLikelihood, Trajectory
-from posterity.testing import UnknownMean, cosine_angles, draw_moments, matched
+from posterity.testing import GaussianChain, KnownMean, UnknownMean, matched
 
 EXACT = MomentMatching(iterations=50, tolerance=1e-12)
-COMPOSITIONS = [Fold(1), Fold(2), Blankets(4, 2), Blankets(5, 2), Junction(1), Junction(2)]
+COMPOSITIONS = [Fold(1), Fold(2), Blankets(4, 2), Blankets(5, 2), Junction(1), Junction(2), Junction(1, 2)]
 ANGLES = [0.002, 0.3, 1.0, 1.56]
 
 
@@ -28,6 +28,12 @@ class Wavy:
             return torch.autograd.grad(self.mean(x, angle, start), x, w)[0]
 
 
+@pytest.fixture(params=[KnownMean(), UnknownMean()], ids=lambda chain: type(chain).__name__)
+def chain(request: pytest.FixtureRequest) -> GaussianChain:
+    """Chains whose states are all that there is, and with a parameter."""
+    return request.param
+
+
 def observations(states: int, rows: int) -> LocalLikelihood:
     """Two numbers of each state of three entries, a third of them missing, and a background of the first state."""
     matrix = torch.randn(5, 3)
@@ -39,7 +45,7 @@ def observations(states: int, rows: int) -> LocalLikelihood:
 
 
 @pytest.mark.parametrize("composition", COMPOSITIONS, ids=repr)
-@pytest.mark.parametrize("states", [5, 6, 11, 12])
+@pytest.mark.parametrize("states", [5, 7, 11, 13])
 def test_shares_sum_to_one_of_each_state_and_of_the_parameters(composition: Composition, states: int) -> None:
     """A local denoiser that gives back what it sees makes one of trajectories that does."""
     whole, x = Trajectory(states, 3, 2), torch.randn(4, states * 3 + 2)
@@ -80,26 +86,24 @@ def test_blankets_move_the_last_window_back_and_average() -> None:
     assert [len(part.start) for part in Blankets(4, 2).windows(8)] == [3]
 
 
-def test_junction_is_the_score_of_a_product_of_densities(chain: UnknownMean) -> None:
+@pytest.mark.parametrize("stride", [1, 2])
+def test_junction_is_the_score_of_a_product_of_densities(chain: GaussianChain, stride: int) -> None:
     """The sum over windows of Gaussian scores less that over separators, and without noise that of the chain itself."""
-    whole, x, angle = chain.trajectory(6), torch.randn(4, 7), 0.4
+    whole, angle = chain.trajectory(7), 0.4
+    x = torch.randn(4, whole.entries)
     score = torch.zeros_like(x)
-    for length, first, last, sign in ((3, 0, 4, 1), (2, 1, 4, -1)):
-        noisy = cos(angle) ** 2 * chain.covariance(x, length) + sin(angle) ** 2 * torch.eye(length + 1)
-        for start in range(first, last):
-            places = [*range(start, start + length), 6]
+    for length, first, sign in ((3, 0, 1), (3 - stride, stride, -1)):
+        found = chain.covariance(x, length)
+        noisy = cos(angle) ** 2 * found + sin(angle) ** 2 * torch.eye(len(found))
+        for start in range(first, 5, stride):
+            places = [*range(start, start + length), *range(7, whole.entries)]
             score[:, places] -= sign * torch.linalg.solve(noisy, x[:, places].mT).mT
-    denoiser = Junction(1).compose(chain, whole)
+    denoiser = Junction(1, stride).compose(chain, whole)
     torch.testing.assert_close(denoiser.mean(x, angle), (x + sin(angle) ** 2 * score) / cos(angle))
 
     small = 1e-4
     score = (cos(small) * denoiser.mean(x, small) - x) / sin(small) ** 2
-    torch.testing.assert_close(score, -torch.linalg.solve(chain.covariance(x, 6), x.mT).mT, rtol=1e-4, atol=1e-4)
-
-
-@pytest.fixture
-def chain() -> UnknownMean:
-    return UnknownMean()
+    torch.testing.assert_close(score, -torch.linalg.solve(chain.covariance(x, 7), x.mT).mT, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("composition", COMPOSITIONS, ids=repr)
@@ -114,8 +118,9 @@ def test_pullbacks_are_products_with_the_jacobian(composition: Composition) -> N
 
 
 @pytest.mark.parametrize("composition", COMPOSITIONS, ids=repr)
-def test_spreads_are_products_with_the_symmetric_part(composition: Composition, chain: UnknownMean) -> None:
-    whole, unit = chain.trajectory(8), torch.eye(9)
+def test_spreads_are_products_with_the_symmetric_part(composition: Composition, chain: GaussianChain) -> None:
+    whole = chain.trajectory(9)
+    unit = torch.eye(whole.entries)
     denoiser = composition.compose(chain, whole)
     back, spread = (product(unit, 0.5, unit) for product in (denoiser.pullback, denoiser.spread))
     torch.testing.assert_close(spread, (back + back.mT) / 2)
@@ -126,8 +131,8 @@ def test_spreads_are_products_with_the_symmetric_part(composition: Composition, 
 @pytest.mark.parametrize("guidance", [EXACT, SDAGuidance(), DPSGuidance()], ids=lambda kind: type(kind).__name__)
 def test_pieces_and_rows_change_nothing(composition: Composition, guidance: Guidance) -> None:
     """Windows one, two or all at a time, rows alone or together: the same draws, guided as a whole or by windows."""
-    whole, noise = Trajectory(8, 3, 1), torch.randn(3, 25)
-    seen = observations(8, 3)
+    whole, noise = Trajectory(7, 3, 1), torch.randn(3, 22)
+    seen = observations(7, 3)
 
     def draw(rows: slice, number: int | None, local: bool) -> Tensor:
         denoiser = composition.compose(Wavy(), whole, number)
@@ -143,15 +148,14 @@ def test_pieces_and_rows_change_nothing(composition: Composition, guidance: Guid
 
 
 @pytest.mark.parametrize("angle", ANGLES)
-def test_guidance_of_one_window_is_that_of_the_whole(angle: float, chain: UnknownMean) -> None:
+def test_guidance_of_one_window_is_that_of_the_whole(angle: float, chain: GaussianChain) -> None:
     """Where a window holds the trajectory all compositions and both ways are the exact posterior's mean."""
-    whole, x = chain.trajectory(5), torch.randn(3, 6)
-    y, precision = torch.randn(3, 5, 1), 2 * torch.ones(3, 5, 1)
-    seen = LocalLikelihood(lambda x: x, y, precision)
-    prior, noise = chain.covariance(x, 5), tan(angle) ** 2 * torch.eye(6)
-    pseudo = x / cos(angle)
-    precise = torch.linalg.inv(prior) + torch.linalg.inv(noise) + torch.diag(torch.tensor([4.0] * 5 + [0.0]))
-    data = pseudo / tan(angle) ** 2 + 4 * torch.cat((y[..., 0], torch.zeros(3, 1)), dim=1)
+    whole, unseen = chain.trajectory(5), chain.trajectory(5).parameters
+    x, y = torch.randn(3, whole.entries), torch.randn(3, 5)
+    seen = LocalLikelihood(lambda x: x, y.unsqueeze(-1), torch.full((3, 5, 1), 2.0))
+    precise = chain.covariance(x, 5).inverse() + torch.eye(whole.entries) / tan(angle) ** 2
+    precise += torch.diag(torch.tensor([4.0] * 5 + [0.0] * unseen))
+    data = x / cos(angle) / tan(angle) ** 2 + 4 * torch.cat((y, torch.zeros(3, unseen)), dim=1)
     expected = torch.linalg.solve(precise, data.mT).mT
     for composition in (Fold(2), Blankets(5, 0), Junction(2)):
         denoiser = composition.compose(chain, whole)
@@ -159,15 +163,39 @@ def test_guidance_of_one_window_is_that_of_the_whole(angle: float, chain: Unknow
         torch.testing.assert_close(denoiser.guided(EXACT, seen)(x, angle), expected)
 
 
-@pytest.mark.parametrize("composition", [Fold(1), Blankets(4, 2), Junction(1)], ids=repr)
+@pytest.mark.parametrize("composition", [Fold(1), Blankets(4, 2), Junction(1), Junction(1, 2)], ids=repr)
 @pytest.mark.parametrize("angle", [0.002, 0.1])
-def test_moment_matching_is_that_by_matrices(composition: Composition, angle: float, chain: UnknownMean) -> None:
+def test_moment_matching_is_that_by_matrices(composition: Composition, angle: float, chain: GaussianChain) -> None:
     """Where noise is small: at large noise what is composed is no covariance, and conjugate gradients stop early."""
-    whole, x, y = chain.trajectory(8), torch.randn(3, 9), torch.randn(8)
+    whole, y = chain.trajectory(9), torch.randn(9)
+    x = torch.randn(3, whole.entries)
     denoiser = composition.compose(chain, whole, number=2)
-    seen = LocalLikelihood(lambda x: x, y.expand(3, 8).unsqueeze(-1), torch.full((3, 8, 1), 3.0))
+    seen = LocalLikelihood(lambda x: x, y.expand(3, 9).unsqueeze(-1), torch.full((3, 9, 1), 3.0))
     found = EXACT.guide(denoiser, seen.whole(whole))(x, angle)
     torch.testing.assert_close(found, matched(denoiser, chain.seen(y), y, 1 / 9)(x, angle))
+
+
+@pytest.mark.parametrize("composition", COMPOSITIONS, ids=repr)
+def test_no_more_windows_are_held_at_once_than_are_asked_for(composition: Composition) -> None:
+    """Of guided draws, with gradients nowhere but in a local denoiser; each window is met once for each mean."""
+    whole, seen, counts = Trajectory(9, 3, 1), observations(9, 2), []
+
+    class Counting(Wavy):
+        def mean(self, x: Tensor, angle: float, start: Tensor) -> Tensor:
+            assert x.shape[:2] == (len(start), 2)
+            assert not torch.is_grad_enabled()
+            counts.append(len(start))
+            return super().mean(x, angle, start)
+
+        def pullback(self, x: Tensor, angle: float, start: Tensor, w: Tensor) -> Tensor:
+            return w
+
+    denoiser = composition.compose(Counting(), whole, number=3)
+    for mean in (SDAGuidance().guide(denoiser, seen.whole(whole)), denoiser.guided(SDAGuidance(), seen)):
+        counts.clear()
+        assert not mean(torch.randn(2, whole.entries), 0.5).requires_grad
+        assert sum(counts) == sum(len(part.start) for part in composition.windows(9))
+        assert max(counts) <= 3
 
 
 def test_observations_of_windows_are_those_of_their_states() -> None:
@@ -181,80 +209,6 @@ def test_observations_of_windows_are_those_of_their_states() -> None:
         torch.testing.assert_close(found[start], residual[:, start : start + 3])
 
 
-def estimates(chain: UnknownMean, composition: Composition, states: int, corrections: list[int]) -> list[float]:
-    """Mean and standard deviation of the parameter among draws, all states seen with a variance of a hundredth."""
-    y = torch.linspace(0.5, 1, states)
-    denoiser = composition.compose(chain, chain.trajectory(states))
-    mean, weights, known, found = matched(denoiser, chain.seen(y), y, 0.01), chain.weights(y), dict[float, Tensor](), []
-
-    def remembered(x: Tensor, angle: float) -> Tensor:
-        if angle not in known:
-            known[angle] = mean(x, angle)
-        return known[angle]
-
-    for number in corrections:
-        center, covariance = draw_moments(remembered, weights, cosine_angles(512), number, tau=0.5)
-        found += [float(weights @ center), float(weights @ covariance @ weights) ** 0.5]
-    return found
-
-
-#: Length, order, and mean and deviation of the parameter: junction and fold, without corrections and with one, and the
-#: fold with a parameter in each frame, with one correction.
-TABLE = [
-    (17, 1, (1.091, 0.200), (0.730, 0.454), (1.181, 0.407), (0.647, 0.549), (0.631, 0.241)),
-    (17, 4, (0.730, 0.421), (0.724, 0.457), (0.275, 0.600), (0.682, 0.504), (0.677, 0.402)),
-    (33, 1, (1.147, 0.100), (0.780, 0.388), (1.278, 0.377), (0.658, 0.544), (0.630, 0.170)),
-    (33, 4, (0.899, 0.297), (0.775, 0.390), (1.006, 0.458), (0.683, 0.504), (0.672, 0.281)),
-    (65, 1, (1.058, 0.013), (0.826, 0.313), (1.204, 0.340), (0.674, 0.537), (0.630, 0.121)),
-    (65, 4, (1.016, 0.156), (0.824, 0.315), (1.227, 0.445), (0.684, 0.503), (0.670, 0.196)),
-]
-
-
-@pytest.mark.parametrize(
-    "row", [pytest.param(row, marks=[] if row[:2] == (17, 1) else pytest.mark.slow) for row in TABLE], ids=str
-)
-def test_parameters_of_exact_scores(row) -> None:
-    """Corrected junctions find the exact posterior of the parameter; nothing else does, however exact the scores."""
-    states, order, *expected = row
-    shared, frames = UnknownMean(), UnknownMean(per_frame=True)
-    found = estimates(shared, Junction(order), states, [0, 1])
-    found += estimates(shared, Fold(order), states, [0, 1])
-    found += estimates(frames, Fold(order), states, [1])
-    assert found == pytest.approx([number for pair in expected for number in pair], abs=5.1e-4)
-
-
-def test_exact_posteriors_are_those_of_a_filter() -> None:
-    """The chain's own exact answer, held against a Kalman filter of state and parameter; and per frame the same."""
-    y, a, q = torch.linspace(0.5, 1, 17), 0.9, 0.3
-    scale = (1 + q**2 / (1 - a**2)) ** 0.5
-    center = torch.zeros(2)
-    covariance = torch.tensor([[scale**2, 1.0], [1.0, 1.0]])
-    move, seen = torch.tensor([[a, 1 - a], [0.0, 1.0]]), torch.tensor([1 / scale, 0.0])
-    for number, value in enumerate(y):
-        if number:
-            center, covariance = move @ center, move @ covariance @ move.mT + torch.diag(torch.tensor([q**2, 0.0]))
-        gain = covariance @ seen / (seen @ covariance @ seen + 0.01)
-        center = center + gain * (value - seen @ center)
-        covariance = covariance - torch.outer(gain, seen @ covariance)
-    for per_frame in (False, True):
-        chain = UnknownMean(per_frame=per_frame)
-        found, spread = chain.given(y, 0.01)
-        weights = chain.weights(y)
-        torch.testing.assert_close(weights @ found, center[1])
-        torch.testing.assert_close(weights @ spread @ weights, covariance[1, 1])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("states", "order", "expected"), [(33, 1, 0.84), (33, 4, 0.97), (65, 1, 0.73), (65, 4, 0.87)])
-def test_prior_draws_of_corrected_junctions_are_somewhat_narrow(states: int, order: int, expected: float) -> None:
-    """The variance of the parameter among draws without observations, of one."""
-    chain = UnknownMean()
-    denoiser = Junction(order).compose(chain, chain.trajectory(states))
-    weights = chain.weights(torch.empty(states))
-    _, covariance = draw_moments(denoiser.mean, weights, cosine_angles(512), 1, tau=0.5)
-    assert float(weights @ covariance @ weights) == pytest.approx(expected, abs=5.1e-3)
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -262,6 +216,8 @@ def test_prior_draws_of_corrected_junctions_are_somewhat_narrow(states: int, ord
         (lambda: Junction(0), "order: at least one state on either side is needed, not 0"),
         (lambda: Blankets(0), "length: at least one state is needed, not 0"),
         (lambda: Blankets(4, 4), "overlap: must lie between 0 and 3, not 4"),
+        (lambda: Junction(2, 5), "stride: must lie between 1 and 4, twice the order, not 5"),
+        (lambda: Junction(2, 4).windows(12), "4 leads from windows of 5 states to trajectories of 5, 9, …, not of 12"),
         (lambda: Fold(2).compose(Wavy(), Trajectory(4, 3)), "windows of 5 states do not fit a trajectory of 4; make"),
     ],
 )

@@ -1,6 +1,7 @@
-"""A Markov chain with an unknown mean, whose scores are known: how compositions err when nothing is left to learn."""
+"""Gaussian chains, whose scores are known: how compositions err when nothing is left to learn."""
 
-from collections.abc import Sequence
+import abc
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -19,39 +20,27 @@ Moments = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class UnknownMean:
-    r"""A stationary chain around an unknown mean, and its exact local denoiser,
+class GaussianChain(abc.ABC):
+    r"""Abstract Gaussian chain of states with one entry that is observed, and its exact local denoiser.
 
-    .. math:: x_{i + 1} = a x_i + (1 - a)\, \theta + q w_i, \qquad \theta \sim N(0, 1), \quad w_i \sim N(0, 1) ,
-
-    states and :math:`\theta` in units of their standard deviations. Windows of covariance :math:`S` have the mean
+    Windows of covariance :math:`S` have the mean
     :math:`\cos\varphi\, S (\cos^2\varphi\, S + \sin^2\varphi\, I)^{-1} \bar x`.
 
     Args:
-        persistence: The coefficient :math:`a`.
-        noise: The standard deviation :math:`q`.
-        per_frame: Whether :math:`\theta` is a second entry of every state, and not a parameter that all share.
+        persistence: The coefficient :math:`a` of the chain.
+        noise: The standard deviation :math:`q` of what each step adds.
     """
 
     persistence: float = 0.9
     noise: float = 0.3
-    per_frame: bool = False
 
+    @abc.abstractmethod
     def trajectory(self, states: int) -> Trajectory:
-        """The places of states and parameter."""
-        return Trajectory(states, 2, 0) if self.per_frame else Trajectory(states, 1, 1)
+        """The places of states and parameters."""
 
+    @abc.abstractmethod
     def covariance(self, like: Tensor, states: int) -> Tensor:
-        """The covariance of consecutive states and the parameter, in the order of a trajectory's vector."""
-        variance = self.noise**2 / (1 - self.persistence**2)
-        lag = torch.arange(states, device=like.device).to(like)
-        entries = identity(like, states + 1)
-        entries[:states, :states] = (1 + variance * self.persistence ** (lag[:, None] - lag).abs()) / (1 + variance)
-        entries[:states, states] = entries[states, :states] = 1 / sqrt(1 + variance)
-        if self.per_frame:
-            places = [place for i in range(states) for place in (i, states)]
-            return entries[places][:, places]
-        return entries
+        """The covariance of consecutive states and the parameters, in the order of a trajectory's vector."""
 
     def mean(self, x: Tensor, angle: float, start: Tensor) -> Tensor:
         """The mean of windows; see :class:`posterity.diffusion.compositions.LocalDenoiser`."""
@@ -62,19 +51,72 @@ class UnknownMean:
         return self.mean(w, angle, start)
 
     def given(self, y: Tensor, variance: float) -> Moments:
-        """The exact mean and covariance of states and parameter, given observations of all states."""
+        """The exact mean and covariance of states and parameters, given observations of all states."""
         prior = self.covariance(y, len(y))
         seen = self.seen(y)
         found = torch.linalg.solve(seen @ prior @ seen.mT + variance * identity(y, len(y)), seen @ prior).mT
         return found @ y, prior - found @ seen @ prior
 
     def seen(self, y: Tensor) -> Tensor:
-        """The matrix that picks the states from a vector, with shape ``(states, entries)``."""
+        """The matrix that picks what is observed of the states from a vector, with shape ``(states, entries)``."""
         whole = self.trajectory(len(y))
         return identity(y, whole.entries)[: len(y) * whole.size : whole.size]
 
+    def autocovariance(self, like: Tensor, states: int) -> Tensor:
+        r"""The covariance :math:`a^{|i - j|} q^2 / (1 - a^2)` of states around their mean."""
+        place = torch.arange(states, device=like.device).to(like)
+        lag = (place.unsqueeze(1) - place).abs()
+        return self.noise**2 / (1 - self.persistence**2) * self.persistence**lag
+
+
+@dataclass(frozen=True)
+class KnownMean(GaussianChain):
+    r"""A stationary chain :math:`x_{i + 1} = a x_i + q w_i`, in units of its standard deviation."""
+
+    def trajectory(self, states: int) -> Trajectory:
+        """States of one entry."""
+        return Trajectory(states, 1)
+
+    def covariance(self, like: Tensor, states: int) -> Tensor:
+        r"""The correlations :math:`a^{|i - j|}`."""
+        found = self.autocovariance(like, states)
+        return found / found[0, 0]
+
+
+@dataclass(frozen=True)
+class UnknownMean(GaussianChain):
+    r"""A stationary chain around an unknown mean,
+
+    .. math:: x_{i + 1} = a x_i + (1 - a)\, \theta + q w_i, \qquad \theta \sim N(0, 1), \quad w_i \sim N(0, 1) ,
+
+    states and :math:`\theta` in units of their standard deviations.
+
+    Args:
+        persistence: The coefficient :math:`a`.
+        noise: The standard deviation :math:`q`.
+        per_frame: Whether :math:`\theta` is a second entry of every state, and not a parameter that all share.
+    """
+
+    per_frame: bool = False
+
+    def trajectory(self, states: int) -> Trajectory:
+        """States of one entry and a parameter, or of two."""
+        return Trajectory(states, 2) if self.per_frame else Trajectory(states, 1, 1)
+
+    def covariance(self, like: Tensor, states: int) -> Tensor:
+        """The covariance of states and mean, which stands behind them or with each."""
+        around = self.autocovariance(like, states)
+        scale = (1 + around[0, 0]).sqrt()
+        entries = identity(like, states + 1)
+        entries[:states, :states] = (1 + around) / scale**2
+        entries[:states, states] = entries[states, :states] = 1 / scale
+        if self.per_frame:
+            places = [place for i in range(states) for place in (i, states)]
+            return entries[places][:, places]
+        return entries
+
     def weights(self, y: Tensor) -> Tensor:
-        """What the estimate of the parameter is of a vector: itself, or the mean over states."""
+        """What the estimate of the mean is of a vector: the last entry, or the average of those of all states."""
         whole = self.trajectory(len(y))
         found = y.new_zeros(whole.entries)
         found[slice(1, None, 2) if self.per_frame else slice(len(y), None)] = 1 / len(y) if self.per_frame else 1
@@ -82,7 +124,7 @@ class UnknownMean:
 
 
 @lru_cache(maxsize=8)
-def gain(chain: UnknownMean, entries: int, angle: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+def gain(chain: GaussianChain, entries: int, angle: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     r"""The matrix :math:`\cos\varphi\, S (\cos^2\varphi\, S + \sin^2\varphi\, I)^{-1}` of windows so long."""
     whole, like = chain.trajectory(1), torch.empty(0, dtype=dtype, device=device)
     covariance = chain.covariance(like, (entries - whole.parameters) // whole.size)
@@ -113,18 +155,21 @@ def matched(denoiser: Denoiser, seen: Tensor, y: Tensor, variance: float) -> Mea
     return mean
 
 
-def draw_moments(mean: Mean, like: Tensor, angles: Sequence[float], corrections: int, tau: float) -> Moments:
+def draw_moments(
+    mean: Mean, like: Tensor, angles: Sequence[float], corrections: int, delta: Callable[[float], float]
+) -> Moments:
     r"""Mean and covariance of draws, by propagating them: each step of a sampler is affine where the mean is.
 
-    Deterministic steps and, at each angle that is reached, Langevin corrections of the size
-    :math:`\delta = \tau / E[\mathrm{mean}(\hat\varepsilon^2)]`, that of score-based data assimilation in expectation.
+    Deterministic steps and, at each angle that is reached, Langevin corrections as those of
+    :class:`posterity.diffusion.PredictorCorrector`.
 
     Args:
         mean: The mean of the data given noisy ones, an affine function of these.
         like: A vector of as many entries, for dtype and device.
         angles: The angles, from noise to data.
         corrections: The number of corrections at each angle.
-        tau: The size :math:`\tau` of the corrections.
+        delta: Their size :math:`\delta`, a function of :math:`E[\mathrm{mean}(\hat\varepsilon^2)]`. It is
+            :math:`\tau` divided by this in score-based data assimilation.
     """
     unit = identity(like, len(like))
     rows = torch.cat((torch.zeros_like(unit[:1]), unit))
@@ -141,11 +186,11 @@ def draw_moments(mean: Mean, like: Tensor, angles: Sequence[float], corrections:
         matrix, offset = affine((rows - cos(s) * given) / sin(s))
         for _ in range(corrections):
             expected = matrix @ center + offset
-            size = (torch.trace(matrix @ covariance @ matrix.mT) + expected @ expected) / len(like)
-            delta = tau / size
-            kept = unit - delta * sin(s) * matrix
-            center = center - delta * sin(s) * expected
-            covariance = kept @ covariance @ kept.mT + 2 * delta * sin(s) ** 2 * unit
+            square = torch.trace(matrix @ covariance @ matrix.mT) + expected @ expected
+            size = delta(float(square) / len(like))
+            kept = unit - size * sin(s) * matrix
+            center = center - size * sin(s) * expected
+            covariance = kept @ covariance @ kept.mT + 2 * size * sin(s) ** 2 * unit
     return center, covariance
 
 

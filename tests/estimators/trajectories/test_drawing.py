@@ -45,10 +45,13 @@ def test_draws_without_observations_are_those_of_the_prior(exact) -> None:
     check_gaussian(found.x, exact_posterior(problem, window))
 
 
-def test_long_windows_are_composed_of_short_ones(exact) -> None:
+@pytest.mark.parametrize(
+    ("composition", "per_window"), [(None, False), (Blankets(3, 1), True), (Junction(1, 2), True)], ids=repr
+)
+def test_long_windows_are_composed_of_short_ones(composition, per_window, exact) -> None:
     """Of states that forget each other at once, each with observations, and a time, of its own."""
-    problem = chain(7, damping=20.0, background_std=(0.4, 0.8))
-    window = problem.sample((6,)).window
-    for composition in (None, Blankets(3, 1), Junction(1, 1)):
-        estimator = exact(SDA(problem, 1, MLP((4,)), overlap=1, composition=composition, **EXACT))
-        check_gaussian(estimator.sample(window, 50).x, exact_posterior(problem, window))
+    problem = chain(6, damping=20.0, background_std=(0.4, 0.8))
+    window = problem.sample((4,)).window
+    options = EXACT | {"composition": composition, "per_window": per_window, "stride": 2}
+    estimator = exact(SDA(problem, 1, MLP((4,)), **options))
+    check_gaussian(estimator.sample(window, 25).x, exact_posterior(problem, window))

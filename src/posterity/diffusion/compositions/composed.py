@@ -67,7 +67,7 @@ class Composed(Denoiser):
         self, local: LocalDenoiser, trajectory: Trajectory, windows: Sequence[Windows], number: int | None = None
     ) -> None:
         self.local, self.trajectory = local, trajectory
-        self.windows = [part for kind in windows for part in kind.chunks(number or len(kind.start))]
+        self.windows = [part for kind in windows for part in kind.chunks(number or max(1, len(kind.start)))]
         self._last: tuple[Tensor, list[tuple[Windows, Tensor]]] | None = None
 
     @torch.no_grad()

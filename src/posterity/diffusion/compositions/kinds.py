@@ -30,7 +30,7 @@ class Composition(abc.ABC):
         """
 
     def extended(self, states: int) -> int:
-        """The least number of states, at least as many as are asked for, of a trajectory that the windows fit."""
+        """The least number of states, at least as many as are asked for, of a trajectory that its windows fit."""
         return max(states, *self.lengths)
 
     def compose(self, local: LocalDenoiser, trajectory: Trajectory, number: int | None = None) -> Composed:
@@ -132,60 +132,57 @@ class Blankets(Composition):
 
 @dataclass(frozen=True)
 class Junction(Composition):
-    r"""The junction tree of a Markov chain: windows less the states that neighbours share,
+    r"""The junction tree of a Markov chain: windows less what neighbours have in common,
 
     .. math::
-        p(x_{1 : L}, \theta) = \frac{\prod_w p(x_w, \theta)}{\prod_s p(x_s, \theta)} ,
-        \qquad
-        D(\bar x, \bar\theta) = \sum_w E[z_w | \bar x_w, \bar\theta] - \sum_s E[z_s | \bar x_s, \bar\theta] ,
+        p(x_{1 : L}, \theta) = \frac{\prod_w p(x_w, \theta)}{\prod_s p(x_s, \theta)} , \qquad
+        D(\bar x, \bar\theta) = \sum_w R_w^T\, E[z_w | \bar x_w, \bar\theta]
+            - \sum_s R_s^T\, E[z_s | \bar x_s, \bar\theta] ,
 
-    over windows :math:`w` of :math:`2k + 1` states and the separators :math:`s` between two of them. The scores are
-    those of a density of all states with one :math:`\theta`, which is the data's where there is no noise. Noisy states
-    are no Markov chain, so that a sampler must correct what its steps at larger noise get wrong.
+    over windows :math:`w` of :math:`2k + 1` states and separators :math:`s`, the states that two of them share. The
+    scores are those of a density of all states with one :math:`\theta`, which is the data's where there is no noise.
+    Noisy states are no Markov chain, so that a sampler must correct what its steps at larger noise get wrong.
 
-    All that is learned of parameters adds up over windows, and so do errors: windows that share half of their states do
-    as well as those around each state, with fewer terms. Those that share one state alone make samplers unstable.
+    With a stride there are fewer windows, and fewer terms in which a learned denoiser errs: all :math:`2k + 1` windows
+    that hold a state, and the :math:`2k` separators, become two windows and one separator of one state at a stride of
+    :math:`2k`, at little loss.
 
     Args:
         order: The number :math:`k`.
-        overlap: The number of states of a separator; None for :math:`2k`, windows around each state.
+        stride: The number of states from one window to the next, at most :math:`2k`. It must lead to the end of a
+            trajectory, whose length less that of a window is a multiple of it.
     """
 
     order: int = 2
-    overlap: int | None = None
+    stride: int = 1
 
     def __post_init__(self) -> None:
-        """Checks order and overlap."""
+        """Checks order and stride."""
         check_order(self.order)
-        if self.overlap is not None and not 1 <= self.overlap <= 2 * self.order:
-            raise ValueError(f"overlap: must lie between 1 and {2 * self.order}, not {self.overlap}")
+        if not 1 <= self.stride <= 2 * self.order:
+            raise ValueError(f"stride: must lie between 1 and {2 * self.order}, twice the order, not {self.stride}")
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        r"""Windows of :math:`2k + 1` states, and separators."""
-        return (2 * self.order + 1, 2 * self.order if self.overlap is None else self.overlap)
+        r"""Windows of :math:`2k + 1` states, and what neighbours share."""
+        return (2 * self.order + 1, 2 * self.order + 1 - self.stride)
 
     def extended(self, states: int) -> int:
-        """As many states as windows with a fixed overlap cover."""
-        length, separator = self.lengths
-        stride = length - separator
-        return length + max(0, -((length - states) // stride)) * stride
+        """As many as the stride leads to."""
+        beyond = max(0, states - self.lengths[0])
+        return self.lengths[0] - self.stride * (-beyond // self.stride)
 
     def windows(self, states: int) -> list[Windows]:
         """All windows, and with a negative share all separators."""
         length, separator = self.lengths
-        if self.extended(states) != states:
+        if (states - length) % self.stride:
             raise ValueError(
-                f"overlap: windows of {length} states that share {separator} do not cover {states}; "
-                f"take {self.extended(states)} states, or windows that share {length - 1}"
+                f"stride: {self.stride} leads from windows of {length} states to trajectories of {length}, "
+                f"{length + self.stride}, …, not of {states}; use 1 for any"
             )
-        start = torch.arange(0, states - length + 1, length - separator, device="cpu")
+        start = torch.arange(0, states - length + 1, self.stride, device="cpu")
         found = [(start, length, 1.0), (start[1:], separator, -1.0)]
-        return [
-            Windows(start, _full(start, size, share), _full(start, 1, share))
-            for start, size, share in found
-            if len(start)
-        ]
+        return [Windows(first, _full(first, size, share), _full(first, 1, share)) for first, size, share in found]
 
 
 def _full(start: Tensor, entries: int, share: float) -> Tensor:

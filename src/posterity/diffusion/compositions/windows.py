@@ -71,7 +71,7 @@ class Windows(NamedTuple):
 
     def chunks(self, number: int) -> list["Windows"]:
         """The same, so many windows at a time."""
-        return [Windows(*parts) for parts in zip(*(part.split(number) for part in self), strict=True)]
+        return [Windows(*parts) for parts in zip(*(part.split(number) for part in self), strict=True) if len(parts[0])]
 
     def cut(self, whole: Trajectory, x: Tensor) -> Tensor:
         """Cuts windows out of vectors: ``(rows, entries)`` to ``(windows, rows, entries)``."""

@@ -37,7 +37,7 @@ class SDA(TrajectoryScore):
         composition: How windows make a trajectory; None for the fold around each state.
         times: The number of frequencies that encode when a crop begins, where states are not stationary; 0 for none.
         crops: The number of crops of each training trajectory in a step.
-        overlap: The number of states of the separators that it learns too, for a junction tree; 0 for none.
+        stride: The stride of the junction trees whose separators it learns too; 0 for none.
         per_window: Whether observations guide each window by itself, and not the trajectory as a whole.
         bfloat16: Whether draws compute in bfloat16, on a GPU.
 
@@ -56,25 +56,12 @@ class SDA(TrajectoryScore):
         composition: Composition | None = None,
         times: int = 0,
         crops: int = 1,
-        overlap: int = 0,
+        stride: int = 0,
         per_window: bool = False,
         bfloat16: bool = False,
     ) -> None:
-        composition = composition or Fold(order)
-        super().__init__(
-            problem,
-            order,
-            network,
-            schedule,
-            sampler,
-            guidance,
-            composition,
-            times,
-            crops,
-            overlap,
-            per_window,
-            bfloat16,
-        )
+        how = schedule, sampler, guidance, composition or Fold(order)
+        super().__init__(problem, order, network, *how, times, crops, stride, per_window, bfloat16)
 
     @classmethod
     def check_problem(cls, problem: Problem) -> None:
@@ -177,7 +164,7 @@ class SharedSOSDA(TrajectoryScore):
         composition: How windows make a trajectory; None for the junction tree.
         times: The number of frequencies that encode when a crop begins, where states are not stationary; 0 for none.
         crops: The number of crops of each training trajectory in a step.
-        overlap: The number of states of a separator; None for :math:`k + 1`.
+        stride: The number of states from one window to the next, which share the rest.
         per_window: Whether observations guide each window by itself, and not the trajectory as a whole.
         bfloat16: Whether draws compute in bfloat16, on a GPU.
 
@@ -198,26 +185,12 @@ class SharedSOSDA(TrajectoryScore):
         composition: Composition | None = None,
         times: int = 0,
         crops: int = 1,
-        overlap: int | None = None,
+        stride: int = 4,
         per_window: bool = False,
         bfloat16: bool = False,
     ) -> None:
-        overlap = order + 1 if overlap is None else overlap
-        composition = composition or Junction(order, overlap)
-        super().__init__(
-            problem,
-            order,
-            network,
-            schedule,
-            sampler,
-            guidance,
-            composition,
-            times,
-            crops,
-            overlap,
-            per_window,
-            bfloat16,
-        )
+        how = schedule, sampler, guidance, composition or Junction(order, stride)
+        super().__init__(problem, order, network, *how, times, crops, stride, per_window, bfloat16)
 
     def beside(self, v: Tensor) -> Tensor:
         """Themselves."""

@@ -44,7 +44,7 @@ class TrajectoryScore(Learned):
         composition: How windows make a trajectory.
         times: The number of frequencies that encode when a crop begins; 0 for none.
         crops: The number of crops of each training trajectory in a step.
-        separator: The number of states of a separator, a shorter crop, that it learns too; 0 for none.
+        stride: The stride of junction trees, whose separators it learns too, crops of as many states less; 0 for none.
         per_window: Whether observations guide each window by itself, and not the trajectory as a whole.
         bfloat16: Whether draws compute in bfloat16, on a GPU.
     """
@@ -70,13 +70,16 @@ class TrajectoryScore(Learned):
         composition: Composition,
         times: int,
         crops: int,
-        separator: int,
+        stride: int,
         per_window: bool,
         bfloat16: bool,
     ) -> None:
         super().__init__(problem)
         if order < 1 or crops < 1:
             raise ValueError(f"order, crops: at least one is needed of each, not {order} and {crops}")
+        if not 0 <= stride <= 2 * order:
+            raise ValueError(f"stride: must lie between 1 and {2 * order}, twice the order, not {stride}")
+        separator = 2 * order + 1 - stride if stride else 0
         network = network or (UNet() if problem.shape[1:] else MLP((256,) * 4, layer_norm=True))
         self.schedule, self.sampler = schedule or EDM(), sampler or PredictorCorrector(128)
         self.guidance, self.composition = guidance or MomentMatching(), composition
@@ -96,7 +99,7 @@ class TrajectoryScore(Learned):
         if not set(composition.lengths) <= set(known):
             raise ValueError(
                 f"composition: takes windows of {_listed(composition.lengths)} states, and the network learns those of "
-                f"{_listed(known)}; give both the same order and overlap"
+                f"{_listed(known)}; give both the same order and stride"
             )
 
     @classmethod
