@@ -143,6 +143,7 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
     "network": {
         "convolution": "posterity.nn.convolution:Convolution",
         "mlp": "posterity.nn.mlp:MLP",
+        "residual-mlp": "posterity.nn.residual:ResidualMLP",
         "unet": "posterity.nn.unet:UNet",
     },
     "ratio_loss": {

@@ -12,7 +12,7 @@ from ...diffusion import EDM, Guidance, Mean, MomentMatching, PredictorCorrector
 from ...diffusion.compositions import Composition, Fold, Trajectory
 from ...diffusion.denoisers import stratified
 from ...errors import check_part
-from ...nn import MLP, Network, UNet
+from ...nn import Network, ResidualMLP, UNet
 from ...problems import Ensemble, Problem, Twin, Window
 from ...problems.chunks import MEMORY, chunks
 from ...tensors import append_dims, white_noise
@@ -80,11 +80,11 @@ class TrajectoryScore(Learned):
         if not 0 <= stride <= 2 * order:
             raise ValueError(f"stride: must lie between 1 and {2 * order}, twice the order, not {stride}")
         separator = 2 * order + 1 - stride if stride else 0
-        network = network or (UNet() if problem.shape[1:] else MLP((256,) * 4, layer_norm=True))
+        network = network or (UNet() if problem.shape[1:] else ResidualMLP())
         self.schedule, self.sampler = schedule or EDM(), sampler or PredictorCorrector(128)
         self.guidance, self.composition = guidance or MomentMatching(), composition
         self.per_window, self.reduced = per_window, bfloat16
-        check_part("network", network, Network, MLP)
+        check_part("network", network, Network, UNet)
         check_part("schedule", self.schedule, Schedule, EDM)
         check_part("sampler", self.sampler, Sampler, PredictorCorrector)
         check_part("guidance", self.guidance, Guidance, MomentMatching)
