@@ -14,8 +14,8 @@ from posterity.baselines.variational.families import LowRank, MeanField
 from posterity.baselines.variational.flow import FlowFamily
 from posterity.baselines.variational.markov import BlockTridiagonal, TrajectoryMeanField
 from posterity.baselines.variational.optimizers import Adam
-from posterity.diffusion import RungeKutta
-from posterity.estimators import Estimator
+from posterity.diffusion import PredictorCorrector, RungeKutta
+from posterity.estimators import Learned
 from posterity.estimators.refinement import Refined
 from posterity.estimators.refinements import Hamiltonian, Importance
 from posterity.experiment import catalog
@@ -57,7 +57,10 @@ OPTIONS: dict[str, dict] = {
     "nre": NETWORK,
     "nse": {**NETWORK, "density": True, "steps": 2},
     "prior-importance": {"draws": 10},
+    "sda": {**NETWORK, "sampler": PredictorCorrector(3)},
     "smc": {"particles": 16, "leapfrog": 2},
+    "sosda": {**NETWORK, "sampler": PredictorCorrector(3)},
+    "sosda-shared": {**NETWORK, "sampler": PredictorCorrector(3)},
 }
 
 
@@ -66,7 +69,7 @@ def of(kind: str, **options) -> Callable[[Problem], Posterior]:
 
     def make(problem: Problem) -> Posterior:
         method = catalog.resolve("method", kind)(problem, **(OPTIONS.get(kind, {}) | options))
-        if isinstance(method, Estimator):
+        if isinstance(method, Learned):
             method.mark_trained()
         return method
 
@@ -90,7 +93,7 @@ METHODS = {
     "npe, hmc": refined(Hamiltonian(chains=4, warmup=2, iterations=4, leapfrog=2)),
 }
 #: These know no model errors, or no unknown parameters.
-SIMPLE = ("exact", "lagged-4dvar")
+SIMPLE = ("exact", "lagged-4dvar", "sda")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from posterity.estimators import Estimator, States
+from posterity.estimators import Learned, States
 from posterity.problems import Problem, Window, exact_posterior
 
 
@@ -37,14 +37,14 @@ def draw_states() -> Callable[[Problem, int], States]:
 @pytest.fixture
 def any_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets estimators draw that nobody has trained: where a test is of their code, and of nothing that they learn."""
-    monkeypatch.setattr(Estimator, "check_ready", lambda self: None)
+    monkeypatch.setattr(Learned, "check_ready", lambda self: None)
 
 
 @pytest.fixture(scope="session")
 def fit() -> Callable[..., None]:
     """Trains by Adam on fresh draws in every step, with one cycle of the learning rate."""
 
-    def train(estimator: Estimator, steps: int, batch: int = 256, learning_rate: float = 1e-3) -> None:
+    def train(estimator: Learned, steps: int, batch: int = 256, learning_rate: float = 1e-3) -> None:
         problem = estimator.problem
         estimator.standardize(problem.sample((4096,)))
         adam = torch.optim.Adam(estimator.parameters())

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from posterity.nn import MLP, Convolution, Network, UNet
+from posterity.nn import MLP, Convolution, Network, ResidualMLP, UNet
 from posterity.testing import check_gradients
 
 #: Small plans, each with grids that it is made for.
@@ -17,6 +17,8 @@ CASES = {
     "mlp-2d": (MLP((16,)), (4, 6)),
     "convolution-1d": (Convolution(8, blocks=2), (8,)),
     "convolution-2d": (Convolution(8, blocks=1, kernel=3), (4, 6)),
+    "residual-mlp-vector": (ResidualMLP(16, blocks=2), ()),
+    "residual-mlp-2d": (ResidualMLP(16, blocks=1), (4, 6)),
     "unet-1d": (UNet((8, 16)), (8,)),
     "unet-deep": (UNet((4, 8, 8), blocks=1, attention=(1, 2), heads=2), (12,)),
     "unet-2d": (UNet((4, 8), blocks=1, attention=(1,), heads=2), (4, 6)),

@@ -14,7 +14,7 @@ from posterity.baselines.variational.markov import BlockTridiagonal
 from posterity.baselines.variational.optimizers import Adam, NaturalGradient
 from posterity.diffusion.guidance import SDAGuidance
 from posterity.diffusion.samplers import PredictorCorrector, RungeKutta
-from posterity.estimators import Estimator, Refined
+from posterity.estimators import Learned, Refined
 from posterity.estimators.ratio_samplers import PriorImportance, TemperedSMC
 from posterity.estimators.refinements import Hamiltonian, Importance
 from posterity.experiment import catalog
@@ -51,7 +51,10 @@ SMALL: dict[str, dict] = {
     "particle-filter": {"members": 60},
     "particle-smoother": {"members": 60},
     "prior-importance": {"draws": 200},
+    "sda": {"network": SMALL_NETWORK, "sampler": PredictorCorrector(3)},
     "smc": {"particles": 24, "moves": 1, "final": 2, "leapfrog": 8},
+    "sosda": {"network": SMALL_NETWORK, "sampler": PredictorCorrector(3)},
+    "sosda-shared": {"network": SMALL_NETWORK, "sampler": PredictorCorrector(3)},
     "vi": {"optimizer": NaturalGradient(iterations=3)},
 }
 
@@ -61,7 +64,7 @@ LINEAR = {"exact"}
 #: What draws without a background too.
 FREE = [
     *("3dvar", "climatology", "enkf", "enks", "etkf", "free-run", "ienks", "lagged-4dvar", "lenks"),
-    *("letkf", "particle-filter", "particle-smoother", "prior-importance"),
+    *("letkf", "particle-filter", "particle-smoother", "prior-importance", "sda", "sosda", "sosda-shared"),
 ]
 
 #: What has learned from windows with backgrounds, and knows no others.
@@ -84,7 +87,7 @@ def make(problem: Problem, kind: str, options: dict) -> Posterior:
     """A method of the catalogue; estimators with the weights that they start with, from statistics of draws."""
     torch.manual_seed(7)
     method: Posterior = catalog.resolve("method", kind)(problem, **options)
-    if isinstance(method, Estimator):
+    if isinstance(method, Learned):
         method.standardize(problem.sample((64,)))
         method.mark_trained()
     return method

@@ -6,6 +6,7 @@ from .continuous import ContinuousFlow, Diffusion, FlowMatching, NeuralScore
 from .estimator import DensityEstimator, Estimator, network_chunks
 from .features import Features, Standardizer
 from .guided_score import GuidedScore
+from .learned import Learned
 from .learning.batches import Batches, States, TrainingError
 from .learning.training import OutOfTimeError, Training
 from .npe import NeuralPosterior
@@ -25,6 +26,7 @@ __all__ = [
     "Features",
     "FlowMatching",
     "GuidedScore",
+    "Learned",
     "NeuralPosterior",
     "NeuralRatio",
     "NeuralScore",

@@ -6,19 +6,19 @@ from math import prod
 from typing import ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import check_part
 from ..flows import ConditionalFlow
 from ..nn import MLP, Convolution, Layout, Network
-from ..problems import Ensemble, Posterior, Problem, Twin, Window, chunks
-from ..problems.posterior import check_differentiable
+from ..problems import Ensemble, Problem, Twin, Window, chunks
 from .features import Features, Standardizer
+from .learned import Learned
 from .target import ControlTarget, StateTarget, Target
 
 
-class Estimator(Posterior, nn.Module):
-    """Abstract posterior that is learned from draws of the joint, and amortised over windows.
+class Estimator(Learned):
+    """Abstract posterior over a target that is learned from draws of the joint, and amortised over windows.
 
     The constructor takes the problem, then the estimator's options.
 
@@ -30,22 +30,11 @@ class Estimator(Posterior, nn.Module):
         observed: Whether it sees observations, or the background and the time only.
     """
 
-    trained: ClassVar[bool] = True
-
     #: Whether networks see unknown parameters as channels beside a field, or it and them as one vector.
     channels: ClassVar[bool] = True
 
-    #: Whether its weights are trained, a buffer: files of weights say it too.
-    ready: Tensor
-
-    #: The units of the loss; those of a mean squared error of standardised numbers are "1".
-    loss_units: ClassVar[str] = "nat"
-
     def __init__(self, problem: Problem, target: Target | None = None, times: int = 6, observed: bool = True) -> None:
-        super().__init__()
-        self.problem = problem
-        # Training would take them, long before anything is drawn.
-        check_differentiable(problem, self.differentiates, type(self).__name__)
+        super().__init__(problem)
         if target is not None:
             check_part("target", target, Target, ControlTarget)
         encoded = problem.joint == "background" and not problem.system.stochastic
@@ -57,7 +46,6 @@ class Estimator(Posterior, nn.Module):
         self.scaler = Standardizer(self.layout.field)
         #: The features of a window: a field on the grid of the state, or a vector where networks see the target as one.
         self.features = Features(problem, observed, times, flat=len(self.layout.field) == 1)
-        self.register_buffer("ready", torch.tensor(False))
 
     def default_network(self, blocks: int = 4) -> Network:
         """The default network of the target: convolutions where it has a grid, a perceptron elsewhere.
@@ -70,14 +58,6 @@ class Estimator(Posterior, nn.Module):
     def context_size(self, context: int) -> int:
         """The channels of an embedding, ``context`` at each site; vectors have as many for each entry of a state."""
         return context * prod(self.problem.shape) if self.features.flat else context
-
-    def standardize(self, twin: Twin) -> None:
-        """Takes the statistics of training draws, by which inputs are standardised, and keeps them as buffers.
-
-        Args:
-            twin: Draws of the joint, with one batch dimension.
-        """
-        self.measure([twin])
 
     @torch.no_grad()
     def measure(self, twins: Iterable[Twin]) -> None:
@@ -103,30 +83,6 @@ class Estimator(Posterior, nn.Module):
     def place(self, window: Window) -> Window:
         """The windows in the dtype and on the device of the weights."""
         return window.to(self.features.y.mean)
-
-    @abc.abstractmethod
-    def loss(self, twin: Twin) -> Tensor:
-        """The training loss, averaged over draws.
-
-        Args:
-            twin: Draws of the joint, with one batch dimension.
-
-        Returns:
-            A scalar.
-        """
-
-    def mark_trained(self) -> Self:
-        """Lets it draw, in evaluation mode: what :class:`Training` does in the end, and trainings of one's own must."""
-        self.ready.fill_(True)
-        return self.eval()
-
-    def check_ready(self) -> None:
-        """Raises if it has not been trained."""
-        if not self.ready:
-            raise ValueError(
-                f"{type(self).__name__} is not trained, and its draws would mean nothing: run a Training of it to the "
-                "end, load weights, or call mark_trained() after a training of your own"
-            )
 
     def encode(self, twin: Twin) -> Tensor:
         """Extracts the target, standardised, with shape ``(case, *shape)``; in full precision, since models run."""

@@ -93,7 +93,10 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "particle-smoother": "posterity.baselines.sequential.particle:ParticleSmoother",
         "prior": "posterity.baselines.montecarlo.prior:Prior",
         "prior-importance": "posterity.baselines.montecarlo.prior_importance:PriorImportanceSampling",
+        "sda": "posterity.estimators.trajectories.methods:SDA",
         "smc": "posterity.baselines.montecarlo.smc:SequentialMonteCarlo",
+        "sosda": "posterity.estimators.trajectories.methods:SOSDA",
+        "sosda-shared": "posterity.estimators.trajectories.methods:SharedSOSDA",
         "vi": "posterity.baselines.variational.vi:VariationalInference",
     },
     "composition": {
@@ -149,6 +152,7 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
     "network": {
         "convolution": "posterity.nn.convolution:Convolution",
         "mlp": "posterity.nn.mlp:MLP",
+        "residual-mlp": "posterity.nn.residual:ResidualMLP",
         "unet": "posterity.nn.unet:UNet",
     },
     "ratio_loss": {

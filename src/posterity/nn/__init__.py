@@ -5,6 +5,7 @@ from .embedding import SineEncoding
 from .layout import Layout
 from .mlp import MLP
 from .network import Network
+from .residual import ResidualMLP
 from .unet import UNet
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Convolution",
     "Layout",
     "Network",
+    "ResidualMLP",
     "SineEncoding",
     "UNet",
 ]

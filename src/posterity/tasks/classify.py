@@ -9,7 +9,7 @@ import xarray as xr
 
 from ..data import SCORES, write
 from ..errors import ConfigError, DataError, PosterityError
-from ..estimators import Classifier, Estimator, ObservationView, Pairs, StateView, TrainingError, View, network_chunks
+from ..estimators import Classifier, Learned, ObservationView, Pairs, StateView, TrainingError, View, network_chunks
 from ..estimators.classifier import fit, logits
 from ..experiment import Experiment
 from ..experiment.sections import ClassifierConfig
@@ -75,7 +75,7 @@ def classify(
         log.info("%s: AUC %.3f ± %.3f by the %s", output, float(one["auc"]), float(one["auc_std"]), space)
 
 
-def _pairs(estimator: Estimator, twin: Twin, method: str) -> Pairs:
+def _pairs(estimator: Learned, twin: Twin, method: str) -> Pairs:
     """The true state at the end of each window, with one draw of it; in random order, without those that failed."""
     end, draws = estimator.problem.window - 1, []
     for chunk in network_chunks(len(twin.x), 1, estimator.shape, twin.x.device):

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import ConfigError, DataError
-from ..estimators import DensityEstimator, Estimator, network_chunks
+from ..estimators import DensityEstimator, Learned, network_chunks
 from ..estimators.refinement import Refined
 from ..experiment import Experiment
 from ..experiment.component import Component
@@ -78,7 +78,7 @@ def _density(estimator: DensityEstimator, truth: Twin) -> Tensor:
 
 def load_estimator(
     experiment: Experiment, method: str, problem: Problem, weights: Path, device: torch.device
-) -> Estimator:
+) -> Learned:
     """A trained estimator.
 
     Args:
@@ -96,7 +96,7 @@ def load_estimator(
         dependencies("train", experiment, method).configuration
     ):
         raise ConfigError(f"{weights}: was trained for another problem or with other options; train '{method}' again")
-    estimator = cast(Estimator, build_method(experiment, method, problem))
+    estimator = cast(Learned, build_method(experiment, method, problem))
     try:
         estimator.load_state_dict(load_file(weights / WEIGHTS, device=str(device)))
     except (OSError, SafetensorError) as error:

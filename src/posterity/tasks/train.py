@@ -18,7 +18,7 @@ from safetensors.torch import save
 
 from ..data import atomic, lock
 from ..errors import ConfigError, PosterityError
-from ..estimators import Estimator
+from ..estimators import Learned
 from ..estimators.learning.batches import MEMORY, Batches, TrainingError
 from ..estimators.learning.training import OutOfTimeError, Training
 from ..experiment import Experiment, catalog
@@ -81,7 +81,7 @@ def train(
             kind = catalog.resolve("method", experiment.methods[method].kind)
             obey(problem, {f"methods.{method}": kind.differentiates})
             seed = seed_everything(experiment, "train", method)
-            estimator = cast(Estimator, build_method(experiment, method, problem)).to(chosen)
+            estimator = cast(Learned, build_method(experiment, method, problem)).to(chosen)
             training = Training(estimator=estimator, problem=problem, seed=seed, **_settings(settings))
             batches = _batches(train, problem, settings.batch, training, chosen)
             draws = _validation(valid, problem, settings.batch, training, chosen)

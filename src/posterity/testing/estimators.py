@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..estimators import DensityEstimator, Estimator
+from ..estimators import DensityEstimator, Learned
 from ..problems import Problem, Twin, Window
 from .examples import blind, linear_gaussian
 from .expect import expect, expect_close, reproducible
@@ -15,7 +15,7 @@ CASES = 20
 
 
 def check_estimator(
-    make: Callable[[Problem], Estimator],
+    make: Callable[[Problem], Learned],
     problem: Problem | None = None,
     *,
     samples: int = 5,
@@ -50,7 +50,7 @@ def check_estimator(
         _check_weights(estimator, make(problem), twin, samples)
 
 
-def check_loss(estimator: Estimator, twin: Twin) -> dict[str, float]:
+def check_loss(estimator: Learned, twin: Twin) -> dict[str, float]:
     """Checks that the loss, and its gradient in every parameter, is finite.
 
     Args:
@@ -120,7 +120,7 @@ def check_density(estimator: DensityEstimator, window: Window, atol: float = 1e-
     return z
 
 
-def _check_weights(estimator: Estimator, other: Estimator, twin: Twin, samples: int) -> None:
+def _check_weights(estimator: Learned, other: Learned, twin: Twin, samples: int) -> None:
     """Checks that all that losses and draws depend on is in the weights and buffers."""
     other.load_state_dict(estimator.state_dict())
     found = []

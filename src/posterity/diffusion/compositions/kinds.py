@@ -29,6 +29,10 @@ class Composition(abc.ABC):
             Windows of one length each, whose shares in each state, and in the parameters, sum to one.
         """
 
+    def extended(self, states: int) -> int:
+        """The least number of states, at least as many as are asked for, of a trajectory that its windows fit."""
+        return max(states, *self.lengths)
+
     def compose(self, local: LocalDenoiser, trajectory: Trajectory, number: int | None = None) -> Composed:
         """Makes the denoiser of a trajectory.
 
@@ -78,8 +82,8 @@ class Fold(Composition):
     def windows(self, states: int) -> list[Windows]:
         """All windows, for their centres and both ends."""
         length, order = 2 * self.order + 1, self.order
-        start = torch.arange(states - length + 1)
-        share = torch.zeros(len(start), length, dtype=torch.float64)
+        start = torch.arange(states - length + 1, device="cpu")
+        share = start.new_zeros(len(start), length, dtype=torch.float64)
         share[:, order] = share[0, :order] = share[-1, order + 1 :] = 1
         return [Windows(start, share, _full(start, 1, 1 / len(start)))]
 
@@ -120,8 +124,8 @@ class Blankets(Composition):
     def windows(self, states: int) -> list[Windows]:
         """Windows with a stride, the last one at the end."""
         last = states - self.length
-        start = torch.tensor([*range(0, last, self.length - self.overlap), last])
-        places = start.unsqueeze(1) + torch.arange(self.length)
+        start = torch.tensor([*range(0, last, self.length - self.overlap), last], device="cpu")
+        places = start.unsqueeze(1) + torch.arange(self.length, device="cpu")
         count = torch.bincount(places.flatten(), minlength=states)
         return [Windows(start, 1 / count[places].double(), _full(start, 1, 1 / len(start)))]
 
@@ -163,6 +167,11 @@ class Junction(Composition):
         r"""Windows of :math:`2k + 1` states, and what neighbours share."""
         return (2 * self.order + 1, 2 * self.order + 1 - self.stride)
 
+    def extended(self, states: int) -> int:
+        """As many as the stride leads to."""
+        beyond = max(0, states - self.lengths[0])
+        return self.lengths[0] - self.stride * (-beyond // self.stride)
+
     def windows(self, states: int) -> list[Windows]:
         """All windows, and with a negative share all separators."""
         length, separator = self.lengths
@@ -171,7 +180,7 @@ class Junction(Composition):
                 f"stride: {self.stride} leads from windows of {length} states to trajectories of {length}, "
                 f"{length + self.stride}, …, not of {states}; use 1 for any"
             )
-        start = torch.arange(0, states - length + 1, self.stride)
+        start = torch.arange(0, states - length + 1, self.stride, device="cpu")
         found = [(start, length, 1.0), (start[1:], separator, -1.0)]
         return [Windows(first, _full(first, size, share), _full(first, 1, share)) for first, size, share in found]
 

@@ -4,14 +4,14 @@ from itertools import chain
 from math import prod
 
 from ...problems import Problem
-from ..estimator import Estimator
+from ..learned import Learned
 from .batches import Batches
 
 #: Cases from which inputs are standardised, and numbers of the states of those that are in memory at once.
 STATISTICS, NUMBERS = 65536, 2**22
 
 
-def standardize(estimator: Estimator, problem: Problem, train: Batches) -> None:
+def standardize(estimator: Learned, problem: Problem, train: Batches) -> None:
     """Has an estimator take its statistics, of many cases but of a part of them at a time.
 
     A set of one part is all that the estimator is given. Of a larger one the first part is what weights are initialised

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ...problems import Problem, Twin
-from ..estimator import Estimator
+from ..learned import Learned
 from .batches import Batches, States, TrainingError, derive
 from .lr_schedules import cosine
 from .statistics import standardize
@@ -59,7 +59,7 @@ class Training:
         | Decoupled Weight Decay Regularization (Loshchilov & Hutter, 2019), https://arxiv.org/abs/1711.05101
     """
 
-    estimator: Estimator
+    estimator: Learned
     problem: Problem
     seed: int = 0
     epochs: int = 100
@@ -272,7 +272,7 @@ class Training:
                 raise TypeError(f"'{name}' is no {type(getattr(self, name)).__name__}")
             setattr(self, name, state[name])
 
-    def _weights(self) -> Estimator:
+    def _weights(self) -> Learned:
         """The estimator with the averaged weights, if there is an average."""
         if self.average is None:
             return self.estimator
@@ -332,7 +332,7 @@ class Training:
 class _Loss(nn.Module):
     """The loss of an estimator as a module, which can be compiled and distributed."""
 
-    def __init__(self, estimator: Estimator) -> None:
+    def __init__(self, estimator: Learned) -> None:
         super().__init__()
         self.estimator = estimator
 

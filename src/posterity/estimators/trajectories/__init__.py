@@ -1,0 +1,1 @@
+"""Scores of trajectories, composed of local ones that are learned from crops."""

@@ -1,0 +1,258 @@
+"""The abstract estimator of scores of trajectories, and how it learns from crops."""
+
+import abc
+from collections.abc import Iterable
+from math import inf, prod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ...diffusion import EDM, Guidance, Mean, MomentMatching, PredictorCorrector, Sampler, Schedule
+from ...diffusion.compositions import Composition, Fold, Trajectory
+from ...diffusion.denoisers import stratified
+from ...errors import check_part
+from ...nn import Network, ResidualMLP, UNet
+from ...problems import Ensemble, Problem, Twin, Window
+from ...problems.chunks import MEMORY, chunks
+from ...tensors import append_dims, white_noise
+from ..estimator import repeat
+from ..features import Standardizer
+from ..learned import Learned
+from ..target import StateTarget
+from .denoiser import LearnedLocal
+from .local import Crop, LocalResidual
+from .seen import likelihood
+
+#: Numbers that a network holds, for each entry of a crop.
+NETWORK = 256
+
+#: States of the training that are kept beside the weights: the spread of what is observed of them is its unit.
+EXAMPLES = 32
+
+
+class TrajectoryScore(Learned):
+    r"""Abstract score of trajectories of any length, composed of local ones that are learned from crops.
+
+    Args:
+        problem: The problem, of one cycle.
+        order: The number :math:`k` of states on either side of the middle one of a crop, which has :math:`2k + 1`.
+        network: The plan of the network; None for a U-Net, or a perceptron where states have no grid.
+        schedule: The angles of samplers and of the loss; None for those of EDM.
+        sampler: The sampler; None for predictor–corrector sampling.
+        guidance: The likelihood of noisy trajectories; None for moment matching.
+        composition: How windows make a trajectory.
+        times: The number of frequencies that encode when a crop begins; 0 for none.
+        crops: The number of crops of each training trajectory in a step.
+        stride: The stride of junction trees, whose separators it learns too, crops of as many states less; 0 for none.
+        per_window: Whether observations guide each window by itself, and not the trajectory as a whole.
+        bfloat16: Whether draws compute in bfloat16, on a GPU.
+    """
+
+    loss_units: ClassVar[str] = "1"
+    differentiates: ClassVar[tuple[str, ...]] = ("operator",)
+    drawing: ClassVar[str] = "sampler, guidance, composition, per_window, bfloat16"
+
+    #: Whether all states share their parameters, or each has its own.
+    shared: ClassVar[bool] = False
+
+    #: States of the training, standardised, with shape ``(EXAMPLES, *shape)``.
+    examples: Tensor
+
+    def __init__(
+        self,
+        problem: Problem,
+        order: int,
+        network: Network | None,
+        schedule: Schedule | None,
+        sampler: Sampler | None,
+        guidance: Guidance | None,
+        composition: Composition,
+        times: int,
+        crops: int,
+        stride: int,
+        per_window: bool,
+        bfloat16: bool,
+    ) -> None:
+        super().__init__(problem)
+        if order < 1 or crops < 1:
+            raise ValueError(f"order, crops: at least one is needed of each, not {order} and {crops}")
+        if not 0 <= stride <= 2 * order:
+            raise ValueError(f"stride: must lie between 1 and {2 * order}, twice the order, not {stride}")
+        separator = 2 * order + 1 - stride if stride else 0
+        network = network or (UNet() if problem.shape[1:] else ResidualMLP())
+        self.schedule, self.sampler = schedule or EDM(), sampler or PredictorCorrector(128)
+        self.guidance, self.composition = guidance or MomentMatching(), composition
+        self.per_window, self.reduced = per_window, bfloat16
+        check_part("network", network, Network, UNet)
+        check_part("schedule", self.schedule, Schedule, EDM)
+        check_part("sampler", self.sampler, Sampler, PredictorCorrector)
+        check_part("guidance", self.guidance, Guidance, MomentMatching)
+        check_part("composition", composition, Composition, Fold)
+        self.order, self.crops = order, crops
+        self.shape = (problem.window, *problem.shape)
+        self.local = LocalResidual(Crop(2 * order + 1, problem.shape, self.numbers), network, times, separator)
+        #: The statistics of all states, and those of the first ones of trajectories.
+        self.scaler, self.first = Standardizer(problem.shape), Standardizer(problem.shape)
+        self.register_buffer("examples", torch.zeros(EXAMPLES, *problem.shape))
+        known = [states for states in (2 * order + 1, separator) if states]
+        if not set(composition.lengths) <= set(known):
+            raise ValueError(
+                f"composition: takes windows of {_listed(composition.lengths)} states, and the network learns those of "
+                f"{_listed(known)}; give both the same order and stride"
+            )
+
+    @classmethod
+    def check_problem(cls, problem: Problem) -> None:
+        """Checks that it targets the posterior: of a background whose errors are correlated, that of climatology."""
+        super().check_problem(problem)
+        if problem.joint == "background" and problem.background_correlation is not None:
+            raise ValueError(
+                f"joint: {cls.__name__} takes a background with correlated errors for an observation of a state of the "
+                "climatology; use the climatology joint, or errors without correlation"
+            )
+
+    @property
+    def numbers(self) -> int:
+        """The number of parameters beside the states of a crop."""
+        return len(self.problem.parameters) * (1 if self.shared else 2 * self.order + 1)
+
+    @abc.abstractmethod
+    def beside(self, v: Tensor) -> Tensor:
+        """The numbers beside crops, with shape ``(rows, numbers)``, of whitened parameters ``(rows, parameters)``."""
+
+    @torch.no_grad()
+    def measure(self, twins: Iterable[Twin]) -> None:
+        """Takes the statistics of states and times, and keeps some states."""
+        early, late, kept = inf, -inf, None
+        for twin in twins:
+            self.scaler.count(twin.x.flatten(0, 1))
+            self.first.count(twin.x[:, 0])
+            kept = twin.x if kept is None else kept
+            early = min(early, float(twin.window.start.min()))
+            late = max(late, float(twin.window.start.max()) + twin.x.shape[1] - self.local.crop.states)
+        assert kept is not None
+        self.scaler.settle()
+        self.first.settle()
+        self.local.clock.fit(early, late)
+        # Of different trajectories, and different times.
+        case, time = (torch.linspace(0, size - 1, EXAMPLES, device=kept.device).round() for size in kept.shape[:2])
+        self.examples.copy_(self.scaler(kept[case.long(), time.long().roll(EXAMPLES // 2)]))
+
+    def loss(self, twin: Twin) -> Tensor:
+        """The denoising loss of random crops, a state or a parameter of a crop each weighing as much as another."""
+        x, v, start = self.crop(twin)
+        noise = (torch.randn_like(x), torch.randn_like(v))
+        angle = self.schedule.quantile(stratified(x))
+        # Half of the rows, at random, are separators.
+        whole = torch.rand_like(start) < (0.5 if self.local.separator else 1.0)
+        noisy, target = zip(*(_mixed(angle, z, e) for z, e in zip((x, v), noise, strict=True)), strict=True)
+        found = self.local(*noisy, angle, start, whole)
+        error_x, error_v = ((a - b).square() for a, b in zip(found, target, strict=True))
+        # Of states that are not there nothing is asked.
+        there = self.local.seen(whole).expand_as(error_x)
+        sites = prod(self.problem.shape[1:])
+        return ((error_x * there).sum() / sites + error_v.sum()) / (there.sum() / sites + error_v.numel())
+
+    def crop(self, twin: Twin) -> tuple[Tensor, Tensor, Tensor]:
+        """Random crops of trajectories, standardised, in full precision.
+
+        Args:
+            twin: Draws of the joint, with one batch dimension.
+
+        Returns:
+            The states, with shape ``(rows, states, *shape)``, the numbers beside them, with shape ``(rows, numbers)``,
+            and when the crops begin, with shape ``(rows,)``.
+
+        Raises:
+            ValueError: If trajectories are shorter than crops.
+        """
+        cases, length = twin.x.shape[:2]
+        if length < (states := self.local.crop.states):
+            raise ValueError(
+                f"order: crops of {states} states, and trajectories have {length}; make window or forecast longer, or "
+                "the order smaller"
+            )
+        row = torch.arange(cases, device=twin.x.device).repeat(self.crops)
+        first = torch.randint(length - states + 1, (len(row),), device=twin.x.device)
+        time = first.unsqueeze(-1) + torch.arange(states, device=twin.x.device)
+        with torch.autocast(twin.x.device.type, enabled=False):
+            x = self.scaler(twin.x[row.unsqueeze(-1), time])
+            v = self.beside(self.problem.encode_parameters(twin.theta)[row])
+        return x, v, twin.window.start[row] + first
+
+    def place(self, window: Window) -> Window:
+        """The windows in the dtype and on the device of the weights."""
+        return window.to(self.scaler.mean)
+
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
+        """Draws by the sampler, as many draws and windows at once as fit the memory."""
+        trajectory = self.trajectory
+        # A draw is a chunk's smallest part, and its windows are cut again.
+        size = NETWORK * len(window.y) * self.local.crop.states * trajectory.size
+        found = []
+        for chunk in chunks(samples, size, window.y.device):
+            rows = Window(*(repeat(part, chunk.stop - chunk.start) for part in window))
+            noise = white_noise(rows.y, len(rows.y), trajectory.entries)
+            found.append(self.sampler(self.mean(rows), self.schedule, noise))
+        return self.decode(window, torch.cat(found).unflatten(0, (samples, -1)))
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """The places of what is drawn: of the window, and of as many states behind it as the composition takes."""
+        entries, known = prod(self.problem.shape), len(self.problem.parameters)
+        states = self.composition.extended(self.problem.window)
+        return Trajectory(states, entries, known) if self.shared else Trajectory(states, entries + known)
+
+    def mean(self, window: Window) -> Mean:
+        """The mean of trajectories given noisy ones, guided by what is seen of each row.
+
+        Args:
+            window: The windows, one for each row.
+        """
+        trajectory, crop = self.trajectory, self.local.crop.states * self.trajectory.size
+        pulled = not self.guidance.detach
+        local = LearnedLocal(self.local, window.start, trajectory, pulled, self.reduced)
+        # Of the rows, so many windows at once; and of their graphs as many as the memory holds, if it holds all.
+        at_once = next(chunks(trajectory.states, NETWORK * len(window.y) * crop, window.y.device)).stop
+        composed = self.composition.compose(local, trajectory, at_once)
+        if len(composed.windows) * at_once * len(window.y) * NETWORK * crop <= MEMORY:
+            local.keep = len(composed.windows)
+        seen = likelihood(self.problem, window, trajectory.states, self.restore, self.scale(), self.first)
+        if self.per_window:
+            return composed.guided(self.guidance, seen)
+        return self.guidance.guide(composed, seen.whole(trajectory))
+
+    def restore(self, states: Tensor) -> Tensor:
+        """The states ``(*batch, *shape)`` of what trajectories hold of each, with shape ``(*batch, size)``."""
+        return self.scaler.inverse(states[..., : prod(self.problem.shape)].unflatten(-1, self.problem.shape))
+
+    def scale(self) -> Tensor:
+        """The spread of each channel of the observations of states of the training, with a shape that broadcasts."""
+        seen = self.problem.observation.operator(self.scaler.inverse(self.examples))
+        scale = seen.movedim(1, 0).flatten(1).std(dim=1)
+        return torch.where(scale > 0, scale, 1).reshape(-1, *([1] * (seen.ndim - 2)))
+
+    def decode(self, window: Window, z: Tensor) -> Ensemble:
+        """Turns draws of trajectories, with shape ``(samples, case, entries)``, into states and parameters.
+
+        Args:
+            window: The windows, with one batch dimension ``case``.
+            z: The draws.
+        """
+        states, shared = self.trajectory.split(z)
+        states = states[:, :, : self.problem.window]
+        own = states[..., prod(self.problem.shape) :].mean(dim=2)
+        values = torch.cat((self.restore(states).flatten(2), own, shared), dim=-1)
+        return StateTarget(states=None).ensemble(self.problem, window, values, {}, None)
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    """Numbers as words of a sentence."""
+    return " and ".join(map(str, numbers))
+
+
+def _mixed(angle: Tensor, z: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Noisy data, and the target of the residual."""
+    cos, sin = (append_dims(part, z.ndim - 1) for part in (angle.cos(), angle.sin()))
+    return cos * z + sin * noise, sin * z - cos * noise
