@@ -43,6 +43,8 @@ with :math:`A = \partial H / \partial \hat x` and some estimate :math:`V` of :ma
 **Samplers.** A sampler (:mod:`.samplers`) starts from noise and goes down the grid of angles: by the probability flow,
 by steps that replace a part of the noise, or with Langevin corrections. It asks for the mean of a denoiser only.
 
+**Trajectories.** Denoisers of windows make one of a trajectory of any length (:mod:`.compositions`).
+
 References:
     | Tweedie's Formula and Selection Bias (Efron, 2011), https://doi.org/10.1198/jasa.2011.tm11181
     | Score-Based Generative Modeling through Stochastic Differential Equations (Song et al., 2021),

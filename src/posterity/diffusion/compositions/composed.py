@@ -111,8 +111,10 @@ class Composed(Denoiser):
 
         .. math:: D(\bar x | y) = \sum_w R_w^T\, a_w \circ E[z_w | \bar x_w, y_w] .
 
-        ``guidance.guide(composed, likelihood.whole(trajectory))`` has each observation guide the whole trajectory
-        instead, which needs a sweep through all windows for each of its products; here those of a window are enough.
+        For moment matching, which is exact in each window of a Gaussian: a window's products take sweeps through it
+        alone, and covariances of windows are covariances, which those of compositions are not where noise is large.
+        Other guidance pulls windows that share states apart, and draws diverge: let it guide the whole,
+        ``guidance.guide(composed, likelihood.whole(trajectory))``.
 
         Args:
             guidance: The guidance.
