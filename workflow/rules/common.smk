@@ -6,7 +6,7 @@ from shlex import quote
 
 import posterity
 from posterity.errors import PosterityError
-from posterity.experiment import Experiment, catalog, check_keys, studies
+from posterity.experiment import Experiment, catalog, check_keys, lent, studies
 from posterity.experiment.dependencies import lineage
 from posterity.experiment.signature import signature
 from snakemake.exceptions import WorkflowError
@@ -23,10 +23,12 @@ try:
     if workflow.modifier.is_main_snakefile():
         check_keys(set(config) - {"lost"})
     STUDIES = studies(config, PROJECT if PROJECT.resolve() != Path.cwd() else None)
+    # Experiments whose weights those draw with: nothing is asked of them but their trainings.
+    LENT = lent(STUDIES)
 except PosterityError as error:
     raise WorkflowError(str(error)) from None
 
-FILES = {experiment.name: file for study in STUDIES for file, experiment in study}
+FILES = {experiment.name: file for study in [*STUDIES, LENT] for file, experiment in study}
 
 # What failed, in the second pass that makes what is left: of each experiment, its methods, its classifiers and its
 # reference, with the log of each.
@@ -45,9 +47,12 @@ def left(experiment, lost):
 
 EXPERIMENTS = {
     experiment.name: left(experiment, LOST.get(experiment.name, {}))
-    for study in STUDIES
+    for study in [*STUDIES, LENT]
     for _, experiment in study
 }
+
+# Those that are asked for.
+ASKED = [experiment.name for study in STUDIES for _, experiment in study]
 
 # Files of which several variants are asked for, by name: these are set beside each other.
 COMPARED = {
@@ -158,11 +163,12 @@ def climatology_of(wildcards):
 
 
 def weights_file(name):
-    """An input function: a file in the folder of the weights that a method draws with, its own or those it refines."""
+    """An input function: a file in the folder of the weights that a method draws with, its own or another's."""
 
     def file(wildcards):
-        weights = experiment_of(wildcards).weights(wildcards.method)
-        return f"results/{wildcards.experiment}/models/{weights}/{name}"
+        experiment = experiment_of(wildcards)
+        owner, weights = experiment.owner(experiment.weights(wildcards.method))
+        return f"results/{owner.name}/models/{weights}/{name}"
 
     return file
 
@@ -314,4 +320,4 @@ def variants_depend_on(wildcards):
     ]
 
 
-PUBLISHED = [name for name, experiment in EXPERIMENTS.items() if experiment.published()]
+PUBLISHED = [name for name in ASKED if EXPERIMENTS[name].published()]

@@ -96,7 +96,7 @@ def results_made():
         {
             f"results/{name}/table.csv": f"{name}: the table is results/{name}/table.csv,"
             f" figures are in results/{name}/figures"
-            for name in EXPERIMENTS
+            for name in ASKED
         }
         | {
             f"results/{name}/scaling.csv": f"{name}: all variants are in results/{name}/scaling.csv"
@@ -105,7 +105,7 @@ def results_made():
         }
         | {
             f"results/{name}/report.html": f"{name}: all on one page is results/{name}/report.html"
-            for name in EXPERIMENTS
+            for name in ASKED
         }
     )
     return [line for file, line in lines.items() if Path(file).is_file()]

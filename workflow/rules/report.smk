@@ -25,5 +25,5 @@ rule report:
 
 rule reports:
     input:
-        expand("results/{experiment}/report.html", experiment=EXPERIMENTS),
+        expand("results/{experiment}/report.html", experiment=ASKED),
     localrule: True

@@ -54,6 +54,7 @@ class GuidedScore(Diffusion):
     """
 
     differentiates: ClassVar[tuple[str, ...]] = ("operator",)
+    drawing: ClassVar[str] = "sampler, guidance"
 
     def __init__(
         self,

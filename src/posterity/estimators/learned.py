@@ -23,6 +23,9 @@ class Learned(Posterior, nn.Module):
     #: The options that are of drawing alone, names between commas: no weights depend on them.
     drawing: ClassVar[str] = ""
 
+    #: Whether weights see no observations and no window as a whole, and serve problems that differ in these.
+    portable: ClassVar[bool] = False
+
     #: Whether its weights are trained, a buffer: files of weights say it too.
     ready: Tensor
 

@@ -5,12 +5,13 @@ Imports no torch: every job of a cluster parses the workflow again.
 
 from .experiment import Experiment
 from .loading import every, load
-from .studies import check_keys, studies
+from .studies import check_keys, lent, studies
 
 __all__ = [
     "Experiment",
     "check_keys",
     "every",
+    "lent",
     "load",
     "studies",
 ]

@@ -6,7 +6,7 @@ keyed by it, and ``posterity why`` prints it.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError, nearest
@@ -14,6 +14,7 @@ from . import catalog
 from .component import Component, targets
 from .digest import digest, reached
 from .experiment import Experiment
+from .sections import drawing_options
 
 
 class Dependencies(NamedTuple):
@@ -44,7 +45,8 @@ def dependencies(stage: str, experiment: Experiment, name: str = "") -> Dependen
     Args:
         stage: The stage, a verb of the command line.
         experiment: The experiment.
-        name: What the stage makes in it: the split of ``simulate``, the figure of ``plot``, else the method.
+        name: What the stage makes in it: the split of ``simulate``, the figure of ``plot``, else the method; of an
+            experiment that lends weights, ``EXPERIMENT/NAME``.
 
     Returns:
         The part of the configuration and the code. Classes that are constructed are part of the configuration, by
@@ -55,6 +57,7 @@ def dependencies(stage: str, experiment: Experiment, name: str = "") -> Dependen
     """
     if stage not in STAGES:
         raise ConfigError(f"there is no stage '{stage}'{nearest(stage, STAGES)}")
+    experiment, name = experiment.owner(name)
     configuration, classes = STAGES[stage].part(experiment, name)
     named = {"classes": classes} if classes else {}
     return Dependencies(configuration | named, reached([f"posterity.tasks.{stage}", *classes]))
@@ -81,10 +84,17 @@ def lineage(stage: str, experiment: Experiment, name: str = "", known: dict[Job,
     """
     known = {} if known is None else known
     if (stage, name) not in known:
-        origins = STAGES[stage].origins(experiment, name)
-        keys = [dependencies(stage, experiment, name).key, *(lineage(s, experiment, n, known) for s, n in origins)]
+        made_of = origins(stage, experiment, name)
+        keys = [dependencies(stage, experiment, name).key, *(lineage(s, experiment, n, known) for s, n in made_of)]
         known[stage, name] = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:16]
     return known[stage, name]
+
+
+def origins(stage: str, experiment: Experiment, name: str = "") -> list[Job]:
+    """The stages whose results a stage reads; those of an experiment that lends weights under ``EXPERIMENT/NAME``."""
+    owner, own = experiment.owner(name)
+    found = STAGES[stage].origins(owner, own)
+    return found if owner is experiment else [(s, f"{owner.name}/{n}") for s, n in found]
 
 
 #: The keys of an experiment that its problem is made of.
@@ -166,10 +176,17 @@ def _simulate(experiment: Experiment, split: str) -> Part:
 
 
 def _train(experiment: Experiment, name: str) -> Part:
-    training = experiment.methods[name].training
-    schedule = [] if training is None else [catalog.target("lr_schedule", training.lr_schedule)]
-    keys = (f"methods.{name}.{key}" for key in ("kind", "options", "training"))
-    return experiment.slice(*PROBLEM, "seed", *keys), [*_problem(experiment), *_method(experiment, name), *schedule]
+    """Options of drawing alone train nothing."""
+    method, kept = experiment.methods[name], drawing_options(experiment.methods[name].kind)
+    schedule = [] if method.training is None else [catalog.target("lr_schedule", method.training.lr_schedule)]
+    found = experiment.slice(*PROBLEM, "seed", *(f"methods.{name}.{key}" for key in ("kind", "options", "training")))
+    found[f"methods.{name}.options"] = _without(found[f"methods.{name}.options"], kept)
+    learns = method.model_copy(update={"options": _without(method.options, kept)})
+    return found, [*_problem(experiment), *_all([("method", learns)]), *schedule]
+
+
+def _without(options: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in names}
 
 
 def _draw(experiment: Experiment, name: str) -> Part:

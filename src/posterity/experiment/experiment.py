@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import (
     Field,
     PositiveInt,
+    PrivateAttr,
     field_validator,
     model_validator,
 )
@@ -91,6 +92,14 @@ class Experiment(Model):
     )
     figures: FiguresConfig = Field(default=FiguresConfig(), description="What figures show.")
 
+    #: See :attr:`lenders`.
+    _lenders: dict[str, tuple[str, "Experiment"]] = PrivateAttr(default_factory=dict)
+
+    @property
+    def lenders(self) -> dict[str, tuple[str, "Experiment"]]:
+        """The experiments whose weights methods draw with, by name: what each is loaded by, and the experiment."""
+        return self._lenders
+
     @field_validator("time_unit")
     @classmethod
     def _duration(cls, unit: float | str | None) -> float | str | None:
@@ -130,6 +139,7 @@ class Experiment(Model):
         self._check_cycles()
         for name, method in self.methods.items():
             self._check_refined(name, method)
+            self._check_weights(name, method)
             check("method", method, f"methods.{name}")
             if not is_name(name):
                 raise ValueError(f"methods.{name}: names are made of {LETTERS}")
@@ -181,6 +191,15 @@ class Experiment(Model):
             )
         check("refinement", method.refinement, f"methods.{name}.refinement")
 
+    def _check_weights(self, name: str, method: MethodConfig) -> None:
+        """Checks that a method draws with the weights of a trained method, where that is one of the experiment."""
+        if method.weights is None or "/" in method.weights or method.weights in self.trained():
+            return
+        raise ValueError(
+            f"methods.{name}.weights: there is no trained method '{method.weights}'"
+            f"{nearest(method.weights, self.trained())}"
+        )
+
     @property
     def length(self) -> int:
         """The number of assimilated states, of all cycles together."""
@@ -211,16 +230,21 @@ class Experiment(Model):
         return [] if self.classifier is None else self.trained()
 
     def sampled(self) -> list[str]:
-        """The names of the methods that draw with a trained estimator: those that are trained, or refine one."""
-        return [name for name, method in self.methods.items() if method.training or method.refines]
+        """The names of the methods that draw with a trained estimator: trained ones, and those that take another's."""
+        return [name for name, method in self.methods.items() if method.training or method.refines or method.weights]
 
     def assimilated(self) -> list[str]:
         """The names of the methods that need no training."""
         return [name for name in self.methods if name not in self.sampled()]
 
     def weights(self, name: str) -> str:
-        """The name of the trained method whose weights a method draws with."""
-        return self.methods[name].refines or name
+        """The trained method whose weights a method draws with, by name; of another experiment, ``EXPERIMENT/NAME``."""
+        return self.methods[name].refines or self.methods[name].weights or name
+
+    def owner(self, name: str) -> tuple["Experiment", str]:
+        """The experiment that a name belongs to, and the name in it: ``EXPERIMENT/NAME`` is that of a lender."""
+        lender, _, own = name.rpartition("/")
+        return (self.lenders[lender][1], own) if lender else (self, name)
 
     def starts(self) -> tuple[int, int]:
         """The first and the last step at which windows may start."""

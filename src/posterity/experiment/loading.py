@@ -9,6 +9,7 @@ from ..errors import ConfigError
 from .component import line
 from .experiment import LETTERS, Experiment, is_name
 from .files import locate, tree, variants
+from .lending import check_lent, lenders
 
 
 def load(experiment: str | Path) -> Experiment:
@@ -25,6 +26,11 @@ def load(experiment: str | Path) -> Experiment:
         ConfigError: If a file is missing, is not YAML, or has keys or values that make no sense; the message names
             the file, the key and the remedy.
     """
+    return _load(experiment)
+
+
+def _load(experiment: str | Path, below: tuple[str, ...] = ()) -> Experiment:
+    """Loads an experiment; ``below`` are those that draw with its weights."""
     path, variant = locate(experiment)
     content = tree(path, variant)
     if not all(map(is_name, (path.stem, variant) if variant else (path.stem,))):
@@ -32,10 +38,20 @@ def load(experiment: str | Path) -> Experiment:
     if "name" in content:
         raise ConfigError(f"{path}: name: an experiment is named by its file; remove the key")
     where = f"{path}/{variant}" if variant else str(path)
+    if where in below:
+        raise ConfigError(f"{where}: draws with weights of its own, by way of {', '.join(below)}; remove one 'weights'")
     try:
-        return Experiment.model_validate({**content, "name": f"{path.stem}/{variant}" if variant else path.stem})
+        content, lent = lenders(content, path, lambda lender: _load(lender, (*below, where)))
+        found = Experiment.model_validate({**content, "name": f"{path.stem}/{variant}" if variant else path.stem})
+        found.lenders.update(lent)
+        check_lent(found)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{where}: {line(problem)}" for problem in error.errors())) from None
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    except ValueError as error:
+        raise ConfigError(f"{where}: methods.{error}") from None
+    return found
 
 
 def every(experiment: str | Path, beside: Path | None = None) -> Iterator[tuple[str, Experiment]]:

@@ -1,5 +1,6 @@
 """The parts of an experiment file: their models, defaults and checks. Imports no torch."""
 
+from collections.abc import Mapping
 from math import inf
 from typing import Annotated, Any, Literal
 
@@ -171,6 +172,11 @@ class MethodConfig(Component):
     refinement: Component | None = Field(
         default=None, description="How it refines them: `posterity list refinements`; goes with `refines`."
     )
+    weights: str | None = Field(
+        default=None,
+        description="Another method, an estimator, whose weights it draws with: `METHOD`, or `EXPERIMENT/METHOD` of a "
+        "file beside. It takes kind and options of that, and may change those of drawing alone.",
+    )
     label: str | None = Field(default=None, description="How figures name it; its name if null.")
     samples: PositiveInt | None = Field(default=None, description="Draws per case; the experiment's if null.")
     published: PositiveFloat | None = Field(
@@ -199,6 +205,8 @@ class MethodConfig(Component):
             raise ValueError("refinement: goes with 'refines', the method whose draws are refined: give both or none")
         if self.refines is not None and self.training is not None:
             raise ValueError("training: a method that refines another is not trained: remove it")
+        if self.weights is not None and (self.refines is not None or self.training is not None):
+            raise ValueError("weights: a method that draws with those of another has none of its own: remove the rest")
         if self.seeds > 1 and self.training is None:
             raise ValueError("seeds: only what is trained can be trained several times: remove it")
         return self
@@ -281,7 +289,7 @@ def grid_figures(system: Component) -> dict[str, bool]:
 def several(methods: Any) -> Any:
     """Methods as an experiment file has them, with those that are trained several times under a name for each time.
 
-    A method that refines another takes over what that one is made of.
+    A method that refines another, or draws with its weights, takes over what that one is made of.
     """
     if not isinstance(methods, dict):
         return methods
@@ -295,7 +303,7 @@ def several(methods: Any) -> Any:
                 found[f"{name}-{n}"] = {**alike, "group": label, "label": f"{label} ({n})"}
         else:
             found[name] = method
-    return {name: _refined(name, method, found) for name, method in found.items()}
+    return {name: _lent(name, _refined(name, method, found), found) for name, method in found.items()}
 
 
 def _refined(name: str, method: Any, methods: dict[str, Any]) -> Any:
@@ -311,3 +319,48 @@ def _refined(name: str, method: Any, methods: dict[str, Any]) -> Any:
         if key in method and method[key] != base.get(key):
             raise ValueError(f"{name}.{key}: is that of '{method['refines']}', which it refines: remove it")
     return {**method, **{key: base[key] for key in ("kind", "options") if key in base}}
+
+
+def _lent(name: str, method: Any, methods: dict[str, Any]) -> Any:
+    """A method that draws with the weights of another of the experiment, with what that one is made of."""
+    if not isinstance(method, dict) or method.get("weights") is None or "/" in str(method["weights"]):
+        return method
+    base = methods.get(str(method["weights"]))
+    if not isinstance(base, dict):
+        raise ValueError(
+            f"{name}.weights: there is no method '{method['weights']}'{nearest(method['weights'], methods)}"
+        )
+    return borrowed(name, method, base)
+
+
+def borrowed(name: str, method: dict[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """A method that draws with the weights of another, with kind and options of that, and its own of drawing.
+
+    Args:
+        name: Its name.
+        method: What the file says of it.
+        base: The other, with its kind and its options.
+
+    Raises:
+        ValueError: If it has another kind, or other options that weights depend on.
+    """
+    options, own = base.get("options") or {}, method.get("options") or {}
+    if method.get("kind", base["kind"]) != base["kind"]:
+        raise ValueError(f"{name}.kind: is that of '{method['weights']}', whose weights it draws with: remove it")
+    free = drawing_options(base["kind"])
+    for option in own:
+        if option not in free and own[option] != options.get(option):
+            raise ValueError(
+                f"{name}.options.{option}: the weights of '{method['weights']}' depend on it: remove it; of drawing "
+                f"alone are {', '.join(sorted(free)) or 'none'}"
+            )
+    return {**method, "kind": base["kind"], "options": {**options, **own}}
+
+
+def drawing_options(kind: str) -> frozenset[str]:
+    """The options of an estimator that are of drawing alone, as its class says; no weights depend on them."""
+    try:
+        said = constant(catalog.target("method", kind), "drawing")
+    except ConfigError:
+        return frozenset()
+    return frozenset(said.split(", ")) if isinstance(said, str) and said else frozenset()

@@ -41,6 +41,24 @@ def studies(config: Mapping[str, Any], beside: Path | None = None) -> list[list[
     return found
 
 
+def lent(found: Iterable[Iterable[Loaded]]) -> list[Loaded]:
+    """The experiments whose weights those of a workflow draw with, beside these.
+
+    Raises:
+        ConfigError: If one has the name of another.
+    """
+    known = {experiment.name: file for study in found for file, experiment in study}
+    more: dict[str, Loaded] = {}
+    for study in found:
+        for _, experiment in study:
+            for name, (file, lender) in experiment.lenders.items():
+                if Path(known.get(name, file)).resolve() != Path(file).resolve():
+                    raise ConfigError(f"{known[name]} and {file} are both named {name}: rename one")
+                if name not in known:
+                    more[name] = file, lender
+    return list(more.values())
+
+
 def check_keys(config: Iterable[str]) -> None:
     """Checks that a configuration has no keys that mean nothing.
 

@@ -46,6 +46,7 @@ def check(source: str, experiment: Experiment) -> Iterator[str]:
         yield f"  {name:<12} {split.cases} cases in {len(split.shards())} shards"
     for name, method in experiment.methods.items():
         made = f"{method.kind}, refined by {method.refinement.kind}" if method.refinement else method.kind
+        made += f", with the weights of {method.weights}" if method.weights else ""
         yield f"  method       {name} ({made}), {experiment.draws(name)} draws"
     yield from copied
 

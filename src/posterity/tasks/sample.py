@@ -55,7 +55,7 @@ def sample(
     with on_device(device) as chosen:
         problem = build_problem(experiment, library(experiment, climatology))
         observed = one_window(observations(experiment, problem, twin, chosen), twin, f"methods.{method}")
-        posterior: Posterior = load_estimator(experiment, experiment.weights(method), problem, weights, chosen)
+        posterior: Posterior = load_estimator(experiment, method, problem, weights, chosen)
         if (refinement := experiment.methods[method].refinement) is not None:
             posterior = refined(posterior, refinement, method)
         density = partial(_density, posterior) if isinstance(posterior, DensityEstimator) else None
@@ -83,7 +83,7 @@ def load_estimator(
 
     Args:
         experiment: The experiment.
-        method: The name of the method that was trained.
+        method: The name of the method that draws, with weights of its own or those of another.
         problem: The problem.
         weights: The folder that ``train`` wrote.
         device: Where to compute.
@@ -92,18 +92,19 @@ def load_estimator(
         ConfigError: If it was trained for another problem.
         DataError: If the weights are missing or damaged.
     """
+    trained = experiment.weights(method)
     if description(weights, ["configuration"])["configuration"] != json.dumps(
-        dependencies("train", experiment, method).configuration
+        dependencies("train", experiment, trained).configuration
     ):
-        raise ConfigError(f"{weights}: was trained for another problem or with other options; train '{method}' again")
+        raise ConfigError(f"{weights}: was trained for another problem or with other options; train '{trained}' again")
     estimator = cast(Learned, build_method(experiment, method, problem))
     try:
         estimator.load_state_dict(load_file(weights / WEIGHTS, device=str(device)))
     except (OSError, SafetensorError) as error:
-        raise DataError(f"{weights / WEIGHTS}: cannot be read ({error}); train '{method}' again") from error
+        raise DataError(f"{weights / WEIGHTS}: cannot be read ({error}); train '{trained}' again") from error
     except RuntimeError as error:
         raise DataError(
-            f"{weights / WEIGHTS}: does not fit '{method}', as weights of an earlier version; train '{method}' again"
+            f"{weights / WEIGHTS}: does not fit '{method}', as weights of an earlier version; train '{trained}' again"
         ) from error
     return estimator.eval()
 

@@ -11,7 +11,7 @@ import xarray as xr
 
 from ..errors import ConfigError, DataError, nearest
 from ..experiment import Experiment
-from ..experiment.dependencies import STAGES, Dependencies, dependencies
+from ..experiment.dependencies import STAGES, Dependencies, dependencies, origins
 
 
 def why(experiment: Experiment, stage: str, named: Mapping[str, str], results: Path) -> Iterator[str]:
@@ -37,12 +37,12 @@ def why(experiment: Experiment, stage: str, named: Mapping[str, str], results: P
     yield from (f"    {key}: {json.dumps(value)}" for key, value in found.configuration.items())
     yield f"  the code of {len(found.modules)} modules"
     yield from (f"    {module}" for module in found.modules)
-    origins = list(_origins(experiment, stage, name))
-    if origins:
-        yield f"  the results of {', '.join(_title(*origin) for origin in origins)}"
+    before = list(_origins(experiment, stage, name))
+    if before:
+        yield f"  the results of {', '.join(_title(*origin) for origin in before)}"
     yield ""
     yield from _report(experiment, stage, name, results, told=True)
-    for origin in origins:
+    for origin in before:
         yield from _report(experiment, *origin, results, told=False)
 
 
@@ -68,19 +68,20 @@ def _title(stage: str, name: str) -> str:
 def _origins(experiment: Experiment, stage: str, name: str) -> Iterator[tuple[str, str]]:
     """All stages that a stage is made from, directly or by way of others, each once."""
     seen: set[tuple[str, str]] = set()
-    pending = STAGES[stage].origins(experiment, name)
+    pending = origins(stage, experiment, name)
     while pending:
         origin = pending.pop(0)
         if origin not in seen:
             seen.add(origin)
             yield origin
-            pending += STAGES[origin[0]].origins(experiment, origin[1])
+            pending += origins(origin[0], experiment, origin[1])
 
 
 def _report(experiment: Experiment, stage: str, name: str, results: Path, told: bool) -> Iterator[str]:
     """Says what has changed since the results of a stage were made; that nothing has, only if it is to be told."""
     now = dependencies(stage, experiment, name)
-    pattern = STAGES[stage].results.format(name=name)
+    experiment, own = experiment.owner(name)
+    pattern = STAGES[stage].results.format(name=own)
     changes: dict[tuple[str, ...], list[Path]] = {}
     paths = sorted((results / experiment.name).glob(pattern))
     if not paths:
@@ -88,7 +89,7 @@ def _report(experiment: Experiment, stage: str, name: str, results: Path, told: 
     for path in paths:
         shard = int(path.stem) if path.stem.isdigit() else 0
         try:
-            lines = _changes(path, now, STAGES[stage].sizes(experiment, name, shard))
+            lines = _changes(path, now, STAGES[stage].sizes(experiment, own, shard))
         except DataError as error:
             yield str(error)
         else:

@@ -53,6 +53,8 @@ class TrajectoryScore(Learned):
     differentiates: ClassVar[tuple[str, ...]] = ("operator",)
     drawing: ClassVar[str] = "sampler, guidance, composition, per_window, bfloat16"
 
+    portable: ClassVar[bool] = True
+
     #: Whether all states share their parameters, or each has its own.
     shared: ClassVar[bool] = False
 
