@@ -78,7 +78,9 @@ def test_a_shorter_window_drops_the_later_terms(problem):
     y[:, 2:] = torch.nan
     cut = Control(problem, window._replace(y=y))
     torch.testing.assert_close(control.misfit(u, states=2), cut.misfit(u))
-    for short, long in zip(control.linearize(u, states=2).quadratic(), cut.linearize(u).quadratic(), strict=True):
+    for short, long in zip(
+        control.linearize(u, states=2).quadratic()[:3], cut.linearize(u).quadratic()[:3], strict=True
+    ):
         torch.testing.assert_close(short, long)
 
 
@@ -117,7 +119,7 @@ def test_pieces_change_nothing(members, monkeypatch):
 def test_linearisation_has_the_cost_and_its_gradient(problem):
     control = Control(problem, problem.sample((3,)).window)
     u = torch.randn(2, 3, control.size)
-    cost, gradient, hessian = control.linearize(u).quadratic()
+    cost, gradient, hessian, _ = control.linearize(u).quadratic()
     exact = control.cost_and_gradient(u)
     torch.testing.assert_close(cost, exact[0])
     torch.testing.assert_close(gradient, exact[1])
@@ -155,7 +157,7 @@ def test_batched_is_looped(problem):
     window = problem.sample((4,)).window
     control = Control(problem, window)
     u = torch.randn(3, 4, control.size)
-    cost, (_, gradient, hessian), (x, _) = control.cost(u), control.linearize(u).quadratic(), control.decode(u)
+    cost, (_, gradient, hessian, _), (x, _) = control.cost(u), control.linearize(u).quadratic(), control.decode(u)
     for case in range(4):
         alone = control.select(torch.tensor([case]))
         for member in range(3):
@@ -242,7 +244,7 @@ def test_divergence_is_an_infinite_cost_of_its_own_case():
     u = torch.randn(2, 3, 6)
     spoilt = u.clone()
     spoilt[1, 1] = 1e6
-    cost, (linear_cost, _, _) = control.cost(spoilt), control.linearize(spoilt).quadratic()
+    cost, (linear_cost, *_) = control.cost(spoilt), control.linearize(spoilt).quadratic()
     for value in (cost, linear_cost, -control.log_prob(spoilt)):
         assert value.isposinf().nonzero().tolist() == [[1, 1]]
     clean = u.new_ones(2, 3, dtype=torch.bool)
@@ -261,7 +263,7 @@ def test_missing_observations_may_have_no_std():
     u = torch.randn(5, 6)
     whole, holey = Control(LINEAR, window), Control(LINEAR, hole)
     torch.testing.assert_close(holey.log_prob(u), whole.log_prob(u))
-    for a, b in zip(holey.linearize(u).quadratic(), whole.linearize(u).quadratic(), strict=True):
+    for a, b in zip(holey.linearize(u).quadratic()[:3], whole.linearize(u).quadratic()[:3], strict=True):
         torch.testing.assert_close(a, b)
 
 
