@@ -2,14 +2,15 @@
 
 import torch
 
-from posterity.algebra import Gaussian
+from posterity.algebra import Gaussian, PrecisionFactor
 from posterity.mcmc import Pullback
 
 
 def test_the_gradient_is_that_of_the_cost_at_the_point(square):
     n = square.size
     root = torch.randn(square.cases, n, n)
-    q = Gaussian.from_precision(0.1 * torch.randn(square.cases, n), 20 * torch.eye(n) + root @ root.mT)
+    precision = 20 * torch.eye(n) + root @ root.mT
+    q = Gaussian(0.1 * torch.randn(square.cases, n), PrecisionFactor.of(precision))
     z = torch.randn(3, square.cases, n, requires_grad=True)
     pulled = Pullback(square, q)
     expected = square.cost(pulled.place(z))
