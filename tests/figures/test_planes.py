@@ -1,5 +1,7 @@
 """Figures of states in the plane, and of spectra: what is drawn against what is given."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -9,7 +11,7 @@ from posterity.errors import PosterityError
 from posterity.figures.covariance import covariance
 from posterity.figures.data import data
 from posterity.figures.drawing import style
-from posterity.figures.drawing.panels import chosen_rows, row_names
+from posterity.figures.drawing.panels import chosen_rows, moments, row_names
 from posterity.figures.fields.animation import animation
 from posterity.figures.fields.error_spectrum import error_spectrum
 from posterity.figures.fields.maps import maps
@@ -77,6 +79,16 @@ def test_maps_have_one_scale_for_what_compares_and_hatch_what_is_not_covered(pla
     assert next(iter(limits["spread"]))[0] == 0
     # The filter covers the window's end and the forecast, and of the start it has five empty panels.
     assert sum(bool(axes.patch.get_hatch()) for axes in figure.axes if not axes.images) == 5
+
+
+def test_maps_leave_no_room_for_what_nobody_knows(plane, without_truth) -> None:
+    """Of a forecast, without a truth: rows of panels follow each other without a gap of one."""
+    figure = maps(*one_case(without_truth(plane)), plane.window, observes_state=True)
+    panels = [axes.get_position() for axes in figure.axes if axes.images or axes.patches or axes.patch.get_hatch()]
+    rows = sorted({(round(box.y0, 4), round(box.y1, 4)) for box in panels})
+    tall = max(above - below for below, above in rows)
+    assert all(higher[0] - lower[1] < 0.9 * tall for lower, higher in pairwise(rows))
+    assert [text.get_text() for text in figure.texts if "forecast end" in text.get_text()] == ["forecast end\nt = 1.3"]
 
 
 def test_maps_of_a_channel_show_observations_of_it_in_its_colours(plane) -> None:
@@ -284,6 +296,14 @@ def test_sites_of_the_plane_have_short_names(plane) -> None:
         "u (2000, 5.76)",
         "u (0, 1.571)",
     ]
+
+
+def test_windows_of_one_state_have_no_start_beside_their_end(plane) -> None:
+    assert list(moments(1, 1)) == ["window end"]
+    assert list(moments(3, 1)) == ["window end", "forecast end"]
+    twin, posteriors = one_case(plane)
+    figure = covariance(twin.isel(time=[0]), [each.isel(time=[0]) for each in posteriors[:1]], 1)
+    assert len([axes for axes in figure.axes if axes.images]) == 1
 
 
 def test_maps_of_covariances_have_no_ticks(plane) -> None:

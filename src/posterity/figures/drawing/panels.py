@@ -185,9 +185,9 @@ def moments(times: int, window: int) -> Mapping[str, int]:
         window: The number of assimilated states.
 
     Returns:
-        ``start``, ``window end`` and, if there is a forecast, ``forecast end``.
+        ``start``, unless the window has no other state, ``window end`` and, if there is a forecast, ``forecast end``.
     """
-    found = {"start": 0, "window end": window - 1}
+    found = {"start": 0, "window end": window - 1} if window > 1 else {"window end": 0}
     return found | {"forecast end": times - 1} if times > window else found
 
 

@@ -54,25 +54,35 @@ class Data(NamedTuple):
     truth: np.ndarray | None
     observed: dict[str, xr.DataArray]
 
+    @property
+    def known(self) -> bool:
+        """Whether there is anything: of a forecast there is not, without a truth."""
+        return self.truth is not None or bool(self.observed)
+
 
 class Page(NamedTuple):
-    """A page of panels: its height, the place of its left column, and the sides of a panel, in inches; its methods."""
+    """A page of panels: its height, the place of its left column, and the sides of a panel, in inches; its methods.
+
+    Then, of each time, whether there is a row of data.
+    """
 
     height: float
     left: float
     side: tuple[float, float]
     methods: int
+    known: tuple[bool, ...]
 
     def place(self, block: int, row: int, column: int, wide: int = 1) -> tuple[float, float, float, float]:
         """The place of panels beside each other: left, bottom, width, height; the first row of a time has the data."""
         width, height = self.side
-        top = block * self.of_time(height, self.methods) + (row + 1) * (height + GAP) + HEAD * (1 + (row > 0))
+        above = sum(self.of_time(height, self.methods, known) for known in self.known[:block])
+        top = above + (row + self.known[block]) * (height + GAP) + HEAD * (1 + (row > 0))
         return self.left + column * (width + GAP), self.height - top, wide * (width + GAP) - GAP, height
 
     @staticmethod
-    def of_time(height: float, methods: int) -> float:
-        """The height of all that is drawn of one time, for panels of some height."""
-        return (1 + methods) * (height + GAP) + 2 * HEAD + BETWEEN
+    def of_time(height: float, methods: int, known: bool = True) -> float:
+        """The height of all that is drawn of one time, for panels of some height, with data or without."""
+        return (known + methods) * (height + GAP) + 2 * HEAD + BETWEEN
 
 
 @style.styled
@@ -114,8 +124,9 @@ def maps(
     like = posteriors[0]["state"]
     extent, columns = sides(like), DRAWS + 2 + ("state" in plane)
     named = places_of(times, plane.sizes["time"], window, "maps")
-    page, places = _page(named, len(posteriors), columns, extent, fixed=times is not None)
-    data = [_data(plane.isel(time=place), named[place], like, quantity) for place in places]
+    every = {place: _data(plane.isel(time=place), name, like, quantity) for place, name in named.items()}
+    page, places = _page(named, every, len(posteriors), columns, extent, fixed=times is not None)
+    data = [every[place] for place in places]
     panels = _panels(plane["time"].values[places], posteriors, [each.truth for each in data], quantity)
     shown = quantity_of(like.isel(sample=slice(1), time=slice(1)), quantity)
     known = [each.truth for each in data if each.truth is not None]
@@ -160,7 +171,12 @@ def _some(field: np.ndarray | None) -> list[np.ndarray]:
 
 
 def _page(
-    named: Mapping[int, str], methods: int, columns: int, extent: tuple[float, float], fixed: bool
+    named: Mapping[int, str],
+    data: Mapping[int, Data],
+    methods: int,
+    columns: int,
+    extent: tuple[float, float],
+    fixed: bool,
 ) -> tuple[Page, list[int]]:
     """The page and the places of times on it, all of them if they are fixed, else as many as leave room for panels."""
     wanted = [list(named)]
@@ -176,9 +192,10 @@ def _page(
         side = (width, width * ratio)
         if width >= min(SMALL, broadest):
             break
-    height = len(places) * Page.of_time(side[1], methods) + FOOT
+    known = tuple(data[place].known for place in places)
+    height = sum(Page.of_time(side[1], methods, row) for row in known) + FOOT
     spare = style.WIDTH - LEFT - columns * (side[0] + GAP)
-    return Page(height, LEFT + spare / 2, side, methods), places
+    return Page(height, LEFT + spare / 2, side, methods, known), places
 
 
 def _data(twin: xr.Dataset, name: str, like: xr.DataArray, quantity: str | None) -> Data:
@@ -226,6 +243,11 @@ def _draw_data(
     figure: Figure, page: Page, block: int, data: Data, like: xr.DataArray, scales: tuple[Scale, Scale]
 ) -> None:
     """Draws truth and observations of one time, with the colours of the latter beside them if they are their own."""
+    if not data.known:
+        # Above the first method, whose own name is beside the middle of its row.
+        left, bottom, _, tall = page.place(block, 1, 0)
+        _name(figure, (left, bottom + tall + 0.02, 0.0, 0.0), data.title, "bottom")
+        return
     _name(figure, page.place(block, 0, 0), data.title)
     column = 0
     if data.truth is not None:
@@ -265,8 +287,8 @@ def _bars(
         colour_bar(figure, place, scale, style.extend(fields, scale.norm))
 
 
-def _name(figure: Figure, place: tuple[float, float, float, float], name: str) -> None:
-    """A name left of the first panel of a row."""
+def _name(figure: Figure, place: tuple[float, float, float, float], name: str, stands: str = "center") -> None:
+    """A name left of the first panel of a row; in its middle, or above its lower end."""
     width, height = figure.get_size_inches()
     left, bottom, _, tall = place
-    figure.text((left - 0.06) / width, (bottom + tall / 2) / height, name, ha="right", va="center")
+    figure.text((left - 0.06) / width, (bottom + tall / 2) / height, name, ha="right", va=stands)
