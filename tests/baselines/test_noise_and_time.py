@@ -108,9 +108,10 @@ def test_the_linearised_model_is_the_same(parameters):
     found = [minimize(Control(problem, window)) for problem in (inside, behind)]
     torch.testing.assert_close(found[0].u, found[1].u, rtol=1e-5, atol=1e-5)
     u = found[0].u
-    models = [Control(problem, window).linearize(u) for problem in (inside, behind)]
-    torch.testing.assert_close(models[0].dense(), models[1].dense())
-    torch.testing.assert_close(models[0].gradient, models[1].gradient)
+    for states in (2, 3):
+        models = [Control(problem, window).linearize(u, states) for problem in (inside, behind)]
+        torch.testing.assert_close(models[0].dense(), models[1].dense())
+        torch.testing.assert_close(models[0].gradient, models[1].gradient)
 
 
 @pytest.mark.parametrize("name", ["abc", "ienks", "particle-filter", "smc"])

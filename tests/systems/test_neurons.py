@@ -282,6 +282,7 @@ def test_a_stochastic_step_draws_noise_for_each_element_and_step():
     path = system.rollout(x[:3], 5, noise)
     later = system.rollout(path[:, 2], 3, noise[:, 2:])
     torch.testing.assert_close(later, path[:, 2:])
+    torch.testing.assert_close(system.rollout(x[:3], 3, noise), path[:, :4])
     torch.manual_seed(1)
     drawn = system.rollout(x, 3)
     torch.manual_seed(1)

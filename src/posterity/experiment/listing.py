@@ -6,6 +6,9 @@ from ..errors import ConfigError, nearest
 from . import catalog, files
 from .loading import every
 
+#: Plurals of groups that are none of English.
+LATIN = {"spectrum": "spectra", "stimulus": "stimuli"}
+
 
 def listing(what: str) -> Iterator[str]:
     """The kinds of a group of the catalogue, or the experiments.
@@ -43,6 +46,8 @@ def _experiments() -> Iterator[str]:
 
 def _plural(group: str) -> str:
     """The plural of a group's name."""
+    if group in LATIN:
+        return LATIN[group]
     if group.endswith("y") and group[-2] not in "aeiou":
         return group[:-1] + "ies"
     return group + ("es" if group.endswith("s") else "s")

@@ -50,7 +50,7 @@ class Stochastic(System):
         Args:
             x0: Initial states, with shape ``(*batch, *shape)``.
             steps: The number of steps :math:`L`.
-            error: The noise :math:`\xi`, with shape ``(*batch, steps, *noise_shape)``; drawn if omitted.
+            error: The noise :math:`\xi`, with shape ``(*batch, steps, *noise_shape)``; drawn if omitted, cut if longer.
 
         Returns:
             The states :math:`x_0, …, x_L`, with shape ``(*batch, steps + 1, *shape)``.
@@ -58,6 +58,6 @@ class Stochastic(System):
         batch = x0.ndim - len(self.shape)
         noise = white_noise(x0, *x0.shape[:batch], steps, *self.noise_shape) if error is None else error
         states, what = [x0], f"system: the transition of {type(self).__name__}"
-        for given in noise.unbind(dim=batch):
+        for given in noise.unbind(dim=batch)[:steps]:
             states.append(with_gradient(self.transition(states[-1], given), states[-1], what))
         return torch.stack(states, dim=batch)
