@@ -1,13 +1,30 @@
 """Drawing of trajectories: with exact local scores, draws are those of exact posteriors."""
 
-import pytest
+from dataclasses import replace
 
-from posterity.diffusion import MomentMatching, RungeKutta
+import pytest
+import torch
+
+from posterity.diffusion import DPSGuidance, MomentMatching, PredictorCorrector, RungeKutta, SDAGuidance
 from posterity.diffusion.compositions import Blankets, Junction
-from posterity.estimators.trajectories.methods import SDA
-from posterity.nn import MLP
-from posterity.problems import Identity, Observation, Problem, RandomMask, exact_posterior
-from posterity.systems import LinearAdvection
+from posterity.estimators.trajectories import score
+from posterity.estimators.trajectories.methods import SDA, SOSDA, SharedSOSDA
+from posterity.nn import MLP, Convolution
+from posterity.problems import (
+    Composed,
+    GaussianStations,
+    Identity,
+    Normal,
+    Observation,
+    Pointwise,
+    Problem,
+    Quadratic,
+    RandomMask,
+    Uniform,
+    exact_posterior,
+)
+from posterity.problems.covariances import Spectral
+from posterity.systems import LinearAdvection, Lorenz63, Lorenz96
 from posterity.testing import blind, check_gaussian
 
 EXACT = {"sampler": RungeKutta(10), "guidance": MomentMatching(50, 1e-4)}
@@ -55,3 +72,104 @@ def test_long_windows_are_composed_of_short_ones(composition, per_window, exact)
     options = EXACT | {"composition": composition, "per_window": per_window, "stride": 2}
     estimator = exact(SDA(problem, 1, MLP((4,)), **options))
     check_gaussian(estimator.sample(window, 25).x, exact_posterior(problem, window))
+
+
+def test_pieces_of_windows_and_of_draws_make_the_same(exact, monkeypatch) -> None:
+    """As many at once as fit, or one window of one draw at a time."""
+    problem = chain(6, background_std=(0.4, 0.8))
+    window = problem.sample((3,)).window
+    estimator = exact(SDA(problem, 1, MLP((4,)), sampler=RungeKutta(1), guidance=MomentMatching(3)))
+    found = []
+    for size, memory in ((1, 2**30), (1, 0), (10**9, 0)):
+        monkeypatch.setattr(score, "NETWORK", size)
+        monkeypatch.setattr(score, "MEMORY", memory)
+        torch.manual_seed(3)
+        found.append(estimator.sample(window, 2).x)
+    torch.testing.assert_close(found[1], found[0])
+    # Noise is drawn for a piece of draws at a time, and begins with the same numbers.
+    torch.testing.assert_close(found[2][0, :2], found[0][0, :2])
+
+
+@pytest.mark.parametrize("guidance", [MomentMatching(), SDAGuidance(), SDAGuidance(1.0, detach=True), DPSGuidance(0.1)])
+@pytest.mark.parametrize("per_window", [False, True])
+@pytest.mark.parametrize("joint", ["climatology", "background"])
+def test_draws_of_any_problem(guidance, per_window, joint) -> None:
+    """With parameters beside fields, and beside vectors; with an operator that is not linear, and a background."""
+    shape = (1, 8)
+    stations = GaussianStations(shape, kernel=2, stride=0)
+    operator = Composed(shape, [stations, Quadratic(stations.out_shape)])
+    ring = Problem(
+        Lorenz96(size=8), Observation(operator, masks=(RandomMask(0.5),)), window=4, forecast=1, joint=joint,
+        parameters={"forcing": Uniform(6.0, 10.0)},
+    )  # fmt: skip
+    vector = Problem(Lorenz63(), Observation(Identity((3,))), 4, joint=joint, parameters={"rho": Normal(28.0, 1.0)})
+    for problem in (ring, vector):
+        network = Convolution(width=8, blocks=1, kernel=3) if problem.shape[1:] else MLP((8,))
+        window = problem.sample((3,)).window
+        for kind, options in ((SOSDA, {}), (SharedSOSDA, {"stride": 2})):
+            sampler = PredictorCorrector(3, 1)
+            estimator = kind(problem, 1, network, sampler=sampler, guidance=guidance, per_window=per_window, **options)
+            estimator.standardize(problem.sample((30,)))
+            found = estimator.mark_trained().sample(window, 2)
+            assert found.x.shape == (2, 3, problem.steps, *problem.shape)
+            assert found.theta.shape == (2, 3, 1)
+            assert found.x.isfinite().all()
+            assert found.theta.isfinite().all()
+
+
+def test_the_unit_of_observations_is_their_spread() -> None:
+    problem = replace(chain(), observation=Observation(Composed((1, 4), [Pointwise((1, 4), "sin")])))
+    estimator = SDA(problem, 1, MLP((4,)))
+    twin = problem.sample((500,))
+    estimator.standardize(twin)
+    assert float(estimator.scale()) == pytest.approx(float(twin.x.sin().std()), rel=0.1)
+
+
+def test_parameters_of_states_are_read_back_as_their_mean() -> None:
+    problem = Problem(Lorenz63(), Observation(Identity((3,))), window=3, parameters={"rho": Normal(28.0, 2.0)})
+    estimator = SOSDA(problem, 1, MLP((4,)))
+    z = torch.randn(2, 4, 3 * 4)
+    states = z.unflatten(-1, (3, 4))
+    found = estimator.decode(problem.sample((4,)).window, z)
+    torch.testing.assert_close(found.x, states[..., :3])
+    torch.testing.assert_close(found.theta, 28 + 2 * states[..., 3].mean(dim=2, keepdim=True))
+
+
+def test_weights_serve_other_windows_and_observations() -> None:
+    trained = SDA(chain(3), 1, MLP((8,)), times=2)
+    trained.standardize(trained.problem.sample((50,)))
+    other = replace(chain(8), observation=Observation(Composed((1, 4), [Quadratic((1, 4))]), std=0.1))
+    estimator = SDA(other, 1, MLP((8,)), times=2, sampler=PredictorCorrector(3), guidance=SDAGuidance())
+    estimator.load_state_dict(trained.mark_trained().state_dict())
+    found = estimator.sample(other.sample((2,)).window, 3)
+    assert found.x.shape == (3, 2, 8, 1, 4)
+    assert found.x.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"composition": Blankets(4, 2)}, "composition: takes windows of 4 states, and the network learns those of 3;"),
+        (
+            {"composition": Junction(1)},
+            "composition: takes windows of 3 and 2 states, and the network learns those of 3;",
+        ),
+        ({"composition": "fold"}, "composition: must be of class Composition, such as Fold"),
+        ({"stride": 3}, "stride: must lie between 1 and 2, twice the order, not 3"),
+    ],
+)
+def test_mistakes_are_named(options, message) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        SDA(chain(), 1, MLP((4,)), **options)
+
+
+def test_correlated_backgrounds_are_none_of_the_background_joint() -> None:
+    problem = Problem(
+        LinearAdvection(size=4),
+        Observation(Identity((1, 4))),
+        3,
+        background_correlation=Spectral(1.0),
+    )
+    with pytest.raises(ValueError, match="joint: SDA takes a background with correlated errors for an observation"):
+        SDA.check_problem(problem)
+    SDA.check_problem(replace(problem, joint="climatology"))

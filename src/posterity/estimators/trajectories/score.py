@@ -77,8 +77,8 @@ class TrajectoryScore(Learned):
         bfloat16: bool,
     ) -> None:
         super().__init__(problem)
-        if order < 1 or crops < 1:
-            raise ValueError(f"order, crops: at least one is needed of each, not {order} and {crops}")
+        if crops < 1:
+            raise ValueError(f"crops: at least one of each trajectory is needed, not {crops}")
         if not 0 <= stride <= 2 * order:
             raise ValueError(f"stride: must lie between 1 and {2 * order}, twice the order, not {stride}")
         separator = 2 * order + 1 - stride if stride else 0
