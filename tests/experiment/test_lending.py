@@ -82,6 +82,7 @@ def test_a_method_takes_what_weights_depend_on_and_has_its_own_way_of_drawing(wr
         ({"methods.far.options.sampler": "ancestral"}, {"sample far"}),
         ({"methods.far.options.composition": {"kind": "blankets", "options": {"length": 5}}}, {"sample far"}),
         ({"methods.far.options.per_window": True}, {"sample far"}),
+        ({"methods.far.options.network": {"kind": "mlp"}}, set()),
     ],
     ids=str,
 )

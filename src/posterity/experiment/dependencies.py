@@ -13,8 +13,8 @@ from ..errors import ConfigError, nearest
 from . import catalog
 from .component import Component, targets
 from .digest import digest, reached
-from .experiment import Experiment
-from .sections import drawing_options
+from .experiment import PROBLEM, Experiment
+from .methods import drawing_options
 
 
 class Dependencies(NamedTuple):
@@ -97,8 +97,6 @@ def origins(stage: str, experiment: Experiment, name: str = "") -> list[Job]:
     return found if owner is experiment else [(s, f"{owner.name}/{n}") for s, n in found]
 
 
-#: The keys of an experiment that its problem is made of.
-PROBLEM = ("system", "observation", "prior", "window", "forecast", "model_error", "parameters", "cycles", "start")
 #: The lengths of a record, which scores are averaged over.
 LENGTHS = ("window", "cycles", "burn_in")
 

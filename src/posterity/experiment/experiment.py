@@ -15,6 +15,7 @@ from pydantic import (
 from ..errors import ConfigError, nearest
 from . import catalog
 from .component import Component, Model, check
+from .methods import several
 from .sections import (
     ClassifierConfig,
     ClimatologyConfig,
@@ -26,12 +27,14 @@ from .sections import (
     ReferenceConfig,
     SplitsConfig,
     grid_figures,
-    several,
 )
 from .signature import signature
 
 #: A number, and the unit of time behind it if it has one.
 DURATION = re.compile(r"(\d+\.?\d*(?:e[+-]?\d+)?)(?: (?:second|minute|hour|day|week)s?)?")
+
+#: The keys of an experiment that its problem is made of.
+PROBLEM = ("system", "observation", "prior", "window", "forecast", "model_error", "parameters", "cycles", "start")
 
 
 class Experiment(Model):

@@ -6,9 +6,8 @@ from typing import Any
 
 from ..errors import ConfigError, nearest
 from . import catalog
-from .dependencies import PROBLEM
-from .experiment import Experiment
-from .sections import borrowed
+from .experiment import PROBLEM, Experiment
+from .methods import borrowed
 from .signature import constant
 
 #: What weights that see no observation, and no window as a whole, depend on.

@@ -13,7 +13,7 @@ import xarray as xr
 from ..data import SCORES, atomic, read, read_many, write
 from ..errors import DataError
 from ..experiment import Experiment
-from ..experiment.dependencies import PROBLEM
+from ..experiment.experiment import PROBLEM
 from ..metrics import rows, summarize
 from .files.provenance import origin
 
