@@ -99,6 +99,18 @@ def texts(figure: Figure) -> list[Text]:
     return [text for text in seen if text not in ticks and text not in hidden]
 
 
+@pytest.mark.parametrize(
+    ("study", "name"), [(study, name) for study in ("point", "plane") for name in sorted({*APPLY[study], "coverage"})]
+)
+def test_a_record_of_one_state_has_every_figure(request, study, name):
+    whole = request.getfixturevalue(study)
+    end = whole.twin["time"].values[[whole.window - 1]]
+    cut = {field: getattr(whole, field) for field in ("twin", "metrics", "reference")}
+    cut = {field: None if data is None else data.sel(time=end) for field, data in cut.items()}
+    posteriors = [posterior.sel(time=end) for posterior in whole.posteriors]
+    assert draw(name, whole._replace(window=1, posteriors=posteriors, **cut)).axes
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("study", "name"), EVERY)
 def test_texts_lie_inside_apart_and_can_be_read(drawn, name, study):

@@ -28,7 +28,9 @@ try:
 except PosterityError as error:
     raise WorkflowError(str(error)) from None
 
-FILES = {experiment.name: file for study in [*STUDIES, LENT] for file, experiment in study}
+FILES = {
+    experiment.name: file for study in [*STUDIES, LENT] for file, experiment in study
+}
 
 # What failed, in the second pass that makes what is left: of each experiment, its methods, its classifiers and its
 # reference, with the log of each.

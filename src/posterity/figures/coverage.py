@@ -48,7 +48,7 @@ def coverage(metrics: xr.Dataset, window: int) -> Figure:
     heights = [2.35 + key, 0.5 + 0.85 * down]
     figure = style.canvas(sum(heights))
     upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=heights))
-    panels = upper.subplots(1, len(found), sharex=True, sharey=True)
+    panels = upper.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[0]
     observed = metrics["coverage"].isel(time=list(found.values())).mean("case").load()
     lowest = max(0.0, min(float(observed.min()), float(observed["level"].min())) - 0.05)
     for place, (panel, moment) in enumerate(zip(panels, found, strict=True)):
