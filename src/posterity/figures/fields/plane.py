@@ -172,7 +172,7 @@ def colour_bar(
     lying = "vertical" if upright else "horizontal"
     mappable = ScalarMappable(scale.norm, scale.cmap)
     bar = figure.colorbar(mappable, cax=axes, orientation=lying, extend=extend)
-    bar.ax.locator_params(nbins=5 if max(place[2:]) > 1.5 else 3)
+    bar.ax.locator_params(nbins=5 if max(place[2:]) > 1.5 else 2)
     bar.ax.tick_params(pad=1.5)
 
 
