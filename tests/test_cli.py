@@ -121,7 +121,8 @@ def test_an_option_of_files_takes_several(given, expanded) -> None:
 
 @pytest.mark.parametrize("group", list(catalog.CATALOG))
 def test_every_group_can_be_listed(run, group) -> None:
-    plural = {"family": "families", "ratio_loss": "ratio_losses"}.get(group, f"{group}s")
+    uncommon = {"family": "families", "ratio_loss": "ratio_losses", "spectrum": "spectra", "stimulus": "stimuli"}
+    plural = uncommon.get(group, f"{group}s")
     status, said, _ = run("list", plural)
     assert status == 0
     assert [line.split() for line in said.splitlines()] == [list(item) for item in catalog.names(group).items()]
