@@ -3,9 +3,12 @@
 import pytest
 import torch
 
-from posterity.problems import LogNormal, Normal, Uniform
+from posterity.problems import LogitNormal, LogNormal, Normal, Uniform
 
-PRIORS = [Uniform(0.9999, 1.0), Uniform(0.0, 0.2), Uniform(-3.0, 5.0), Uniform(1e4, 1e4 + 1), LogNormal(3.0, 0.4)]
+PRIORS = [
+    Uniform(0.9999, 1.0), Uniform(0.0, 0.2), Uniform(-3.0, 5.0), Uniform(1e4, 1e4 + 1), LogNormal(3.0, 0.4),
+    LogitNormal(1.0, 2000.0), LogitNormal(-3.0, 5.0, 0.5, 2.0),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("prior", PRIORS, ids=repr)
@@ -25,9 +28,10 @@ def test_every_draw_is_finite_whitened_and_the_whole_is_standard_normal(prior, d
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize(("low", "high"), [(0.9999, 1.0), (0.0, 0.2), (-0.1, 0.3)])
-def test_bounds_are_finite_and_what_is_beyond_them_is_not(dtype, low, high) -> None:
+@pytest.mark.parametrize("kind", [Uniform, LogitNormal])
+def test_bounds_are_finite_and_what_is_beyond_them_is_not(kind, dtype, low, high) -> None:
     """Also bounds that were rounded to single precision in a file, and are read in double."""
-    prior = Uniform(low, high)
+    prior = kind(low, high)
     bounds = torch.tensor([low, high], dtype=torch.float32).to(dtype)
     v = prior.inverse(bounds)
     assert v.isfinite().all()
@@ -46,7 +50,10 @@ def test_a_positive_parameter_is_finite_at_zero_and_not_below() -> None:
     assert v[2] == 0
 
 
-@pytest.mark.parametrize("prior", [Uniform(-1.0, 3.0), Normal(2.0, 0.5), LogNormal(3.0, 0.4)], ids=repr)
+SMOOTH = [Uniform(-1.0, 3.0), Normal(2.0, 0.5), LogNormal(3.0, 0.4), LogitNormal(1.0, 2000.0, -0.5, 0.8)]
+
+
+@pytest.mark.parametrize("prior", SMOOTH, ids=repr)
 def test_the_inverse_inverts_far_into_the_tails(prior) -> None:
     v = torch.linspace(-5, 5, 101)
     torch.testing.assert_close(prior.inverse(prior.forward(v)), v, rtol=1e-9, atol=1e-9)

@@ -9,6 +9,7 @@ from posterity.problems import (
     Control,
     GaussianStations,
     Identity,
+    LogitNormal,
     LogNormal,
     Normal,
     Observation,
@@ -143,7 +144,9 @@ def test_parameters_are_those_of_the_truth():
         torch.testing.assert_close(twin.x[case], system.rollout(twin.x[case, 0], JOINT.steps - 1))
 
 
-@pytest.mark.parametrize("prior", [Uniform(-1.0, 3.0), Normal(2.0, 0.5), LogNormal(3.0, 0.4)], ids=repr)
+@pytest.mark.parametrize("prior", [
+    Uniform(-1.0, 3.0), Normal(2.0, 0.5), LogNormal(3.0, 0.4), LogitNormal(1.0, 2000.0, 0.2, 0.7),
+], ids=repr)  # fmt: skip
 def test_priors_are_the_images_of_a_standard_normal(prior):
     v = torch.linspace(-4, 4, 101)
     theta = prior.forward(v)
@@ -153,6 +156,10 @@ def test_priors_are_the_images_of_a_standard_normal(prior):
         "Uniform": torch.distributions.Uniform(-1.0, 3.0),
         "Normal": torch.distributions.Normal(2.0, 0.5),
         "LogNormal": torch.distributions.LogNormal(torch.tensor(3.0).log(), 0.4),
+        "LogitNormal": torch.distributions.TransformedDistribution(
+            torch.distributions.Normal(0.2, 0.7),
+            [torch.distributions.SigmoidTransform(), torch.distributions.AffineTransform(1.0, 1999.0)],
+        ),
     }[type(prior).__name__]
     torch.testing.assert_close(reference.cdf(theta), torch.special.ndtr(v))
 
@@ -184,9 +191,10 @@ def test_what_makes_no_sense_is_refused(change, message):
 
 @pytest.mark.parametrize("make", [
     lambda: Uniform(1.0, 1.0), lambda: Normal(0.0, 0.0), lambda: LogNormal(-1.0, 1.0), lambda: LogNormal(1.0, 0.0),
-], ids=["uniform", "normal", "median", "sigma"])  # fmt: skip
+    lambda: LogitNormal(2.0, 1.0), lambda: LogitNormal(0.0, 1.0, 0.0, 0.0),
+], ids=["uniform", "normal", "median", "sigma", "interval", "logit"])  # fmt: skip
 def test_priors_without_a_width_are_refused(make):
-    with pytest.raises(ValueError, match=r"low|std|median"):
+    with pytest.raises(ValueError, match=r"low|std|median|sigma"):
         make()
 
 

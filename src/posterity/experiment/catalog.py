@@ -46,11 +46,13 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "channels": "posterity.problems.observing.masks:ChannelMask",
         "grid": "posterity.problems.observing.masks:GridMask",
         "random": "posterity.problems.observing.masks:RandomMask",
+        "ring": "posterity.problems.observing.masks:RingMask",
         "times": "posterity.problems.observing.masks:TimeMask",
         "track": "posterity.problems.observing.masks:TrackMask",
     },
     "prior": {
         "log-normal": "posterity.problems.priors:LogNormal",
+        "logit-normal": "posterity.problems.priors:LogitNormal",
         "normal": "posterity.problems.priors:Normal",
         "uniform": "posterity.problems.priors:Uniform",
     },

@@ -9,7 +9,7 @@ from .library import StateLibrary
 from .linearized.hessian import curvature, eigenpairs, laplace, structured
 from .linearized.model import Linearization, LinearModel
 from .observing.grids import Coarsen, Crop, Strided, Truncation
-from .observing.masks import ChannelMask, GridMask, Mask, RandomMask, TimeMask, TrackMask
+from .observing.masks import ChannelMask, GridMask, Mask, RandomMask, RingMask, TimeMask, TrackMask
 from .observing.noise import GaussianNoise, Noise
 from .observing.observation import Observation
 from .observing.operators import (
@@ -27,7 +27,7 @@ from .observing.stations import GaussianStations
 from .observing.velocity import Speed, Vorticity
 from .posterior import Posterior
 from .predictive import log_likelihood, model_residual, predictive_pit
-from .priors import LogNormal, Normal, ParameterPrior, Uniform
+from .priors import LogitNormal, LogNormal, Normal, ParameterPrior, Uniform
 from .problem import Joint, Problem
 from .state_control import StateControl
 from .window import Window
@@ -51,6 +51,7 @@ __all__ = [
     "LinearModel",
     "Linearization",
     "LogNormal",
+    "LogitNormal",
     "Mask",
     "Noise",
     "Normal",
@@ -62,6 +63,7 @@ __all__ = [
     "Problem",
     "Quadratic",
     "RandomMask",
+    "RingMask",
     "Saturation",
     "Speed",
     "StateControl",

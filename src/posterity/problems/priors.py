@@ -50,15 +50,10 @@ class Uniform(ParameterPrior):
     def inverse(self, theta: Tensor) -> Tensor:
         """Maps the interval onto the line.
 
-        A number on a bound stands for those that are rounded to it: it is taken as half a rounding error inside. Beyond
-        is what lies further out than the rounding of single precision, in which files hold the parameters.
+        A number on a bound stands for those that are rounded to it, and is taken inside; beyond, it is infinite.
         """
-        share = (theta - self.low) / (self.high - self.low)
-        largest = max(abs(self.low), abs(self.high)) / (self.high - self.low)
-        edge = min(0.5, 0.5 * torch.finfo(theta.dtype).eps * largest)
-        v = torch.special.ndtri(share.clamp(edge, 1 - edge))
-        slack = torch.finfo(torch.float32).eps * largest
-        return torch.where(share < -slack, -torch.inf, torch.where(share > 1 + slack, torch.inf, v))
+        share, outside = _share(theta, self.low, self.high)
+        return outside + torch.special.ndtri(share)
 
 
 @dataclass(frozen=True)
@@ -112,3 +107,50 @@ class LogNormal(ParameterPrior):
         """Takes the logarithm, then standardises; zero, to which small numbers are rounded, is the least of them."""
         v = (theta.clamp(min=torch.finfo(theta.dtype).tiny).log() - log(self.median)) / self.sigma
         return torch.where(theta < 0, -torch.inf, v)
+
+
+@dataclass(frozen=True)
+class LogitNormal(ParameterPrior):
+    r"""Logit-normal prior of a parameter between two bounds, :math:`\theta = l + (h - l) / (1 + e^{-(\mu + s v)})`.
+
+    Args:
+        low: The lower bound :math:`l`.
+        high: The upper bound :math:`h`.
+        mean: The mean :math:`\mu` of the logit :math:`\log \frac{\theta - l}{h - \theta}`.
+        sigma: The standard deviation :math:`s` of the logit.
+    """
+
+    low: float
+    high: float
+    mean: float = 0.0
+    sigma: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Checks that the interval has a positive width, and the logit a spread."""
+        if not self.low < self.high:
+            raise ValueError(f"low: must be less than high, not {self.low} and {self.high}")
+        if self.sigma <= 0:
+            raise ValueError(f"sigma: must be positive, not {self.sigma}")
+
+    def forward(self, v: Tensor) -> Tensor:
+        """Maps the line onto the interval."""
+        return self.low + (self.high - self.low) * torch.sigmoid(self.mean + self.sigma * v)
+
+    def inverse(self, theta: Tensor) -> Tensor:
+        """Maps the interval onto the line; bounds, and beyond them, as :class:`Uniform` has it."""
+        share, outside = _share(theta, self.low, self.high)
+        return outside + (torch.logit(share) - self.mean) / self.sigma
+
+
+def _share(theta: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """The share of an interval below some numbers, inside of (0, 1), and zero or, outside, an infinity of that side.
+
+    A number on a bound stands for those that are rounded to it: it is taken as half a rounding error inside. Beyond
+    is what lies further out than the rounding of single precision, in which files hold the parameters.
+    """
+    share = (theta - low) / (high - low)
+    largest = max(abs(low), abs(high)) / (high - low)
+    edge = min(0.5, 0.5 * torch.finfo(theta.dtype).eps * largest)
+    slack = torch.finfo(torch.float32).eps * largest
+    outside = torch.zeros_like(share).masked_fill(share < -slack, -torch.inf).masked_fill(share > 1 + slack, torch.inf)
+    return share.clamp(edge, 1 - edge), outside

@@ -17,6 +17,7 @@ from posterity.problems import (
     GridMask,
     Observation,
     Pointwise,
+    RingMask,
     Saturation,
     Speed,
     Strided,
@@ -277,6 +278,10 @@ def test_compositions_know_their_sites():
         (lambda: TrackMask(width=2, axis=1).check(3, (1, 8)), "axis: 1 is none of a grid of 8 sites; choose 0"),
         (lambda: TrackMask(width=9).check(3, (1, 8, 12)), "width: 9 is more than the 8 sites of axis 0"),
         (lambda: TrackMask(width=2, slope=1.0).check(3, (1, 8)), "slope: a window on a ring has none"),
+        (lambda: RingMask(radius=-1.0), "radius, width: must not be negative"),
+        (lambda: RingMask(radius=2.0).check(3, (1, 8)), "have no plane for a ring"),
+        (lambda: RingMask(radius=20.0).check(3, (2, 8, 8)), "radius: no site of 8 × 8 lies on a ring of radius 20"),
+        (lambda: RingMask(radius=2.0, centre=(1.0,)).check(3, (2, 8, 8)), "centre: needs .* each of the 2 axes"),
         (lambda: GridMask(every=[2, 3]).check(1, (1, 8)), "every: needs a number, or one for each of the 1 axes"),
         (lambda: GridMask(start=[0, 7]).check(1, (1, 9, 7)), "start: .* behind a grid of 9 × 7 sites"),
     ],
@@ -303,6 +308,21 @@ def test_a_swath_on_a_ring_is_a_window_that_moves():
     mask = TrackMask(width=3, speed=2.0, start=0)((), 4, (1, 8))
     expected = [[0, 1, 2], [2, 3, 4], [4, 5, 6], [0, 6, 7]]
     assert [row.nonzero().flatten().tolist() for row in mask.squeeze(1)] == expected
+
+
+@pytest.mark.parametrize("centre", [None, (1.0, 8.5)])
+def test_a_ring_is_a_loop_over_sites_of_a_plane_without_edges(centre):
+    grid = (12, 10)
+    mask = RingMask(radius=3.0, width=1.5, centre=centre)((5,), 4, (2, *grid))
+    assert mask.shape == (1, 1, *grid)
+    row, column = centre or (6, 5)
+    for site in np.ndindex(grid):
+        copies = [
+            ((site[0] - row + 12 * i) ** 2 + (site[1] - column + 10 * j) ** 2) ** 0.5
+            for i in (-1, 0, 1) for j in (-1, 0, 1)
+        ]  # fmt: skip
+        assert mask[0, 0][site] == (abs(min(copies) - 3.0) < 0.75)
+    assert 0 < mask.sum() < 120
 
 
 def test_swaths_of_no_given_start_differ_from_case_to_case():

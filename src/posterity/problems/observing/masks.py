@@ -187,6 +187,53 @@ class TrackMask(Mask):
 
 
 @dataclass(frozen=True)
+class RingMask(Mask):
+    r"""Ring on a periodic plane, which keeps the sites at a distance :math:`|d - r| < w / 2` from its centre.
+
+    Args:
+        radius: The radius :math:`r`, in sites.
+        width: The width :math:`w`, in sites.
+        centre: The row and the column of its centre, in sites; null for the middle of the grid.
+    """
+
+    radius: float
+    width: float = 2.0
+    centre: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        """Checks radius and width."""
+        if self.radius < 0 or self.width <= 0:
+            raise ValueError(
+                f"radius, width: must not be negative, and the width not zero, not {self.radius:g} and {self.width:g}"
+            )
+
+    def check(self, window: int, shape: Sequence[int]) -> None:
+        """Checks that there is a grid of two axes, and that the ring has sites on it."""
+        grid = shape[1:]
+        if len(grid) != 2:
+            raise ValueError(f"observations of shape {tuple(shape)} have no plane for a ring; choose another mask")
+        if not self._kept(grid).any():
+            raise ValueError(
+                f"radius: no site of {sized(grid)} lies on a ring of radius {self.radius:g} and width {self.width:g}; "
+                "make it wider"
+            )
+
+    def __call__(self, batch: Sequence[int], window: int, shape: Sequence[int]) -> Tensor:
+        """The same mask for all, of shape ``(1, 1, *grid)``."""
+        self.check(window, shape)
+        return self._kept(shape[1:]).view(1, 1, *shape[1:])
+
+    def _kept(self, grid: Sequence[int]) -> Tensor:
+        """The sites of the ring, with the shape of the grid."""
+        centre = per_axis("centre", [size / 2 for size in grid] if self.centre is None else self.centre, grid)
+        away = []
+        for size, middle in zip(grid, centre, strict=True):
+            apart = (torch.arange(size, dtype=torch.float64) - middle).remainder(size)
+            away.append(torch.minimum(apart, size - apart))
+        return (torch.hypot(away[0][:, None], away[1]) - self.radius).abs() < self.width / 2
+
+
+@dataclass(frozen=True)
 class ChannelMask(Mask):
     """Mask of channels, which keeps some of the observations' channels; the others are missing at all times.
 
