@@ -2,14 +2,14 @@
 
     python benchmarks/accurate.py [--std 0.01] [--draws 64]
 
-A stationary Gaussian chain of fields, 8 states of 32 sites each, correlated in time (0.9 from one state to the next) and
-in space (a spectrum that falls with the fifth power of the wave number). Half of the sites of every state are seen. All
-denoisers are exact, and so is the posterior that draws are held against: mean and standard deviation at each site, and
-the misfit to the observations. A fold of order 2 composes the trajectory, whole or guided by windows.
+A stationary Gaussian chain of fields, 8 states of 32 sites each, correlated in time (0.9 from one state to the next)
+and in space (a spectrum that falls with the fifth power of the wave number). Half of the sites of every state are seen.
+All denoisers are exact, and so is the posterior that draws are held against: mean and standard deviation at each site,
+and the misfit to the observations. A fold of order 2 composes the trajectory, guided as a whole or by windows.
 """
 
 import argparse
-from functools import lru_cache
+from functools import cache
 from math import cos, pi, sin
 
 import torch
@@ -46,7 +46,7 @@ class Exact:
         return self.mean(w, angle, start)
 
 
-@lru_cache(maxsize=None)
+@cache
 def covariance(states: int) -> Tensor:
     """The covariance of consecutive states."""
     wave, site, time = torch.fft.fftfreq(SITES) * SITES, torch.arange(SITES), torch.arange(states)
@@ -55,7 +55,7 @@ def covariance(states: int) -> Tensor:
     return torch.kron(PERSISTENCE ** (time.unsqueeze(-1) - time).abs(), space)
 
 
-@lru_cache(maxsize=None)
+@cache
 def gain(states: int, angle: float) -> Tensor:
     """The matrix of the mean given noisy states."""
     found = covariance(states)
@@ -75,7 +75,9 @@ def main() -> None:
     truth = torch.linalg.cholesky(prior + 1e-10 * torch.eye(len(prior))) @ torch.randn(len(prior))
     y = seen @ truth + args.std * torch.randn(len(seen))
     solved = torch.linalg.solve(seen @ prior @ seen.mT + args.std**2 * torch.eye(len(seen)), seen @ prior).mT
-    exact, spread = (part.view(STATES, SITES) for part in (solved @ y, (prior - solved @ seen @ prior).diagonal().sqrt()))
+    exact, spread = (
+        part.view(STATES, SITES) for part in (solved @ y, (prior - solved @ seen @ prior).diagonal().sqrt())
+    )
 
     given = y.view(STATES, half).expand(args.draws, STATES, half)
     likelihood = LocalLikelihood(lambda x: x[..., :half], given, torch.full(given.shape, 1 / args.std))

@@ -122,11 +122,13 @@ def test_accurate_observations_make_no_draws_diverge(guidance: Guidance, local: 
     denoiser = Blankets(5, 3).compose(chain, whole)
     mean = denoiser.guided(guidance, given) if local else guidance.guide(denoiser, given.whole(whole))
     found = PredictorCorrector(64, 1, 0.5)(mean, EDM(), torch.randn(draws, 12))
-    # Monte Carlo errors are 0.07 of a mean and 0.05 of a deviation; corrections widen, and windows see five states.
+    # Monte Carlo errors are 0.07 of a mean and 0.05 of a deviation, and corrections widen. States that are not seen
+    # follow from windows of five, and from pulls that are right along one direction at a time.
     away, wide = (found.mean(dim=0) - exact) / spread, found.std(dim=0) / spread
     assert float(away[:6].abs().max()) < 0.3
     assert float(away.abs().max()) < 0.6
-    assert wide.tolist() == pytest.approx([1] * 12, abs=0.25)
+    assert wide[:6].tolist() == pytest.approx([1] * 6, abs=0.2)
+    assert wide.tolist() == pytest.approx([1] * 12, abs=0.4)
     misfit = float((found[:, :6] - y[:6]).square().mean().sqrt()) / std
     assert misfit == pytest.approx(1, abs=0.1)
 

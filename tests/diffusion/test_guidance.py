@@ -158,7 +158,7 @@ def test_sda_is_exact_for_flat_priors_where_gamma_is_one(detach) -> None:
 @pytest.mark.parametrize("angle", ANGLES)
 def test_bounded_pulls_end_where_the_posterior_is_largest_along_them(linear, detach, angle) -> None:
     """Steep ones; those that end before are left as they are."""
-    prior, matrix, likelihood = linear
+    prior, _, likelihood = linear
     x = torch.randn(10, 5)
     mean = prior.mean(x, angle)
 
@@ -168,10 +168,14 @@ def test_bounded_pulls_end_where_the_posterior_is_largest_along_them(linear, det
         covariance = sin(angle) ** 2 * prior.covariance @ torch.linalg.inv(noisy)
         covariance = tan(angle) ** 2 * torch.eye(5).expand(10, 5, 5) if detach else covariance
         away = (found - mean).unsqueeze(-1)
-        return likelihood.residual(found).square().sum(dim=-1) + (away.mT @ torch.linalg.solve(covariance, away)).flatten()
+        return (
+            likelihood.residual(found).square().sum(dim=-1) + (away.mT @ torch.linalg.solve(covariance, away)).flatten()
+        )
 
     for gamma in (0.0, 0.01, 1.0):
-        free, bounded = (SDAGuidance(gamma, detach, bound).guide(prior, likelihood)(x, angle) for bound in (False, True))
+        free, bounded = (
+            SDAGuidance(gamma, detach, bound).guide(prior, likelihood)(x, angle) for bound in (False, True)
+        )
         pull = free - mean
         share = ((bounded - mean) * pull).sum(dim=-1) / pull.square().sum(dim=-1)
         torch.testing.assert_close(bounded, mean + share.unsqueeze(-1) * pull)

@@ -149,11 +149,11 @@ class SDAGuidance(Guidance):
 
     :math:`\gamma` stands for the share of the noise that a denoiser leaves in what is observed, in units of the
     observations' own standard deviation. In truth it depends on the noise: for a state of variance :math:`s^2` that is
-    seen directly it is :math:`s^2 / (s^2 + \tan^2\varphi)`, which goes to one at little noise. The pull of a smaller one
-    is up to :math:`1 / \gamma` times as strong as that of any posterior, and steps and corrections of samplers
-    diverge where :math:`R` is no bound either: accurate observations, with :math:`\gamma = 0.01` and 64 steps those of
-    a tenth of a standard deviation. It is therefore shortened, row by row, to the point along it where the posterior
-    of a Gaussian with the denoiser's covariance is largest; nothing changes where :math:`\gamma` is the share.
+    seen directly it is :math:`s^2 / (s^2 + \tan^2\varphi)`, which goes to one at little noise. The pull of a smaller
+    :math:`\gamma` is up to :math:`1 / \gamma` times as strong as that of any posterior, and where observations are
+    accurate, so that :math:`R` is no bound either, steps and corrections of samplers diverge. It is therefore
+    shortened, row by row, to the point along it where the posterior of a Gaussian with the denoiser's covariance is
+    largest; nothing changes where :math:`\gamma` is the share.
 
     Args:
         gamma: The share :math:`\gamma \geq 0`.
