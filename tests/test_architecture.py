@@ -55,6 +55,8 @@ NO_TORCH = (
     "tasks.files.provenance", "tasks.evaluate", "tasks.aggregate", "tasks.plot", "tasks.scaling", "tasks.literature",
     "tasks.why", "tasks.report",
 )  # fmt: skip
+#: Packages that take a good part of a second to import, which every job would pay: functions import them when they run.
+SLOW = {"arviz_stats", "dask.array", "distributed", "numba", "scipy", "sklearn", "submitit"}
 #: Rooms in which files are read and written, and modules.
 FILES = ("data", "tasks", "cli", "experiment.files", "experiment.modules")
 #: The modules that may call the step of a system, each with its reason; all others advance states by its methods.
@@ -174,6 +176,12 @@ def test_light_modules_import_no_torch(module):
         name: by for name, by in reached(module).items() if name == "safetensors.torch" or name.split(".")[0] == "torch"
     }
     assert not guilty, f"{module} imports torch by way of {guilty}"
+
+
+@each(but(("systems.compiled",)))
+def test_slow_packages_are_imported_when_they_are_needed(module):
+    found = {name for name in imports(module, everywhere=False) for slow in SLOW if f"{name}.".startswith(f"{slow}.")}
+    assert not found, f"{module} imports {found} for all who import it"
 
 
 @each(within(("metrics", "figures", "experiment")))

@@ -225,7 +225,6 @@ def _sliced_wasserstein(draws: Array, reference: Array) -> float:
 
 def _wasserstein(draws: np.ndarray, reference: np.ndarray) -> float:
     """The distance of one case."""
-    # Every command imports this module.
     from scipy.optimize import linear_sum_assignment
 
     if not (np.isfinite(draws).all() and np.isfinite(reference).all()):
