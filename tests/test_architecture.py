@@ -51,14 +51,14 @@ LIGHT = {
 }
 #: Rooms and modules that start quickly, on machines that may have no torch: nothing that they import may import it.
 NO_TORCH = (
-    "metrics", "figures", "experiment", "errors", "cli", "data.schema", "data.files", "data.lock", "data.scores",
-    "tasks.files.provenance", "tasks.evaluate", "tasks.aggregate", "tasks.plot", "tasks.scaling", "tasks.literature",
-    "tasks.why", "tasks.report",
+    "metrics", "figures", "experiment", "errors", "cli", "data.schema", "data.files", "data.scores",
+    "tasks.files.lock", "tasks.files.provenance", "tasks.evaluate", "tasks.aggregate", "tasks.plot", "tasks.scaling",
+    "tasks.literature", "tasks.why", "tasks.report",
 )  # fmt: skip
 #: Packages that take a good part of a second to import, which every job would pay: functions import them when they run.
 SLOW = {"arviz_stats", "dask.array", "distributed", "numba", "scipy", "sklearn", "submitit"}
 #: Rooms in which files are read and written, and modules.
-FILES = ("data", "tasks", "cli", "experiment.files", "experiment.modules")
+FILES = ("data", "tasks", "cli", "experiment.files", "experiment.sources")
 #: The modules that may call the step of a system, each with its reason; all others advance states by its methods.
 STEPPING = {
     "systems.system": "advance, advance_each and rollout",
