@@ -197,6 +197,21 @@ def test_light_modules_run_without_torch():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
+@pytest.mark.slow
+def test_the_package_imports_a_room_when_it_is_asked_for():
+    code = """
+import sys, posterity
+assert len(sys.modules) < 200, sorted(sys.modules)
+assert set(posterity.__all__) <= set(dir(posterity))
+assert not [name for name in sys.modules if name.startswith("posterity.")]
+posterity.experiment
+assert {"torch", "xarray", "numpy"}.isdisjoint(sys.modules)
+assert posterity.metrics.crps and "torch" not in sys.modules
+assert not hasattr(posterity, "rooms")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
 @each(MODULES)
 def test_files_stay_short(module):
     assert len(MODULES[module].read_text().splitlines()) <= LINES
