@@ -115,7 +115,8 @@ class Batches:
             raise ValueError(f"train: {cases} cases have no {shares} shares; have fewer")
         if shares % world:
             raise ValueError(
-                f"shares: {shares} of a batch cannot be divided equally among {world} processes; start as many as can"
+                f"shares: {shares} of a batch cannot be divided equally among {world} processes; make it a multiple of "
+                "them, or start others"
             )
         self.read, self.cases, self.batch, self.seed, self.shares = read, cases, batch, seed, shares
         self.own = range(rank, shares, world)
