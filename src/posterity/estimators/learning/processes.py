@@ -1,6 +1,7 @@
 """The processes that share a training; one alone is all of them."""
 
 from contextlib import AbstractContextManager, nullcontext
+from warnings import filterwarnings
 
 import torch
 from torch import Tensor, distributed, nn
@@ -44,7 +45,10 @@ class Processes:
     def share(self, loss: nn.Module) -> nn.Module:
         """The loss with gradients that are means over processes; the first one's weights are copied to all others."""
         if self.count > 1:
-            self._shared = loss = DistributedDataParallel(loss)
+            # Sums are then taken in one order in all steps: else torch chooses another after the first, and a training
+            # that goes on would come to other bits. And there may be weights that a loss does not use.
+            self._shared = loss = DistributedDataParallel(loss, find_unused_parameters=True)
+            filterwarnings("ignore", message="find_unused_parameters=True was specified")
         return loss
 
     def wait(self, last: bool) -> AbstractContextManager[None]:

@@ -32,6 +32,12 @@ OPTIONS = {"slurm_partition": "partition", "slurm_account": "account", "qos": "q
 #: Minutes, mebibytes and cores, where the profile does not say.
 RUNTIME, MEMORY, CORES = 60, 4000, 1
 
+#: Starts Python with the signals held back that tell a training to stop: until it listens, they would end Python.
+START = (
+    f"import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, {[int(number) for number in SIGNALS]}); "
+    "os.execv(sys.executable, sys.argv[1:])"
+)
+
 #: States of jobs whose training goes on in another: their nodes were taken away, or their time was up.
 GOES_ON = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "TIMEOUT")
 
@@ -90,15 +96,8 @@ def submit(training: Arguments, resources: Mapping[str, str]) -> None:
     depends = dependencies("train", training.experiment, training.method)
     state = unfinished(training.output, depends.key, [*training.train, *training.valid])
     queue = Queue(state.parent / "jobs", training, state.stem)
-    with _terminable():
-        try:
-            _run(queue, state, _options(resources, settings))
-        except KeyboardInterrupt:
-            # Once: Ctrl-C comes from the terminal, and then from the workflow.
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)
-            queue.cancel()
-            raise
+    with _cancelling(queue):
+        _run(queue, state, _options(resources, settings))
     shutil.rmtree(state.parent, ignore_errors=True)
 
 
@@ -199,7 +198,7 @@ class Queue:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
         from submitit.helpers import clean_env
 
-        executor = SlurmExecutor(self.folder)
+        executor = SlurmExecutor(self.folder, python=shlex.join([sys.executable, "-I", "-c", START, sys.executable]))
         executor.update_parameters(job_name=self.name, comment=self.key, **options)
         try:
             with clean_env() if "SLURM_JOB_ID" in os.environ else nullcontext():
@@ -246,8 +245,6 @@ class Queue:
 
 def work(training: Arguments) -> None:
     """What each process of a job does: it trains, and the first puts the job back into the queue if it was stopped."""
-    # submitit would act on them, before there is a state to save: they wait until the training listens.
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     log.setLevel(logging.INFO)
     logging.getLogger("submitit").propagate = False
@@ -308,10 +305,18 @@ def _appears(file: Path) -> bool:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Makes an interrupt of the request to terminate."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _cancelling(queue: Queue) -> Iterator[None]:
+    """Cancels the job of a training if this process is interrupted, or told to end."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
+    except KeyboardInterrupt:
+        # Once: Ctrl-C comes from the terminal, and then from the workflow.
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+        queue.cancel()
+        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
