@@ -92,6 +92,8 @@ class Study:
         self.process = subprocess.Popen(
             command, cwd=self.folder, env=self.environment, text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            # Who runs the tests in the background has interrupts ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
@@ -148,9 +150,11 @@ def fresh(cluster: Cluster, tmp_path: Path) -> Study:
 
 
 @pytest.fixture
-def on_nodes(cluster: Cluster, tmp_path: Path) -> Study:
+def on_nodes(cluster: Cluster, tmp_path: Path) -> Iterator[Study]:
     """A study with a training on four nodes, one core for each process, since this host has no more."""
     study = Study(tmp_path, "nodes")
     profile = tmp_path / "profiles" / "slurm" / "profile.yaml"
     profile.write_text(profile.read_text().replace("cpus_per_task: 4", "cpus_per_task: 1"))
-    return study
+    yield study
+    if study.process.poll() is None:
+        study.kill()

@@ -5,6 +5,7 @@ sessions of their own.
 """
 
 import json
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -138,6 +139,14 @@ def test_four_nodes_train_one_estimator_whatever_befalls_it(cluster, on_nodes):
     weights = "results/nodes/models/npe/weights.safetensors"
     on_nodes.start(weights)
     on_nodes.wait_until(lambda: cluster.training() != "")
+    # Who stops the workflow stops its job: Ctrl-C, as a signal of Snakemake's alone.
+    cancelled = cluster.training()
+    on_nodes.process.send_signal(signal.SIGINT)
+    on_nodes.process.communicate(timeout=120)
+    cluster.drain()
+
+    on_nodes.start(weights)
+    on_nodes.wait_until(lambda: cluster.training() != "")
     job = cluster.training()
 
     # Slurm says two minutes before the end of a job that it is near.
@@ -161,6 +170,7 @@ def test_four_nodes_train_one_estimator_whatever_befalls_it(cluster, on_nodes):
     cluster.start_now(job)
     on_nodes.finish()
 
+    assert cluster.command("sacct", "-XnP", "--format=State", "--jobs", cancelled).startswith("CANCELLED")
     accounted = cluster.command("sacct", "-DXnP", "--format=State,NNodes", "--jobs", job)
     assert accounted.split() == ["REQUEUED|4", "PREEMPTED|4", "PREEMPTED|4", "COMPLETED|4"]
     said = (on_nodes.results / "logs" / "train" / "npe.log").read_text()
@@ -168,6 +178,12 @@ def test_four_nodes_train_one_estimator_whatever_befalls_it(cluster, on_nodes):
     assert said.count("goes on after epoch") == 3
     assert not list((on_nodes.results / "models").glob(".*"))
     assert partial(on_nodes) == []
+
+    # What its processes may ask for is no reason to train again.
+    profile = on_nodes.folder / "profiles" / "slurm" / "profile.yaml"
+    profile.write_text(profile.read_text().replace("mem_mb: 12000", "mem_mb: 9000"))
+    on_nodes.start(weights, "--dry-run")
+    assert "Nothing to be done" in on_nodes.finish()
 
     alone = plain_processes(on_nodes, 4)
     assert (on_nodes.folder / weights).read_bytes() == (alone / "weights.safetensors").read_bytes()

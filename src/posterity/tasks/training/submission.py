@@ -308,7 +308,8 @@ def _appears(file: Path) -> bool:
 def _cancelling(queue: Queue) -> Iterator[None]:
     """Cancels the job of a training if this process is interrupted, or told to end."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in before:
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
