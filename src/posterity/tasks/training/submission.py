@@ -95,7 +95,7 @@ def submit(training: Arguments, resources: Mapping[str, str]) -> None:
         )
     depends = dependencies("train", training.experiment, training.method)
     state = unfinished(training.output, depends.key, [*training.train, *training.valid])
-    queue = Queue(state.parent / "jobs", training, state.stem)
+    queue = Queue(state.parent / "jobs", training, f"{state.stem}.{settings.nodes}x{settings.gpus}")
     with _cancelling(queue):
         _run(queue, state, _options(resources, settings))
     shutil.rmtree(state.parent, ignore_errors=True)
@@ -103,11 +103,14 @@ def submit(training: Arguments, resources: Mapping[str, str]) -> None:
 
 def _run(queue: "Queue", state: Path, options: dict[str, Any]) -> None:
     """Finds the job or submits it, again and again, until it has ended well."""
+    described = queue.training.output / DESCRIPTION
     while True:
-        saved = _changed(state)
+        saved, written = _changed(state), _changed(described)
         job, ours = queue.join(options)
         ended = queue.wait(job)
-        if ended in ("COMPLETED", "UNKNOWN") and _appears(queue.training.output / DESCRIPTION):
+        # Of a job that Slurm has forgotten, what it has written tells.
+        well = ended == "COMPLETED" or (ours and ended == "UNKNOWN" and _changed(described) > written)
+        if well and _appears(described):
             return
         stuck = ended == "TIMEOUT" and _changed(state) == saved
         if ours and (stuck or ended not in GOES_ON):
