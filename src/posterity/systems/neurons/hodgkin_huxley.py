@@ -58,7 +58,7 @@ class HodgkinHuxley(Driven):
         if self.spread < 0:
             raise ValueError(f"spread: the standard deviation must not be negative, not {self.spread}")
         if self.stimulus is not None and not isinstance(self.stimulus, Stimulus):
-            raise ValueError(f"stimulus: must be of kind step or chaotic, not {self.stimulus!r}")
+            raise ValueError(f"stimulus: must be of kind step, chaotic or recorded, not {self.stimulus!r}")
 
     @property
     def shape(self) -> tuple[int, ...]:
