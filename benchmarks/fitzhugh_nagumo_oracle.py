@@ -8,11 +8,12 @@ bias, and a random walk over the four of them accepts by these estimates (Andrie
 https://doi.org/10.1111/j.1467-9868.2009.00736.x), so that its draws are of the posterior whatever the number of
 particles. There are no gradients, no control, and no temperatures.
 
-``notebook`` is the example of manifold Markov chain Monte Carlo, of the repository thiery-lab/manifold-mcmc-for-diffusions
-(https://arxiv.org/abs/1912.02982), made anew from its seed: 100 observations of the voltage, 0.5 apart, with 25 steps between them. There they have no
-noise; here they get a standard deviation, without which a bootstrap filter has no weights. Beside it stand the means and
-standard deviations that the notebook prints. ``twin`` takes the cases of an experiment on this neuron (with the priors
-of ``fitzhugh_nagumo_small``), and a posterior or reference of them that is held against the oracle.
+``notebook`` is the example of manifold Markov chain Monte Carlo (https://arxiv.org/abs/1912.02982, of the repository
+thiery-lab/manifold-mcmc-for-diffusions), made anew from its seed: 100 observations of the voltage, 0.5 apart, with 25
+steps between them. There they have no noise; here they get a standard deviation, without which a bootstrap filter has
+no weights. Beside it stand the means and standard deviations that the notebook prints. ``twin`` takes the cases of an
+experiment on this neuron (with the priors of ``fitzhugh_nagumo_small``), and a posterior or reference of them that is
+held against the oracle.
 """
 
 import sys
@@ -168,12 +169,12 @@ def summary(draws: Array) -> list[tuple[float, float, float, float]]:
 def main(setting: str, *files: str) -> None:
     """Prints the table of a setting."""
     if setting == "notebook":
-        for std in (0.1, 0.05):
+        for std, particles in ((0.1, 500), (0.05, 1000)):
             problem, truth = notebook(std)
-            rows = summary(sample(problem, 1000, 4000, 2, truth))
-            print(f"standard deviation {std}")
+            rows = summary(sample(problem, particles, 4000, 2, truth))
+            print(f"standard deviation {std}", flush=True)
             for name, row, (mean, sd) in zip(NAMES, rows, PUBLISHED, strict=False):
-                print(f"  {name:8}" + line(row) + f"   notebook {mean:7.3f} ± {sd:.3f}")
+                print(f"  {name:8}" + line(row) + f"   notebook {mean:7.3f} ± {sd:.3f}", flush=True)
     else:
         against(*files)
 
@@ -187,7 +188,7 @@ def line(row: tuple[float, float, float, float]) -> str:
     return f"{row[0]:9.4f} ± {row[1]:.4f}  (ESS {row[2]:.0f}, R-hat {row[3]:.3f})"
 
 
-def against(twin: str, reference: str, particles: int = 300, iterations: int = 20000) -> None:
+def against(twin: str, reference: str, particles: int = 300, iterations: int = 8000) -> None:
     """Prints how far the draws in a file are from those of the oracle, for each case of a twin."""
     import xarray as xr
 

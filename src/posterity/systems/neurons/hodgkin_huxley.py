@@ -41,7 +41,8 @@ class HodgkinHuxley(Driven):
         spinup: Time of rest before the first state, in ms.
     """
 
-    units: ClassVar[str] = "mV"
+    units: ClassVar[str] = "mV; gates: 1"
+    time_units: ClassVar[str] = "ms"
     axes: ClassVar[int | str] = 0
 
     capacitance: float | Tensor = 1.0
