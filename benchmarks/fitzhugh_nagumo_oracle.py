@@ -1,7 +1,7 @@
 """Prints posteriors of the stochastic FitzHugh–Nagumo neuron by particle marginal Metropolis–Hastings: an oracle.
 
     .venv/bin/python benchmarks/fitzhugh_nagumo_oracle.py notebook
-    .venv/bin/python benchmarks/fitzhugh_nagumo_oracle.py twin TWIN.nc REFERENCE.nc
+    .venv/bin/python benchmarks/fitzhugh_nagumo_oracle.py twin TWIN.nc POSTERIOR.nc ...
 
 It shares nothing with the package but the equations: a bootstrap filter estimates the likelihood of parameters, without
 bias, and a random walk over the four of them accepts by these estimates (Andrieu, Doucet & Holenstein, 2010,
@@ -12,8 +12,8 @@ particles. There are no gradients, no control, and no temperatures.
 thiery-lab/manifold-mcmc-for-diffusions), made anew from its seed: 100 observations of the voltage, 0.5 apart, with 25
 steps between them. There they have no noise; here they get a standard deviation, without which a bootstrap filter has
 no weights. Beside it stand the means and standard deviations that the notebook prints. ``twin`` takes the cases of an
-experiment on this neuron (with the priors of ``fitzhugh_nagumo_small``), and a posterior or reference of them that is
-held against the oracle.
+experiment on this neuron (with the priors of ``fitzhugh_nagumo_small``), and posteriors or references of them that are
+held against the oracle; cases whose chains do not agree are left out.
 """
 
 import sys
@@ -188,31 +188,35 @@ def line(row: tuple[float, float, float, float]) -> str:
     return f"{row[0]:9.4f} ± {row[1]:.4f}  (ESS {row[2]:.0f}, R-hat {row[3]:.3f})"
 
 
-def against(twin: str, reference: str, particles: int = 300, iterations: int = 8000) -> None:
-    """Prints how far the draws in a file are from those of the oracle, for each case of a twin."""
+def against(twin: str, *files: str) -> None:
+    """Prints how far the draws in files are from those of the oracle, over the cases of a twin."""
     import xarray as xr
 
-    observed, drawn = xr.load_dataset(twin), xr.load_dataset(reference)
-    gaps, ratios, errors = [], [], []
+    observed, drawn = xr.load_dataset(twin), [xr.load_dataset(file) for file in files]
+    gaps: list[list[Array]] = [[] for _ in files]
     for case in range(observed.sizes["case"]):
-        here, there = observed.isel(case=case), drawn.isel(case=case)
+        here = observed.isel(case=case)
         y = here["observation"].values[:, 0].astype(float)
         y, std = y[1 : np.isfinite(y).nonzero()[0][-1] + 1], float(here["observation_std"].max())
         problem = Setting(
             y, std, 0.2, 8, np.log([1.0, 0.5, 1.0, 1.0]), np.array([1.0, 0.5, 1.0, 1.0]),
             np.array([True, True, True, False]), here["background"].values.astype(float),
         )  # fmt: skip
-        rows = np.array(summary(sample(problem, particles, iterations, 2)))
-        states = there["state"].values[:, [0, len(y)]].reshape(there.sizes["sample"], 4)
-        own = np.concatenate((there["theta"].values, states), axis=1)
-        gaps.append((own.mean(0) - rows[:, 0]) / rows[:, 1])
-        ratios.append(own.std(0, ddof=1) / rows[:, 1])
-        errors.append(rows[:, 2])
+        rows = np.array(summary(sample(problem, 300, 5000, 2)))
+        converged = rows[:, 3].max() < 1.05
         print(f"case {case}: worst R-hat of the oracle {rows[:, 3].max():.3f}, least ESS {rows[:, 2].min():.0f}")
-    print(f"{len(own)} draws; (mean - oracle's) / sd, and ratio of sds: mean and root mean square over cases")
-    for k, name in enumerate(NAMES):
-        gap, ratio = np.array(gaps)[:, k], np.array(ratios)[:, k]
-        print(f"  {name:8}{gap.mean():7.3f} {(gap**2).mean() ** 0.5:6.3f}   {ratio.mean():6.3f} {ratio.std():6.3f}")
+        for found, part in zip(gaps, drawn, strict=True):
+            there = part.isel(case=case)
+            last = there["state"].values[:, there["time"].values.searchsorted(0.2 * len(y) - 0.01)]
+            own = np.concatenate((there["theta"].values, last), axis=1)
+            row = rows[[0, 1, 2, 3, 6, 7]]
+            if converged:
+                found.append(np.stack(((own.mean(0) - row[:, 0]) / row[:, 1], own.std(0, ddof=1) / row[:, 1])))
+    print("rms over cases of (mean - oracle's) / sd, and mean ratio of sds:", *NAMES[:4], *NAMES[6:])
+    for file, found in zip(files, gaps, strict=True):
+        gap, ratio = np.moveaxis(np.array(found), 1, 0)
+        rms = " ".join(f"{value:6.3f}" for value in (gap**2).mean(0) ** 0.5)
+        print(f"{file[-60:]:60} {rms}   " + " ".join(f"{value:6.3f}" for value in ratio.mean(0)), flush=True)
 
 
 def notebook(std: float) -> tuple[Setting, Array]:
