@@ -9,7 +9,9 @@ from .fields.quantities import axes_of
 from .table import FLOOR, SCORES
 
 
-def against_reference(posterior: xr.Dataset, reference: xr.Dataset, time: int | None) -> dict[str, xr.DataArray]:
+def against_reference(
+    posterior: xr.Dataset, reference: xr.Dataset, time: int | None, whole: bool = False
+) -> dict[str, xr.DataArray]:
     r"""The distances of a posterior to a reference, and how far they can be trusted.
 
     Beside each distance stands its ``*_floor``, if the reference has several runs: the distance of draws of one half
@@ -23,17 +25,18 @@ def against_reference(posterior: xr.Dataset, reference: xr.Dataset, time: int | 
             independent runs, and ``info_gap(case)``.
         time: The place of the time at which states, with the parameters if both have them, are compared as one
             vector; None for no such comparison.
+        whole: Whether the draws are trajectories, from the first time to the last, and compared as such.
 
     Returns:
         The distances by name, ``c2st_std`` and, from ``info_gap``, ``reference_gap``.
     """
-    found = _distances(posterior, reference, time)
+    found = _distances(posterior, reference, time, whole)
     if "info_gap" in reference:
         found["reference_gap"] = reference["info_gap"].rename("reference_gap")
     if axes_of(reference["state"]):
         found["reference_spectrum"] = spectra.spectrum(reference["state"]).mean("sample", skipna=False)
     if halves := _halves(reference, posterior.sizes["sample"]):
-        floor = _distances(*halves, time)
+        floor = _distances(*halves, time, whole)
         found |= {
             name + FLOOR: floor[name] for name in (score.name for score in SCORES if score.floor) if name in floor
         }
@@ -53,7 +56,9 @@ def _halves(reference: xr.Dataset, samples: int) -> tuple[xr.Dataset, xr.Dataset
     return reference.isel(sample=one[np.arange(samples) * len(one) // samples]), reference.isel(sample=other)
 
 
-def _distances(posterior: xr.Dataset, reference: xr.Dataset, time: int | None) -> dict[str, xr.DataArray]:
+def _distances(
+    posterior: xr.Dataset, reference: xr.Dataset, time: int | None, whole: bool
+) -> dict[str, xr.DataArray]:
     """The distances between two posteriors."""
     state, own = scores.whole(posterior["state"]), scores.whole(reference["state"])
     average, var = scores.mean(own), scores.variance(own)
@@ -65,6 +70,8 @@ def _distances(posterior: xr.Dataset, reference: xr.Dataset, time: int | None) -
         "covariance_error": distances.covariance_error(state, own),
         "sliced_wasserstein": distances.sliced_wasserstein(state, own),
     }
+    if whole:
+        found["trajectory_wasserstein"] = distances.trajectory_wasserstein(state, own)
     if time is not None:
         common = "theta" in posterior and "theta" in reference
         vector, target = (_vector(dataset, time, common) for dataset in (posterior, reference))
