@@ -1,6 +1,6 @@
 """What compositions, samplers and guidance get wrong by themselves: a stiff linear chain whose local scores are exact.
 
-    python benchmarks/compositions.py [--draws 64] [--cases 4]
+    python benchmarks/compositions.py [--draws 32] [--cases 4]
 
 Nothing is trained. States are points that turn by 0.15 in a step, with noise of 0.02 behind it, of unit variance: as
 stiff as Lorenz-63 in the published settings of score-based data assimilation, whose noise is a fiftieth of its spread.
@@ -35,17 +35,15 @@ PUBLISHED, MATCHED = SDAGuidance(0.03), MomentMatching(4)
 
 #: Composition, steps, corrections, guidance, and whether windows are guided one by one.
 WAYS: list[tuple[str, Composition, int, int, Guidance, bool]] = [
-    *((f"fold, k = {k}, sda", Fold(k), 256, 1, PUBLISHED, False) for k in (1, 2, 3, 4)),
-    *(("fold, k = 4, sda", Fold(4), 256, c, PUBLISHED, False) for c in (0, 4)),
     *((f"fold, k = {k}", Fold(k), 64, 1, MATCHED, False) for k in (1, 2, 3, 4)),
     *(("fold, k = 4", Fold(4), 64, c, MATCHED, False) for c in (0, 4)),
-    *(("blankets of 9, overlap 4", Blankets(9, 4), 32, c, MATCHED, False) for c in (0, 1, 4)),
-    *(("blankets of 17, overlap 8", Blankets(17, 8), 32, c, MATCHED, False) for c in (0, 1, 4)),
+    *(("fold, k = 4, sda", Fold(4), 256, c, PUBLISHED, False) for c in (0, 1)),
+    *(("blankets of 9, overlap 4", Blankets(9, 4), 32, c, MATCHED, False) for c in (1, 4)),
+    *(("blankets of 17, overlap 8", Blankets(17, 8), 32, c, MATCHED, False) for c in (1, 4)),
+    *(("junction, k = 2, stride 2", Junction(2, 2), 32, c, MATCHED, True) for c in (1, 4)),
     *(("junction, k = 4, stride 4", Junction(4, 4), 32, c, MATCHED, True) for c in (0, 1, 4)),
-    *(("junction, k = 8, stride 8", Junction(8, 8), 32, c, MATCHED, True) for c in (0, 1, 4)),
-    *(("one window", Fold(32), 32, c, MATCHED, False) for c in (0, 1, 4)),
-    ("one window, 128 steps", Fold(32), 128, 0, MATCHED, False),
-    ("one window, sda", Fold(32), 256, 1, PUBLISHED, False),
+    *(("one window", Fold(32), 32, c, MATCHED, False) for c in (0, 1)),
+    ("one window", Fold(32), 128, 0, MATCHED, False),
 ]
 
 
@@ -82,7 +80,7 @@ class Chain(LocalDenoiser):
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=64)
+    parser.add_argument("--draws", type=int, default=32)
     parser.add_argument("--cases", type=int, default=4)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

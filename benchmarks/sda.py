@@ -33,8 +33,7 @@ SETTINGS = {"lo": (8, 0.4), "hi": (1, 2.0)}
 STATES, ORDER = 65, 2
 #: The units in which the peer sees states.
 MEAN, SCALE = (0.0, 0.0, 25.0), (8.0, 9.0, 8.6)
-#: What is drawn with: Langevin corrections after each step of the peer, and compositions with corrections of Posterity.
-PEER = (0, 1)
+#: What Posterity draws with: compositions, and Langevin corrections after each step.
 OURS = ("blankets 1", "junction 1", "junction 4")
 
 
@@ -57,7 +56,7 @@ def fit(parameters: Any, loss: Callable[[Any], Any], data: Any, minutes: float) 
     return steps
 
 
-def peer(folder: Path, minutes: float, width: int, draws: int) -> None:
+def peer(folder: Path, minutes: float, width: int, draws: int, some: list[int]) -> None:
     """Trains and draws with the checkout."""
     import torch
 
@@ -76,7 +75,7 @@ def peer(folder: Path, minutes: float, width: int, draws: int) -> None:
     for setting, (every, std) in SETTINGS.items():
         if not (folder / f"{setting}.pt").exists():
             continue
-        for corrections in PEER:
+        for corrections in some:
             found, begun = [], time.process_time()
             for y in torch.load(folder / f"{setting}.pt")["y"]:
                 seen = (y[::every] - MEAN[0]) / SCALE[0]
@@ -188,11 +187,16 @@ def main() -> None:
     parser.add_argument("--settings", nargs="*", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--cases", type=int, default=4)
     parser.add_argument("--draws", type=int, default=64, help="of each case (default: %(default)s)")
+    parser.add_argument("--corrections", nargs="*", type=int, default=[0, 1], help="of the peer, after each step")
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        side = {"peer": peer, "ours": ours}[arguments.serve[0]]
-        side(Path(arguments.serve[1]), arguments.minutes, arguments.width, arguments.draws)
+        name, folder = arguments.serve
+        how = Path(folder), arguments.minutes, arguments.width, arguments.draws
+        if name == "peer":
+            peer(*how, arguments.corrections)
+        else:
+            ours(*how)
         return
     with tempfile.TemporaryDirectory() as made:
         compare(Path(made), arguments)
@@ -202,7 +206,7 @@ def compare(folder: Path, arguments: argparse.Namespace) -> None:
     """Makes the cases in a folder, asks both sides, and prints the table."""
     import torch
 
-    from posterity.baselines.sequential import ParticleSmoother
+    from posterity.baselines import ParticleSmoother
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -223,6 +227,7 @@ def compare(folder: Path, arguments: argparse.Namespace) -> None:
             continue
         command = [python, __file__, "--serve", side, str(folder), "--minutes", str(arguments.minutes)]
         command += ["--width", str(arguments.width), "--draws", str(arguments.draws)]
+        command += ["--corrections", *map(str, arguments.corrections)]
         paths = [str(arguments.checkout), os.environ.get("PYTHONPATH", "")] if side == "peer" else sys.path
         found = subprocess.run(
             command,

@@ -56,9 +56,7 @@ def _halves(reference: xr.Dataset, samples: int) -> tuple[xr.Dataset, xr.Dataset
     return reference.isel(sample=one[np.arange(samples) * len(one) // samples]), reference.isel(sample=other)
 
 
-def _distances(
-    posterior: xr.Dataset, reference: xr.Dataset, time: int | None, whole: bool
-) -> dict[str, xr.DataArray]:
+def _distances(posterior: xr.Dataset, reference: xr.Dataset, time: int | None, whole: bool) -> dict[str, xr.DataArray]:
     """The distances between two posteriors."""
     state, own = scores.whole(posterior["state"]), scores.whole(reference["state"])
     average, var = scores.mean(own), scores.variance(own)
