@@ -68,7 +68,7 @@ class Residual(nn.Module):
 
         Args:
             x: Noisy data :math:`\bar x`, with shape ``(rows, *shape)``.
-            angle: Their angles, with shape ``(rows,)``, or ``(1,)`` if it is one for all, which networks then look at once.
+            angle: Their angles, with shape ``(rows,)``, or ``(1,)`` if all have one, which is embedded once.
             context: The contexts, with shape ``(rows, context, *grid)``.
 
         Returns:
