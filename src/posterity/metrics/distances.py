@@ -270,8 +270,6 @@ def _sliced_wasserstein(draws: Array, reference: Array) -> float:
 
 def _wasserstein(draws: np.ndarray, reference: np.ndarray) -> float:
     """The distance of one case."""
-    from scipy.optimize import linear_sum_assignment
-
     if not (np.isfinite(draws).all() and np.isfinite(reference).all()):
         return np.nan
     mean, scale = _standard(reference)
@@ -306,6 +304,8 @@ def _squares(state: xr.DataArray, reference: xr.DataArray) -> xr.DataArray:
 
 def _least_length(squares: Array) -> float:
     """The least mean distance over all assignments, of squared distances."""
+    from scipy.optimize import linear_sum_assignment
+
     if not np.isfinite(squares).all():
         return np.nan
     distance = squares**0.5
