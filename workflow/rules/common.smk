@@ -1,21 +1,29 @@
 # What the rules share. Nothing here imports torch: every cluster job parses it again.
 import sys
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
 
-import posterity
 from posterity.errors import PosterityError
 from posterity.experiment import Experiment, catalog, check_keys, lent, studies
 from posterity.experiment.dependencies import lineage
 from posterity.experiment.sources.signature import signature
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
-# The interpreter and the package that plan the workflow also run its jobs, on any node, without activating anything:
-# `posterity` in a rule is this function of the shell, which leaves the paths of other rules alone.
+# What Snakemake is asked to run jobs in.
+DEPLOYED = workflow.deployment_settings.deployment_method & {
+    DeploymentMethod.CONDA,
+    DeploymentMethod.APPTAINER,
+}
+
+# The interpreter that plans the workflow also runs its jobs, on any node, without activating anything, unless they have
+# an environment or an image of their own. The package is the same: `posterity` in a rule is this function of the shell,
+# which leaves the paths of other rules alone.
 shell.prefix(
-    f"posterity() {{{{ PYTHONPATH={quote(str(Path(posterity.__file__).parents[1]))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
-    f' {quote(sys.executable)} -m posterity "$@"; }}}}; '
+    f"posterity() {{{{ PYTHONPATH={quote(str(PROJECT / 'src'))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
+    f' {"python" if DEPLOYED else quote(sys.executable)} -m posterity "$@"; }}}}; '
 )
 
 try:
@@ -79,6 +87,19 @@ MOVING = {
     for name, target in catalog.names("figure").items()
     if "frames" in {parameter.name for parameter in signature(target)}
 }
+
+
+def check_software():
+    """Refuses to start jobs that would find no software; to plan them takes none beside Snakemake's own."""
+    if DeploymentMethod.APPTAINER in DEPLOYED and not config.get("container"):
+        raise WorkflowError(
+            "container: is not set; give the image that jobs run in, such as --config container=posterity.sif"
+        )
+    if not DEPLOYED and find_spec("torch") is None:
+        raise WorkflowError(
+            f"{sys.executable} has no torch: install the project (`make setup`), or let Snakemake bring the software with"
+            " --sdm conda, or --sdm apptainer and --config container=IMAGE"
+        )
 
 
 # Kept open until the workflow ends, however it ends.
@@ -155,6 +176,38 @@ def simulations(split):
         )
 
     return files
+
+
+def trained_alone(experiment):
+    """The methods that one process trains."""
+    return [name for name in experiment.trained() if name not in experiment.shared()]
+
+
+def processes_of(wildcards):
+    """The number of processes of a training."""
+    return experiment_of(wildcards).methods[wildcards.method].training.processes()
+
+
+def submission(wildcards, resources):
+    """What each process of a training gets; who made it with other resources need not make it again."""
+    known = ((name, value) for name, value in resources.items() if name[0] != "_")
+    return "--submit " + " ".join(quote(f"{name}={value}") for name, value in known)
+
+
+def check_nodes():
+    """Refuses trainings on several nodes, or by several processes, where there is no Slurm to start them."""
+    if workflow.executor_plugin.name == "slurm":
+        return
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name == "train_on_nodes":
+            training = (
+                experiment_of(job.wildcards).methods[job.wildcards.method].training
+            )
+            raise WorkflowError(
+                f"{job.wildcards.experiment}: methods.{job.wildcards.method}.training: {training.nodes} x"
+                f" {training.gpus} processes (nodes x gpus) take Slurm: use profiles/slurm, or set both to 1 and 'shares'"
+                f" to {training.equal_shares()}, and one process takes the same steps here"
+            )
 
 
 def climatology_of(wildcards):

@@ -10,7 +10,7 @@ from .experiment import Experiment
 from .loading import every
 
 #: The keys of the configuration of the workflow that a user sets.
-KEYS = ("experiments",)
+KEYS = ("experiments", "container")
 
 #: What one experiment is loaded by, and the experiment.
 Loaded = tuple[str, Experiment]

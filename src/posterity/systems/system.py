@@ -53,6 +53,15 @@ class System(abc.ABC):
         return tuple(float(size) for size in self.shape[1:])
 
     @property
+    def landscape(self) -> Tensor:
+        """Fields that tell the sites of the grid apart, with shape ``(channel, *grid)``, on the processor.
+
+        What steps depend on at a site, whatever time and parameters are, such as the pattern of a forcing, of a size of
+        about one. No channels, if not overridden: all sites are alike.
+        """
+        return torch.zeros(0, *self.shape[1:], device="cpu")
+
+    @property
     def noise_shape(self) -> tuple[int, ...]:
         """The event shape of the white noise of a step; of a system that draws none, of no entries."""
         return (0,)

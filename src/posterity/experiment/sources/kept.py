@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -77,11 +78,10 @@ def _keep() -> None:
     file = _file()
     if file is None:
         return
-    partial = file.with_suffix(f".{os.getpid()}.partial")
-    try:
+    with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(kept if len(kept) <= MOST else _ASKED), encoding="utf-8")
-        partial.replace(file)
-    except OSError:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+        # Whole or not at all, whatever other processes do, and nothing else left behind.
+        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+            partial = Path(folder, file.name)
+            partial.write_text(json.dumps(kept if len(kept) <= MOST else _ASKED), encoding="utf-8")
+            partial.replace(file)
