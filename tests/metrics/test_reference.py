@@ -107,6 +107,14 @@ def test_without_the_time_there_are_no_joint_distances(twin) -> None:
     assert not TOTAL & set(found.data_vars)
 
 
+def test_trajectories_are_compared_if_draws_have_all_times(twin) -> None:
+    own, reference = posterior(0, 40), posterior(1, 60, runs=2)
+    names = {"trajectory_wasserstein", "trajectory_wasserstein_floor"}
+    assert names <= set(evaluate(twin, own, reference, time=2))
+    last = evaluate(twin, own.isel(time=[2]), reference.isel(time=[2]), time=0)
+    assert not names & set(last)
+
+
 def test_runs_that_disagree_raise_the_floor(twin) -> None:
     agree, differ = (
         evaluate(twin, posterior(0, 100), posterior(1, 400, runs=4, shift=shift), time=2).mean() for shift in (0.0, 1.0)

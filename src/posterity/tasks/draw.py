@@ -18,7 +18,17 @@ from ..data.tensors import ensemble_dataset, truth_of, window_of
 from ..data.times import Lengths, placed
 from ..errors import ConfigError, DataError
 from ..experiment import Experiment
-from ..problems import Ensemble, Posterior, Problem, Twin, Window, log_likelihood, model_residual, predictive_pit
+from ..problems import (
+    Ensemble,
+    Posterior,
+    Problem,
+    Twin,
+    Window,
+    log_likelihood,
+    model_residual,
+    predictive_pit,
+    transition_gap,
+)
 from ..rules import obey
 from ..tensors import append_dims
 from .common import device_name, log, peak_memory, provenance, seed_everything
@@ -97,6 +107,7 @@ def draw(
         None if truth is None else predictive_pit(problem, truth, ensemble),
         # Draws of other methods are trajectories of the model, or of each time alone.
         model_residual(problem, window, ensemble) if method.trained and len(ensemble.steps) > 1 else None,
+        transition_gap(problem, window, ensemble),
         coordinates,
     )
     seconds = float(ensemble.info["seconds"].sum())
