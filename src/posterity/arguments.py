@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 #: The options of each verb that take several files, as shells expand them: ``--train shards/*.nc``.
 SEVERAL = {
-    "train": ("--train", "--valid"),
+    "train": ("--train", "--valid", "--submit"),
     "aggregate": ("--metrics", "--classifier", "--failed"),
     "plot": ("--posterior", "--history"),
     "report": ("--figure",),
@@ -14,7 +14,7 @@ SEVERAL = {
 #: The options of files that a verb can do without: given with none, as the workflow may, they count as not given.
 OPTIONAL = {
     "simulate": ("--climatology",),
-    "train": ("--climatology",),
+    "train": ("--climatology", "--submit"),
     "sample": ("--climatology",),
     "classify": ("--climatology",),
     "assimilate": ("--climatology",),

@@ -109,11 +109,26 @@ def train(
     output: Output,
     device: Device = "auto",
     climatology: Library = None,
+    submit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RESOURCE=VALUE",
+            help="Train in a job of Slurm, with a process for each GPU of each node that the experiment says, and wait "
+            "for it; with what each process gets, by the names of Snakemake's plugin for Slurm: mem_mb, runtime, …",
+        ),
+    ] = None,
 ) -> None:
     """Train an estimator; a training that was killed goes on where it stopped."""
-    from .tasks.train import train as task
+    settings = _with(experiment, method)
+    if submit is None:
+        from .tasks.train import train as task
 
-    task(_with(experiment, method), method, train, valid, output, device, climatology)
+        task(settings, method, train, valid, output, device, climatology)
+    else:
+        from .tasks.training import submission
+
+        resources = dict(pair.split("=", 1) for pair in submit if "=" in pair)
+        submission.submit(submission.Arguments(settings, method, train, valid, output, device, climatology), resources)
 
 
 @_verb("posterity sample demo --method npe --weights npe/ --twin twin.nc --output posterior.nc")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from posterity.diffusion import EDM, MomentMatching, PredictorCorrector
-from posterity.diffusion.compositions import Composition, Fold, Junction, LocalLikelihood
+from posterity.diffusion import EDM, Guidance, MomentMatching, PredictorCorrector, SDAGuidance
+from posterity.diffusion.compositions import Blankets, Composition, Fold, Junction, LocalLikelihood
 from posterity.diffusion.samplers import arrive
 from posterity.testing import GaussianChain, KnownMean, UnknownMean, cosine_angles, draw_moments, matched
 
@@ -102,6 +102,35 @@ def test_windows_guided_one_by_one_find_the_posterior_in_few_steps(
     exact, spread = chain.given(y, 0.1**2)
     assert float((center - exact).abs().max()) < 0.02
     assert covariance.diagonal().sqrt().tolist() == pytest.approx(spread.diagonal().sqrt().tolist(), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("guidance", "local"),
+    [(SDAGuidance(0.01), False), (SDAGuidance(0.01), True), (MomentMatching(2), True)],
+    ids=["sda", "sda by windows", "moment matching by windows"],
+)
+def test_accurate_observations_make_no_draws_diverge(guidance: Guidance, local: bool) -> None:
+    """The first half of the states, seen with an error of a hundredth: that of SDA is a hundred times too steep."""
+    chain, whole, std, draws = KnownMean(), KnownMean().trajectory(12), 0.01, 200
+    y, seen = torch.linspace(0.5, 1, 12), torch.eye(12)[:6]
+    prior = chain.covariance(y, 12)
+    gain = torch.linalg.solve(seen @ prior @ seen.mT + std**2 * torch.eye(6), seen @ prior).mT
+    exact, spread = gain @ y[:6], (prior - gain @ seen @ prior).diagonal().sqrt()
+
+    given = directly(y, draws, std)
+    given = given._replace(precision=given.precision * (torch.arange(12) < 6).unsqueeze(-1))
+    denoiser = Blankets(5, 3).compose(chain, whole)
+    mean = denoiser.guided(guidance, given) if local else guidance.guide(denoiser, given.whole(whole))
+    found = PredictorCorrector(64, 1, 0.5)(mean, EDM(), torch.randn(draws, 12))
+    # Monte Carlo errors are 0.07 of a mean and 0.05 of a deviation, and corrections widen. States that are not seen
+    # follow from windows of five, and from pulls that are right along one direction at a time.
+    away, wide = (found.mean(dim=0) - exact) / spread, found.std(dim=0) / spread
+    assert float(away[:6].abs().max()) < 0.3
+    assert float(away.abs().max()) < 0.6
+    assert wide[:6].tolist() == pytest.approx([1] * 6, abs=0.2)
+    assert wide.tolist() == pytest.approx([1] * 12, abs=0.4)
+    misfit = float((found[:, :6] - y[:6]).square().mean().sqrt()) / std
+    assert misfit == pytest.approx(1, abs=0.1)
 
 
 def test_moments_of_draws_are_those_of_the_sampler() -> None:

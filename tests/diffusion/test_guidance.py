@@ -154,6 +154,37 @@ def test_sda_is_exact_for_flat_priors_where_gamma_is_one(detach) -> None:
     torch.testing.assert_close(found, exact, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("detach", [False, True])
+@pytest.mark.parametrize("angle", ANGLES)
+def test_bounded_pulls_end_where_the_posterior_is_largest_along_them(linear, detach, angle) -> None:
+    """Steep ones; those that end before are left as they are."""
+    prior, _, likelihood = linear
+    x = torch.randn(10, 5)
+    mean = prior.mean(x, angle)
+
+    def cost(found: Tensor) -> Tensor:
+        """Of a Gaussian with the mean and, without Jacobian, the noise, or with it the covariance of the data."""
+        noisy = cos(angle) ** 2 * prior.covariance + sin(angle) ** 2 * torch.eye(5)
+        covariance = sin(angle) ** 2 * prior.covariance @ torch.linalg.inv(noisy)
+        covariance = tan(angle) ** 2 * torch.eye(5).expand(10, 5, 5) if detach else covariance
+        away = (found - mean).unsqueeze(-1)
+        return (
+            likelihood.residual(found).square().sum(dim=-1) + (away.mT @ torch.linalg.solve(covariance, away)).flatten()
+        )
+
+    for gamma in (0.0, 0.01, 1.0):
+        free, bounded = (
+            SDAGuidance(gamma, detach, bound).guide(prior, likelihood)(x, angle) for bound in (False, True)
+        )
+        pull = free - mean
+        share = ((bounded - mean) * pull).sum(dim=-1) / pull.square().sum(dim=-1)
+        torch.testing.assert_close(bounded, mean + share.unsqueeze(-1) * pull)
+        assert (share <= 1 + 1e-12).all()
+        here, before, behind = (cost(mean + factor * (bounded - mean)) for factor in (1, 0.99, 1.01))
+        assert (here < before).all()
+        assert (here < behind)[share < 1 - 1e-9].all()
+
+
 @pytest.fixture
 def trajectories(make_problem) -> Callable[[int], tuple[Gaussian, Likelihood, Gaussian]]:
     """Windows of a problem as a prior of whole trajectories given the background, and their exact posterior."""

@@ -404,6 +404,14 @@ def test_a_misspelt_key_suggests_the_nearest(refusal, where, message) -> None:
             {"methods.npe": {"kind": "npe", "training": {"learning_rate": 0}}},
             "methods.npe.training.learning_rate: Input should be greater than 0 (not 0)",
         ),
+        (
+            {"methods.npe": {"kind": "npe", "training": {"nodes": 3, "gpus": 2}}},
+            "methods.npe.training: batch: 256 cases have no 6 equal shares (nodes x gpus, or 'shares'); make it",
+        ),
+        (
+            {"methods.npe": {"kind": "npe", "training": {"nodes": 2, "gpus": 4, "shares": 4}}},
+            "methods.npe.training: shares: 4 of a batch cannot be divided equally among 2 x 4 processes (nodes x",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_key(refusal, changes, message) -> None:
@@ -586,6 +594,20 @@ def test_what_is_trained_several_times_is_several_methods(write) -> None:
     assert study.methods["npe-2"].label == "NPE (2)"
     fewer = load(write(changed({"methods.npe": learned | {"seeds": 2}}), "fewer"))
     assert depends("train", fewer, "npe-2") == depends("train", study, "npe-2")
+
+
+def test_weights_depend_on_the_shares_of_a_batch_and_not_on_who_takes_them(write) -> None:
+    def key(**training: int) -> dict:
+        study = load(
+            write(changed({"methods.npe": {"kind": "npe", "training": training}}), "of" + str(sum(training.values())))
+        )
+        assert study.shared() == ([] if training.keys() <= {"shares"} else ["npe"])
+        return depends("train", study, "npe")
+
+    over_nodes = key(nodes=2, gpus=4)
+    assert over_nodes == key(gpus=8) == key(nodes=4, shares=8) == key(shares=8)
+    assert over_nodes != key(shares=4)
+    assert over_nodes != key()
 
 
 def test_a_refinement_draws_with_the_weights_of_another_method(write) -> None:

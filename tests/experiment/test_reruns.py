@@ -147,6 +147,8 @@ def test_a_figure_redraws_itself_and_those_that_use_it(redone, edits) -> None:
         ("estimators.npe", sorted(LEARNED)),
         ("estimators.nre", []),
         ("estimators.learning.training", ["train npe"]),
+        ("tasks.training.ending", ["train npe"]),
+        ("tasks.training.submission", []),
         ("baselines.montecarlo.smc", ["reference"]),
         ("baselines.variational.fourdvar", ["assimilate 4dvar"]),
         ("baselines.sequential.etkf", []),

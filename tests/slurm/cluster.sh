@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A Slurm with accounting on one host, for tests:  cluster.sh up | down
 #
-# Two nodes with two GPUs each, which are links to devices that all machines have, so that any can play a GPU cluster;
+# Four nodes with two GPUs each, which are links to devices that all machines have, so that any can play a GPU cluster;
 # nodes claim cores and memory that the host need not have. Partitions: `gpu`, the default, and `urgent`, which preempts it by requeueing.
 #
 #   apt-get install -y --no-install-recommends slurm-wlm slurmdbd mariadb-server munge      (Debian 12, as root)
@@ -83,14 +83,14 @@ AccountingStoragePort=16819
 AccountingStoragePass=$folder/munge.sock
 AccountingStorageTRES=gres/gpu
 AccountingStoreFlags=job_comment
-NodeName=node[1-2] NodeAddr=127.0.0.1 NodeHostname=$(hostname -s) Port=[17001-17002] CPUs=4 RealMemory=32000 Gres=gpu:2
+NodeName=node[1-4] NodeAddr=127.0.0.1 NodeHostname=$(hostname -s) Port=[17001-17004] CPUs=4 RealMemory=32000 Gres=gpu:2
 PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=1
 PartitionName=urgent Nodes=ALL MaxTime=INFINITE PriorityTier=2
 END
 
   ln -s /dev/null "$folder/gpu0"
   ln -s /dev/zero "$folder/gpu1"
-  echo "NodeName=node[1-2] Name=gpu File=$folder/gpu[0-1]" >"$folder/gres.conf"
+  echo "NodeName=node[1-4] Name=gpu File=$folder/gpu[0-1]" >"$folder/gres.conf"
 }
 
 up() {
@@ -100,7 +100,7 @@ up() {
     exit 1
   fi
   down
-  mkdir -p "$folder/state" "$folder/node1" "$folder/node2" "$(dirname $link)"
+  mkdir -p "$folder/state" "$folder"/node{1..4} "$(dirname $link)"
   chmod 755 "$folder"
   settings
   ln -s "$SLURM_CONF" $link
@@ -122,8 +122,7 @@ up() {
   slurmdbd
   wait_for 60 slurmdbd sacctmgr --noheader list cluster
   slurmctld
-  slurmd -N node1
-  slurmd -N node2
+  for node in node{1..4}; do slurmd -N $node; done
   wait_for 60 Slurm idle
 }
 
@@ -134,7 +133,7 @@ down() {
     for _ in $(seq 50); do [ -z "$(squeue --noheader 2>/dev/null)" ] && break; sleep 0.2; done
   fi
   # In this order each can still tell the next what it knows.
-  for daemon in node1 node2 slurmctld slurmdbd database munge; do stop "$folder/$daemon.pid"; done
+  for daemon in node{1..4} slurmctld slurmdbd database munge; do stop "$folder/$daemon.pid"; done
   if [ "$(readlink $link)" = "$SLURM_CONF" ]; then rm $link; fi
   rm -rf $folder
 }

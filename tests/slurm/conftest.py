@@ -25,6 +25,28 @@ class Cluster:
         """Runs a command of Slurm; returns what it printed."""
         return subprocess.run(words, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
 
+    def training(self) -> str:
+        """The number of the job of a training on several nodes, if there is one."""
+        listed = self.command("squeue", "--noheader", "--format=%i %j").splitlines()
+        return next((line.split()[0] for line in listed if "posterity-npe" in line), "")
+
+    def preempt(self, job: str, node: str) -> None:
+        """Has a job of more importance take a node of another, and waits until that is back in the queue."""
+        self.command("sbatch", "--partition=urgent", f"--nodelist={node}", "--exclusive", "--wrap=sleep 1",
+                     "--output=/dev/null")  # fmt: skip
+        self.wait_for_requeue(job)
+
+    def wait_for_requeue(self, job: str) -> None:
+        """Waits until a job is back in the queue."""
+        deadline = time.monotonic() + 120
+        while self.command("squeue", "--noheader", f"--job={job}", "--format=%r") != "BeginTime":
+            assert time.monotonic() < deadline, self.command("scontrol", "show", "job", job)
+            time.sleep(0.2)
+
+    def start_now(self, job: str, *changes: str) -> None:
+        """Starts a job that is back in the queue: Slurm holds it for two minutes, which is long for a test."""
+        self.command("scontrol", "update", f"JobId={job}", "StartTime=now", *changes)
+
     def drain(self) -> None:
         """Waits until no job is left."""
         deadline = time.monotonic() + 60
@@ -47,15 +69,16 @@ class Cluster:
 class Study:
     """A working copy of the project, and runs of its workflow with the profile for Slurm."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.results = folder / "results" / "tiny"
+    def __init__(self, folder: Path, experiment: str = "tiny") -> None:
+        self.folder, self.experiment = folder, experiment
+        self.results = folder / "results" / experiment
         # The copy's package comes before the installed one: an edit amid a run would be a reason to train anew.
         self.environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
         for name in ("Snakefile", "workflow", "config", "profiles", "envs", "src"):
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, folder / name)
-        shutil.copy(HERE / "tiny.yaml", folder / "config" / "experiments" / "tiny.yaml")
+        for file in HERE.glob("*.yaml"):
+            shutil.copy(file, folder / "config" / "experiments")
 
     def start(self, *flags: str) -> None:
         """Starts a run in a process group of its own.
@@ -63,11 +86,14 @@ class Study:
         Only what would make tests slow differs from the profile: how often Slurm is asked, and for how much at a time,
         because the nodes are but this host.
         """
-        command = [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", "--config", "experiments=tiny"]
-        command += ["--jobs", "4", "--slurm-init-seconds-before-status-checks", "2", *flags]
+        command = [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", "--jobs", "4"]
+        command += ["--slurm-init-seconds-before-status-checks", "2", *flags]
+        command += ["--config", f"experiments={self.experiment}"]
         self.process = subprocess.Popen(
             command, cwd=self.folder, env=self.environment, text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            # Who runs the tests in the background has interrupts ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
@@ -121,3 +147,14 @@ def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> t
 def fresh(cluster: Cluster, tmp_path: Path) -> Study:
     """A study that has not run yet."""
     return Study(tmp_path)
+
+
+@pytest.fixture
+def on_nodes(cluster: Cluster, tmp_path: Path) -> Iterator[Study]:
+    """A study with a training on four nodes, one core for each process, since this host has no more."""
+    study = Study(tmp_path, "nodes")
+    profile = tmp_path / "profiles" / "slurm" / "profile.yaml"
+    profile.write_text(profile.read_text().replace("cpus_per_task: 4", "cpus_per_task: 1"))
+    yield study
+    if study.process.poll() is None:
+        study.kill()

@@ -5,7 +5,7 @@ sessions of their own.
 """
 
 import json
-import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -87,11 +87,8 @@ def test_a_killed_and_preempted_study_ends_like_an_undisturbed_one(cluster, undi
     fresh.wait_until(lambda: checkpointed(fresh) > before)
     running = cluster.command("squeue", "--noheader", "--format=%i %N %k").splitlines()
     training, node, _ = next(line for line in running if "rule_train" in line).split()
-    urgent = ("--partition=urgent", f"--nodelist={node}", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
-    cluster.command("sbatch", *urgent)
-    # Slurm holds what it puts back for two minutes: long, for a test.
-    fresh.wait_until(lambda: cluster.command("squeue", "--noheader", f"--job={training}", "--format=%r") == "BeginTime")
-    cluster.command("scontrol", "update", f"JobId={training}", "StartTime=now")
+    cluster.preempt(training, node)
+    cluster.start_now(training)
     printed = fresh.finish()
 
     states = [job["State"] for job in cluster.jobs(printed, "--duplicates") if job["rule"] == "train"]
@@ -137,24 +134,83 @@ def same(undisturbed, study) -> int:
     return len(files)
 
 
-def test_the_tasks_of_a_step_train_one_estimator(cluster, tmp_path) -> None:
-    """The nodes are names of this host, which no resolver knows: they are told where to meet."""
-    for name in ("demo", "vi4dvar"):
-        (tmp_path / f"{name}.yaml").write_text((ROOT / "config" / "experiments" / f"{name}.yaml").read_text())
-    experiment = tmp_path / "tiny.yaml"
-    experiment.write_text((Path(__file__).parent / "tiny.yaml").read_text().replace("epochs: 600", "epochs: 3"))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
-    posterity = [sys.executable, "-m", "posterity"]
+def test_four_nodes_train_one_estimator_whatever_befalls_it(cluster, on_nodes):
+    """Its time limit, two preemptions, and the death of the workflow: to the bits of a training that nothing befell."""
+    weights = "results/nodes/models/npe/weights.safetensors"
+    on_nodes.start(weights)
+    on_nodes.wait_until(lambda: cluster.training() != "")
+    # Who stops the workflow stops its job: Ctrl-C, as a signal of Snakemake's alone.
+    cancelled = cluster.training()
+    on_nodes.process.send_signal(signal.SIGINT)
+    on_nodes.process.communicate(timeout=120)
+    cluster.drain()
 
-    def run(*command: str) -> None:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
-        assert done.returncode == 0, done.stdout + done.stderr
+    on_nodes.start(weights)
+    on_nodes.wait_until(lambda: cluster.training() != "")
+    job = cluster.training()
 
+    # Slurm says two minutes before the end of a job that it is near.
+    cluster.command("scontrol", "update", f"JobId={job}", "TimeLimit=2")
+    cluster.wait_for_requeue(job)
+    assert checkpointed(on_nodes) > 0
+    cluster.start_now(job, "TimeLimit=60")
+
+    # A job of more importance takes one of its nodes.
+    before = checkpointed(on_nodes)
+    on_nodes.wait_until(lambda: checkpointed(on_nodes) > before)
+    cluster.preempt(job, "node3")
+
+    # The workflow dies meanwhile; the next one finds the job that it has left, before another preemption.
+    on_nodes.kill()
+    cluster.start_now(job)
+    on_nodes.start(weights)
+    before = checkpointed(on_nodes)
+    on_nodes.wait_until(lambda: checkpointed(on_nodes) > before)
+    cluster.preempt(job, "node1")
+    cluster.start_now(job)
+    on_nodes.finish()
+
+    assert cluster.command("sacct", "-XnP", "--format=State", "--jobs", cancelled).startswith("CANCELLED")
+    accounted = cluster.command("sacct", "-DXnP", "--format=State,NNodes", "--jobs", job)
+    assert accounted.split() == ["REQUEUED|4", "PREEMPTED|4", "PREEMPTED|4", "COMPLETED|4"]
+    said = (on_nodes.results / "logs" / "train" / "npe.log").read_text()
+    assert f"finds job {job} of Slurm" in said
+    assert said.count("goes on after epoch") == 3
+    assert not list((on_nodes.results / "models").glob(".*"))
+    assert partial(on_nodes) == []
+
+    # What its processes may ask for is no reason to train again.
+    profile = on_nodes.folder / "profiles" / "slurm" / "profile.yaml"
+    profile.write_text(profile.read_text().replace("mem_mb: 12000", "mem_mb: 9000"))
+    on_nodes.start(weights, "--dry-run")
+    assert "Nothing to be done" in on_nodes.finish()
+
+    alone = plain_processes(on_nodes, 4)
+    assert (on_nodes.folder / weights).read_bytes() == (alone / "weights.safetensors").read_bytes()
+    assert losses(on_nodes.results / "models" / "npe") == losses(alone)
+    assert json.loads((alone / "estimator.json").read_text())["processes"] == 4
+
+
+def plain_processes(study, count: int) -> Path:
+    """Trains what a study did by processes of this host that nothing befalls; returns the folder of the weights."""
+    output = study.folder / "alone"
+    command = [sys.executable, "-m", "posterity", "train", "config/experiments/nodes.yaml", "--method", "npe"]
     for split in ("train", "valid"):
-        run(*posterity, "simulate", str(experiment), "--split", split, "--output", str(tmp_path / f"{split}.nc"))
-    shards = ["--train", str(tmp_path / "train.nc"), "--valid", str(tmp_path / "valid.nc")]
-    output = ["--output", str(tmp_path / "npe"), "--device", "cpu"]
-    step = ["srun", "--nodes", "2", "--ntasks", "2", "--mem", "4G"]
-    run(*step, *posterity, "train", str(experiment), "--method", "npe", *shards, *output)
-    described = json.loads((tmp_path / "npe" / "estimator.json").read_text())
-    assert described["processes"] == 2
+        command += [f"--{split}", *map(str, sorted((study.results / "simulations" / split).glob("*.nc")))]
+    world = {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "19999", "WORLD_SIZE": str(count)}
+    started = [
+        subprocess.Popen(
+            [*command, "--output", str(output)],
+            cwd=study.folder, env={**study.environment, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.DEVNULL,
+        )
+        for rank in range(count)
+    ]  # fmt: skip
+    assert [process.wait(timeout=900) for process in started] == [0] * count
+    return output
+
+
+def losses(folder: Path) -> list[tuple[float, float]]:
+    """The losses of a training, epoch by epoch."""
+    records = (json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines())
+    return [(record["train_loss"], record["valid_loss"]) for record in records]

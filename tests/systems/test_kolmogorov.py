@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.autograd import forward_ad
 
-from posterity.systems import Kolmogorov, fused, jacobian
+from posterity.systems import Kolmogorov, Lorenz96, fused, jacobian
 from posterity.systems.compiled import kernel
 from posterity.systems.compiled.lanes import BYTES
 from posterity.systems.compiled.plan import factors, roots
@@ -220,6 +220,15 @@ def parts(system, x):
         return replace(system, **dict(zip(names, values, strict=True))).step(x)
 
     return by_hand, eager, (x, *(getattr(system, name) for name in names))
+
+
+def test_the_landscape_is_what_the_forcing_makes_of_a_flow_at_rest() -> None:
+    found = ODD.landscape
+    assert found.shape == (1, *ODD.grid)
+    u, v = ODD.step(torch.zeros(ODD.shape))
+    torch.testing.assert_close(u / u.square().mean().sqrt(), found[0].to(u))
+    assert float(v.abs().max()) < 1e-12
+    assert Lorenz96(size=8).landscape.shape == (0, 8)
 
 
 @pytest.mark.usefixtures("loops")

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +16,12 @@ from safetensors.torch import load, load_file, save_file
 
 from posterity import data
 from posterity.errors import ConfigError, DataError, PosterityError
+from posterity.estimators import Training
 from posterity.tasks.common import build_method, build_problem
 from posterity.tasks.files.lock import lock
 from posterity.tasks.sample import sample
 from posterity.tasks.simulate import simulate
-from posterity.tasks.train import train
+from posterity.tasks.train import StoppedError, train
 
 #: A small estimator.
 SMALL = {
@@ -287,25 +289,41 @@ def test_compiling_without_a_compiler_is_refused_at_once(experiment, shards, tmp
 
 
 @pytest.mark.slow
-def test_a_training_stops_before_the_end_of_its_job(experiment, shards, tmp_path, monkeypatch) -> None:
-    """And goes on in the next one, to the same bits."""
+def test_a_training_stops_before_the_end_of_its_job_and_at_signals(experiment, shards, tmp_path, monkeypatch) -> None:
+    """And goes on when it is run again, to the same bits; one that has ended only writes them again."""
     monkeypatch.setattr("posterity.estimators.learning.training.LOOK", 2)
     study, files = experiment(), shards()
     train(study, "npe", files["train"], files["valid"], tmp_path / "alone")
-    with monkeypatch.context() as job:
-        job.setenv("SLURM_JOB_END_TIME", str(int(time()) + 60))
-        with pytest.raises(
-            PosterityError, match=r"methods\.npe: .* time limit, at epoch 1, step 2; its state is saved"
-        ):
-            train(study, "npe", files["train"], files["valid"], tmp_path / "npe")
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)]
+    for told, place in (
+        (None, "epoch 1, step 2"),
+        (signal.SIGTERM, "epoch 2, step 0"),
+        (signal.SIGUSR2, "epoch 2, step 1"),
+    ):
+        with monkeypatch.context() as job:
+            if told is None:
+                job.setenv("SLURM_JOB_END_TIME", str(int(time()) + 60))
+            else:
+                # It comes before the training listens, which a job therefore starts with signals held back.
+                signal.pthread_sigmask(signal.SIG_BLOCK, [told])
+                signal.raise_signal(told)
+            with pytest.raises(StoppedError, match=rf"methods\.npe: .* time limit, at {place}; its state is saved"):
+                train(study, "npe", files["train"], files["valid"], tmp_path / "npe")
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)] == before
+    train(study, "npe", files["train"], files["valid"], tmp_path / "npe", keep=True)
+    assert same_weights(tmp_path / "npe", tmp_path / "alone")
+
+    shutil.rmtree(tmp_path / "npe")
+    monkeypatch.setattr(Training, "_step", None)
     train(study, "npe", files["train"], files["valid"], tmp_path / "npe")
     assert same_weights(tmp_path / "npe", tmp_path / "alone")
+    assert not (tmp_path / ".npe.unfinished").exists()
 
 
 @pytest.mark.slow
 def test_two_processes_train_one_estimator(study, experiment, shards, tmp_path) -> None:
     """Started by torchrun; the one that writes says how many they were."""
-    methods = {"npe": SMALL | {"training": {"epochs": 2, "batch": 8}}}
+    methods = {"npe": SMALL | {"training": {"epochs": 2, "batch": 8, "gpus": 2}}}
     path, files = study("shared", methods=methods), shards(experiment("shared", methods=methods))
     split = [part for name in ("train", "valid") for part in (f"--{name}", *map(str, files[name]))]
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--module", "posterity"]

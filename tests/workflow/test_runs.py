@@ -90,6 +90,16 @@ def test_a_mistake_in_the_experiment_stops_before_any_job(study):
     assert "tiny.yaml" in printed
 
 
+def test_a_training_on_several_nodes_is_not_begun_without_slurm(copied):
+    """Before anything else is: it is planned nevertheless, for a cluster."""
+    copied.edit("config/experiments/tiny.yaml", "epochs: 3,", "epochs: 4, nodes: 4,")
+    assert copied.planned()["train_on_nodes"] == 1
+    process = copied.start()
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "methods.npe.training: 4 x 1 processes (nodes x gpus) take Slurm: use profiles/slurm, or set both" in printed
+
+
 def test_a_second_workflow_is_refused_and_a_dead_one_stands_in_no_way(study):
     (study.results / "metrics.nc").unlink()
     first = study.start()

@@ -178,6 +178,38 @@ def simulations(split):
     return files
 
 
+def trained_alone(experiment):
+    """The methods that one process trains."""
+    return [name for name in experiment.trained() if name not in experiment.shared()]
+
+
+def processes_of(wildcards):
+    """The number of processes of a training."""
+    return experiment_of(wildcards).methods[wildcards.method].training.processes()
+
+
+def submission(wildcards, resources):
+    """What each process of a training gets; who made it with other resources need not make it again."""
+    known = ((name, value) for name, value in resources.items() if name[0] != "_")
+    return "--submit " + " ".join(quote(f"{name}={value}") for name, value in known)
+
+
+def check_nodes():
+    """Refuses trainings on several nodes, or by several processes, where there is no Slurm to start them."""
+    if workflow.executor_plugin.name == "slurm":
+        return
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name == "train_on_nodes":
+            training = (
+                experiment_of(job.wildcards).methods[job.wildcards.method].training
+            )
+            raise WorkflowError(
+                f"{job.wildcards.experiment}: methods.{job.wildcards.method}.training: {training.nodes} x"
+                f" {training.gpus} processes (nodes x gpus) take Slurm: use profiles/slurm, or set both to 1 and 'shares'"
+                f" to {training.equal_shares()}, and one process takes the same steps here"
+            )
+
+
 def climatology_of(wildcards):
     """The library of states, if the experiment has one."""
     if experiment_of(wildcards).climatology is None:

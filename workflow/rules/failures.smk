@@ -5,6 +5,8 @@ import json
 import subprocess
 from itertools import chain
 
+import psutil
+
 # What may be made without all methods.
 JOINED = ("aggregate", "plot", "animate", "report", "scaling", "literature")
 
@@ -22,6 +24,13 @@ def jobs_failed():
 def stopped():
     """Whether the workflow was stopped before all was done that could be."""
     return bool(workflow.scheduler.running) or bool(workflow.scheduler.open_jobs)
+
+
+def stop_drivers():
+    """Ends what still runs here once the workflow was stopped: Snakemake stops the jobs of Slurm alone."""
+    if stopped():
+        for process in psutil.Process().children(recursive=True):
+            process.terminate()
 
 
 def causes(job):

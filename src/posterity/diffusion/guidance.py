@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..tensors import append_dims
 from .denoisers import Denoiser, Mean
 
 #: The product of a matrix with a vector of each row.
@@ -49,6 +50,9 @@ class Guidance(abc.ABC):
     #: Whether to take :math:`\partial \hat x / \partial \bar x = 1 / \cos\varphi`, as if there were no prior.
     detach = False
 
+    #: Whether to shorten the pull of a row where it goes beyond what observations and prior together ask for.
+    bounded = False
+
     @abc.abstractmethod
     def weights(self, residual: Tensor, precision: Tensor, noise: float, covariance: Product) -> Tensor:
         r"""The weights :math:`w`, with shape ``(rows, observations)``.
@@ -81,26 +85,60 @@ class Guidance(abc.ABC):
 
             with torch.enable_grad():
                 residual = likelihood.residual(mean.requires_grad_())
-            covariance = _observed(spread, residual, mean)
-            weights = self.weights(residual.detach(), likelihood.precision, noise, covariance)
-            (pulled,) = torch.autograd.grad(residual, mean, -weights)
-            return mean.detach() + pull(pulled)
+            seen = _Seen(residual, mean)
+            r, precision = residual.detach(), likelihood.precision
+            weights = self.weights(r, precision, noise, lambda v: seen.of(spread(seen.back(v))))
+            change = pull(seen.back(weights))
+            if self.bounded:
+                change = change * append_dims(_bound(r, weights, seen.of(change)), change.ndim - r.ndim + 1)
+            return mean.detach() + change
 
         return posterior
 
 
-def _observed(spread: Product, residual: Tensor, mean: Tensor) -> Product:
-    r"""The product with :math:`R^{-1/2} A V A^T R^{-1/2}`, from that with :math:`V` and products with :math:`A^T`."""
+class _Seen:
+    r"""Products with :math:`R^{-1/2} A` and its transpose.
 
-    def product(v: Tensor) -> Tensor:
+    Args:
+        residual: The residual :math:`R^{-1/2} (y - H(\hat x))`, with its graph.
+        mean: The mean :math:`\hat x` that it is of.
+    """
+
+    def __init__(self, residual: Tensor, mean: Tensor) -> None:
+        self.residual, self.mean = residual, mean
+
+    def back(self, v: Tensor) -> Tensor:
+        r"""The product with :math:`A^T R^{-1/2}`."""
+        return torch.autograd.grad(self.residual, self.mean, -v, retain_graph=True)[0]
+
+    def of(self, x: Tensor) -> Tensor:
+        r"""The product with :math:`R^{-1/2} A`, the derivative of that with its transpose, which is linear."""
         with torch.enable_grad():
-            # A product with the Jacobian itself is the derivative of that with its transpose, which is linear.
-            probe = torch.zeros_like(residual).requires_grad_()
-            (back,) = torch.autograd.grad(residual, mean, probe, retain_graph=True, create_graph=True)
-        (pulled,) = torch.autograd.grad(residual, mean, v, retain_graph=True)
-        return torch.autograd.grad(back, probe, spread(pulled))[0]
+            probe = torch.zeros_like(self.residual).requires_grad_()
+            (back,) = torch.autograd.grad(self.residual, self.mean, -probe, retain_graph=True, create_graph=True)
+        return torch.autograd.grad(back, probe, x)[0]
 
-    return product
+
+def _bound(residual: Tensor, weights: Tensor, change: Tensor) -> Tensor:
+    r"""The share of a pull :math:`V A^T R^{-1/2} w` that observations and prior ask for, at most one,
+
+    .. math:: \alpha = \min\Big(1, \frac{r^T c}{c^T c + w^T c}\Big), \qquad
+        c = R^{-1/2} A V A^T R^{-1/2} w ,
+
+    the minimiser of :math:`\|r - \alpha c\|^2 + \alpha^2 w^T c`, residual and prior along the pull. None of it where
+    :math:`V` is no covariance.
+
+    Args:
+        residual: The residuals :math:`r`, with shape ``(rows, observations)``.
+        weights: The weights :math:`w`, with the same shape.
+        change: What is observed of the pull, :math:`c`, with the same shape.
+
+    Returns:
+        The shares, with shape ``(rows,)``.
+    """
+    prior = (weights * change).sum(dim=-1)
+    share = (residual * change).sum(dim=-1) / (change.square().sum(dim=-1) + prior)
+    return torch.where(prior > 0, share.clamp(min=0, max=1), 0)
 
 
 class SDAGuidance(Guidance):
@@ -111,20 +149,25 @@ class SDAGuidance(Guidance):
 
     :math:`\gamma` stands for the share of the noise that a denoiser leaves in what is observed, in units of the
     observations' own standard deviation. In truth it depends on the noise: for a state of variance :math:`s^2` that is
-    seen directly it is :math:`s^2 / (s^2 + \tan^2\varphi)`, which goes to one at little noise.
+    seen directly it is :math:`s^2 / (s^2 + \tan^2\varphi)`, which goes to one at little noise. The pull of a smaller
+    :math:`\gamma` is up to :math:`1 / \gamma` times as strong as that of any posterior, and where observations are
+    accurate, so that :math:`R` is no bound either, steps and corrections of samplers diverge. It is therefore
+    shortened, row by row, to the point along it where the posterior of a Gaussian with the denoiser's covariance is
+    largest; nothing changes where :math:`\gamma` is the share.
 
     Args:
         gamma: The share :math:`\gamma \geq 0`.
         detach: Whether to do without the network's Jacobian: cheaper, and blind to what is not observed.
+        bounded: Whether pulls are shortened. As published they are not.
 
     References:
         | Score-based Data Assimilation (Rozet & Louppe, 2023), https://arxiv.org/abs/2306.10574
     """
 
-    def __init__(self, gamma: float = 1e-2, detach: bool = False) -> None:
+    def __init__(self, gamma: float = 1e-2, detach: bool = False, bounded: bool = True) -> None:
         if gamma < 0:
             raise ValueError(f"gamma: must not be negative, not {gamma}")
-        self.gamma, self.detach = gamma, detach
+        self.gamma, self.detach, self.bounded = gamma, detach, bounded
 
     def weights(self, residual: Tensor, precision: Tensor, noise: float, covariance: Product) -> Tensor:
         """The residuals over their variances."""

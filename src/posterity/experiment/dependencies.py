@@ -174,11 +174,14 @@ def _simulate(experiment: Experiment, split: str) -> Part:
 
 
 def _train(experiment: Experiment, name: str) -> Part:
-    """Options of drawing alone train nothing."""
+    """Options of drawing alone train nothing; and who takes the shares of a batch changes nothing."""
     method, kept = experiment.methods[name], drawing_options(experiment.methods[name].kind)
     schedule = [] if method.training is None else [catalog.target("lr_schedule", method.training.lr_schedule)]
     found = experiment.slice(*PROBLEM, "seed", *(f"methods.{name}.{key}" for key in ("kind", "options", "training")))
     found[f"methods.{name}.options"] = _without(found[f"methods.{name}.options"], kept)
+    if method.training is not None:
+        settings = _without(found[f"methods.{name}.training"], ("nodes", "gpus"))
+        found[f"methods.{name}.training"] = settings | {"shares": method.training.equal_shares()}
     learns = method.model_copy(update={"options": _without(method.options, kept)})
     return found, [*_problem(experiment), *_all([("method", learns)]), *schedule]
 

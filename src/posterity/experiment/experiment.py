@@ -228,6 +228,10 @@ class Experiment(Model):
         """The names of the methods that are trained."""
         return [name for name, method in self.methods.items() if method.training is not None]
 
+    def shared(self) -> list[str]:
+        """The names of the methods that are trained by several processes."""
+        return [name for name, method in self.methods.items() if method.training and method.training.processes() > 1]
+
     def classified(self) -> list[str]:
         """The names of the methods whose draws are held against the truth by classifiers."""
         return [] if self.classifier is None else self.trained()

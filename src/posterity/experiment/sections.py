@@ -145,6 +145,17 @@ class TrainingConfig(Model):
     minutes: PositiveFloat | None = Field(
         default=None, description="Time after which it ends with the best weights so far; null: no such limit."
     )
+    nodes: PositiveInt = Field(default=1, description="Nodes of a cluster that share it.")
+    gpus: PositiveInt = Field(
+        default=1,
+        description="GPUs of each node, with a process for each; on nodes without GPUs, the processes of each. Where "
+        "there are several processes, the workflow submits them to Slurm as one job.",
+    )
+    shares: PositiveInt | None = Field(
+        default=None,
+        description="Equal shares of a batch, each with random numbers of its own: weights depend on it, and not on "
+        "how many processes take them, which must divide it; null: one for each process.",
+    )
     bfloat16: bool = Field(default=False, description="Whether networks compute in bfloat16, on a GPU.")
     compile: bool = Field(
         default=False, description="Whether the loss is compiled: takes minutes, and on a CPU a C++ compiler."
@@ -158,6 +169,29 @@ class TrainingConfig(Model):
         except ConfigError as error:
             raise ValueError(str(error)) from None
         return name
+
+    @model_validator(mode="after")
+    def _shared(self) -> "TrainingConfig":
+        shares = self.equal_shares()
+        if shares % self.processes():
+            raise ValueError(
+                f"shares: {shares} of a batch cannot be divided equally among {self.nodes} x {self.gpus} processes "
+                "(nodes x gpus); make it a multiple of them"
+            )
+        if self.batch % shares:
+            raise ValueError(
+                f"batch: {self.batch} cases have no {shares} equal shares (nodes x gpus, or 'shares'); make it a "
+                "multiple"
+            )
+        return self
+
+    def processes(self) -> int:
+        """The number of processes that share it."""
+        return self.nodes * self.gpus
+
+    def equal_shares(self) -> int:
+        """The number of shares of a batch."""
+        return self.shares or self.processes()
 
 
 class MethodConfig(Component):

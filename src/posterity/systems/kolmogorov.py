@@ -124,6 +124,13 @@ class Kolmogorov(System):
         return (2, *self.grid)
 
     @property
+    def landscape(self) -> Tensor:
+        r"""The pattern of the forcing, :math:`\sqrt2 \sin k y`, of unit variance."""
+        height, width = self.grid
+        y = 2 * pi / height * torch.arange(height, device="cpu")
+        return 2**0.5 * (self.wavenumber * y).sin().unsqueeze(-1).expand(1, height, width)
+
+    @property
     def kept(self) -> float:
         """Of each state nothing but itself: the stages of a step are computed anew, a few batch elements at once."""
         return 1.0

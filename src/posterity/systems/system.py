@@ -29,6 +29,9 @@ class System(abc.ABC):
     channels: ClassVar[tuple[str, ...]]
     units: ClassVar[str] = "1"
 
+    #: The units of the model's time: where they are those of a clock, as ``ms``, times of files are told by them.
+    time_units: ClassVar[str] = "model time units"
+
     #: The number of axes of the grid or, if options decide, the one that has a number of sites for each axis, and one
     #: number for one axis. It tells which figures show something before anything runs; without it all are drawn.
     axes: ClassVar[int | str]
@@ -51,6 +54,15 @@ class System(abc.ABC):
     def lengths(self) -> tuple[float, ...]:
         """Lengths of the periodic domain along the axes of the grid, for wave numbers and derivatives of figures."""
         return tuple(float(size) for size in self.shape[1:])
+
+    @property
+    def landscape(self) -> Tensor:
+        """Fields that tell the sites of the grid apart, with shape ``(channel, *grid)``, on the processor.
+
+        What steps depend on at a site, whatever time and parameters are, such as the pattern of a forcing, of a size of
+        about one. No channels, if not overridden: all sites are alike.
+        """
+        return torch.zeros(0, *self.shape[1:], device="cpu")
 
     @property
     def noise_shape(self) -> tuple[int, ...]:

@@ -3,13 +3,12 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from math import inf, prod
+from math import prod
 from pathlib import Path
 from shutil import which
-from time import perf_counter, time
 from typing import Any, cast
 
 import torch
@@ -34,9 +33,11 @@ from .files.lock import lock
 from .files.provenance import dependency_attributes
 from .training.checkpoint import Checkpoint
 from .training.distributed import shared
+from .training.ending import ending
 
-#: Seconds before the end of a job in which a training saves its state and stops.
-MARGIN = 120.0
+
+class StoppedError(PosterityError):
+    """Raised when a training was stopped, and goes on if it is run again."""
 
 
 def train(
@@ -47,13 +48,14 @@ def train(
     output: Path,
     device: str = "auto",
     climatology: Path | None = None,
+    keep: bool = False,
 ) -> None:
     """Trains an estimator, and writes its best weights, what they are, and the history of the losses.
 
     Meanwhile the whole state is saved, every half a minute, in a folder beside the output, keyed by a digest of all
     that it depends on; a training that was killed goes on from there, to the weights that it would have had. Shortly
-    before the end of a Slurm job it saves its state and stops. Several processes share it if ``torchrun`` or ``srun``
-    starts them.
+    before the end of a Slurm job, and if it is told to end, it saves its state and stops. Several processes share it if
+    ``torchrun`` or ``srun`` starts them.
 
     Args:
         experiment: The experiment.
@@ -63,16 +65,18 @@ def train(
         output: The folder to write.
         device: Where to compute.
         climatology: The library of states, if the experiment has one.
+        keep: Whether the last state is kept, from which a training that runs again writes the same files at once.
 
     Raises:
         ConfigError: If the method is not trained, or is to be compiled where there is no compiler.
         DataError: If another process is training the same.
-        PosterityError: If the loss stops being finite, or the job's time is up.
+        PosterityError: If the loss stops being finite.
+        StoppedError: If it was stopped.
     """
     settings = experiment.methods[method].training
     if settings is None:
         raise ConfigError(f"--method: '{method}' is not trained: use `posterity assimilate`")
-    with on_device(device) as chosen, shared(chosen) as rank:
+    with ending() as stop, on_device(device) as chosen, shared(chosen) as rank:
         _check_compiler(settings, method, chosen)
         depends = dependencies("train", experiment, method)
         checkpoint = Checkpoint(output, depends.key, [*train, *valid], writes=rank == 0)
@@ -84,11 +88,16 @@ def train(
             seed = seed_everything(experiment, "train", method)
             estimator = cast(Learned, build_method(experiment, method, problem)).to(chosen)
             training = Training(estimator=estimator, problem=problem, seed=seed, **_settings(settings))
-            batches = _batches(train, problem, settings.batch, training, chosen)
+            try:
+                batches = _batches(train, problem, settings, training, chosen)
+            except ValueError as error:
+                raise ConfigError(f"methods.{method}.training.{error}") from error
             draws = _validation(valid, problem, settings.batch, training, chosen)
             checkpoint.load(training)
-            _run(training, batches, draws, checkpoint, method, shown=rank == 0)
+            _run(training, batches, draws, checkpoint, method, stop, shown=rank == 0)
             if rank == 0:
+                if keep:
+                    checkpoint.save(training, now=True)
                 origin = {
                     "method": method,
                     **dependency_attributes("train", experiment, method),
@@ -96,7 +105,8 @@ def train(
                     "peak_memory_mib": peak_memory(chosen),
                 }
                 _write(training, output, origin)
-                checkpoint.remove()
+                if not keep:
+                    checkpoint.remove()
 
 
 def _check_compiler(settings: TrainingConfig, method: str, device: torch.device) -> None:
@@ -109,12 +119,18 @@ def _check_compiler(settings: TrainingConfig, method: str, device: torch.device)
 
 
 def _run(
-    training: Training, batches: Batches, draws: Validation, checkpoint: Checkpoint, method: str, shown: bool
+    training: Training,
+    batches: Batches,
+    draws: Validation,
+    checkpoint: Checkpoint,
+    method: str,
+    stop: Callable[[], bool],
+    shown: bool,
 ) -> None:
-    """Trains to the end, or to the end of the job's time, saving the state on the way."""
+    """Trains to the end, or until it is stopped, saving the state on the way."""
     save = partial(checkpoint.save, training)
     try:
-        for _ in _progress(training.passes(batches, draws, save, _deadline()), method, training, shown):
+        for _ in _progress(training.passes(batches, draws, save, stop), method, training, shown):
             pass
     except TrainingError as error:
         raise PosterityError(f"methods.{method}.training: {error}") from error
@@ -122,9 +138,9 @@ def _run(
         raise ConfigError(f"methods.{method}: {error}") from error
     except OutOfTimeError as error:
         checkpoint.save(training, now=True)
-        raise PosterityError(
-            f"methods.{method}: the training stopped before the job's time limit, at {error}; its state is saved: "
-            "run it again to go on"
+        raise StoppedError(
+            f"methods.{method}: the training was told to stop, or came near its job's time limit, at {error}; its "
+            "state is saved: run it again to go on"
         ) from error
 
 
@@ -153,16 +169,20 @@ def _write(training: Training, output: Path, origin: Mapping[str, Any]) -> None:
 
 
 def _settings(settings: TrainingConfig) -> dict[str, Any]:
-    """The engine's settings; the batch belongs to the data."""
-    chosen = settings.model_dump(exclude={"batch"})
+    """The engine's settings; batches and their shares belong to the data."""
+    chosen = settings.model_dump(exclude={"batch", "nodes", "gpus", "shares"})
     return {**chosen, "lr_schedule": catalog.resolve("lr_schedule", settings.lr_schedule)}
 
 
-def _batches(paths: Sequence[Path], problem: Problem, batch: int, training: Training, device: torch.device) -> Batches:
+def _batches(
+    paths: Sequence[Path], problem: Problem, settings: TrainingConfig, training: Training, device: torch.device
+) -> Batches:
     """The training set, in batches."""
+    batch, shares = settings.batch, settings.equal_shares()
     cases = Cases(paths, "states", problem, device)
     memory = max(1, MEMORY // (problem.steps * prod(problem.shape)))
-    return Batches(cases.states, len(cases), batch, training.seed, memory, training.rank, training.workers)
+    processes = training.processes
+    return Batches(cases.states, len(cases), batch, training.seed, memory, processes.rank, processes.count, shares)
 
 
 def _validation(
@@ -170,7 +190,7 @@ def _validation(
 ) -> Validation:
     """The validation draws of this process, in batches; each is read once, so that what is damaged shows at once."""
     cases = Cases(paths, "twin", problem, device)
-    starts = range(0, len(cases), batch)[training.rank :: training.workers]
+    starts = range(0, len(cases), batch)[training.processes.rank :: training.processes.count]
     # Observations with their deviations beside the states, in a quarter of the memory of the training set.
     numbers = problem.steps * (prod(problem.shape) + 2 * prod(problem.observation.shape))
     draws = Validation(
@@ -179,12 +199,6 @@ def _validation(
     for _ in draws:
         pass
     return draws
-
-
-def _deadline() -> float:
-    """When to stop, on the clock of ``perf_counter``: some time before the end of the Slurm job."""
-    end = os.environ.get("SLURM_JOB_END_TIME")
-    return inf if end is None else perf_counter() + float(end) - time() - MARGIN
 
 
 def _progress(records: Iterable[dict], method: str, training: Training, shown: bool) -> Iterable[dict]:

@@ -1,7 +1,5 @@
 """Batches: every case once an epoch, in an order of the seed alone, whatever fits into memory."""
 
-from collections import Counter
-
 import pytest
 import torch
 
@@ -61,17 +59,30 @@ def test_an_epoch_goes_on_from_any_batch(memory, done) -> None:
 
 
 @pytest.mark.parametrize("memory", [None, 64])
-def test_processes_share_each_batch_equally(memory) -> None:
-    """Together they see what one alone does, but for the remainder of a batch."""
-    parts = [numbers(Batches(numbered, 201, 16, memory=memory, rank=rank, world=3), 2) for rank in range(3)]
-    alone = numbers(Batches(numbered, 201, 16, memory=memory), 2)
-    for batch, *own in zip(alone, *parts, strict=True):
-        assert len({len(part) for part in own}) == 1
-        together = Counter(case for part in own for case in part)
-        assert together <= Counter(batch)
-        assert sum(together.values()) == len(batch) // 3 * 3
+@pytest.mark.parametrize("world", [1, 2, 3, 6])
+def test_any_processes_see_the_same_shares_of_each_batch(memory, world) -> None:
+    """Together, what one alone sees, but for what has no equal shares of the last batch."""
+    alone = numbers(Batches(numbered, 201, 18, memory=memory), 2)
+    shares: list[dict[int, list[int]]] = [{} for batch in alone if len(batch) >= 6]
+    for rank in range(world):
+        batches = Batches(numbered, 201, 18, memory=memory, rank=rank, world=world, shares=6)
+        for found, states in zip(shares, batches.epoch(2), strict=True):
+            found |= {
+                share: part.x.int().tolist() for share, part in zip(batches.own, states.split(6 // world), strict=True)
+            }
+    for batch, found in zip(alone, shares, strict=False):
+        assert [found[share] for share in range(6)] == [batch[: len(batch) // 6 * 6][share::6] for share in range(6)]
 
 
-def test_too_few_cases_to_share_are_refused() -> None:
-    with pytest.raises(ValueError, match="batch: 2 cases cannot be shared by 3 processes"):
-        Batches(numbered, 100, 2, world=3)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch": 16, "shares": 3}, "batch: 16 cases have no 3 equal shares; make it a multiple"),
+        ({"batch": 200, "shares": 200}, "train: 100 cases have no 200 shares; have fewer"),
+        ({"batch": 16, "shares": 4, "world": 3}, "shares: 4 of a batch cannot be divided equally among 3 processes"),
+        ({"batch": 16, "world": 2}, "shares: 1 of a batch cannot be divided equally among 2 processes"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused(options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        Batches(numbered, 100, **options)

@@ -161,6 +161,25 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights(
         assert all(torch.equal(a[key], b[key]) for key in a)
 
 
+@pytest.mark.parametrize(
+    ("other", "was"),
+    [({"seed": 5}, "seed 0, now 5"), ({"memory": 32}, "block 80, now 1"), ({"shares": 2}, "shares 1, now 2")],
+)
+def test_a_state_does_not_go_on_with_other_cases(problem, batches, valid, other, was) -> None:
+    """It would skip some, and see others twice."""
+    broken, resumed = regression(problem), regression(problem)
+    next(broken.passes(batches(), valid))
+    resumed.load_state_dict(deepcopy(broken.state_dict()))
+    with pytest.raises(
+        TrainingError, match=rf"saved with other data \({was}\), and going on would skip or repeat cases"
+    ):
+        resumed.run(batches(**other), valid)
+    # A training that has not begun has seen nothing.
+    fresh = regression(problem, epochs=1)
+    fresh.load_state_dict(regression(problem).state_dict())
+    assert len(fresh.run(batches(**other), valid)) == 1
+
+
 def test_the_best_weights_are_kept(scripted) -> None:
     training, records, weights = scripted([3.0, 1.0, 2.0, 0.5, 0.7, 0.6])
     assert [record["epoch"] for record in records] == list(range(1, 7))
@@ -193,7 +212,7 @@ def test_a_deadline_stops_it_and_a_budget_ends_it(problem, batches, valid, monke
     monkeypatch.setattr(engine, "LOOK", 2)
     stopped = regression(problem)
     with pytest.raises(OutOfTimeError, match="epoch 1, step 2"):
-        stopped.run(batches(), valid, deadline=0.0)
+        stopped.run(batches(), valid, stop=lambda: True)
     ended = regression(problem, minutes=1e-9)
     assert len(ended.run(batches(), valid)) == 1
     assert ended.done
@@ -205,9 +224,9 @@ def test_the_clock_is_looked_at_however_few_steps_an_epoch_has(problem, batches,
     """Ten, of twenty between two looks."""
     stopped = regression(problem)
     with pytest.raises(OutOfTimeError, match="epoch 2, step 0"):
-        stopped.run(batches(), valid, deadline=0.0)
+        stopped.run(batches(), valid, stop=lambda: True)
     # What is complete needs no time.
-    assert len(regression(problem, epochs=1).run(batches(), valid, deadline=0.0)) == 1
+    assert len(regression(problem, epochs=1).run(batches(), valid, stop=lambda: True)) == 1
 
 
 def test_slow_steps_are_looked_at_one_by_one(problem, batches, valid, monkeypatch) -> None:
@@ -215,7 +234,7 @@ def test_slow_steps_are_looked_at_one_by_one(problem, batches, valid, monkeypatc
     training = regression(problem)
     monkeypatch.setattr(engine, "perf_counter", lambda: 100.0 * training.total)
     with pytest.raises(OutOfTimeError, match="epoch 2, step 2"):
-        training.run(batches(), valid, deadline=1150.0)
+        training.run(batches(), valid, stop=lambda: 100.0 * training.total > 1150.0)
 
 
 def test_in_the_end_it_holds_the_best_weights_and_may_draw(problem, batches, valid) -> None:
@@ -378,7 +397,7 @@ def test_records_say_how_fast_it_was(problem, batches, valid) -> None:
 def test_the_learning_rate_falls_with_the_time_that_is_spent(problem, batches, valid, monkeypatch) -> None:
     """Of a minute in which the clock says that a look takes six seconds."""
     monkeypatch.setattr(engine, "LOOK", 1)
-    clock = iter(float(6 * (n // 2)) for n in range(10_000))
+    clock = iter(float(6 * ((n + 1) // 2)) for n in range(10_000))
     monkeypatch.setattr(engine, "perf_counter", lambda: next(clock))
     training = regression(problem, minutes=1, warmup=0.0, lr_schedule=linear, epochs=50)
     rates = []

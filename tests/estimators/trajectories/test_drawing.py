@@ -9,6 +9,7 @@ from posterity.diffusion import DPSGuidance, MomentMatching, PredictorCorrector,
 from posterity.diffusion.compositions import Blankets, Junction
 from posterity.estimators.trajectories import score
 from posterity.estimators.trajectories.methods import SDA, SOSDA, SharedSOSDA
+from posterity.estimators.trajectories.seen import Tie
 from posterity.nn import MLP, Convolution
 from posterity.problems import (
     Composed,
@@ -24,6 +25,7 @@ from posterity.problems import (
     exact_posterior,
 )
 from posterity.problems.covariances import Spectral
+from posterity.problems.gaussian import GaussianPosterior
 from posterity.systems import LinearAdvection, Lorenz63, Lorenz96
 from posterity.testing import blind, check_gaussian
 
@@ -72,6 +74,26 @@ def test_long_windows_are_composed_of_short_ones(composition, per_window, exact)
     options = EXACT | {"composition": composition, "per_window": per_window, "stride": 2}
     estimator = exact(SDA(problem, 1, MLP((4,)), **options))
     check_gaussian(estimator.sample(window, 25).x, exact_posterior(problem, window))
+
+
+def test_what_ties_states_of_different_times_is_observed_too(exact) -> None:
+    """A loop: the last state is the first, but for errors of 0.2."""
+    problem = chain(5)
+    window = problem.sample((6,)).window
+    tie = Tie(lambda x: x[:, 4] - x[:, 0], torch.zeros(1, 4), 0.2)
+    estimator = exact(SDA(problem, 2, MLP((4,)), times=1, **EXACT))
+    found = estimator.tied(tie).sample(window, 50)
+
+    free = exact_posterior(problem, window)
+    seen = free.factor[:, 4] - free.factor[:, 0]
+    gain = torch.linalg.solve(seen @ seen.mT + 0.2**2 * torch.eye(4), seen).mT
+    left = torch.linalg.cholesky(torch.eye(seen.shape[-1]) - gain @ seen)
+    known = gain @ (free.mean[:, 0] - free.mean[:, 4]).unsqueeze(-1)
+    mean = free.mean + (free.factor @ known.unsqueeze(1)).squeeze(-1)
+    check_gaussian(found.x, GaussianPosterior(mean, free.factor @ left.unsqueeze(1)))
+    assert estimator.tie is None
+    with pytest.raises(ValueError, match="per_window: what ties states of several windows guides the trajectory"):
+        SDA(problem, 1, MLP((4,)), per_window=True).tied(tie)
 
 
 def test_pieces_of_windows_and_of_draws_make_the_same(exact, monkeypatch) -> None:

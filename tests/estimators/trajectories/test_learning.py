@@ -10,7 +10,7 @@ from posterity.estimators.trajectories.local import Clock, Crop
 from posterity.estimators.trajectories.methods import SDA, SOSDA, SharedSOSDA
 from posterity.nn import MLP, Convolution, ResidualMLP
 from posterity.problems import Identity, Normal, Observation, Problem, RandomMask, Uniform
-from posterity.systems import Lorenz63, Lorenz96
+from posterity.systems import Kolmogorov, Lorenz63, Lorenz96
 from posterity.testing import blind, check_estimator, check_loss
 
 SMALL = Convolution(width=8, blocks=1, kernel=3)
@@ -118,6 +118,26 @@ def test_crops_know_their_time_where_asked() -> None:
     # Later than any crop of the training, a state is as the last ones.
     torch.testing.assert_close(clock(torch.tensor([7.0])), clock(torch.tensor([70.0])))
     assert Clock(0)(torch.zeros(4)).shape == (4, 0)
+
+
+def test_a_landscape_tells_sites_apart() -> None:
+    """Shifts by a period of the forcing change nothing; others do where the network knows it, and there alone."""
+    flow = Kolmogorov(size=16, dt=0.1, wavenumber=2)
+    problem = Problem(flow, Observation(Identity(flow.shape)), window=3, joint="climatology", background_std=None)
+    x, v = torch.randn(2, 3, 2, 16, 16), torch.zeros(2, 0)
+    for told in (False, True):
+        local = SDA(problem, 1, SMALL, landscape=told).local
+        for parameter in local.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+
+        def found(x: torch.Tensor, local: torch.nn.Module = local) -> torch.Tensor:
+            return local(x, v, torch.tensor([0.3, 0.8]), torch.zeros(2), torch.ones(2, dtype=torch.bool))[0]
+
+        for rows, columns, same in ((8, 3, True), (3, 0, not told)):
+            moved = found(x.roll((rows, columns), (-2, -1))).roll((-rows, -columns), (-2, -1))
+            assert torch.allclose(moved, found(x)) == same
+    with pytest.raises(ValueError, match="landscape: all sites of Lorenz96 are alike; leave it out"):
+        SOSDA(ring(), 1, SMALL, landscape=True)
 
 
 def test_observations_train_nothing() -> None:

@@ -47,6 +47,11 @@ class States(NamedTuple):
         """Selects some of the cases."""
         return type(self)(*(value.index_select(0, cases.to(value.device)) for value in self))
 
+    def split(self, count: int) -> "list[States]":
+        """The cases in equal parts, in order."""
+        parts = zip(*(value.chunk(count) for value in self), strict=True) if count > 1 else [self]
+        return [States(*part) for part in parts]
+
     def finite(self) -> Tensor:
         """Whether states and parameters of each case are finite, with shape ``(case,)``."""
         x, theta = (value.reshape(len(value), -1) for value in (self.x, self.theta))
@@ -86,6 +91,11 @@ class Batches:
         memory: Cases that are held in memory at once.
         rank: The rank of this process among those that share every batch.
         world: The number of these processes.
+        shares: Equal shares of a batch, of which each process takes as many as any other; of a batch that they do not
+            divide, the last few cases are left out.
+
+    Raises:
+        ValueError: If the shares, the batch and the processes do not fit.
     """
 
     def __init__(
@@ -97,12 +107,19 @@ class Batches:
         memory: int | None = None,
         rank: int = 0,
         world: int = 1,
+        shares: int = 1,
     ) -> None:
-        if batch < world:
-            raise ValueError(f"batch: {batch} cases cannot be shared by {world} processes; raise it")
-        if cases < world:
-            raise ValueError(f"train: {cases} cases cannot be shared by {world} processes; use fewer")
-        self.read, self.cases, self.batch, self.seed, self.rank, self.world = read, cases, batch, seed, rank, world
+        if batch % shares:
+            raise ValueError(f"batch: {batch} cases have no {shares} equal shares; make it a multiple")
+        if cases < shares:
+            raise ValueError(f"train: {cases} cases have no {shares} shares; have fewer")
+        if shares % world:
+            raise ValueError(
+                f"shares: {shares} of a batch cannot be divided equally among {world} processes; make it a multiple of "
+                "them, or start others"
+            )
+        self.read, self.cases, self.batch, self.seed, self.shares = read, cases, batch, seed, shares
+        self.own = range(rank, shares, world)
         memory = cases if memory is None else memory
         block = cases if cases <= memory else max(1, memory // (2 * BLOCKS))
         self.blocks = [slice(start, min(start + block, cases)) for start in range(0, cases, block)]
@@ -144,6 +161,12 @@ class Batches:
                 for own in rows.split([len(self._own(batch)) for batch in batches]):
                     yield states.take(own)
 
+    @property
+    def order(self) -> dict[str, int]:
+        """What the order of the cases depends on: a training that goes on with another would skip or repeat some."""
+        block = self.blocks[0].stop
+        return {"cases": self.cases, "batch": self.batch, "shares": self.shares, "seed": self.seed, "block": block}
+
     def __len__(self) -> int:
         """The number of batches of the first epoch; others differ from it by some where blocks differ in size."""
         return sum(len(batches) for _, batches in self._plan(0))
@@ -155,14 +178,14 @@ class Batches:
         for numbers in torch.randperm(len(self.blocks), generator=generator, device="cpu").split(BLOCKS):
             blocks = [self.blocks[number] for number in numbers.tolist()]
             rows = torch.randperm(sum(b.stop - b.start for b in blocks), generator=generator, device="cpu")
-            # Processes take equal parts of a batch, or their gradients would not weigh the same.
-            batches = [batch[: len(batch) // self.world * self.world] for batch in rows.split(self.batch)]
+            # Shares are equal, or the cases in them would not weigh the same.
+            batches = [batch[: len(batch) // self.shares * self.shares] for batch in rows.split(self.batch)]
             plan.append((blocks, [batch for batch in batches if len(batch)]))
         return plan
 
     def _own(self, batch: Tensor) -> Tensor:
-        """The rows of a batch that belong to this process."""
-        return batch[self.rank :: self.world]
+        """The rows of a batch that belong to this process, share by share."""
+        return torch.cat([batch[share :: self.shares] for share in self.own])
 
     def _load(self, blocks: list[slice], batches: list[Tensor]) -> tuple[States, Tensor]:
         """Reads this process's part of some blocks; its rows, batch by batch, are positions among the states read."""

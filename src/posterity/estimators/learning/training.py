@@ -3,30 +3,33 @@
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
-from math import inf, isfinite
+from math import isfinite
 from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ...problems import Problem, Twin
 from ..learned import Learned
 from .batches import Batches, States, TrainingError, derive
 from .lr_schedules import cosine
+from .processes import Loss, Processes
 from .statistics import standardize
 
 #: Steps between readings of the loss and the clock: on a GPU each of them waits for all work under way.
 LOOK = 20
 
 #: The fields of a training's state beside weights and optimiser.
-PROGRESS = ("epoch", "step", "total", "seconds", "begun", "losses", "history", "best_loss", "best_epoch", "best")
+PROGRESS = (
+    *("epoch", "step", "total", "seconds", "begun", "losses", "history", "best_loss", "best_epoch", "best"),
+    *("order", "workers"),
+)
 
 
 class OutOfTimeError(Exception):
-    """Raised when a training stops at its deadline, and can be continued."""
+    """Raised when a training was told to stop, and can be continued."""
 
 
 @dataclass(kw_only=True)
@@ -34,7 +37,8 @@ class Training:
     """Training by AdamW, with a linear warm-up and a decay of the learning rate, that can be saved after any step.
 
     Every step seeds its own random numbers, so that a training that is saved and loaded into a new object continues to
-    the same weights. Validation uses the averaged weights; those of the best validation loss are kept.
+    the same weights. Each share of a batch has its own, too: any number of processes that divides the shares comes to
+    the same weights, but for the order of sums. Validation uses the averaged weights; those of the best loss are kept.
 
     Args:
         estimator: The estimator, trained in place.
@@ -84,13 +88,15 @@ class Training:
     best_loss: float = field(default=float("inf"), init=False)
     best_epoch: int = field(default=0, init=False)
     best: dict[str, Tensor] = field(default_factory=dict, init=False)
+    #: What the order of the cases depends on, see :attr:`Batches.order`, and the number of processes of the last step.
+    order: dict[str, int] = field(default_factory=dict, init=False)
+    workers: int = field(default=1, init=False)
 
     def __post_init__(self) -> None:
         """Sets up the optimiser and the average."""
         self.device = next(self.estimator.parameters()).device
         self.bfloat16 = self.bfloat16 and self.device.type == "cuda"
-        self.workers = distributed.get_world_size() if distributed.is_initialized() else 1
-        self.rank = distributed.get_rank() if distributed.is_initialized() else 0
+        self.processes = Processes(self.device)
         self.optimizer = torch.optim.AdamW(
             self.estimator.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
         )
@@ -107,28 +113,29 @@ class Training:
         return spent and self.step == 0
 
     def run(
-        self, train: Batches, valid: Iterable[Twin], save: Callable[[], None] = lambda: None, deadline: float = inf
+        self, train: Batches, valid: Iterable[Twin], save: Callable[[], Any] = bool, stop: Callable[[], bool] = bool
     ) -> list[dict[str, float]]:
         """Trains to the end; the estimator then holds the best weights, and may draw.
 
         Args:
             train: The training set.
             valid: Draws of the joint that the weights are chosen by, in batches, read anew after every epoch; of
-                several processes, each has batches of its own.
+                several processes, each has every so many-th of them, from that of its own number on.
             save: Called whenever the state may be saved.
-            deadline: The reading of ``perf_counter`` after which to stop.
+            stop: Asked every some steps whether to stop, in each process; one that says so stops all.
 
         Returns:
             What :meth:`passes` yields.
 
         Raises:
-            TrainingError: If a loss is not finite; the best weights so far are kept.
-            OutOfTimeError: If the deadline has come.
+            TrainingError: If a loss is not finite (the best weights so far are kept), or if a state that was loaded is
+                of another order of cases.
+            OutOfTimeError: If it was told to stop.
         """
-        return list(self.passes(train, valid, save, deadline))
+        return list(self.passes(train, valid, save, stop))
 
     def passes(
-        self, train: Batches, valid: Iterable[Twin], save: Callable[[], None] = lambda: None, deadline: float = inf
+        self, train: Batches, valid: Iterable[Twin], save: Callable[[], Any] = bool, stop: Callable[[], bool] = bool
     ) -> Iterator[dict[str, float]]:
         """Trains as :meth:`run` does, an epoch whenever it is asked for the next.
 
@@ -136,6 +143,7 @@ class Training:
             After each epoch its number, the losses, the learning rate, seconds, cases per second, and the peak memory
             of the GPU in mebibytes (0 elsewhere).
         """
+        self._check_order(train)
         if self.total == 0:
             self._seed("statistics")
             standardize(self.estimator, self.problem, train)
@@ -148,43 +156,44 @@ class Training:
             for states in train.epoch(self.epoch, done=self.step):
                 if self._out_of_time():
                     break
-                self._step(loss, states, self._share_done(steps))
+                self._step(loss, states, train.own, self._share_done(steps))
                 # Steps of seconds are looked at one by one, or a deadline would pass unseen.
                 if self.total % LOOK == 0 or self.seconds > self.total:
                     self._record_losses()
                     save()
-                    self._check_deadline(deadline)
+                    self._check_stop(stop)
             self._record_losses()
             yield self._finish(valid, self.step * train.batch)
             save()
             if not self.done:
-                self._check_deadline(deadline)
+                self._check_stop(stop)
         self._take_best()
 
     def _loss(self) -> nn.Module:
         """The loss as a module, distributed over processes if there are several, and compiled if so set."""
-        loss: nn.Module = _Loss(self.estimator)
-        if self.workers > 1:
-            # Copies the first process's weights and statistics to all others.
-            loss = DistributedDataParallel(loss)
+        loss = self.processes.share(Loss(self.estimator))
         # One graph for each of the two sizes of batches: graphs for any size are slower, and those of some flows fail.
         return torch.compile(loss, dynamic=False) if self.compile else loss  # type: ignore[return-value]
 
-    def _step(self, loss: nn.Module, states: States, share: float) -> None:
-        """One step of the optimiser, when some share of the training is done."""
-        self._seed("step", self.epoch, self.step, self.rank)
+    def _step(self, loss: nn.Module, batch: States, own: range, done: float) -> None:
+        """One step of the optimiser, by this process's own shares of a batch, when so much of the training is done."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self._rate(share)
-        twin = states.observe(self.problem)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            value = loss(twin)
+            group["lr"] = self._rate(done)
         for parameter in self._current:
             parameter.grad = None
-        value.backward()
+        values = []
+        for share, states in zip(own, batch.split(len(own)), strict=True):
+            self._seed("step", self.epoch, self.step, share)
+            twin = states.observe(self.problem)
+            with self.processes.wait(last=share == own[-1]):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+                    value = loss(twin) / len(own)
+                value.backward()
+            values.append(value.detach())
         nn.utils.clip_grad_norm_(self._current, self.clip, foreach=True)
         self.optimizer.step()
         self._update()
-        self._pending.append(value.detach())
+        self._pending.append(values[0] if len(values) == 1 else torch.stack(values).sum())
         self.step += 1
         self.total += 1
 
@@ -193,7 +202,9 @@ class Training:
         if not self._pending:
             return
         # The time is averaged with the losses, so that all processes read the same clock.
-        values = self._mean(torch.stack((*self._pending, self._pending[0].new_tensor(perf_counter() - self._clock))))
+        values = self.processes.mean(
+            torch.stack((*self._pending, self._pending[0].new_tensor(perf_counter() - self._clock)))
+        )
         self._pending.clear()
         self._clock = perf_counter()
         *losses, seconds = values.tolist()
@@ -237,13 +248,13 @@ class Training:
     def validate(self, valid: Iterable[Twin]) -> float:
         """The loss over the validation draws, with the averaged weights, and the same random numbers every time."""
         estimator = self._weights().eval()
-        self._seed("validation", self.rank)
         total = torch.zeros(2, device=self.device)
-        for twin in valid:
+        for number, twin in enumerate(valid):
+            self._seed("validation", self.processes.rank + number * self.processes.count)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 loss = estimator.loss(twin)
             total += torch.stack((loss, torch.ones_like(loss))) * len(twin.x)
-        summed, cases = self._mean(total).tolist()
+        summed, cases = self.processes.mean(total).tolist()
         if not cases:
             raise TrainingError("none of the validation cases is finite; see why the model fails, and simulate again")
         return summed / cases
@@ -309,16 +320,22 @@ class Training:
         """Whether the time is up."""
         return self.minutes is not None and self.seconds >= 60 * self.minutes
 
-    def _mean(self, values: Tensor) -> Tensor:
-        """The mean over processes."""
-        if self.workers > 1:
-            distributed.all_reduce(values)
-        return values / self.workers
+    def _check_order(self, train: Batches) -> None:
+        """Raises if a state was loaded that goes on with other cases than these, or not in all processes."""
+        if not self.processes.agree(self.total):
+            raise TrainingError("its processes go on from states of different steps; run it again")
+        others = {name: now for name, now in train.order.items() if self.total and self.order.get(name) != now}
+        if others:
+            was = ", ".join(f"{name} {self.order.get(name)}, now {now}" for name, now in others.items())
+            raise TrainingError(
+                f"its state was saved with other data ({was}), and going on would skip or repeat cases; give it what "
+                "it had, or begin anew without that state"
+            )
+        self.order, self.workers = train.order, self.processes.count
 
-    def _check_deadline(self, deadline: float) -> None:
-        """Raises in all processes if the deadline has come in any of them."""
-        late = torch.tensor(float(perf_counter() > deadline), device=self.device)
-        if self._mean(late) > 0:
+    def _check_stop(self, stop: Callable[[], bool]) -> None:
+        """Raises in all processes if any of them is told to stop."""
+        if self.processes.any(stop()):
             raise OutOfTimeError(f"epoch {self.epoch + 1}, step {self.step}")
 
     def _remedy(self) -> str:
@@ -327,15 +344,3 @@ class Training:
             f"try a smaller learning_rate (now {self.learning_rate:g}) or clip (now {self.clip:g}), "
             f"or a longer warmup (now {self.warmup:g})"
         )
-
-
-class _Loss(nn.Module):
-    """The loss of an estimator as a module, which can be compiled and distributed."""
-
-    def __init__(self, estimator: Learned) -> None:
-        super().__init__()
-        self.estimator = estimator
-
-    def forward(self, twin: Twin) -> Tensor:
-        """The loss of some draws."""
-        return self.estimator.loss(twin)

@@ -82,22 +82,28 @@ class Clock(nn.Module):
 class LocalResidual(nn.Module):
     r"""The residual network of crops, :math:`F(\bar x, \varphi, c)` in :mod:`posterity.diffusion`.
 
-    Its context is when a crop begins and, if it knows separators, whether a crop is whole or one of these: it then
-    lacks its last states, of which the network sees nothing.
+    Its context is when a crop begins, the landscape of the grid if it is told, and, if it knows separators, whether a
+    crop is whole or one of these: it then lacks its last states, of which the network sees nothing.
 
     Args:
         crop: The crops.
         network: The plan of the network.
         times: The number of frequencies that encode when a crop begins; 0 for none.
         separator: The number of states of a separator; 0 if it knows none.
+        landscape: Fields that tell sites apart, with shape ``(channel, *grid)``; None for none.
     """
 
     there: Tensor
+    landscape: Tensor
 
-    def __init__(self, crop: Crop, network: Network, times: int, separator: int) -> None:
+    def __init__(
+        self, crop: Crop, network: Network, times: int, separator: int, landscape: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.crop, self.separator, self.clock = crop, separator, Clock(times)
-        self.residual = DampedResidual(crop.layout, 2 * times + (separator > 0), network)
+        fixed = torch.zeros(0, *crop.layout.field[1:], device="cpu") if landscape is None else landscape
+        self.register_buffer("landscape", fixed.to(self.clock.first), persistent=False)
+        self.residual = DampedResidual(crop.layout, 2 * times + (separator > 0) + len(fixed), network)
         # Which states a whole crop has, and a separator.
         states = torch.arange(crop.states, device="cpu")
         there = torch.stack((states < separator, states < crop.states))
@@ -113,7 +119,7 @@ class LocalResidual(nn.Module):
         Args:
             x: Noisy states, with shape ``(rows, states, *shape)``.
             v: Noisy numbers, with shape ``(rows, numbers)``.
-            angle: Their angles, with shape ``(rows,)``.
+            angle: Their angles, with shape ``(rows,)``, or ``(1,)`` if it is one for all.
             start: When the crops begin, in steps, with shape ``(rows,)``.
             whole: Whether they are whole crops, or separators, with shape ``(rows,)``.
 
@@ -121,5 +127,6 @@ class LocalResidual(nn.Module):
             The residuals of states and of numbers, with the same shapes.
         """
         known = [self.clock(start), *([whole.to(start).unsqueeze(-1)] if self.separator else [])]
-        context = constant(torch.cat(known, dim=-1), self.crop.layout.field[1:])
+        fixed = self.landscape.to(x).expand(len(x), *self.landscape.shape)
+        context = torch.cat((constant(torch.cat(known, dim=-1), self.crop.layout.field[1:]), fixed), dim=1)
         return self.crop.split(self.residual(self.crop.join(x * self.seen(whole), v), angle, context))

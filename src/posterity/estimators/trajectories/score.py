@@ -2,8 +2,9 @@
 
 import abc
 from collections.abc import Iterable, Sequence
+from copy import copy
 from math import inf, prod
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from ..learned import Learned
 from ..target import StateTarget
 from .denoiser import LearnedLocal
 from .local import Crop, LocalResidual
-from .seen import likelihood
+from .seen import Tie, likelihood
 
 #: In what networks compute when draws are made.
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -48,6 +49,7 @@ class TrajectoryScore(Learned):
         times: The number of frequencies that encode when a crop begins; 0 for none.
         crops: The number of crops of each training trajectory in a step.
         stride: The stride of junction trees, whose separators it learns too, crops of as many states less; 0 for none.
+        landscape: Whether the network is told what tells the sites of the system's grid apart.
         per_window: Whether observations guide each window by itself, and not the trajectory as a whole.
         precision: In what networks compute when it draws: `bfloat16`, `float32`, or `auto`, the first on a GPU and the
             second elsewhere. What samplers step and guidance solves is never reduced.
@@ -61,6 +63,9 @@ class TrajectoryScore(Learned):
 
     #: Whether all states share their parameters, or each has its own.
     shared: ClassVar[bool] = False
+
+    #: Observations of windows as a whole, beside those of the problem.
+    tie: Tie | None = None
 
     #: States of the training, standardised, with shape ``(EXAMPLES, *shape)``.
     examples: Tensor
@@ -77,6 +82,7 @@ class TrajectoryScore(Learned):
         times: int,
         crops: int,
         stride: int,
+        landscape: bool,
         per_window: bool,
         precision: Precision,
     ) -> None:
@@ -99,7 +105,10 @@ class TrajectoryScore(Learned):
         check_part("composition", composition, Composition, Fold)
         self.order, self.crops = order, crops
         self.shape = (problem.window, *problem.shape)
-        self.local = LocalResidual(Crop(2 * order + 1, problem.shape, self.numbers), network, times, separator)
+        fixed = problem.system.landscape if landscape else None
+        if fixed is not None and not len(fixed):
+            raise ValueError(f"landscape: all sites of {type(problem.system).__name__} are alike; leave it out")
+        self.local = LocalResidual(Crop(2 * order + 1, problem.shape, self.numbers), network, times, separator, fixed)
         #: The statistics of all states, and those of the first ones of trajectories.
         self.scaler, self.first = Standardizer(problem.shape), Standardizer(problem.shape)
         self.register_buffer("examples", torch.zeros(EXAMPLES, *problem.shape))
@@ -235,7 +244,25 @@ class TrajectoryScore(Learned):
         seen = likelihood(self.problem, window, trajectory.states, self.restore, self.scale(), self.first)
         if self.per_window:
             return composed.guided(self.guidance, seen)
-        return self.guidance.guide(composed, seen.whole(trajectory))
+        whole = seen.whole(trajectory)
+        if self.tie is not None:
+            whole = self.tie.beside(whole, lambda z: self.restore(trajectory.split(z)[0][:, : self.problem.window]))
+        return self.guidance.guide(composed, whole)
+
+    def tied(self, tie: Tie) -> Self:
+        """The same with observations of windows as a whole beside those of the problem, to draw with.
+
+        Args:
+            tie: The observations.
+
+        Raises:
+            ValueError: If windows are guided one by one.
+        """
+        if self.per_window:
+            raise ValueError("per_window: what ties states of several windows guides the trajectory; set it to false")
+        found = copy(self)
+        found.tie = tie
+        return found
 
     def restore(self, states: Tensor) -> Tensor:
         """The states ``(*batch, *shape)`` of what trajectories hold of each, with shape ``(*batch, size)``."""

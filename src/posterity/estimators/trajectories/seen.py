@@ -1,14 +1,46 @@
-"""What is seen of a trajectory: observations of its states, and a background of the first one."""
+"""What is seen of a trajectory: observations of its states, a background of the first one, and ties between states."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ...diffusion import Likelihood
 from ...diffusion.compositions import LocalLikelihood
 from ...problems import Problem, Window
 from ..features import Standardizer
+
+
+class Tie(NamedTuple):
+    r"""Observations of a window as a whole, :math:`y = H(x_{0:T}) + \varepsilon, \varepsilon \sim N(0, s^2 I)`.
+
+    What no operator of one time sees: that the last state is the first, a mean over time, a difference of two states.
+
+    Args:
+        operator: The operator :math:`H`, differentiable, from windows ``(rows, time, *shape)`` to ``(rows, *out)``.
+        y: The observations, with shape ``out``, the same for all cases.
+        std: Their standard deviation :math:`s`.
+    """
+
+    operator: Callable[[Tensor], Tensor]
+    y: Tensor
+    std: float
+
+    def beside(self, seen: Likelihood, windows: Callable[[Tensor], Tensor]) -> Likelihood:
+        """The likelihood of this and of other observations.
+
+        Args:
+            seen: The others, of trajectories ``(rows, entries)``.
+            windows: From trajectories to windows ``(rows, time, *shape)``.
+        """
+        y = self.y.to(seen.y).flatten().expand(len(seen.y), -1)
+        return Likelihood(
+            lambda z: torch.cat((seen.operator(z), self.operator(windows(z)).flatten(1)), dim=-1),
+            torch.cat((seen.y, y), dim=-1),
+            torch.cat((seen.precision, torch.full_like(y, 1 / self.std)), dim=-1),
+        )
 
 
 def likelihood(

@@ -1,6 +1,5 @@
 """The state of an unfinished training, beside its output."""
 
-import hashlib
 import pickle
 import shutil
 from collections.abc import Iterable
@@ -12,9 +11,9 @@ from time import monotonic
 import torch
 
 from ...data import atomic
-from ...errors import DataError
 from ...estimators.learning.training import Training
 from ..common import log
+from .unfinished import unfinished
 
 #: Seconds between saves.
 INTERVAL = 30.0
@@ -36,12 +35,9 @@ UNREADABLE = (
 class Checkpoint:
     """The saved state of a training that has not ended.
 
-    The folder stands beside the output and not in it, because Snakemake removes the outputs of a job that failed. The
-    file is keyed by all that the training depends on: another configuration or another training set starts anew.
-
     Args:
         output: The folder that the training will write.
-        depends: What it depends on, as text.
+        depends: What it depends on, as text, see :func:`unfinished`.
         files: Files that it depends on.
         writes: Whether this process saves; others only read.
 
@@ -50,14 +46,8 @@ class Checkpoint:
     """
 
     def __init__(self, output: Path, depends: str, files: Iterable[Path], writes: bool = True) -> None:
-        key = hashlib.sha256(depends.encode())
-        for file in files:
-            if not file.is_file():
-                raise DataError(f"{file}: there is no such file; simulate it first")
-            # The content of simulations is a function of their provenance; size and time tell a replaced file.
-            key.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
-        self.folder = output.with_name(f".{output.name}.unfinished")
-        self.path = self.folder / f"{key.hexdigest()[:16]}.pt"
+        self.path = unfinished(output, depends, files)
+        self.folder = self.path.parent
         self.writes = writes
         # The first state is saved at once: a disk that takes none shows before hours are lost.
         self.saved = -inf
@@ -73,7 +63,8 @@ class Checkpoint:
             log.warning("%s: cannot be read (%s); the training starts anew", self.path, error)
             training.load_state_dict(begin)
             return
-        log.info("%s: goes on after epoch %d, step %d", self.path, training.epoch, training.step)
+        if self.writes:
+            log.info("%s: goes on after epoch %d, step %d", self.path, training.epoch, training.step)
 
     def save(self, training: Training, now: bool = False) -> None:
         """Saves the state, atomically, if the last time is long ago.

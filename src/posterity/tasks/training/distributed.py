@@ -15,7 +15,8 @@ def shared(device: torch.device) -> Iterator[int]:
     """Joins the other processes of a training, if there are any.
 
     ``torchrun`` says in the environment who they are; under Slurm, the step does: ``srun --ntasks 4 posterity train …``
-    trains with four processes, on one node or several. They meet at the first node, or at ``MASTER_ADDR``.
+    trains with four processes, on one node or several. They meet at the first node, or at ``MASTER_ADDR``, and after
+    every start at another port: what is left of the last one would be waited for.
 
     Args:
         device: Where this process computes; on a GPU each process takes the one of its own number.
@@ -44,8 +45,9 @@ def _from_slurm() -> None:
     from submitit.slurm.slurm import SlurmJobEnvironment
 
     step = SlurmJobEnvironment()
-    # Another port for every job, which all of its tasks know.
-    port = Random(os.environ["SLURM_JOB_ID"]).randint(20000, 60000)
+    # All tasks know it, and no other step and no other start of the job has it; below those that systems give away.
+    start = " ".join(os.environ.get(f"SLURM_{name}", "") for name in ("JOB_ID", "STEP_ID", "RESTART_COUNT"))
+    port = Random(start).randint(20000, 32000)
     os.environ.setdefault("MASTER_ADDR", step.hostnames[0])
     os.environ.setdefault("MASTER_PORT", str(port))
     os.environ |= {
