@@ -68,8 +68,10 @@ def energy(x):
 
 @pytest.mark.parametrize(("reynolds", "dt"), [(4.0, 0.1), (1000.0, 0.01)], ids=["stable", "unstable"])
 def test_the_laminar_state_is_held(reynolds, dt):
-    """u = A sin 4y, with A = F / (16 ν + drag), is stationary: 1e-12 after 100 steps, which rounding outgrows in ten times
-    as long where it is unstable."""
+    """u = A sin 4y, with A = F / (16 ν + drag), is stationary: 1e-12 after 100 steps.
+
+    Where it is unstable rounding outgrows that in ten times as long.
+    """
     amplitude = 1 / (16 / reynolds + 0.1)
     y, _ = grid(24, 24)
     x = torch.stack((amplitude * torch.sin(4 * y).expand(24, 24), torch.zeros(24, 24)))
