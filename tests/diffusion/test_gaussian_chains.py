@@ -104,6 +104,21 @@ def test_windows_guided_one_by_one_find_the_posterior_in_few_steps(
     assert covariance.diagonal().sqrt().tolist() == pytest.approx(spread.diagonal().sqrt().tolist(), rel=0.03)
 
 
+@pytest.mark.parametrize(("gauss", "expected"), [(False, 0.8954), (True, 1.0416)])
+def test_gaussian_junctions_of_long_records_need_few_corrections(gauss: bool, expected: float) -> None:
+    """The deviation of the parameter over the exact one: 53 states, 48 steps, one correction of a quarter after each.
+
+    As one computes it from the windows' own matrices.
+    """
+    states, chain = 53, UnknownMean()
+    y, whole = torch.linspace(0.5, 1, states), chain.trajectory(states)
+    mean = Junction(2, 4, gauss).compose(chain, whole).guided(EXACT, directly(y, whole.entries + 1, 0.1))
+    angles = EDM().angles(48)[:-1]
+    _, covariance = draw_moments(mean, y.new_zeros(whole.entries), angles, 1, lambda size: 0.25 * min(1, 4 / size))
+    _, spread = chain.given(y, 0.1**2)
+    assert float((covariance[-1, -1] / spread[-1, -1]).sqrt()) == pytest.approx(expected, abs=5e-4)
+
+
 def test_moments_of_draws_are_those_of_the_sampler() -> None:
     """In Monte Carlo errors, with few steps and large corrections."""
     chain, y, rows = UnknownMean(), torch.linspace(0.5, 1, 5), 4000
