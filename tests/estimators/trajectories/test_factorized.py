@@ -23,7 +23,9 @@ def ring(**options) -> Problem:
     """Windows of Lorenz-96 with an unknown forcing and model errors, all of it seen."""
     settings = {"joint": "climatology", "background_std": None, "parameters": {"forcing": Uniform(6.0, 10.0)}}
     return Problem(
-        Lorenz96(size=8, spinup=1.0), Observation(Identity((1, 8)), 0.1), **{"window": 4, "model_error": 0.3} | settings | options
+        Lorenz96(size=8, spinup=1.0),
+        Observation(Identity((1, 8)), 0.1),
+        **{"window": 4, "model_error": 0.3} | settings | options,
     )
 
 
@@ -77,7 +79,7 @@ def test_widths_of_draws_of_exact_scores(steps: int, corrections: int, corrected
     found = []
     for excess in (information, None):
         mean = composed(local, 1, steps, excess)
-        center, covariance = draw_moments(
+        _, covariance = draw_moments(
             mean, torch.zeros(1), EDM().angles(64)[:-1], corrections, lambda size: 0.25 * min(1, 4 / size)
         )
         precision = 1 + float(information.sum())
@@ -139,7 +141,7 @@ def test_learned_scores_find_the_exact_posterior() -> None:
         ({"window": 1}, "window: FactorizedScore learns from steps between two observations; make it 2 at least"),
         (
             {"observation": Observation(Identity((1, 8)), masks=(RandomMask(0.5),))},
-            "observation: FactorizedScore takes observations of all states for these, and masks hide some; observe all, or",
+            "FactorizedScore takes observations of all states for these, and masks hide some; observe all, or",
         ),
         ({"observation": Observation(Pointwise((1, 8), "tanh"))}, "and Pointwise is not the state; observe all, or"),
     ],
@@ -153,11 +155,15 @@ def test_windows_with_missing_entries_are_refused() -> None:
     problem = ring()
     window = problem.sample((3,)).window
     window.y[1, 2, 0, 3] = torch.nan
-    with pytest.raises(ValueError, match="takes observations of all states for these, and 1 entries are missing; choose"):
+    with pytest.raises(
+        ValueError, match="takes observations of all states for these, and 1 entries are missing; choose"
+    ):
         FactorizedScore(problem, **SMALL).mark_trained().sample(window, 2)
 
 
-@pytest.mark.parametrize(("options", "message"), [({"context": 0}, "context: at least one"), ({"draws": 2}, "draws: a cov")])
+@pytest.mark.parametrize(
+    ("options", "message"), [({"context": 0}, "context: at least one"), ({"draws": 2}, "draws: a cov")]
+)
 def test_options_that_make_no_sense_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FactorizedScore(ring(), **options)

@@ -161,7 +161,7 @@ class Composed(Denoiser):
         ]
 
     def _precision(self, windows: Windows, cut: Tensor, angle: float) -> Tensor:
-        r"""The precision of each parameter in windows, :math:`\sin^2\varphi / \mathrm{Var}[\theta | \bar x_w]`, at least 1.
+        r"""The precision of each parameter in windows, :math:`\sin^2\varphi / \mathrm{Var}[\theta | \bar x_w] \geq 1`.
 
         Returns:
             The precisions, with shape ``(windows, rows, parameters)``.

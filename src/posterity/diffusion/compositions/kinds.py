@@ -157,8 +157,8 @@ class Junction(Composition):
         \frac{1}{g} = \frac{1}{\cos\varphi} \frac{\partial}{\partial \bar\theta} E[\theta | \bar x, \bar\theta]
             = \frac{\mathrm{Var}[\theta | \bar x, \bar\theta]}{\sin^2\varphi} ,
 
-    which is the sum again where noise is small. With ``gauss`` this takes the place of the sum, for one product with the
-    derivative of each window and parameter more.
+    which is the sum again where noise is small. With ``gauss`` this takes the place of the sum, for one product more
+    with the derivative of each window and parameter.
 
     With a stride there are fewer windows, and fewer terms in which a learned denoiser errs: all :math:`2k + 1` windows
     that hold a state, and the :math:`2k` separators, become two windows and one separator of one state at a stride of
