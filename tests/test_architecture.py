@@ -51,12 +51,14 @@ LIGHT = {
 }
 #: Rooms and modules that start quickly, on machines that may have no torch: nothing that they import may import it.
 NO_TORCH = (
-    "metrics", "figures", "experiment", "errors", "cli", "data.schema", "data.files", "data.lock", "data.scores",
-    "tasks.files.provenance", "tasks.evaluate", "tasks.aggregate", "tasks.plot", "tasks.scaling", "tasks.literature",
-    "tasks.why", "tasks.report",
+    "metrics", "figures", "experiment", "errors", "cli", "data.schema", "data.files", "data.scores",
+    "tasks.files.lock", "tasks.files.provenance", "tasks.evaluate", "tasks.aggregate", "tasks.plot", "tasks.scaling",
+    "tasks.literature", "tasks.why", "tasks.report",
 )  # fmt: skip
+#: Packages that take a good part of a second to import, which every job would pay: functions import them when they run.
+SLOW = {"arviz_stats", "dask.array", "distributed", "numba", "scipy", "sklearn", "submitit"}
 #: Rooms in which files are read and written, and modules.
-FILES = ("data", "tasks", "cli", "experiment.files", "experiment.modules")
+FILES = ("data", "tasks", "cli", "experiment.files", "experiment.sources")
 #: The modules that may call the step of a system, each with its reason; all others advance states by its methods.
 STEPPING = {
     "systems.system": "advance, advance_each and rollout",
@@ -176,6 +178,12 @@ def test_light_modules_import_no_torch(module):
     assert not guilty, f"{module} imports torch by way of {guilty}"
 
 
+@each(but(("systems.compiled",)))
+def test_slow_packages_are_imported_when_they_are_needed(module):
+    found = {name for name in imports(module, everywhere=False) for slow in SLOW if f"{name}.".startswith(f"{slow}.")}
+    assert not found, f"{module} imports {found} for all who import it"
+
+
 @each(within(("metrics", "figures", "experiment")))
 def test_rooms_without_torch_never_import_it(module):
     """Not later either, within a function."""
@@ -186,6 +194,21 @@ def test_rooms_without_torch_never_import_it(module):
 def test_light_modules_run_without_torch():
     """The imports of other packages count too, and only running them tells."""
     code = f"import {', '.join(within(NO_TORCH))}, sys; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+@pytest.mark.slow
+def test_the_package_imports_a_room_when_it_is_asked_for():
+    code = """
+import sys, posterity
+assert len(sys.modules) < 200, sorted(sys.modules)
+assert set(posterity.__all__) <= set(dir(posterity))
+assert not [name for name in sys.modules if name.startswith("posterity.")]
+posterity.experiment
+assert {"torch", "xarray", "numpy"}.isdisjoint(sys.modules)
+assert posterity.metrics.crps and "torch" not in sys.modules
+assert not hasattr(posterity, "rooms")
+"""
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 

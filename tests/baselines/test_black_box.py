@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from posterity.diffusion import RungeKutta
+from posterity.diffusion import PredictorCorrector, RungeKutta
 from posterity.estimators.ratio_samplers import PriorImportance
 from posterity.experiment import catalog
 from posterity.problems import BlackBoxOperator, Composed, Posterior
@@ -24,6 +24,7 @@ OPTIONS: Mapping[str, Mapping[str, object]] = {
     "prior-importance": {"draws": 200},
     "nre": {"ratio_sampler": PriorImportance(draws=200)},
     **{name: {"sampler": RungeKutta(2)} for name in ("fmpe", "guided-score", "nse")},
+    **{name: {"sampler": PredictorCorrector(2)} for name in ("sda", "sosda", "sosda-shared")},
     "particle-smoother": {"members": 50},
     "particle-filter": {"members": 50},
 }

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from posterity.baselines import Cycled, FourDVar
 from posterity.baselines.variational.markov import BlockTridiagonal
-from posterity.diffusion import RungeKutta
+from posterity.diffusion import PredictorCorrector, RungeKutta
 from posterity.estimators import StateTarget
 from posterity.estimators.ratio_samplers import PriorImportance
 from posterity.experiment import catalog
@@ -32,6 +32,7 @@ OPTIONS = {
     "prior-importance": {"draws": 200},
     "smc": {"particles": 64, "moves": 1, "final": 2, "leapfrog": 8},
     **{name: {"sampler": RungeKutta(2)} for name in ("fmpe", "guided-score", "nse")},
+    **{name: {"sampler": PredictorCorrector(2)} for name in ("sda", "sosda", "sosda-shared")},
 }
 
 

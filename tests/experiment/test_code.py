@@ -8,8 +8,8 @@ import pytest
 
 from posterity.errors import ConfigError
 from posterity.experiment import catalog
-from posterity.experiment.digest import reached
-from posterity.experiment.signature import Parameter, signature
+from posterity.experiment.sources.digest import reached
+from posterity.experiment.sources.signature import Parameter, signature
 
 #: Every package has a name of its own, because modules are looked up once.
 NUMBERS = count()

@@ -82,6 +82,8 @@ def test_a_method_takes_what_weights_depend_on_and_has_its_own_way_of_drawing(wr
         ({"methods.far.options.sampler": "ancestral"}, ["sample far"]),
         ({"methods.far.options.composition": {"kind": "blankets", "options": {"length": 5}}}, ["sample far"]),
         ({"methods.far.options.per_window": True}, ["sample far"]),
+        ({"methods.far.options.precision": "bfloat16"}, ["sample far"]),
+        ({"observation.operator": ["quadratic"]}, ["simulate test", "sample far"]),
         ({"methods.far.options.network": {"kind": "mlp"}}, []),
     ],
     ids=str,
@@ -97,10 +99,20 @@ def test_another_training_redoes_the_draws(write) -> None:
     assert before != after
 
 
-def test_options_of_drawing_train_nothing_where_they_stand(write) -> None:
-    """The estimator that is trained may change its own sampler."""
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("sampler", "ancestral"),
+        ("guidance", {"kind": "sda", "options": {"gamma": 0.1}}),
+        ("composition", {"kind": "blankets", "options": {"length": 5}}),
+        ("per_window", True),
+        ("precision", "float32"),
+    ],
+)
+def test_options_of_drawing_train_nothing_where_they_stand(write, option, value) -> None:
+    """The estimator that is trained may change how it draws itself."""
     keys = []
-    for change in ({}, {"methods.sda.options.sampler": "ancestral"}):
+    for change in ({}, {f"methods.sda.options.{option}": value}):
         lender = write({}, change).owner("lender/sda")[0]
         keys.append({stage: dependencies(stage, lender, "sda").key for stage in ("train", "sample")})
     assert keys[0]["train"] == keys[1]["train"]

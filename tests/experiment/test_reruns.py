@@ -20,14 +20,15 @@ TINY = Path(__file__).parents[1] / "workflow" / "tiny.yaml"
 #: Adds a line of code to each module in turn, and prints the jobs whose dependencies change: stage, and what it makes.
 EDITS = """
 import json, sys
-from functools import cache
 from pathlib import Path
 import posterity
-from posterity.experiment import digest, load
+from posterity.experiment import load
 from posterity.experiment.dependencies import STAGES, dependencies
+from posterity.experiment.sources import digest, modules
 
-experiment, known, read = load(sys.argv[1]), {}, digest._code.__wrapped__
-digest._code = lambda module: known.get(module) or known.setdefault(module, read(module))
+experiment, known, read = load(sys.argv[1]), {}, modules.source.__wrapped__
+modules.source = digest.source = lambda module: known.get(module) or known.setdefault(module, read(module))
+looked_up = (digest._reached, digest._leads, digest._own_code, modules.defining_module)
 jobs, pending = set(), [("plot", figure) for figure in experiment.figures_drawn()]
 while pending:
     job = pending.pop()
@@ -35,16 +36,20 @@ while pending:
         jobs.add(job)
         pending += STAGES[job[0]].origins(experiment, job[1])
 keys = lambda: {" ".join(job).strip(): dependencies(job[0], experiment, job[1]).key for job in jobs}
+def forget(name):
+    known.pop(name, None)
+    for function in looked_up:
+        function.cache_clear()
 before, root, redone = keys(), Path(posterity.__file__).parent, {}
 for path in sorted(root.rglob("*.py")):
     name = ".".join(("posterity", *path.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
     text = path.read_text()
     path.write_text(text + "\\n\\nUNUSED = 0\\n")
-    known.pop(name, None)
+    forget(name)
     changed = sorted(job for job, key in keys().items() if key != before[job])
     redone[name.removeprefix("posterity").lstrip(".")] = changed
     path.write_text(text)
-    known.pop(name, None)
+    forget(name)
 print(json.dumps({"jobs": sorted(before), "redone": redone}))
 """
 
@@ -92,7 +97,7 @@ def edits(tmp_path_factory: pytest.TempPathFactory) -> dict:
     done = subprocess.run(
         [sys.executable, "-c", EDITS, "tiny"],
         cwd=folder,
-        env={"PYTHONPATH": str(folder)},
+        env={"PYTHONPATH": str(folder), "XDG_CACHE_HOME": str(folder / "cache")},
         capture_output=True,
         text=True,
     )
@@ -148,7 +153,7 @@ def test_a_figure_redraws_itself_and_those_that_use_it(redone, edits) -> None:
         ("mcmc.tempering", ["reference"]),
         ("metrics.evaluate", ["evaluate 4dvar", "evaluate npe", "evaluate prior"]),
         ("metrics.roc", []),
-        ("data.lock", ["train npe"]),
+        ("tasks.files.lock", ["train npe"]),
         ("baselines.cycling", sorted(BASELINES)),
         ("baselines.sequential.record", []),
         ("baselines.montecarlo.climatology", []),

@@ -190,6 +190,13 @@ def test_table_shows_the_summary(ring):
     assert set(map(str, summary["method"].values)) <= set(found)
 
 
+def test_table_shows_what_networks_cost_where_there_are_some(ring):
+    summary = summarize(ring.metrics, ring.window)
+    assert "networks, per draw" not in shown(table(summary))
+    found = shown(table(summary.assign(network_calls=xr.full_like(summary["seconds"], 960.0))))
+    assert {"networks, per draw", "calls", "960"} <= set(found)
+
+
 def test_table_without_forecast_or_truth_leaves_columns_out(point, ring, without_truth):
     assert "forecast\nend" not in shown(table(summarize(point.metrics, point.window)))
     bare = shown(table(summarize(without_truth(ring).metrics, ring.window)))

@@ -4,7 +4,6 @@ import tracemalloc
 
 import numpy as np
 import pytest
-import scoringrules
 import xarray as xr
 
 from posterity.metrics import crps, energy_score, variogram_score
@@ -41,23 +40,29 @@ def test_two_draws_have_the_variogram_score_of_their_difference() -> None:
     assert np.isnan(variogram_score(*one([[1, 2]], [0, 4])))
 
 
+def variograms(draws: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """The fair score over all ordered pairs of entries, by its definition.
+
+    Args:
+        draws: Draws with shape ``(case, time, sample, entry)``.
+        true: The truth, with shape ``(case, time, entry)``.
+    """
+    apart, truly = (np.abs(x[..., :, None] - x[..., None, :]) ** 0.5 for x in (draws, true))
+    errors = (truly - apart.mean(axis=2)) ** 2 - apart.var(axis=2, ddof=1) / draws.shape[2]
+    entries = true.shape[-1]
+    return errors.sum(axis=(-1, -2)) / (entries * (entries - 1))
+
+
 @pytest.mark.parametrize("grid", [(1, 4), (3, 5)])
-def test_both_are_those_of_another_package(ensemble, grid) -> None:
+def test_both_are_what_they_are_by_definition(ensemble, grid) -> None:
     state, truth = ensemble(samples=20, cases=3, grid=grid)
     # Fields are channel, y, x behind time: flattened alike.
     draws = state.transpose("case", "time", "sample", ...).values.reshape(3, 2, 20, -1)
     true = truth.values.reshape(3, 2, -1)
-    entries = true.shape[-1]
-    np.testing.assert_allclose(
-        energy_score(state, truth), scoringrules.es_ensemble(true, draws, estimator="fair"), rtol=1e-9
-    )
-    # That package's is not fair: it lacks the variance of the mean over the draws.
-    variances = (np.abs(draws[..., :, None] - draws[..., None, :]) ** 0.5).var(axis=2, ddof=1).sum(axis=(-1, -2)) / 20
-    np.testing.assert_allclose(
-        variogram_score(state, truth),
-        (scoringrules.vs_ensemble(true, draws, p=0.5) - variances) / (entries * (entries - 1)),
-        rtol=1e-9,
-    )
+    errors = np.linalg.norm(draws - true[:, :, None], axis=-1).mean(axis=-1)
+    pairs = np.linalg.norm(draws[:, :, :, None] - draws[:, :, None], axis=-1).sum(axis=(-1, -2)) / (20 * 19)
+    np.testing.assert_allclose(energy_score(state, truth), errors - pairs / 2, rtol=1e-9)
+    np.testing.assert_allclose(variogram_score(state, truth), variograms(draws, true), rtol=1e-9)
 
 
 @pytest.mark.parametrize("score", [energy_score, variogram_score])
@@ -91,9 +96,8 @@ def test_some_pairs_stand_for_all(ensemble) -> None:
     # The mean over chosen pairs is near the one over all.
     state, truth = ensemble(samples=20, cases=4, grid=(6, 10))
     draws = state.transpose("case", "time", "sample", ...).values.reshape(4, 2, 20, -1)
-    every = scoringrules.vs_ensemble(truth.values.reshape(4, 2, -1), draws, p=0.5)
-    every -= (np.abs(draws[..., :, None] - draws[..., None, :]) ** 0.5).var(axis=2, ddof=1).sum(axis=(-1, -2)) / 20
-    assert float(variogram_score(state, truth).mean()) == pytest.approx(every.mean() / (120 * 119), rel=0.05)
+    every = variograms(draws, truth.values.reshape(4, 2, -1))
+    assert float(variogram_score(state, truth).mean()) == pytest.approx(every.mean(), rel=0.05)
 
 
 def test_pairs_of_a_large_state_are_drawn_without_a_list_of_all() -> None:

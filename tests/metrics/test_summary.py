@@ -57,6 +57,14 @@ def test_costs_are_means_per_case_and_missing_where_unknown() -> None:
     assert np.isnan(summary["gradients"])
 
 
+def test_a_draw_costs_its_share_of_the_time_of_a_case() -> None:
+    made = metrics(cases=2, info_seconds=("case", [1.0, 3.0]), info_network_calls=("case", [20.0, 40.0]))
+    found = summarize(made.assign(samples=("case", [4, 10])), window=5)
+    assert float(found["seconds_per_draw"]) == pytest.approx((1 / 4 + 3 / 10) / 2)
+    assert float(found["network_calls"]) == 30.0
+    assert np.isnan(found["network_pullbacks"])
+
+
 def test_what_needs_a_truth_is_missing_without_one() -> None:
     summary = summarize(metrics().drop_vars(["rmse", "crps", "coverage", "log_likelihood"]), window=3)
     for name in ("rmse", "rmse_error", "spread_skill", "crps", "coverage", "log_likelihood"):

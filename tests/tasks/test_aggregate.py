@@ -140,7 +140,9 @@ def test_the_table_rounds_the_summary(run) -> None:
     assert row["coverage of 95 %, forecast end (%)"] == "75.0"
     assert row["log-likelihood (nat)"] == "-123.46"
     assert row["wall time per case (s)"] == "0.0123"
+    assert row["wall time per draw (s)"] == "0.000123"
     assert row["gradients per case"] == ""
+    assert "network calls per draw" not in row
     assert (row["cases"], row["samples"]) == ("4", "100")
     assert rows[1]["wall time per case (s)"] == ""
 
@@ -148,6 +150,13 @@ def test_the_table_rounds_the_summary(run) -> None:
 def test_large_numbers_keep_all_digits_of_their_integer_part(run) -> None:
     _, rows = run(scored("vi", range(1)).assign(info_model_steps=("case", [1234567.0])))
     assert rows[0]["model steps per case"] == "1234567"
+
+
+def test_networks_have_columns_where_some_method_has_one(run) -> None:
+    calls = {"info_network_calls": ("case", [960.0, 960.0]), "info_network_pullbacks": ("case", [0.0, 0.0])}
+    _, rows = run(scored("sda", range(2)).assign(calls), scored("etkf", range(2)))
+    assert [row["network calls per draw"] for row in rows] == ["960.0", ""]
+    assert [row["network pullbacks per draw"] for row in rows] == ["0.000", ""]
 
 
 def test_without_a_forecast_there_is_no_end_of_it(run) -> None:

@@ -16,6 +16,7 @@ from safetensors.torch import load, load_file, save_file
 from posterity import data
 from posterity.errors import ConfigError, DataError, PosterityError
 from posterity.tasks.common import build_method, build_problem
+from posterity.tasks.files.lock import lock
 from posterity.tasks.sample import sample
 from posterity.tasks.simulate import simulate
 from posterity.tasks.train import train
@@ -324,7 +325,7 @@ def test_a_second_training_of_the_same_is_refused(experiment, shards, tmp_path) 
     """Both would write one checkpoint."""
     study, files, output = experiment(), shards(), tmp_path / "npe"
     with (
-        data.lock(tmp_path / ".npe.unfinished"),
+        lock(tmp_path / ".npe.unfinished"),
         pytest.raises(DataError, match=rf"is in use by process {os.getpid()}"),
     ):
         train(study, "npe", files["train"], files["valid"], output)

@@ -8,7 +8,7 @@ import xarray as xr
 
 from posterity.errors import ConfigError
 from posterity.experiment import Experiment
-from posterity.experiment.digest import reached
+from posterity.experiment.sources.digest import reached
 from posterity.tasks.assimilate import assimilate
 from posterity.tasks.simulate import simulate
 from posterity.tasks.why import why

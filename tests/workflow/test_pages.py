@@ -51,6 +51,15 @@ for line in sys.stdin:
 """
 
 
+#: The tasks of a console, one command after another.
+CONSOLE = """
+import sys
+from posterity.cli import app
+for line in sys.stdin:
+    app(line.split(), standalone_mode=False)
+"""
+
+
 @dataclass(frozen=True)
 class Block:
     """A block of code of a page.
@@ -194,8 +203,46 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     return reader
 
 
+@pytest.fixture(scope="module")
+def networks(reader: Reader) -> Reader:
+    """The same reader, for whom a prior of trajectories is hardly trained, and its draws are few and of few steps."""
+    folder = reader.folder / "config" / "experiments"
+    whole = {name: (folder / f"{name}.yaml").read_text() for name in ("lorenz96_prior", "lorenz96_networks")}
+    prior, seen = (yaml.safe_load(text) for text in whole.values())
+    prior["splits"] = {"train": {"cases": 8}, "valid": {"cases": 4}, "test": {"cases": 1}}
+    prior["methods"]["sda"]["training"] |= {"epochs": 1, "batch": 4}
+    prior["samples"] = 2
+    seen["methods"]["sda"]["options"]["sampler"]["options"] = {"steps": 2, "corrections": 0}
+    for name, tree in (("lorenz96_prior", prior), ("lorenz96_networks", seen)):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    learned = "results/lorenz96_prior"
+    lines = [f"simulate lorenz96_prior --split {split} --output {learned}/{split}.nc" for split in ("train", "valid")]
+    sets = f"--train {learned}/train.nc --valid {learned}/valid.nc"
+    lines.append(f"train lorenz96_prior --method sda {sets} --output {learned}/models/sda")
+    for name in seen["variants"]:
+        made = f"results/lorenz96_networks/{name}"
+        twin = f"{made}/simulations/test/0.nc"
+        lines += [
+            f"simulate lorenz96_networks/{name} --split test --output {twin}",
+            f"sample lorenz96_networks/{name} --method sda --weights {learned}/models/sda --twin {twin}"
+            f" --output {made}/posteriors/sda/0.nc",
+        ]
+    done = subprocess.run(
+        [sys.executable, "-c", CONSOLE], cwd=reader.folder, env=reader.environment, text=True, capture_output=True,
+        input="\n".join(lines),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for name, text in whole.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return reader
+
+
 @pytest.mark.parametrize(
     "page", ["README.md", "docs/tutorial.md", "docs/extending.md", "docs/files.md", "docs/cluster.md"]
 )
 def test_a_page_says_what_happens(reader, page) -> None:
     reader.read(page)
+
+
+def test_the_page_on_networks_says_what_happens(networks) -> None:
+    networks.read("docs/tutorial_trajectories.md")

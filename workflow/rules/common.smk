@@ -8,7 +8,7 @@ import posterity
 from posterity.errors import PosterityError
 from posterity.experiment import Experiment, catalog, check_keys, lent, studies
 from posterity.experiment.dependencies import lineage
-from posterity.experiment.signature import signature
+from posterity.experiment.sources.signature import signature
 from snakemake.exceptions import WorkflowError
 
 # The interpreter and the package that plan the workflow also run its jobs, on any node, without activating anything:
@@ -87,7 +87,7 @@ LOCKS = ExitStack()
 
 def lock_results():
     """Locks the results of all experiments; a second workflow over them would write and train the same things."""
-    from posterity.data import lock
+    from posterity.tasks.files.lock import lock
 
     if LOST:
         return  # The workflow that this is the second pass of holds them.

@@ -19,6 +19,8 @@ DIAGNOSTICS: Mapping[str, tuple[str, str]] = {
     "seconds": ("wall time", "s"),
     "model_steps": ("model steps", "1"),
     "gradients": ("gradients", "1"),
+    "network_calls": ("evaluations of networks for a draw", "1"),
+    "network_pullbacks": ("sweeps back through networks for a draw", "1"),
     "failed": ("draws that failed", "1"),
     "cost": ("cost", "nat"),
     "objective": ("objective at each iteration", "nat"),

@@ -1,11 +1,12 @@
 """Estimators by diffusion: one network on the circle of data and noise; see :mod:`posterity.diffusion`."""
 
+from collections.abc import Sequence
 from copy import copy
 from math import prod
 from typing import ClassVar, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..diffusion import (
     EDM,
@@ -64,6 +65,11 @@ class Diffusion(Estimator):
         check_part("sampler", sampler, Sampler, RungeKutta)
         self.schedule, self.sampler = schedule, sampler
         self.residual = residual(self.layout, self.features.shape[0], network)
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """The residual network."""
+        return (self.residual,)
 
     def loss(self, twin: Twin) -> Tensor:
         """The denoising loss."""

@@ -1,7 +1,9 @@
 """Neural ratio estimation."""
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import check_part
 from ..nn import MLP, Network
@@ -86,6 +88,11 @@ class NeuralRatio(Estimator):
         residuals = 2 * self.layout.field[0] if residuals is None else residuals
         self.ratio = Ratio(plan, self.layout, size, bridges, residuals)
         self.register_buffer("angles", torch.asin(torch.linspace(0, 1, bridges + 1) ** 2), persistent=False)
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """The ratios, without the embedding, which each window passes once."""
+        return (self.ratio,)
 
     def potential(self, window: Window) -> RatioPotential:
         """The negative log-posterior of each case, up to a constant that is zero for a perfect ratio."""

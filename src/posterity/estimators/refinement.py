@@ -1,10 +1,10 @@
 """Refinement: draws of the posterior from those of a trained density."""
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..problems import Control, Ensemble, Posterior, Window, decode_ensemble
 from ..problems.posterior import check_differentiable
@@ -68,6 +68,11 @@ class Refined(Posterior):
     def differentiates(self) -> tuple[str, ...]:  # type: ignore[override]
         """What the refinement differentiates."""
         return self.refinement.differentiates
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """Those of the estimator."""
+        return self.estimator.networks
 
     def check_samples(self, samples: int) -> None:
         """Checks that the refinement gives as many."""

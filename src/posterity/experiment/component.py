@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from ..errors import ConfigError, nearest
 from . import catalog
-from .signature import signature
+from .sources.signature import signature
 
 #: The types in annotations of options that values are checked against.
 TYPES = {

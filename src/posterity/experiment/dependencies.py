@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from ..errors import ConfigError, nearest
 from . import catalog
 from .component import Component, targets
-from .digest import digest, reached
 from .experiment import PROBLEM, Experiment
 from .methods import drawing_options
+from .sources.digest import digest, reached
 
 
 class Dependencies(NamedTuple):

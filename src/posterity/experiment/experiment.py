@@ -28,7 +28,7 @@ from .sections import (
     SplitsConfig,
     grid_figures,
 )
-from .signature import signature
+from .sources.signature import signature
 
 #: A number, and the unit of time behind it if it has one.
 DURATION = re.compile(r"(\d+\.?\d*(?:e[+-]?\d+)?)(?: (?:second|minute|hour|day|week)s?)?")

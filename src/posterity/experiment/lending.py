@@ -8,7 +8,7 @@ from ..errors import ConfigError, nearest
 from . import catalog
 from .experiment import PROBLEM, Experiment
 from .methods import borrowed
-from .signature import constant
+from .sources.signature import constant
 
 #: What weights that see no observation, and no window as a whole, depend on.
 PRIOR = ("system", "model_error", "parameters")

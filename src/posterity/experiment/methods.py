@@ -6,7 +6,7 @@ from typing import Any
 from ..errors import ConfigError, nearest
 from . import catalog
 from .component import Component
-from .signature import constant
+from .sources.signature import constant
 
 
 def several(methods: Any) -> Any:

@@ -18,7 +18,7 @@ from pydantic import (
 from ..errors import ConfigError
 from . import catalog
 from .component import Component, Model
-from .signature import constant, signature
+from .sources.signature import constant, signature
 
 
 def _pair(value: Any) -> Any:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from .c2st import DRAWS, c2st
 from .scores import ENTRIES, over_entries, unit
@@ -226,6 +225,8 @@ def _sliced_wasserstein(draws: Array, reference: Array) -> float:
 
 def _wasserstein(draws: np.ndarray, reference: np.ndarray) -> float:
     """The distance of one case."""
+    from scipy.optimize import linear_sum_assignment
+
     if not (np.isfinite(draws).all() and np.isfinite(reference).all()):
         return np.nan
     mean, scale = _standard(reference)

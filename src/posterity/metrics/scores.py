@@ -8,7 +8,6 @@ lazy over dask. A missing member (NaN) makes the scores of its case missing, and
 from typing import TypeVar
 
 import numpy as np
-import scoringrules
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -152,6 +151,10 @@ def _crps(state: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """The fair score of draws along the last axis, by probability-weighted moments: a sort instead of all pairs."""
     if state.shape[-1] == 1:
         return np.full(state.shape[:-1], np.nan)
-    truth = np.broadcast_to(truth, state.shape[:-1])
     # Laid out along the samples first, the sort runs through memory once.
-    return scoringrules.crps_ensemble(truth, np.ascontiguousarray(state), estimator="pwm", backend="numpy")
+    ordered = np.array(state, order="C")
+    ordered.sort(axis=-1)
+    errors = np.subtract(ordered, np.asarray(truth)[..., None], dtype=np.float64)
+    # The weights add up to nothing, so that errors may stand for draws: half the mean distance between two of these.
+    weights = (1 - 2 * np.arange(state.shape[-1]) / (state.shape[-1] - 1)) / state.shape[-1]
+    return np.abs(errors).mean(axis=-1) + errors @ weights

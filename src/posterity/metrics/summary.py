@@ -7,7 +7,7 @@ from ..errors import DataError
 from .calibration import LEVELS
 from .score import Score, Source
 from .scores import ENTRIES
-from .table import averaged
+from .table import attributes, averaged
 
 #: The moment by which methods are judged: the end of the window, or the analyses of windows that follow each other.
 WINDOW_END, ANALYSIS = "window end", "analysis"
@@ -177,7 +177,10 @@ def _complete(metrics: xr.Dataset) -> xr.Dataset:
     some = known["drawn"].notnull().any("time")
     known = known.assign({name: known[name].where(some) for name in ("samples", "calibrated_log_likelihood")})
     gap = known["log_likelihood"] - known["calibrated_log_likelihood"]
-    return known.assign(log_likelihood_gap=gap.assign_attrs(known["log_likelihood"].attrs))
+    return known.assign(
+        log_likelihood_gap=gap.assign_attrs(known["log_likelihood"].attrs),
+        seconds_per_draw=(known["info_seconds"] / known["samples"]).assign_attrs(attributes("seconds_per_draw")),
+    )
 
 
 def _missing(metrics: xr.Dataset, score: Score) -> xr.DataArray:

@@ -51,10 +51,12 @@ def _of_parameter(name: str, heading: str, digits: int = 4, error: bool = False)
     return (Quantity(name, heading, digits, error, beside="parameter_error"),)
 
 
-def _cost(name: str, label: str, heading: str, digits: int = 4, head: Head | None = None) -> Score:
-    """A cost of the draws of a case, which methods tell in their diagnostics."""
+def _cost(
+    name: str, label: str, heading: str, digits: int = 4, head: Head | None = None, optional: bool = False
+) -> Score:
+    """A cost of the draws of a case, or of one of them, which methods tell in their diagnostics."""
     shown = (Quantity(name, heading, digits, head=head),)
-    return Score(f"info_{name}", TOTAL, label, average=cost, shown=shown, source=Source.DIAGNOSTIC)
+    return Score(f"info_{name}", TOTAL, label, average=cost, shown=shown, optional=optional, source=Source.DIAGNOSTIC)
 
 
 SCORES: tuple[Score, ...] = (
@@ -213,8 +215,21 @@ SCORES: tuple[Score, ...] = (
         shown=_of_parameter("parameter_rank_uniformity", "p-value of uniform ranks of {parameter}", 2),
     ),
     _cost("seconds", "wall time", "wall time per case (s)", 3, Head(11, "cost per case", "time\n(s)")),
+    Score(
+        "seconds_per_draw", TOTAL, "wall time of a draw", Units.SECOND, average=mean,
+        shown=(Quantity("seconds_per_draw", "wall time per draw", 3),),
+        source=Source.SUMMARY,
+    ),
     _cost("model_steps", "model steps", "model steps per case", 4, Head(12, "cost per case", "steps\n(10³)", 1e3)),
     _cost("gradients", "gradients", "gradients per case", 4, Head(13, "cost per case", "gradients\n(10³)", 1e3)),
+    _cost(
+        "network_calls", "evaluations of networks", "network calls per draw", 4,
+        Head(14, "networks, per draw", "calls"), optional=True,
+    ),
+    _cost(
+        "network_pullbacks", "sweeps back through networks", "network pullbacks per draw", 4,
+        Head(15, "networks, per draw", "sweeps\nback"), optional=True,
+    ),
     _cost("failed", "failed draws", "failed draws per case", 3),
 )  # fmt: skip
 

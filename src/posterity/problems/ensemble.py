@@ -10,7 +10,7 @@ from .draws import Ensemble
 from .resampling import take
 
 #: Diagnostics that count work or failures, and add up over runs or windows.
-COUNTS = ("seconds", "model_steps", "gradients", "failed")
+COUNTS = ("seconds", "model_steps", "gradients", "network_calls", "network_pullbacks", "failed")
 
 
 def decode_ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor], log_q: Tensor | None = None) -> Ensemble:

@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import ClassVar, get_args
 
 import torch
+from torch import nn
 
 from ..systems.system import WITHOUT_GRADIENTS
 from ..tensors import defaults_of
 from .draws import Ensemble
+from .network_calls import NetworkCalls
 from .problem import Joint, Problem
 from .window import Window
 
@@ -62,6 +64,11 @@ class Posterior(abc.ABC):
         cls.check_problem(problem)
         check_differentiable(problem, cls.differentiates, cls.__name__)
         return problem
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """The networks whose evaluations draws cost, which are counted; none of methods that run the model alone."""
+        return ()
 
     @property
     def distinct(self) -> int | None:
@@ -130,8 +137,9 @@ class Posterior(abc.ABC):
                 _check_backgrounds(cases, type(self).__name__)
             placed = self.place(cases)
             # Components of others may make tensors in torch's defaults.
-            with defaults_of(placed.y):
+            with defaults_of(placed.y), NetworkCalls(self.networks) as calls:
                 drawn = self.sample_cases(placed, samples)
+        drawn = drawn._replace(info={**drawn.info, **calls.of_a_draw(samples, placed.start)})
         return drawn.to(window.y).restore(window.start.shape)
 
     def place(self, window: Window) -> Window:

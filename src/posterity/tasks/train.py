@@ -16,7 +16,7 @@ import torch
 from rich.progress import track
 from safetensors.torch import save
 
-from ..data import atomic, lock
+from ..data import atomic
 from ..errors import ConfigError, PosterityError
 from ..estimators import Learned
 from ..estimators.learning.batches import MEMORY, Batches, TrainingError
@@ -30,6 +30,7 @@ from .cases import Cases, Validation
 from .common import build_method, build_problem, commit, device_name, log, on_device, peak_memory, seed_everything
 from .files.artifacts import DESCRIPTION, HISTORY, WEIGHTS
 from .files.library import library
+from .files.lock import lock
 from .files.provenance import dependency_attributes
 from .training.checkpoint import Checkpoint
 from .training.distributed import shared

@@ -156,6 +156,7 @@ def test_weights_serve_other_windows_and_observations() -> None:
         ),
         ({"composition": "fold"}, "composition: must be of class Composition, such as Fold"),
         ({"stride": 3}, "stride: must lie between 1 and 2, twice the order, not 3"),
+        ({"precision": "half"}, "precision: must be one of auto, float32, bfloat16, not .half."),
     ],
 )
 def test_mistakes_are_named(options, message) -> None:
@@ -173,3 +174,18 @@ def test_correlated_backgrounds_are_none_of_the_background_joint() -> None:
     with pytest.raises(ValueError, match="joint: SDA takes a background with correlated errors for an observation"):
         SDA.check_problem(problem)
     SDA.check_problem(replace(problem, joint="climatology"))
+
+
+def test_networks_that_compute_in_bfloat16_change_draws_by_their_rounding() -> None:
+    """By some units of 2⁻⁸ of the spread: states, steps and guidance are not rounded. On a CPU it must be asked for."""
+    problem = chain(6)
+    window, found = problem.sample((3,)).window.to(torch.zeros(0, dtype=torch.float32)), {}
+    for precision in ("float32", "auto", "bfloat16"):
+        torch.manual_seed(5)
+        sampler, guidance = PredictorCorrector(8), MomentMatching(2)
+        estimator = SDA(problem, 1, MLP((32,)), sampler=sampler, guidance=guidance, precision=precision).float()
+        found[precision] = estimator.mark_trained().sample(window, 20).x
+    assert found["bfloat16"].dtype == torch.float32
+    assert torch.equal(found["auto"], found["float32"])
+    error = float((found["bfloat16"] - found["float32"]).std() / found["float32"].std())
+    assert 1e-4 < error < 2e-2

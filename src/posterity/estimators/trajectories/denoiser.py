@@ -31,7 +31,7 @@ class LearnedLocal(LocalDenoiser):
         trajectory: The places of the trajectory.
         pulled: Whether products with the derivative are asked for wherever means are, so that one sweep forward does
             for both.
-        bfloat16: Whether the network computes in bfloat16, on a GPU.
+        bfloat16: Whether the network computes in bfloat16; what is made of what it finds does not.
         keep: The number of sweeps that are kept, the graph of each for many products at one point.
     """
 
@@ -80,7 +80,7 @@ class LearnedLocal(LocalDenoiser):
         beside = torch.cat((padded[..., entries:].flatten(1), shared), dim=-1)
         time = (self.start + start.unsqueeze(-1).to(self.start)).flatten()
         whole = torch.full_like(time, length == crop.states, dtype=torch.bool)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16 and x.device.type == "cuda"):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
             found = self.local(fields, beside, x.new_full((len(time),), angle), time, whole)
         found_x, found_v = (part.to(x) for part in found)
         own = found_v[:, : found_v.shape[1] - numbers].unflatten(1, (crop.states, -1))

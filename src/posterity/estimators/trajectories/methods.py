@@ -9,7 +9,7 @@ from ...diffusion import Guidance, Sampler, Schedule
 from ...diffusion.compositions import Composition, Fold, Junction
 from ...nn import Network
 from ...problems import Problem
-from .score import TrajectoryScore
+from .score import Precision, TrajectoryScore
 
 
 class SDA(TrajectoryScore):
@@ -39,7 +39,8 @@ class SDA(TrajectoryScore):
         crops: The number of crops of each training trajectory in a step.
         stride: The stride of the junction trees whose separators it learns too; 0 for none.
         per_window: Whether observations guide each window by itself, and not the trajectory as a whole.
-        bfloat16: Whether draws compute in bfloat16, on a GPU.
+        precision: In what networks compute when it draws: `bfloat16`, `float32`, or `auto`, the first on a GPU and the
+            second elsewhere. What samplers step and guidance solves is never reduced.
 
     References:
         | Score-based Data Assimilation (Rozet & Louppe, 2023), https://arxiv.org/abs/2306.10574
@@ -58,10 +59,10 @@ class SDA(TrajectoryScore):
         crops: int = 1,
         stride: int = 0,
         per_window: bool = False,
-        bfloat16: bool = False,
+        precision: Precision = "auto",
     ) -> None:
         how = schedule, sampler, guidance, composition or Fold(order)
-        super().__init__(problem, order, network, *how, times, crops, stride, per_window, bfloat16)
+        super().__init__(problem, order, network, *how, times, crops, stride, per_window, precision)
 
     @classmethod
     def check_problem(cls, problem: Problem) -> None:
@@ -101,7 +102,8 @@ class SOSDA(TrajectoryScore):
         crops: The number of crops of each training trajectory in a step.
         drift: The standard deviation of an artificial error of the parameters in one step, whitened; 0 for none.
         per_window: Whether observations guide each window by itself, and not the trajectory as a whole.
-        bfloat16: Whether draws compute in bfloat16, on a GPU.
+        precision: In what networks compute when it draws: `bfloat16`, `float32`, or `auto`, the first on a GPU and the
+            second elsewhere. What samplers step and guidance solves is never reduced.
 
     References:
         | SOSDA (Yamaoka, Uchida & Toyota, 2026), https://arxiv.org/abs/2603.28048
@@ -121,12 +123,12 @@ class SOSDA(TrajectoryScore):
         crops: int = 1,
         drift: float = 0.0,
         per_window: bool = False,
-        bfloat16: bool = False,
+        precision: Precision = "auto",
     ) -> None:
         if not 0 <= drift < 1:
             raise ValueError(f"drift: must not be negative, and be less than 1, not {drift:g}")
         how = schedule, sampler, guidance, composition or Fold(order)
-        super().__init__(problem, order, network, *how, times, crops, 0, per_window, bfloat16)
+        super().__init__(problem, order, network, *how, times, crops, 0, per_window, precision)
         self.drift = drift
 
     def beside(self, v: Tensor) -> Tensor:
@@ -166,7 +168,8 @@ class SharedSOSDA(TrajectoryScore):
         crops: The number of crops of each training trajectory in a step.
         stride: The number of states from one window to the next, which share the rest.
         per_window: Whether observations guide each window by itself, and not the trajectory as a whole.
-        bfloat16: Whether draws compute in bfloat16, on a GPU.
+        precision: In what networks compute when it draws: `bfloat16`, `float32`, or `auto`, the first on a GPU and the
+            second elsewhere. What samplers step and guidance solves is never reduced.
 
     References:
         | Score-based Data Assimilation (Rozet & Louppe, 2023), https://arxiv.org/abs/2306.10574
@@ -187,10 +190,10 @@ class SharedSOSDA(TrajectoryScore):
         crops: int = 1,
         stride: int = 4,
         per_window: bool = False,
-        bfloat16: bool = False,
+        precision: Precision = "auto",
     ) -> None:
         how = schedule, sampler, guidance, composition or Junction(order, stride)
-        super().__init__(problem, order, network, *how, times, crops, stride, per_window, bfloat16)
+        super().__init__(problem, order, network, *how, times, crops, stride, per_window, precision)
 
     def beside(self, v: Tensor) -> Tensor:
         """Themselves."""

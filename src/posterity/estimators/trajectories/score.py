@@ -1,12 +1,12 @@
 """The abstract estimator of scores of trajectories, and how it learns from crops."""
 
 import abc
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import inf, prod
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...diffusion import EDM, Guidance, Mean, MomentMatching, PredictorCorrector, Sampler, Schedule
 from ...diffusion.compositions import Composition, Fold, Trajectory
@@ -23,6 +23,9 @@ from ..target import StateTarget
 from .denoiser import LearnedLocal
 from .local import Crop, LocalResidual
 from .seen import likelihood
+
+#: In what networks compute when draws are made.
+Precision = Literal["auto", "float32", "bfloat16"]
 
 #: Numbers that a network holds, for each entry of a crop.
 NETWORK = 256
@@ -46,12 +49,13 @@ class TrajectoryScore(Learned):
         crops: The number of crops of each training trajectory in a step.
         stride: The stride of junction trees, whose separators it learns too, crops of as many states less; 0 for none.
         per_window: Whether observations guide each window by itself, and not the trajectory as a whole.
-        bfloat16: Whether draws compute in bfloat16, on a GPU.
+        precision: In what networks compute when it draws: `bfloat16`, `float32`, or `auto`, the first on a GPU and the
+            second elsewhere. What samplers step and guidance solves is never reduced.
     """
 
     loss_units: ClassVar[str] = "1"
     differentiates: ClassVar[tuple[str, ...]] = ("operator",)
-    drawing: ClassVar[str] = "sampler, guidance, composition, per_window, bfloat16"
+    drawing: ClassVar[str] = "sampler, guidance, composition, per_window, precision"
 
     portable: ClassVar[str] = "observation"
 
@@ -74,18 +78,20 @@ class TrajectoryScore(Learned):
         crops: int,
         stride: int,
         per_window: bool,
-        bfloat16: bool,
+        precision: Precision,
     ) -> None:
         super().__init__(problem)
         if crops < 1:
             raise ValueError(f"crops: at least one of each trajectory is needed, not {crops}")
         if not 0 <= stride <= 2 * order:
             raise ValueError(f"stride: must lie between 1 and {2 * order}, twice the order, not {stride}")
+        if precision not in get_args(Precision):
+            raise ValueError(f"precision: must be one of {', '.join(get_args(Precision))}, not '{precision}'")
         separator = 2 * order + 1 - stride if stride else 0
         network = network or (UNet() if problem.shape[1:] else ResidualMLP())
         self.schedule, self.sampler = schedule or EDM(), sampler or PredictorCorrector(128)
         self.guidance, self.composition = guidance or MomentMatching(), composition
-        self.per_window, self.reduced = per_window, bfloat16
+        self.per_window, self.precision = per_window, precision
         check_part("network", network, Network, UNet)
         check_part("schedule", self.schedule, Schedule, EDM)
         check_part("sampler", self.sampler, Sampler, PredictorCorrector)
@@ -113,6 +119,11 @@ class TrajectoryScore(Learned):
                 f"joint: {cls.__name__} takes a background with correlated errors for an observation of a state of the "
                 "climatology; use the climatology joint, or errors without correlation"
             )
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """The local network, each of whose rows is a window."""
+        return (self.local,)
 
     @property
     def numbers(self) -> int:
@@ -214,7 +225,8 @@ class TrajectoryScore(Learned):
         """
         trajectory, crop = self.trajectory, self.local.crop.states * self.trajectory.size
         pulled = not self.guidance.detach
-        local = LearnedLocal(self.local, window.start, trajectory, pulled, self.reduced)
+        reduced = self.precision == "bfloat16" or (self.precision == "auto" and window.y.is_cuda)
+        local = LearnedLocal(self.local, window.start, trajectory, pulled, reduced)
         # Of the rows, so many windows at once; and of their graphs as many as the memory holds, if it holds all.
         at_once = next(chunks(trajectory.states, NETWORK * len(window.y) * crop, window.y.device)).stop
         composed = self.composition.compose(local, trajectory, at_once)

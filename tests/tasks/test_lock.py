@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from posterity.data import lock
 from posterity.errors import DataError
+from posterity.tasks.files.lock import lock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from posterity.data import lock
+from posterity.tasks.files.lock import lock
 with lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

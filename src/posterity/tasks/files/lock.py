@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from ..errors import DataError
+from ...errors import DataError
 
 log = logging.getLogger("posterity")
 
