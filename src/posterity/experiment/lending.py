@@ -71,7 +71,7 @@ def check_lent(experiment: Experiment) -> None:
         if method.weights is None or "/" not in method.weights:
             continue
         lender, _ = experiment.owner(method.weights)
-        keys = DEPENDS[constant(catalog.target("method", method.kind), "portable") or ""]
+        keys = DEPENDS[str(constant(catalog.target("method", method.kind), "portable") or "")]
         own, lent = (each.slice(*keys) for each in (experiment, lender))
         for key in keys:
             if own[key] != lent[key]:

@@ -154,7 +154,7 @@ class Composed(Denoiser):
     def _weigh(self, cut: list[tuple[Windows, Tensor]], angle: float) -> list[tuple[Windows, Tensor]]:
         """The same windows with shares in parameters by precision."""
         weights = [windows.parameters * self._precision(windows, part, angle) for windows, part in cut]
-        total = sum(weight.sum(dim=0) for weight in weights)
+        total = torch.cat(weights).sum(dim=0)
         return [
             (windows._replace(parameters=torch.where(total >= 1, weight / total, windows.parameters)), part)
             for (windows, part), weight in zip(cut, weights, strict=True)
