@@ -23,6 +23,7 @@ from posterity.experiment import catalog
 from posterity.nn import MLP
 from posterity.problems import (
     GaussianStations,
+    Identity,
     Observation,
     Posterior,
     Problem,
@@ -39,6 +40,8 @@ STATIONS = GaussianStations((1, 4), positions=(0, 2))
 PLAIN = Problem(LinearAdvection(size=4), Observation(STATIONS, std=(0.5, 1.0), masks=(RandomMask(0.7),)), window=3)
 #: Model errors and an unknown parameter.
 RICH = replace(PLAIN, forecast=1, model_error=0.1, parameters={"damping": Uniform(0.0, 0.2)})
+#: With all states observed.
+SEEN = replace(RICH, observation=Observation(Identity((1, 4)), std=(0.5, 1.0)))
 NETWORK = {"network": MLP(hidden=(8,))}
 CASES, SAMPLES = 3, 4
 
@@ -50,6 +53,7 @@ OPTIONS: dict[str, dict] = {
     "ensemble-4dvar": {"iterations": 2},
     "enkf": {"rotation": True},
     "fmpe": {**NETWORK, "sampler": RungeKutta(2)},
+    "fnse": {**NETWORK, "head": MLP(hidden=(8,)), "draws": 4, "sampler": PredictorCorrector(3)},
     "guided-score": {**NETWORK, "sampler": RungeKutta(2)},
     "hmc": {"chains": 2, "warmup": 2, "iterations": 8, "particles": 8, "moves": 1, "leapfrog": 2},
     "importance": {"draws": 30},
@@ -118,7 +122,7 @@ def draw(method: Posterior, window: Window):
 
 def problem_of(name: str) -> Problem:
     """The problem that a method faces."""
-    return PLAIN if name in SIMPLE else RICH
+    return SEEN if name == "fnse" else PLAIN if name in SIMPLE else RICH
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -163,7 +167,7 @@ def test_windows_without_a_case_dimension_and_with_several(name: str, batch: tup
     assert all(value.shape[: len(batch)] == batch for value in found.info.values())
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in SIMPLE])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in (*SIMPLE, "fnse")])
 def test_windows_of_one_state(name: str):
     """Under the weak constraint too, there are no errors within the window."""
     problem = replace(RICH, window=1)
