@@ -3,7 +3,7 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -94,20 +94,27 @@ def resolve(module: str, node: ast.ImportFrom) -> str:
     return ".".join((*base, *(node.module or "").split("."))).rstrip(".")
 
 
-def imports(module: str, everywhere: bool = True) -> Iterator[str]:
+@cache
+def parsed(module: str) -> ast.Module:
+    """The code of a module."""
+    return ast.parse(MODULES[module].read_text())
+
+
+@cache
+def imports(module: str, everywhere: bool = True) -> frozenset[str]:
     """The absolute names that a module imports, as it is imported or anywhere in its functions."""
-    pending = list(ast.parse(MODULES[module].read_text()).body)
+    found, pending = set(), list(parsed(module).body)
     while pending:
         node = pending.pop()
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = resolve(module, node)
             # `from package import module` names a module too.
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names if f"{base}.{alias.name}" in MODULES)
+            found.update((base, *(name for alias in node.names if (name := f"{base}.{alias.name}") in MODULES)))
         elif everywhere or not is_deferred(node):
             pending.extend(ast.iter_child_nodes(node))
+    return frozenset(found)
 
 
 def is_deferred(node: ast.AST) -> bool:
@@ -122,7 +129,7 @@ def reached(module: str) -> dict[str, str]:
     while pending:
         current = pending.pop()
         parents = [current.rsplit(".", n)[0] for n in range(1, current.count(".") + 1)]
-        for name in (*imports(current, everywhere=False), *parents):
+        for name in (*sorted(imports(current, everywhere=False)), *parents):
             if name not in found:
                 found[name] = current
                 if name in MODULES:
@@ -225,7 +232,7 @@ def test_rooms_stay_small(folder):
 @each(but(FILES))
 def test_nothing_else_touches_files(module):
     found = set()
-    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+    for node in ast.walk(parsed(module)):
         if not isinstance(node, ast.Call):
             continue
         called = node.func
@@ -242,8 +249,8 @@ def test_states_are_advanced_through_one_door():
     """Steps of a system take states; those of optimisers and schedules take nothing."""
     callers = {
         module.removeprefix("posterity.")
-        for module, path in MODULES.items()
-        for node in ast.walk(ast.parse(path.read_text()))
+        for module in MODULES
+        for node in ast.walk(parsed(module))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "step"
         if node.args or node.keywords
     }
@@ -256,6 +263,6 @@ def test_no_module_draws_or_computes_at_import(module):
     allowed = (
         ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.Expr, ast.If,
     )  # fmt: skip
-    for node in ast.parse(MODULES[module].read_text()).body:
+    for node in parsed(module).body:
         assert isinstance(node, allowed)
         assert "torch.rand" not in ast.unparse(node) or isinstance(node, ast.FunctionDef | ast.ClassDef)

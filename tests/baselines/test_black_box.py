@@ -16,7 +16,8 @@ from posterity.problems import BlackBoxOperator, Composed, Posterior
 from posterity.systems import BlackBox, LinearAdvection
 from posterity.testing import linear_gaussian
 
-METHODS = sorted(catalog.CATALOG["method"])
+#: All but what takes unknown parameters, and takes no gradients.
+METHODS = sorted(set(catalog.CATALOG["method"]) - {"fnse"})
 #: Options that make methods small.
 OPTIONS: Mapping[str, Mapping[str, object]] = {
     "abc": {"trials": 200, "fraction": 0.1},

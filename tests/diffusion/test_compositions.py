@@ -12,7 +12,9 @@ from posterity.diffusion.compositions import Blankets, Composition, Fold, Juncti
 from posterity.testing import GaussianChain, KnownMean, UnknownMean, matched
 
 EXACT = MomentMatching(iterations=50, tolerance=1e-12)
-COMPOSITIONS = [Fold(1), Fold(2), Blankets(4, 2), Blankets(5, 2), Junction(1), Junction(2), Junction(1, 2)]
+FIXED = [Fold(1), Fold(2), Blankets(4, 2), Blankets(5, 2), Junction(1), Junction(2), Junction(1, 2)]
+#: Those whose shares depend on what is found, too.
+COMPOSITIONS = [*FIXED, Junction(1, 2, gauss=True)]
 ANGLES = [0.002, 0.3, 1.0, 1.56]
 
 
@@ -106,7 +108,39 @@ def test_junction_is_the_score_of_a_product_of_densities(chain: GaussianChain, s
     torch.testing.assert_close(score, -torch.linalg.solve(chain.covariance(x, 7), x.mT).mT, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("composition", COMPOSITIONS, ids=repr)
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("angle", ANGLES)
+def test_gaussian_junction_weighs_parameters_by_their_precision(angle: float, stride: int) -> None:
+    """Of a chain with an unknown mean: the variance in each window and separator, and states as without."""
+    chain = UnknownMean()
+    whole = chain.trajectory(7)
+    x, total, weights = torch.randn(4, whole.entries), torch.zeros(4), 0.0
+    for length, first, sign in ((3, 0, 1), (3 - stride, stride, -1)):
+        precise = chain.covariance(x, length).inverse() + torch.eye(length + 1) / tan(angle) ** 2
+        variance = precise.inverse()[-1, -1]
+        for start in range(first, 5, stride):
+            places = [*range(start, start + length), 7]
+            mean = torch.linalg.solve(precise, x[:, places].mT / tan(angle) ** 2 / cos(angle)).mT[:, -1]
+            total += sign * mean / variance
+            weights += sign / variance
+    plain, found = (Junction(1, stride, gauss).compose(chain, whole).mean(x, angle) for gauss in (False, True))
+    torch.testing.assert_close(found[:, -1], total / weights)
+    torch.testing.assert_close(found[:, :-1], plain[:, :-1])
+
+
+def test_a_junction_that_knows_less_than_noisy_parameters_say_is_the_plain_sum() -> None:
+    """Separators that claim to know more than windows leave a sum that is no precision."""
+    whole, x = Trajectory(5, 1, 1), torch.randn(3, 6)
+
+    class Overconfident(Wavy):
+        def pullback(self, x: Tensor, angle: float, start: Tensor, w: Tensor) -> Tensor:
+            return w * (0.9 if x.shape[-1] == 4 else 0.1)
+
+    found = [Junction(1, 1, gauss).compose(Overconfident(), whole).mean(x, 0.3) for gauss in (False, True)]
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("composition", FIXED, ids=repr)
 def test_pullbacks_are_products_with_the_jacobian(composition: Composition) -> None:
     whole, x, w = Trajectory(7, 2, 1), torch.randn(3, 15), torch.randn(3, 15)
     denoiser = composition.compose(Wavy(), whole)
@@ -117,7 +151,7 @@ def test_pullbacks_are_products_with_the_jacobian(composition: Composition) -> N
     torch.testing.assert_close(denoiser.pullback(x, 0.5, w), torch.stack(parts, dim=1), rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("composition", COMPOSITIONS, ids=repr)
+@pytest.mark.parametrize("composition", FIXED, ids=repr)
 def test_spreads_are_products_with_the_symmetric_part(composition: Composition, chain: GaussianChain) -> None:
     whole = chain.trajectory(9)
     unit = torch.eye(whole.entries)

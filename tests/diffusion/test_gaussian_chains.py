@@ -133,6 +133,21 @@ def test_accurate_observations_make_no_draws_diverge(guidance: Guidance, local: 
     assert misfit == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.parametrize(("gauss", "expected"), [(False, 0.8954), (True, 1.0416)])
+def test_gaussian_junctions_of_long_records_need_few_corrections(gauss: bool, expected: float) -> None:
+    """The deviation of the parameter over the exact one: 53 states, 48 steps, one correction of a quarter after each.
+
+    As one computes it from the windows' own matrices.
+    """
+    states, chain = 53, UnknownMean()
+    y, whole = torch.linspace(0.5, 1, states), chain.trajectory(states)
+    mean = Junction(2, 4, gauss).compose(chain, whole).guided(EXACT, directly(y, whole.entries + 1, 0.1))
+    angles = EDM().angles(48)[:-1]
+    _, covariance = draw_moments(mean, y.new_zeros(whole.entries), angles, 1, lambda size: 0.25 * min(1, 4 / size))
+    _, spread = chain.given(y, 0.1**2)
+    assert float((covariance[-1, -1] / spread[-1, -1]).sqrt()) == pytest.approx(expected, abs=5e-4)
+
+
 def test_moments_of_draws_are_those_of_the_sampler() -> None:
     """In Monte Carlo errors, with few steps and large corrections."""
     chain, y, rows = UnknownMean(), torch.linspace(0.5, 1, 5), 4000

@@ -164,6 +164,15 @@ def test_weights_that_see_observations_serve_no_others(write) -> None:
         write({"methods.far.options": {"guidance": "sda"}}, {"methods.sda": guided})
 
 
+def test_weights_that_see_observations_but_no_window_serve_others(write) -> None:
+    known = {"parameters": {"forcing": {"kind": "normal", "options": {"mean": 8.0, "std": 1.0}}}}
+    steps = {**known, "methods": {"sda": {"kind": "fnse", "training": {}}}}
+    borrower = {**known, "observation": LENDER["observation"], "methods.far.options": {"gauss": False}}
+    assert write(borrower, steps).window == 40
+    with pytest.raises(ConfigError, match="was trained with another 'observation'"):
+        write({**borrower, "observation": {"std": 0.1}}, steps)
+
+
 def test_experiments_that_lend_each_other_are_refused(write) -> None:
     with pytest.raises(ConfigError, match="draws with weights of its own"):
         write({}, {"methods.back": {"weights": "borrower/far"}})

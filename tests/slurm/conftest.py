@@ -75,8 +75,11 @@ class Study:
         # The copy's package comes before the installed one: an edit amid a run would be a reason to train anew.
         self.environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
         for name in ("Snakefile", "workflow", "config", "profiles", "envs", "src"):
-            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-            copy(ROOT / name, folder / name)
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, folder / name)
         for file in HERE.glob("*.yaml"):
             shutil.copy(file, folder / "config" / "experiments")
 

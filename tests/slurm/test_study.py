@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ROOT / "profiles" / "slurm"
 GUIDE = ROOT / "docs" / "cluster.md"
 RULES = {
-    "simulate": 4, "train": 1, "sample": 2, "assimilate": 2, "reference": 2, "evaluate": 4, "aggregate": 1, "plot": 16,
+    "simulate": 4, "train": 1, "sample": 2, "assimilate": 2, "reference": 2, "evaluate": 4, "aggregate": 1, "plot": 4,
 }  # fmt: skip
 ALL_METRICS = "results/tiny/metrics.nc"
 (LEFTOVERS,) = (

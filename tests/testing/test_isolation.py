@@ -58,8 +58,8 @@ SMALL: dict[str, dict] = {
     "vi": {"optimizer": NaturalGradient(iterations=3)},
 }
 
-#: What needs a linear system has a test of its own.
-LINEAR = {"exact"}
+#: What needs a linear system, or parameters and all states observed, has a test of its own.
+APART = {"exact", "fnse"}
 
 #: What draws without a background too.
 FREE = [
@@ -80,7 +80,7 @@ VARIANTS = {
     "nse, predictor-corrector": ("nse", {**SMALL["nse"], "sampler": PredictorCorrector(3)}),
 }
 
-METHODS = {name: (name, SMALL.get(name, {})) for name in catalog.CATALOG["method"] if name not in LINEAR} | VARIANTS
+METHODS = {name: (name, SMALL.get(name, {})) for name in catalog.CATALOG["method"] if name not in APART} | VARIANTS
 
 
 def make(problem: Problem, kind: str, options: dict) -> Posterior:

@@ -24,11 +24,11 @@ class Study:
 
     @classmethod
     def new(cls, folder: Path, root: Path) -> "Study":
-        """Copies a project, with the tiny experiment."""
+        """Copies a project, with the tiny experiment, and with what numba has compiled of it."""
         for name in ("Snakefile", "workflow", "config", "profiles", "envs", "src"):
             source = root / name
             if source.is_dir():
-                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("*.pyc*", "*.tmp*"))
             else:
                 shutil.copy(source, folder / name)
         shutil.copy(Path(__file__).parent / "tiny.yaml", folder / "config" / "experiments" / "tiny.yaml")

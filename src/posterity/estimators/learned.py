@@ -23,8 +23,9 @@ class Learned(Posterior, nn.Module):
     #: The options that are of drawing alone, names between commas: no weights depend on them.
     drawing: ClassVar[str] = ""
 
-    #: Whether weights see no observations and no window as a whole, and serve problems that differ in these.
-    portable: ClassVar[bool] = False
+    #: What problems may differ in that are served by the same weights: nothing, "window" if these see no window as a
+    #: whole, or "observation" if they see none either.
+    portable: ClassVar[str] = ""
 
     #: Whether its weights are trained, a buffer: files of weights say it too.
     ready: Tensor

@@ -25,6 +25,7 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
     },
     "stimulus": {
         "chaotic": "posterity.systems.neurons.stimuli:Chaotic",
+        "recorded": "posterity.systems.neurons.stimuli:Recorded",
         "step": "posterity.systems.neurons.stimuli:Step",
     },
     "operator": {
@@ -80,6 +81,7 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "etkf": "posterity.baselines.sequential.etkf:ETKF",
         "exact": "posterity.baselines.montecarlo.exact:Exact",
         "fmpe": "posterity.estimators.continuous:FlowMatching",
+        "fnse": "posterity.estimators.trajectories.factorized:FactorizedScore",
         "free-run": "posterity.baselines.sequential.freerun:FreeRun",
         "guided-score": "posterity.estimators.guided_score:GuidedScore",
         "hmc": "posterity.baselines.montecarlo.hmc:HamiltonianMonteCarlo",

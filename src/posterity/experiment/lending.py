@@ -13,6 +13,9 @@ from .sources.signature import constant
 #: What weights that see no observation, and no window as a whole, depend on.
 PRIOR = ("system", "model_error", "parameters")
 
+#: What weights depend on, by what they are portable to.
+DEPENDS = {"": PROBLEM, "window": (*PRIOR, "observation"), "observation": PRIOR}
+
 
 def lenders(
     content: dict[str, Any], path: Path, load: Callable[[str], Experiment]
@@ -68,7 +71,7 @@ def check_lent(experiment: Experiment) -> None:
         if method.weights is None or "/" not in method.weights:
             continue
         lender, _ = experiment.owner(method.weights)
-        keys = PRIOR if constant(catalog.target("method", method.kind), "portable") else PROBLEM
+        keys = DEPENDS[str(constant(catalog.target("method", method.kind), "portable") or "")]
         own, lent = (each.slice(*keys) for each in (experiment, lender))
         for key in keys:
             if own[key] != lent[key]:

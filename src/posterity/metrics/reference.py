@@ -30,6 +30,9 @@ def against_reference(
     Returns:
         The distances by name, ``c2st_std`` and, from ``info_gap``, ``reference_gap``.
     """
+    if "theta" not in posterior:
+        # Floors are then of what is compared.
+        reference = reference.drop_vars("theta", errors="ignore")
     found = _distances(posterior, reference, time, whole)
     if "info_gap" in reference:
         found["reference_gap"] = reference["info_gap"].rename("reference_gap")
@@ -58,26 +61,35 @@ def _halves(reference: xr.Dataset, samples: int) -> tuple[xr.Dataset, xr.Dataset
 
 def _distances(posterior: xr.Dataset, reference: xr.Dataset, time: int | None, whole: bool) -> dict[str, xr.DataArray]:
     """The distances between two posteriors."""
+    found = _marginal(posterior["state"], reference["state"])
     state, own = scores.whole(posterior["state"]), scores.whole(reference["state"])
-    average, var = scores.mean(own), scores.variance(own)
-    spread = scores.variance(state)
-    own = own.rename(sample="draw")
-    found = {
-        "mean_error": distances.mean_error(scores.mean(state), average, var),
-        "std_error": distances.std_error(spread, average, var),
-        "covariance_error": distances.covariance_error(state, own),
-        "sliced_wasserstein": distances.sliced_wasserstein(state, own),
-    }
+    found["covariance_error"] = distances.covariance_error(state, own.rename(sample="draw"))
+    common = "theta" in posterior and "theta" in reference
+    if common:
+        # A parameter is an entry for itself: of one entry the sliced distance is the Wasserstein distance.
+        apart = _marginal(posterior["theta"], reference["theta"])
+        names = {"mean_error": "mean_gap", "std_error": "std_gap", "sliced_wasserstein": "wasserstein"}
+        found |= {f"parameter_{name}": apart[key] for key, name in names.items()}
     if whole:
-        found["trajectory_wasserstein"] = distances.trajectory_wasserstein(state, own)
+        found["trajectory_wasserstein"] = distances.trajectory_wasserstein(state, own.rename(sample="draw"))
     if time is not None:
-        common = "theta" in posterior and "theta" in reference
         vector, target = (_vector(dataset, time, common) for dataset in (posterior, reference))
         target = target.rename(sample="draw")
         found["energy_distance"], found["mmd"] = distances.kernel_distances(vector, target)
         found["wasserstein"] = distances.wasserstein(vector, target)
         found["c2st"], found["c2st_std"] = distances.classifier_test(vector, target)
     return found
+
+
+def _marginal(draws: xr.DataArray, reference: xr.DataArray) -> dict[str, xr.DataArray]:
+    """The distances between draws at each time, of their entries together, or of those that stand apart."""
+    x, own = scores.whole(draws), scores.whole(reference)
+    average, var = scores.mean(own), scores.variance(own)
+    return {
+        "mean_error": distances.mean_error(scores.mean(x), average, var),
+        "std_error": distances.std_error(scores.variance(x), average, var),
+        "sliced_wasserstein": distances.sliced_wasserstein(x, own.rename(sample="draw")),
+    }
 
 
 def _vector(posterior: xr.Dataset, time: int, parameters: bool) -> xr.DataArray:

@@ -224,6 +224,18 @@ SCORES: tuple[Score, ...] = (
         "parameter_rank", PARAMETER, "rank of the true parameter", ONE, "parameters, truth", uniform,
         shown=_of_parameter("parameter_rank_uniformity", "p-value of uniform ranks of {parameter}", 2),
     ),
+    _distance(
+        "parameter_mean_gap", PARAMETER, "error of the parameter's mean", REFERENCE,
+        heading="error of the mean of {parameter} to the reference",
+    ),
+    _distance(
+        "parameter_std_gap", PARAMETER, "relative error of the parameter's standard deviation", ONE,
+        heading="error of the standard deviation of {parameter} to the reference",
+    ),
+    _distance(
+        "parameter_wasserstein", PARAMETER, "Wasserstein-1 distance of the parameter", REFERENCE,
+        heading="Wasserstein distance of {parameter}",
+    ),
     _cost("seconds", "wall time", "wall time per case (s)", 3, Head(11, "cost per case", "time\n(s)")),
     Score(
         "seconds_per_draw", TOTAL, "wall time of a draw", Units.SECOND, average=mean,

@@ -139,7 +139,7 @@ def observations(experiment: Experiment, problem: Problem, twin: Path, device: t
     own = "experiment" not in dataset.attrs
     lengths = Lengths(problem.window, problem.cycles, problem.forecast)
     settings = experiment.time_unit, experiment.time_tolerance
-    dataset = placed(dataset, lengths, problem.system.dt, *settings, str(twin))
+    dataset = placed(dataset, lengths, problem.system.dt, *settings, str(twin), problem.system.time_units)
     problem = replace(problem, cycles=experiment.cycles_in(dataset.sizes["time"]))
     if not dataset["observation"].notnull().any():
         raise DataError(f"{twin}: 'observation' holds no value, NaN alone; give it at least one observation")

@@ -1,6 +1,7 @@
 """The denoiser of a trajectory from one of its windows; see :mod:`posterity.diffusion.compositions`."""
 
 from collections.abc import Sequence
+from math import cos
 from typing import Protocol
 
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor
 from ..denoisers import Denoiser, Mean
 from ..guidance import Guidance
 from .windows import LocalLikelihood, Trajectory, Windows
+
+#: The most precisely that a window may know a parameter, in units of the noise, so that none outweighs all others.
+MOST_PRECISE = 1e4
 
 
 class LocalDenoiser(Protocol):
@@ -61,20 +65,27 @@ class Composed(Denoiser):
         trajectory: The places of the trajectory.
         windows: The windows, of one length each.
         number: The most windows, of all rows together, that the local denoiser is given at once; None for all.
+        weighed: Whether shares in parameters are those given times the precision with which a window knows each, where
+            these leave more of it than noisy parameters have by themselves. Derivatives take shares for constants.
     """
 
     def __init__(
-        self, local: LocalDenoiser, trajectory: Trajectory, windows: Sequence[Windows], number: int | None = None
+        self,
+        local: LocalDenoiser,
+        trajectory: Trajectory,
+        windows: Sequence[Windows],
+        number: int | None = None,
+        weighed: bool = False,
     ) -> None:
-        self.local, self.trajectory = local, trajectory
+        self.local, self.trajectory, self.weighed = local, trajectory, weighed and trajectory.parameters > 0
         self.windows = [part for kind in windows for part in kind.chunks(number or max(1, len(kind.start)))]
-        self._last: tuple[Tensor, list[tuple[Windows, Tensor]]] | None = None
+        self._last: tuple[Tensor, float, list[tuple[Windows, Tensor]]] | None = None
 
     @torch.no_grad()
     def mean(self, x: Tensor, angle: float) -> Tensor:
         """The mean of the trajectory."""
         total = torch.zeros_like(x)
-        for windows, cut in self._cut(x):
+        for windows, cut in self._cut(x, angle):
             found = self.local.mean(cut, angle, windows.start)
             windows.put(self.trajectory, total, windows.weigh(self.trajectory, found))
         return total
@@ -83,7 +94,7 @@ class Composed(Denoiser):
     def pullback(self, x: Tensor, angle: float, w: Tensor) -> Tensor:
         """The product with the transposed derivative."""
         total = torch.zeros_like(x)
-        for windows, cut in self._cut(x):
+        for windows, cut in self._cut(x, angle):
             weighed = windows.weigh(self.trajectory, windows.cut(self.trajectory, w))
             windows.put(self.trajectory, total, self.local.pullback(cut, angle, windows.start, weighed))
         return total
@@ -97,7 +108,7 @@ class Composed(Denoiser):
         where those of the windows are taken for symmetric, as those of exact denoisers are.
         """
         total = torch.zeros_like(x)
-        for windows, cut in self._cut(x):
+        for windows, cut in self._cut(x, angle):
             given = windows.cut(self.trajectory, w)
             found = self.local.pullback(cut, angle, windows.start, windows.weigh(self.trajectory, given))
             if not windows.is_even:
@@ -124,7 +135,7 @@ class Composed(Denoiser):
         @torch.no_grad()
         def posterior(x: Tensor, angle: float) -> Tensor:
             total = torch.zeros_like(x)
-            for windows, cut in self._cut(x):
+            for windows, cut in self._cut(x, angle):
                 seen = likelihood.within(windows, self.trajectory)
                 found = guidance.guide(Placed(self.local, windows.start), seen)(cut, angle)
                 windows.put(self.trajectory, total, windows.weigh(self.trajectory, found))
@@ -132,9 +143,33 @@ class Composed(Denoiser):
 
         return posterior
 
-    def _cut(self, x: Tensor) -> list[tuple[Windows, Tensor]]:
+    def _cut(self, x: Tensor, angle: float) -> list[tuple[Windows, Tensor]]:
         """The windows of a point; the last are kept, since local denoisers keep their sweeps at them."""
-        if self._last is None or self._last[0] is not x:
+        if self._last is None or self._last[0] is not x or self._last[1] != angle:
             windows = [part.to(x) for part in self.windows]
-            self._last = x, [(part, part.cut(self.trajectory, x)) for part in windows]
-        return self._last[1]
+            cut = [(part, part.cut(self.trajectory, x)) for part in windows]
+            self._last = x, angle, self._weigh(cut, angle) if self.weighed else cut
+        return self._last[2]
+
+    def _weigh(self, cut: list[tuple[Windows, Tensor]], angle: float) -> list[tuple[Windows, Tensor]]:
+        """The same windows with shares in parameters by precision."""
+        weights = [windows.parameters * self._precision(windows, part, angle) for windows, part in cut]
+        total = torch.cat(weights).sum(dim=0)
+        return [
+            (windows._replace(parameters=torch.where(total >= 1, weight / total, windows.parameters)), part)
+            for (windows, part), weight in zip(cut, weights, strict=True)
+        ]
+
+    def _precision(self, windows: Windows, cut: Tensor, angle: float) -> Tensor:
+        r"""The precision of each parameter in windows, :math:`\sin^2\varphi / \mathrm{Var}[\theta | \bar x_w] \geq 1`.
+
+        Returns:
+            The precisions, with shape ``(windows, rows, parameters)``.
+        """
+        numbers, found = self.trajectory.parameters, []
+        for place in range(cut.shape[-1] - numbers, cut.shape[-1]):
+            unit = torch.zeros_like(cut)
+            unit[..., place] = 1
+            found.append(self.local.pullback(cut, angle, windows.start, unit)[..., place])
+        # An exact mean never knows less than noisy parameters say; a learned one may.
+        return cos(angle) / torch.stack(found, dim=-1).clamp(min=cos(angle) / MOST_PRECISE, max=cos(angle))

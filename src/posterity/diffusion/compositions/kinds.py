@@ -14,6 +14,11 @@ class Composition(abc.ABC):
     """Abstract composition: which windows of a trajectory are denoised, and what each has a share in."""
 
     @property
+    def weighed(self) -> bool:
+        """Whether windows have shares in parameters by the precision with which each knows them."""
+        return False
+
+    @property
     @abc.abstractmethod
     def lengths(self) -> tuple[int, ...]:
         """The numbers of states of windows that the local denoiser is asked about."""
@@ -49,7 +54,7 @@ class Composition(abc.ABC):
                 f"composition: windows of {max(self.lengths)} states do not fit a trajectory of {trajectory.states}; "
                 "make them shorter"
             )
-        return Composed(local, trajectory, self.windows(trajectory.states), number)
+        return Composed(local, trajectory, self.windows(trajectory.states), number, self.weighed)
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class Fold(Composition):
         start = torch.arange(states - length + 1, device="cpu")
         share = start.new_zeros(len(start), length, dtype=torch.float64)
         share[:, order] = share[0, :order] = share[-1, order + 1 :] = 1
-        return [Windows(start, share, _full(start, 1, 1 / len(start)))]
+        return [Windows(start, share, _full(start, 1 / len(start), 1, 1))]
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ class Blankets(Composition):
         start = torch.tensor([*range(0, last, self.length - self.overlap), last], device="cpu")
         places = start.unsqueeze(1) + torch.arange(self.length, device="cpu")
         count = torch.bincount(places.flatten(), minlength=states)
-        return [Windows(start, 1 / count[places].double(), _full(start, 1, 1 / len(start)))]
+        return [Windows(start, 1 / count[places].double(), _full(start, 1 / len(start), 1, 1))]
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,18 @@ class Junction(Composition):
     scores are those of a density of all states with one :math:`\theta`, which is the data's where there is no noise.
     Noisy states are no Markov chain, so that a sampler must correct what its steps at larger noise get wrong.
 
+    Of :math:`\theta` the sum is the worse the more windows there are: each counts the noise of :math:`\bar\theta` anew.
+    Were windows Gaussian, their product would have the mean
+
+    .. math::
+        D(\bar x, \bar\theta)_\theta = \frac{\sum_w g_w\, E[\theta | \bar x_w, \bar\theta]
+            - \sum_s g_s\, E[\theta | \bar x_s, \bar\theta]}{\sum_w g_w - \sum_s g_s} , \qquad
+        \frac{1}{g} = \frac{1}{\cos\varphi} \frac{\partial}{\partial \bar\theta} E[\theta | \bar x, \bar\theta]
+            = \frac{\mathrm{Var}[\theta | \bar x, \bar\theta]}{\sin^2\varphi} ,
+
+    which is the sum again where noise is small. With ``gauss`` this takes the place of the sum, for one product more
+    with the derivative of each window and parameter.
+
     With a stride there are fewer windows, and fewer terms in which a learned denoiser errs: all :math:`2k + 1` windows
     that hold a state, and the :math:`2k` separators, become two windows and one separator of one state at a stride of
     :math:`2k`, at little loss.
@@ -151,16 +168,27 @@ class Junction(Composition):
         order: The number :math:`k`.
         stride: The number of states from one window to the next, at most :math:`2k`. It must lead to the end of a
             trajectory, whose length less that of a window is a multiple of it.
+        gauss: Whether windows and separators have shares in each parameter by the precision with which they know it.
+
+    References:
+        | Diffusion posterior sampling for simulation-based inference in tall data settings (Linhart et al., 2024),
+        | https://arxiv.org/abs/2404.07593
     """
 
     order: int = 2
     stride: int = 1
+    gauss: bool = False
 
     def __post_init__(self) -> None:
         """Checks order and stride."""
         check_order(self.order)
         if not 1 <= self.stride <= 2 * self.order:
             raise ValueError(f"stride: must lie between 1 and {2 * self.order}, twice the order, not {self.stride}")
+
+    @property
+    def weighed(self) -> bool:
+        """By precision, if asked for."""
+        return self.gauss
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -182,12 +210,12 @@ class Junction(Composition):
             )
         start = torch.arange(0, states - length + 1, self.stride, device="cpu")
         found = [(start, length, 1.0), (start[1:], separator, -1.0)]
-        return [Windows(first, _full(first, size, share), _full(first, 1, share)) for first, size, share in found]
+        return [Windows(first, _full(first, share, size), _full(first, share, 1, 1)) for first, size, share in found]
 
 
-def _full(start: Tensor, entries: int, share: float) -> Tensor:
-    """The same share of each of some entries of each window."""
-    return torch.full((len(start), entries), share, dtype=torch.float64, device=start.device)
+def _full(start: Tensor, share: float, *entries: int) -> Tensor:
+    """The same share of each of some entries of each window, with shape ``(windows, *entries)``."""
+    return torch.full((len(start), *entries), share, dtype=torch.float64, device=start.device)
 
 
 def check_order(order: int) -> None:

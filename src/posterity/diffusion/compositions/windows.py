@@ -48,7 +48,8 @@ class Windows(NamedTuple):
     Args:
         start: The first state of each, with shape ``(windows,)``.
         share: The share of each in the mean of each of its states, with shape ``(windows, length)``.
-        parameters: The share of each in the mean of the parameters, with shape ``(windows, 1)``.
+        parameters: The share of each in the mean of the parameters, with shape ``(windows, 1, 1)``, or of each in each
+            row and parameter, with shape ``(windows, rows, parameters)``.
     """
 
     start: Tensor
@@ -63,7 +64,7 @@ class Windows(NamedTuple):
     @property
     def is_even(self) -> bool:
         """Whether all entries of a window have one share, so that shares and symmetric products commute."""
-        return bool((self.share == self.parameters).all())
+        return self.parameters[0].numel() == 1 and bool((self.share == self.parameters.squeeze(-1)).all())
 
     def to(self, like: Tensor) -> "Windows":
         """The same in the dtype and on the device of a tensor."""
@@ -82,7 +83,7 @@ class Windows(NamedTuple):
     def weigh(self, whole: Trajectory, found: Tensor) -> Tensor:
         """Gives what is found in windows their shares; the shape stays."""
         states, parameters = whole._replace(states=self.length).split(found)
-        return whole.join(states * self.share[:, None, :, None], parameters * self.parameters[:, :, None])
+        return whole.join(states * self.share[:, None, :, None], parameters * self.parameters)
 
     def put(self, whole: Trajectory, total: Tensor, found: Tensor) -> None:
         """Adds windows to vectors in place, at the places that they were cut from."""

@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...diffusion import Guidance, Sampler, Schedule
+from ...diffusion import Guidance, PredictorCorrector, Sampler, Schedule
 from ...diffusion.compositions import Composition, Fold, Junction
 from ...nn import Network
 from ...problems import Problem
@@ -165,7 +165,7 @@ class SharedSOSDA(TrajectoryScore):
         order: The number :math:`k`: crops have :math:`2k + 1` states.
         network: The plan of the network; None for a U-Net, or a perceptron where states have no grid.
         schedule: The angles of samplers and of the loss; None for those of EDM.
-        sampler: The sampler; None for predictor–corrector sampling.
+        sampler: The sampler; None for predictor–corrector sampling, with two large corrections after each step.
         guidance: The likelihood of noisy trajectories; None for moment matching.
         composition: How windows make a trajectory; None for the junction tree.
         times: The number of frequencies that encode when a crop begins, where states are not stationary; 0 for none.
@@ -198,6 +198,7 @@ class SharedSOSDA(TrajectoryScore):
         per_window: bool = False,
         precision: Precision = "auto",
     ) -> None:
+        sampler = sampler or PredictorCorrector(64, corrections=2, tau=0.5)
         how = schedule, sampler, guidance, composition or Junction(order, stride)
         super().__init__(problem, order, network, *how, times, crops, stride, landscape, per_window, precision)
 

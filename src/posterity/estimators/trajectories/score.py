@@ -59,7 +59,7 @@ class TrajectoryScore(Learned):
     differentiates: ClassVar[tuple[str, ...]] = ("operator",)
     drawing: ClassVar[str] = "sampler, guidance, composition, per_window, precision"
 
-    portable: ClassVar[bool] = True
+    portable: ClassVar[str] = "observation"
 
     #: Whether all states share their parameters, or each has its own.
     shared: ClassVar[bool] = False

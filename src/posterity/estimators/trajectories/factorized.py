@@ -1,0 +1,279 @@
+r"""Factorised neural score estimation: parameters from the scores of single steps of a record."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from math import cos, sin
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ...diffusion import EDM, LearnedDenoiser, Mean, PredictorCorrector, Residual, RungeKutta, Sampler, Schedule
+from ...diffusion.denoisers import denoising_loss
+from ...errors import check_part
+from ...nn import Convolution, Layout, Network, ResidualMLP
+from ...problems import Ensemble, Problem, Twin, Window
+from ...tensors import identity, white_noise
+from ..estimator import network_chunks, repeat
+from ..features import Features
+from ..learned import Learned
+from ..target import StateTarget
+
+
+class Step(nn.Module):
+    """What two states in a row say of parameters, and the residual of noisy ones given this.
+
+    Args:
+        features: The features of a pair of observations.
+        parameters: The number of parameters.
+        network: The plan of the network over both states.
+        head: The plan of the residual network.
+        context: The number of numbers that the former says of a pair, averages over the grid.
+    """
+
+    def __init__(self, features: Features, parameters: int, network: Network, head: Network, context: int) -> None:
+        super().__init__()
+        self.features = features
+        channels, *grid = features.shape
+        self.network = network.build(channels, context, grid)
+        self.residual = Residual(Layout((parameters,)), context, head)
+
+    def context(self, window: Window) -> Tensor:
+        """What pairs say, with shape ``(pairs, context)``."""
+        found: Tensor = self.network(self.features(window))
+        return found.flatten(2).mean(dim=-1) if found.ndim > 2 else found
+
+
+class FactorizedScore(Learned):
+    r"""Factorised neural score estimation, the posterior of parameters composed of those given one step each,
+
+    .. math::
+        \nabla_{\bar\theta} \log p(\bar\theta | x_{0:T}) \approx
+            \sum_{t < T} \nabla_{\bar\theta} \log p(\bar\theta | x_t, x_{t+1})
+            - (T - 1)\, \nabla_{\bar\theta} \log p(\bar\theta) ,
+
+    for records of which all states are observed, with little noise: it takes what is observed for the states. It learns
+    from single steps that start from states of the training, each with parameters of the prior of its own, so that
+    where a step starts says nothing of them. Nor does it ask the first state.
+
+    Without noise the sum is exact, since states are a Markov chain; with noise it counts that of :math:`\bar\theta` in
+    every step. Were all posteriors Gaussian, of covariance :math:`\Sigma_t` given one step, their product would have
+    the mean
+
+    .. math::
+        D(\bar\theta) = \cos\varphi\, \bar\theta + \Big(I + \sum_t (G_t - I)\Big)^{-1}
+            \sum_t G_t \big(D_t(\bar\theta) - \cos\varphi\, \bar\theta\big) , \qquad
+        G_t = I + \sin^2\varphi\, (\Sigma_t^{-1} - I) ,
+
+    of parameters that are standard normal a priori: the correction, by covariances of draws given each step alone. With
+    :math:`G_t = I` it is the sum. States are drawn as observed, around each observation by its noise.
+
+    Targets :math:`p(\theta | y)` of such records.
+
+    Args:
+        problem: The problem, of one cycle, with unknown parameters.
+        network: The plan of the network over two states; None for convolutions, or a perceptron without a grid.
+        head: The plan of the network over parameters, given what the other says; None for a residual perceptron.
+        context: The number of numbers that the network says of a step.
+        schedule: The angles of samplers and of the loss; None for those of EDM.
+        sampler: The sampler; None for predictor–corrector sampling.
+        crops: The number of steps of each training trajectory in an update.
+        gauss: Whether to correct the sum.
+        draws: The number of draws given each step alone that covariances are taken of.
+
+    References:
+        | Compositional simulation-based inference for time series (Gloeckler et al., 2025),
+          https://arxiv.org/abs/2411.02728
+        | Compositional Score Modeling for Simulation-Based Inference (Geffner et al., 2023),
+          https://arxiv.org/abs/2209.14249
+        | Diffusion posterior sampling for simulation-based inference in tall data settings (Linhart et al., 2024),
+          https://arxiv.org/abs/2404.07593
+    """
+
+    loss_units: ClassVar[str] = "1"
+    drawing: ClassVar[str] = "sampler, gauss, draws"
+    portable: ClassVar[str] = "window"
+
+    def __init__(
+        self,
+        problem: Problem,
+        network: Network | None = None,
+        head: Network | None = None,
+        context: int = 32,
+        schedule: Schedule | None = None,
+        sampler: Sampler | None = None,
+        crops: int = 4,
+        gauss: bool = True,
+        draws: int = 64,
+    ) -> None:
+        super().__init__(problem)
+        for name, number in (("context", context), ("crops", crops)):
+            if number < 1:
+                raise ValueError(f"{name}: at least one is needed, not {number}")
+        numbers = len(problem.parameters)
+        if draws < numbers + 2:
+            raise ValueError(f"draws: a covariance takes {numbers + 2} of them at least, not {draws}")
+        network = network or (Convolution(32, 2, 3) if problem.shape[1:] else ResidualMLP())
+        self.schedule, self.sampler, head = (
+            schedule or EDM(),
+            sampler or PredictorCorrector(),
+            head or ResidualMLP(64, 2),
+        )
+        check_part("network", network, Network, Convolution)
+        check_part("head", head, Network, ResidualMLP)
+        check_part("schedule", self.schedule, Schedule, EDM)
+        check_part("sampler", self.sampler, Sampler, PredictorCorrector)
+        self.crops, self.gauss, self.draws = crops, gauss, draws
+        self.shape = (problem.window, *problem.shape)
+        #: The problem of two states in a row.
+        self.pair = replace(problem, window=2, forecast=0, joint="climatology", background_std=None, library=None)
+        self.step = Step(Features(self.pair, times=0, flat=not problem.shape[1:]), numbers, network, head, context)
+
+    @classmethod
+    def check_problem(cls, problem: Problem) -> None:
+        """Checks that there are parameters, and that all states are observed, two at least."""
+        super().check_problem(problem)
+        if not problem.parameters:
+            raise ValueError(f"parameters: {cls.__name__} estimates unknown ones, and there are none; name some")
+        if problem.window < 2:
+            raise ValueError(f"window: {cls.__name__} learns from steps between two observations; make it 2 at least")
+        operator, masks = problem.observation.operator, problem.observation.masks
+        if masks or not operator.observes_state:
+            part = "masks hide some" if masks else f"{type(operator).__name__} is not the state"
+            raise ValueError(
+                f"observation: {cls.__name__} takes observations of all states for these, and {part}; observe all, or "
+                "choose sosda-shared"
+            )
+
+    @torch.no_grad()
+    def measure(self, twins: Iterable[Twin]) -> None:
+        """Takes the statistics of what is observed."""
+        for twin in twins:
+            self.step.features.count(twin.window)
+        self.step.features.settle()
+
+    def loss(self, twin: Twin) -> Tensor:
+        """The denoising loss of parameters given one step, of which these are drawn anew."""
+        steps = self.steps(twin)
+        v = self.problem.encode_parameters(steps.theta)
+        return denoising_loss(self.step.residual, self.schedule, v, self.step.context(steps.window))
+
+    @torch.no_grad()
+    def steps(self, twin: Twin) -> Twin:
+        """Single steps from states of trajectories, with parameters of the prior, observed; in full precision.
+
+        Args:
+            twin: Draws of the joint, with one batch dimension.
+
+        Returns:
+            Draws of two states in a row, with ``crops`` of them for each trajectory.
+        """
+        cases, length = twin.x.shape[:2]
+        row = torch.arange(cases, device=twin.x.device).repeat(self.crops)
+        first = torch.randint(length, (len(row),), device=twin.x.device)
+        with torch.autocast(twin.x.device.type, enabled=False):
+            x, time = twin.x[row, first], twin.window.start[row] + first
+            theta = self.problem.decode_parameters(white_noise(x, len(row), len(self.problem.parameters)))
+            error = self.problem.draw_errors(x, len(row), 1)
+            both = self.problem.system_at(theta, time).rollout(x, 1, error)
+            nothing = torch.full_like(x, torch.nan)
+            return self.pair.observe(both, theta, nothing, nothing, time)
+
+    def place(self, window: Window) -> Window:
+        """The windows in the dtype and on the device of the weights."""
+        return window.to(self.step.features.y.mean)
+
+    @torch.no_grad()
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
+        """Draws of parameters by the sampler, and of states by the noise of observations."""
+        if (missing := int(window.y.isnan().sum())) > 0:
+            raise ValueError(
+                f"observation: {type(self).__name__} takes observations of all states for these, and {missing} entries "
+                "are missing; choose sosda-shared"
+            )
+        contexts = self.contexts(window)
+        excess = self.excess(contexts) if self.gauss else None
+        found = [
+            self.sampler(self.mean(contexts, excess, rows), self.schedule, self._noise(contexts, rows, len(contexts)))
+            for rows in self._chunks(samples, contexts)
+        ]
+        v = torch.cat(found).unflatten(0, (samples, -1))
+        states = window.y + window.std * white_noise(window.y, samples, *window.y.shape)
+        values = torch.cat((states.flatten(2), v), dim=-1)
+        return StateTarget(states=None).ensemble(self.problem, window, values, {}, None)
+
+    def contexts(self, window: Window) -> Tensor:
+        """What each step says, with shape ``(case, steps, context)``."""
+        steps = window.y.shape[1] - 1
+        y, std = (torch.stack((part[:, :-1], part[:, 1:]), dim=2).flatten(0, 1) for part in (window.y, window.std))
+        start = window.start.unsqueeze(1) + torch.arange(steps, device=window.start.device)
+        nothing = torch.full_like(y[:, 0], torch.nan)
+        return self.step.context(Window(y, std, nothing, nothing, start.flatten())).unflatten(0, (-1, steps))
+
+    def excess(self, contexts: Tensor) -> Tensor:
+        r"""What a step adds to the precision of the prior, :math:`\Sigma_t^{-1} - I`, its negative part left out.
+
+        Args:
+            contexts: What each step says, with shape ``(case, steps, context)``.
+
+        Returns:
+            The matrices, with shape ``(case, steps, parameters, parameters)``.
+        """
+        given, found = contexts.flatten(0, 1), []
+        for rows in self._chunks(self.draws, contexts):
+            mean = LearnedDenoiser(self.step.residual, repeat(given, rows)).mean
+            found.append(RungeKutta(8)(mean, self.schedule, self._noise(contexts, rows, len(given))))
+        v = torch.cat(found).unflatten(0, (self.draws, *contexts.shape[:2]))
+        apart = v - v.mean(dim=0)
+        covariance = torch.einsum("s...i,s...j->...ij", apart, apart) / (self.draws - 1)
+        # Where draws are not finite, as of a case that is hopeless, nothing is added.
+        sound = covariance.isfinite().all(dim=-1, keepdim=True).all(dim=-2, keepdim=True)
+        values, vectors = torch.linalg.eigh(torch.where(sound, covariance, identity(v, v.shape[-1])))
+        added = 1 / values.clamp(min=torch.finfo(v.dtype).eps) - 1
+        return (vectors * added.clamp(min=0).unsqueeze(-2)) @ vectors.mT
+
+    def mean(self, contexts: Tensor, excess: Tensor | None, draws: int) -> Mean:
+        """The mean of parameters given noisy ones and all steps of a record, for so many draws of each case.
+
+        Args:
+            contexts: What each step says, with shape ``(case, steps, context)``.
+            excess: What each step adds to the precision of the prior; None for the sum.
+            draws: The number of draws.
+        """
+        local = LearnedDenoiser(self.step.residual, repeat(contexts.flatten(0, 1), draws))
+        return composed(local.mean, len(contexts), contexts.shape[1], excess)
+
+    def _noise(self, contexts: Tensor, draws: int, rows: int) -> Tensor:
+        """White noise of so many draws of some rows."""
+        return white_noise(contexts, draws * rows, len(self.problem.parameters))
+
+    def _chunks(self, draws: int, contexts: Tensor) -> Iterator[int]:
+        """Numbers of draws at once that a network can take of all steps."""
+        cases, steps = contexts.shape[:2]
+        for chunk in network_chunks(draws, cases * steps, (len(self.problem.parameters),), contexts.device):
+            yield chunk.stop - chunk.start
+
+
+def composed(local: Mean, cases: int, steps: int, excess: Tensor | None) -> Mean:
+    r"""The mean of parameters given several observations, from those given each, where the prior is standard normal.
+
+    Args:
+        local: The mean given each observation, of rows ``(draws * case * steps, parameters)``.
+        cases: The number of cases.
+        steps: The number of observations of each.
+        excess: :math:`\Sigma_t^{-1} - I` of each, with shape ``(case, steps, parameters, parameters)``; None for the
+            plain sum of scores.
+    """
+
+    def mean(x: Tensor, angle: float) -> Tensor:
+        noisy = x.unflatten(0, (-1, cases))
+        prior = cos(angle) * noisy
+        each = noisy.unsqueeze(2).expand(-1, -1, steps, -1)
+        found = local(each.flatten(0, 2), angle).view(each.shape) - prior.unsqueeze(2)
+        if excess is None:
+            return (prior + found.sum(dim=2)).flatten(0, 1)
+        unit, scaled = identity(x, x.shape[-1]), sin(angle) ** 2 * excess
+        pulled = (found + (scaled @ found.unsqueeze(-1)).squeeze(-1)).sum(dim=2)
+        return (prior + torch.linalg.solve(unit + scaled.sum(dim=1), pulled.unsqueeze(-1)).squeeze(-1)).flatten(0, 1)
+
+    return mean
