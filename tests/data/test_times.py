@@ -71,6 +71,24 @@ def test_times_keep_their_units_and_go_on_behind_the_window(times, attributes, u
     same(found.isel(time=slice(4)), twin)
 
 
+@pytest.mark.parametrize(
+    ("times", "units", "unit"),
+    [
+        ([2.0, 2.05, 2.15], "ms", None),
+        ([2.0, 2.05, 2.15], "ms", "1 s"),
+        ([0.002, 0.00205, 0.00215], "s", None),
+        ([2000, 2050, 2150], "microseconds since 2020-01-01", None),
+    ],
+)
+def test_a_model_with_a_clock_says_what_times_of_files_are(times, units, unit) -> None:
+    """Between the last two a state is not observed, which even times alone could not tell."""
+    twin = own(3, time=at(times, {"units": units}))
+    found = placed(twin, Lengths(4, 1, 0), DT, unit, 0.25, FILE, "ms")
+    same(found.isel(time=[0, 1, 3]), twin)
+    np.testing.assert_allclose(found["time"][:2], times[:2])
+    assert placed(own(4), Lengths(4, 1, 0), DT, unit, 0.25, FILE, "ms")["time"].attrs["units"] == "ms"
+
+
 def test_datetimes_on_disk_come_back_as_they_were(tmp_path) -> None:
     dates = pd.date_range("2020-02-28", periods=4, freq="6h")
     own(4, time=dates).to_netcdf(tmp_path / FILE)

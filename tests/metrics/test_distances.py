@@ -14,6 +14,7 @@ from posterity.metrics import (
     mean_error,
     sliced_wasserstein,
     std_error,
+    trajectory_wasserstein,
     wasserstein,
 )
 from posterity.metrics import variance as var
@@ -205,3 +206,26 @@ def test_wasserstein_is_the_least_over_all_assignments() -> None:
 def test_wasserstein_of_failed_draws_is_missing() -> None:
     reference = np.random.default_rng(0).standard_normal((5, 3))
     assert np.isnan(wasserstein(vector(np.full((5, 3), np.nan)), vector(reference, "draw"))).all()
+
+
+def test_wasserstein_of_trajectories_is_the_least_over_all_assignments_of_whole_ones() -> None:
+    """In units of the state; chunks of cases and times, of two sizes, change nothing."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 4, 5, 3)), 3 + 2 * rng.standard_normal((2, 4, 5, 3))
+    dims = ("case", "time", "channel")
+    state, own = xr.DataArray(x, dims=("sample", *dims)), xr.DataArray(y, dims=("draw", *dims))
+    state, own = (
+        xr.concat([part, part + 1], name) if name == "draw" else xr.concat([part, part], name)
+        for part, name in ((state, "sample"), (own, "draw"))
+    )
+    found = trajectory_wasserstein(state, own)
+    a, b = (part.transpose("case", ...).values.reshape(4, 4, -1) for part in (state, own))
+    for case in range(4):
+        expected = min(
+            np.linalg.norm(a[case] - b[case][list(order)], axis=1).mean() for order in permutations(range(4))
+        )
+        np.testing.assert_allclose(found[case], expected)
+    lazy = trajectory_wasserstein(state.chunk(case=3, time=2), own.chunk(case=2, time=3))
+    np.testing.assert_allclose(lazy.compute(), found)
+    state[0, 1] = np.nan
+    np.testing.assert_array_equal(np.isnan(trajectory_wasserstein(state, own)), [False, True, False, False])

@@ -84,10 +84,35 @@ def test_joint_vectors_are_those_of_one_time_with_the_parameters(twin) -> None:
     assert float(evaluate(twin, one.drop_vars("theta"), other, time=1)["c2st"].mean()) < 0.6
 
 
+def test_parameters_have_distances_of_their_own(twin) -> None:
+    """Two sets of the same draws, of which one is moved by three standard deviations and the other twice as wide."""
+    other = posterior(0, 400, theta=True, runs=4)
+    theta = np.random.default_rng(2).standard_normal((4, 400, 1)).repeat(2, axis=-1)
+    theta = (theta - theta.mean(axis=1, keepdims=True)) / theta.std(axis=1, ddof=1, keepdims=True)
+    other["theta"] = (other["theta"].dims, theta * [1.0, 5.0] + 7)
+    one = posterior(0, 400, theta=True).assign(theta=other["theta"] * [1.0, 2.0] + [3.0, -7.0])
+    found = check(evaluate(twin, one, other), "metrics", "scored", SCORES)
+    np.testing.assert_allclose(found["parameter_mean_gap"], [[3.0, 0.0]] * 4, atol=1e-12)
+    np.testing.assert_allclose(found["parameter_std_gap"], [[0.0, 1.0]] * 4, atol=1e-12)
+    # Of a set of draws and its double it is the mean size of a draw.
+    size = abs(theta[..., 0]).mean(axis=1)
+    np.testing.assert_allclose(found["parameter_wasserstein"], np.stack((np.full(4, 3.0), size), axis=1))
+    assert (found["parameter_mean_gap_floor"] < 0.5).all()
+    assert not any("parameter" in str(name) for name in evaluate(twin, one.drop_vars("theta"), other))
+
+
 def test_without_the_time_there_are_no_joint_distances(twin) -> None:
     found = evaluate(twin, posterior(0, 40), posterior(1, 60, runs=2))
     assert set(found.data_vars) >= TIMED
     assert not TOTAL & set(found.data_vars)
+
+
+def test_trajectories_are_compared_if_draws_have_all_times(twin) -> None:
+    own, reference = posterior(0, 40), posterior(1, 60, runs=2)
+    names = {"trajectory_wasserstein", "trajectory_wasserstein_floor"}
+    assert names <= set(evaluate(twin, own, reference, time=2))
+    last = evaluate(twin, own.isel(time=[2]), reference.isel(time=[2]), time=0)
+    assert not names & set(last)
 
 
 def test_runs_that_disagree_raise_the_floor(twin) -> None:

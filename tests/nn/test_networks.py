@@ -64,6 +64,8 @@ def test_cases_do_not_see_each_other(case) -> None:
     x, condition = torch.randn(4, 3, *grid), torch.randn(4, 5)
     each = torch.cat([module(x[[i]], condition[[i]]) for i in range(4)])
     torch.testing.assert_close(module(x, condition), each)
+    one = condition[:1]
+    torch.testing.assert_close(module(x, one), module(x, one.expand(4, -1)))
 
 
 def test_input_and_condition_matter(case) -> None:

@@ -73,3 +73,11 @@ def test_runs_that_agree_have_no_gap_where_there_is_no_spread() -> None:
     assert (median > 0).all()
     x[1, :, 0, :, 0] = 0.2
     assert run_gaps([Ensemble(run, run.new_zeros(400, 3, 0), range(2), {}) for run in x])[0][0] > 1.5
+
+
+def test_the_rounding_of_draws_is_no_gap() -> None:
+    """Voltages around -70 mV that differ by the last bit of single precision, and by a spread that is one."""
+    x = (torch.randn(2, 400, 1, 1, 2) * torch.tensor([3e-6, 1e-2]) - 70.0).float()
+    x[1, :, ..., 0] += torch.finfo(torch.float).eps * 64
+    worst, _ = run_gaps([Ensemble(run, run.new_zeros(400, 1, 0), range(1), {}) for run in x])
+    assert float(worst) < 5 * (2 / 400) ** 0.5

@@ -15,6 +15,7 @@ from posterity.problems import (
     log_likelihood,
     model_residual,
     predictive_pit,
+    transition_gap,
 )
 from posterity.systems import LinearAdvection, Lorenz96, NaKL, Step, StochasticFitzHughNagumo
 
@@ -93,3 +94,21 @@ def test_the_residual_of_a_driven_or_noisy_model(device) -> None:
     found = model_residual(noisy, twin.window, Ensemble(twin.x[None], twin.theta[None], range(3)))
     quiet = noisy.system.rollout(twin.x[:, :2], 1, torch.zeros(5, 2, 1, *noisy.system.noise_shape))[:, :, 1]
     torch.testing.assert_close(found[:, 1:], (twin.x[:, 1:] - quiet).square().mean(dim=-1).sqrt())
+
+
+def test_the_log_density_of_transitions_is_that_of_the_model_error(device) -> None:
+    """Less its mean: that of a trajectory with twice the error of the model is three halves of a nat per entry less."""
+    system = Lorenz96(size=6, spinup=0.5)
+    problem = Problem(system, Observation(Identity((1, 6))), window=4, model_error=0.3)
+    twin = problem.sample((400,))
+    theta = twin.theta.expand(2, 400, 0)
+    error = 0.3 * torch.randn(400, 3, *problem.shape)
+    x = torch.stack([system.rollout(twin.x[:, 0], 3, part) for part in (error, 2 * error)])
+    found = transition_gap(problem, twin.window, Ensemble(x, theta, range(4)))
+    density = torch.distributions.Normal(0.0, 0.3).log_prob(torch.stack((error, 2 * error))).flatten(2).sum(dim=-1)
+    mean = -0.5 * 18 * torch.log(torch.tensor(2 * torch.pi * torch.e * 0.09))
+    torch.testing.assert_close(found, density - mean)
+    assert abs(float(found[0].mean())) < 4 * (18 / 2 / 400) ** 0.5
+    assert transition_gap(problem, twin.window, Ensemble(x[:, :, 1:], theta, range(1, 4))) is None
+    strong = Problem(system, Observation(Identity((1, 6))), window=4)
+    assert transition_gap(strong, twin.window, Ensemble(x, theta, range(4))) is None

@@ -16,7 +16,7 @@ from posterity.problems import (
     Uniform,
     Window,
 )
-from posterity.systems import Lorenz96
+from posterity.systems import Lorenz96, StochasticFitzHughNagumo
 
 PROBLEM = Problem(
     Lorenz96(size=4, dt=0.1, spinup=1.0),
@@ -126,3 +126,10 @@ def test_single_precision_keeps_its_digits():
     torch.testing.assert_close(z.double(), exact.encode(x.double(), theta.double()), rtol=1e-6, atol=1e-6)
     expected = exact.whiten(z.double())
     torch.testing.assert_close(single.whiten(z).double(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_stochastic_system_has_no_density_of_its_next_state():
+    observation = Observation(Identity((2,)), std=0.1)
+    problem = Problem(StochasticFitzHughNagumo(substeps=1), observation, window=3, background_std=1.0)
+    with pytest.raises(ValueError, match="density of the next state given this one, and nobody knows"):
+        StateControl(problem, problem.sample((2,)).window)

@@ -12,6 +12,7 @@ from posterity.systems import (
     Lorenz63,
     NaKL,
     RamsayFitzHughNagumo,
+    Recorded,
     RegularSpiking,
     Step,
     StochasticFitzHughNagumo,
@@ -321,6 +322,28 @@ def test_a_chaotic_current_is_a_lorenz_system():
     assert not torch.equal(replace(stimulus, seed=1)(time), stimulus(time))
 
 
+def test_a_recorded_current_is_that_of_its_file(tmp_path):
+    """In seconds and picoamperes, with a heading; a cell under it moves as under the same step."""
+    file = tmp_path / "current.csv"
+    file.write_text("time (s),current (pA)\n0,0\n0.001,0\n0.0010001,50\n0.005,50\n")
+    stimulus = Recorded(str(file), time_unit=1000.0, scale=0.1)
+    time = torch.tensor([-1.0, 0.5, 1.00005, 2.0, 5.0, 5.1])
+    torch.testing.assert_close(stimulus(time), torch.tensor([0.0, 0.0, 2.5, 5.0, 5.0, 0.0]))
+    x = torch.tensor([-65.0, 0.05, 0.6, 0.3])
+    cells = (NaKL(stimulus=current, substeps=4) for current in (stimulus, Step(5.0, begin=1.0)))
+    torch.testing.assert_close(*(cell.rollout(x, 8) for cell in cells))
+    # One time for a batch, and single precision.
+    assert stimulus(torch.tensor(2.0, dtype=torch.float)) == 5.0
+
+
+@pytest.mark.parametrize("rows", ["time,current\n0,1\n", "0,1\n0,2\n", "0,1\n1,\n2,3\n", "0;1\n1;2\n"])
+def test_a_recorded_current_needs_times_that_increase(tmp_path, rows):
+    file = tmp_path / "current.csv"
+    file.write_text(rows)
+    with pytest.raises(ValueError, match=r"file: .*current.csv needs two columns of numbers"):
+        Recorded(str(file))
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -328,8 +351,9 @@ def test_a_chaotic_current_is_a_lorenz_system():
         (lambda: FitzHughNagumo(spread=-1.0), "spread: the standard deviation must not be negative"),
         (lambda: StochasticFitzHughNagumo(substeps=0), "substeps: at least one"),
         (lambda: NaKL(dt=0.0), "dt: the time between states must be positive"),
-        (lambda: NaKL(stimulus="step"), "stimulus: must be of kind step or chaotic"),
+        (lambda: NaKL(stimulus="step"), "stimulus: must be of kind step, chaotic or recorded"),
         (lambda: Step(begin=3.0, end=2.0), "begin, end: a step needs"),
+        (lambda: Recorded("none.csv"), "file: there is no none.csv; a relative path counts from /"),
         (lambda: Chaotic(tempo=0.0), "tempo, duration: must be positive"),
     ],
 )

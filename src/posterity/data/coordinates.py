@@ -92,7 +92,7 @@ def own_coordinates(
     return {
         **names,
         "case": ("case", cases),
-        "time": model_times(problem.system.dt, steps, problem.steps),
+        "time": model_times(problem.system.dt, steps, problem.steps, problem.system.time_units),
         "channel": ("channel", list(problem.system.channels)),
         **axes,
     }

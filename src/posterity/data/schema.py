@@ -117,6 +117,9 @@ SCHEMA: Schema = {
         "model_residual": Variable(
             ("case", "time"), False, "distance of the draws from what the model makes of their last state"
         ),
+        "transition_gap": Variable(
+            ("case", "sample"), False, "log-density of transitions above that of the model's trajectories", "nat"
+        ),
         "predictive_pit": Variable(
             ("case", "time", "obs_channel", "obs_*"), False, "probability integral transform of new observations"
         ),

@@ -156,6 +156,7 @@ def ensemble_dataset(
     truth_log_q: Tensor | None = None,
     predictive_pit: Tensor | None = None,
     model_residual: Tensor | None = None,
+    transition_gap: Tensor | None = None,
     coordinates: Mapping[str, xr.Variable] | None = None,
 ) -> xr.Dataset:
     """Turns draws from a posterior into a ``posterior`` dataset.
@@ -169,6 +170,8 @@ def ensemble_dataset(
         predictive_pit: The transforms of new observations, with shape ``(case, time, *obs_shape)``; None if there are
             none.
         model_residual: The residual of the model, with shape ``(case, time)``; None if there is none.
+        transition_gap: The log-density of transitions above the model's, with shape ``(samples, case)``; None if they
+            have none.
         coordinates: Coordinates that take the place of the problem's, see
             :func:`posterity.data.coordinates.coordinates_of`.
 
@@ -190,6 +193,8 @@ def ensemble_dataset(
         variables["predictive_pit"] = (dims("posterior", "predictive_pit", obs_grid), _numpy(predictive_pit))
     if model_residual is not None:
         variables["model_residual"] = (("case", "time"), _numpy(model_residual), {"units": problem.system.units})
+    if transition_gap is not None:
+        variables["transition_gap"] = (("case", "sample"), _numpy(transition_gap.mT), {"units": "nat"})
     if problem.parameters:
         variables["theta"] = (dims("posterior", "theta", grid), _numpy(ensemble.theta.movedim(0, 1)))
     for name, value in ensemble.info.items():

@@ -81,14 +81,20 @@ class Lengths(NamedTuple):
     forecast: int
 
 
-def model_times(dt: float, steps: range, states: int) -> xr.Variable:
-    """The times of states in the model's own time, with the clock that belongs to them."""
+def model_times(dt: float, steps: range, states: int, units: str = UNITS) -> xr.Variable:
+    """The times of states in the model's own time and its units, with the clock that belongs to them."""
     times = np.asarray(steps) * dt
-    return xr.Variable("time", times, {"units": UNITS, **Clock(0.0, dt, states).attributes})
+    return xr.Variable("time", times, {"units": units, **Clock(0.0, dt, states).attributes})
 
 
 def placed(
-    dataset: xr.Dataset, lengths: Lengths, dt: float, unit: float | str | None, tolerance: float, source: str
+    dataset: xr.Dataset,
+    lengths: Lengths,
+    dt: float,
+    unit: float | str | None,
+    tolerance: float,
+    source: str,
+    own: str = UNITS,
 ) -> xr.Dataset:
     """Puts observations on the steps of the model: a time for each state of window (or windows) and forecast.
 
@@ -102,6 +108,7 @@ def placed(
         unit: One unit of the model's time, in those of the file, or as a text such as ``5 days``; None if not known.
         tolerance: The share of a step by which a time may be off.
         source: The file's name, for messages.
+        own: The units of the model's time; where they are those of a clock, they say what one is in the file.
 
     Returns:
         The dataset, with the times of its states in its own units, and with the clock.
@@ -111,9 +118,9 @@ def placed(
     """
     count = dataset.sizes["time"]
     if "time" not in dataset.coords:
-        return on_steps(dataset, Clock(0.0, dt, _states(count, lengths, False, source)), tolerance, source)
+        return on_steps(dataset, Clock(0.0, dt, _states(count, lengths, False, source)), tolerance, source, own)
     times = _numbers(dataset["time"], source)
-    step, sparse = _step(dataset["time"], times, dt, unit, source)
+    step, sparse = _step(dataset["time"], times, dt, unit, source, own)
     known = Clock.of(dataset)
     # A file of the package says where its record starts, even if its first times were cut off.
     first = known.first if known is not None and np.isclose(known.step, step) else float(times.min())
@@ -124,10 +131,10 @@ def placed(
             f"{source}: one 'time' alone does not say how far states are apart; say in the experiment what one unit "
             "of the model's time is, as in 'time_unit: 5 days'"
         )
-    return on_steps(dataset, clock._replace(states=states), tolerance, source)
+    return on_steps(dataset, clock._replace(states=states), tolerance, source, own)
 
 
-def on_steps(dataset: xr.Dataset, clock: Clock, tolerance: float, source: str) -> xr.Dataset:
+def on_steps(dataset: xr.Dataset, clock: Clock, tolerance: float, source: str, own: str = UNITS) -> xr.Dataset:
     r"""Puts observations on the states of a clock.
 
     Times are sorted. Each stands for the nearest state, and states without one are not observed. Several reports of
@@ -142,6 +149,7 @@ def on_steps(dataset: xr.Dataset, clock: Clock, tolerance: float, source: str) -
         clock: The clock.
         tolerance: The share of a step by which a time may be off.
         source: The file's name, for messages.
+        own: The units of the model's time.
 
     Returns:
         The dataset with as many times as the clock has states; lazy if it was, unless reports are joined.
@@ -152,7 +160,7 @@ def on_steps(dataset: xr.Dataset, clock: Clock, tolerance: float, source: str) -
     """
     count = dataset.sizes["time"]
     if "time" not in dataset.coords:
-        units = {"units": UNITS} if clock.first == 0 else {}
+        units = {"units": own} if clock.first == 0 else {}
         dataset = dataset.assign_coords(time=("time", clock.times(np.arange(count)), units))
     time = dataset["time"]
     values = _numbers(time, source)
@@ -216,13 +224,17 @@ def _numbers(time: xr.DataArray, source: str) -> np.ndarray:
 
 
 def _step(
-    time: xr.DataArray, times: np.ndarray, dt: float, unit: float | str | None, source: str
+    time: xr.DataArray, times: np.ndarray, dt: float, unit: float | str | None, source: str, own: str
 ) -> tuple[float, bool]:
     """The time between states in the file's units, and whether that is known, so that times may be left out."""
     units = str(time.attrs.get("units", ""))
     gaps = np.diff(np.unique(times))
-    if units == UNITS or (not units and unit is None and (not len(gaps) or np.isclose(gaps.min(), dt, rtol=ROUNDING))):
+    if units in (UNITS, own):
         return dt, True
+    if not units and unit is None and (not len(gaps) or np.isclose(gaps.min(), dt, rtol=ROUNDING)):
+        return dt, True
+    if unit is None and _seconds(own) and _seconds(_plain(units)):
+        unit = f"1 {own}"
     if unit is not None:
         return dt * _in_units(unit, units, source), True
     if not len(gaps):
@@ -245,13 +257,18 @@ def _in_units(unit: float | str, units: str, source: str) -> float:
     if isinstance(unit, int | float):
         return float(unit)
     number, _, word = unit.partition(" ")
-    own = units.partition(" since ")[0].strip()
+    own = _plain(units)
     if _seconds(own) is None:
         raise DataError(
             f"{source}: 'time' has the units '{own or 'none'}', and 'time_unit' of the experiment is {unit}; give the "
             "coordinate units such as 'hours since 2020-01-01', or 'time_unit' as a number in the file's units"
         )
     return float(number) * (_seconds(word) or np.nan) / (_seconds(own) or np.nan)
+
+
+def _plain(units: str) -> str:
+    """Units of time without the date that they count from."""
+    return units.partition(" since ")[0].strip()
 
 
 def _seconds(word: str) -> float | None:

@@ -68,7 +68,7 @@ class Residual(nn.Module):
 
         Args:
             x: Noisy data :math:`\bar x`, with shape ``(rows, *shape)``.
-            angle: Their angles, with shape ``(rows,)``.
+            angle: Their angles, with shape ``(rows,)``, or ``(1,)`` if all have one, which is embedded once.
             context: The contexts, with shape ``(rows, context, *grid)``.
 
         Returns:
@@ -122,7 +122,7 @@ class LearnedDenoiser(Denoiser):
 
     def _mean(self, x: Tensor, angle: float) -> Tensor:
         """The mean, with whatever gradients are asked for."""
-        return cos(angle) * x + sin(angle) * self.residual(x, x.new_full((len(x),), angle), self.context)
+        return cos(angle) * x + sin(angle) * self.residual(x, x.new_full((1,), angle), self.context)
 
     def pullback(self, x: Tensor, angle: float, w: Tensor) -> Tensor:
         """The product with the transposed derivative; see :meth:`Denoiser.pullback`."""

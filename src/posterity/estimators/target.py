@@ -91,7 +91,8 @@ class ControlTarget(Target):
         if problem.system.stochastic:
             raise ValueError(
                 f"target: draws of the joint do not tell the noise that {type(problem.system).__name__} has drawn, and "
-                "with it the control; use 'state'"
+                "with it the control: the density of its next state given this one is known to nobody; learn states "
+                "(the target 'state' of npe, nse, fmpe and nre)"
             )
         parts, known = problem.control_shapes(), len(problem.parameters)
         entries = sum(map(prod, parts))

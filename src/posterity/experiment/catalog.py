@@ -25,6 +25,7 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
     },
     "stimulus": {
         "chaotic": "posterity.systems.neurons.stimuli:Chaotic",
+        "recorded": "posterity.systems.neurons.stimuli:Recorded",
         "step": "posterity.systems.neurons.stimuli:Step",
     },
     "operator": {

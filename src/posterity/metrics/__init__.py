@@ -20,6 +20,7 @@ from .distances import (
     mean_error,
     sliced_wasserstein,
     std_error,
+    trajectory_wasserstein,
     wasserstein,
 )
 from .evaluate import evaluate
@@ -84,6 +85,7 @@ __all__ = [
     "std_error",
     "summarize",
     "tarp_rank",
+    "trajectory_wasserstein",
     "true_positive_rate",
     "uniformity",
     "variance",

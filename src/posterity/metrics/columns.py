@@ -43,7 +43,8 @@ def rows(summary: xr.Dataset) -> list[dict[str, str]]:
 def _columns(summary: xr.Dataset) -> Iterator[Column]:
     """The columns that there are."""
     state = summary["spread"].attrs.get("units", "1")
-    absent = {score.shown[0].name for score in SCORES if score.optional and summary[score.shown[0].name].isnull().all()}
+    names = (score.shown[0].name for score in SCORES if score.optional)
+    absent = {name for name in names if name in summary and summary[name].isnull().all()}
     for score in SCORES:
         for quantity in score.shown:
             needed = quantity.beside or quantity.name

@@ -6,6 +6,8 @@ Draws have the dimensions ``(case, sample, time, channel[, y, x])``, those of th
 """
 
 from collections.abc import Callable
+from functools import reduce
+from itertools import pairwise
 
 import numpy as np
 import xarray as xr
@@ -16,6 +18,9 @@ from .scores import ENTRIES, over_entries, unit
 
 #: The directions on which draws are projected.
 DIRECTIONS = 64
+
+#: The most draws of trajectories that are assigned to each other, as many as in the reference of SDA.
+TRAJECTORIES = 1024
 
 Array = NDArray[np.float64]
 
@@ -139,6 +144,46 @@ def wasserstein(vector: xr.DataArray, reference: xr.DataArray) -> xr.DataArray:
     return _by_case(lambda x, y: (_wasserstein(x, y), np.nan), vector, reference)[0]
 
 
+def trajectory_wasserstein(state: xr.DataArray, reference: xr.DataArray) -> xr.DataArray:
+    r"""The Wasserstein-1 distance between trajectories, by an optimal assignment of one to each of the other,
+
+    .. math:: \min_\pi \frac{1}{n} \sum_i \Big( \sum_t \| x_{i, t} - y_{\pi(i), t} \|^2 \Big)^{1/2} ,
+
+    in units of the state, as it is published for score-based data assimilation. Of both are taken as many as there are
+    of the fewer, at most the first 1024 of a seeded permutation; their number is a part of the distance, which is
+    far from zero between draws of one distribution. Compare it with its floor.
+
+    Args:
+        state: The draws, with dimensions ``(case, sample, time, channel[, y, x])``.
+        reference: Those of the reference, with ``draw`` instead of ``sample``.
+
+    Returns:
+        The distance, with dimension ``(case,)``; NaN where a draw failed.
+
+    References:
+        | Score-based Data Assimilation (Rozet & Louppe, 2023), https://arxiv.org/abs/2306.10574
+    """
+    rng, count = np.random.default_rng(0), min(state.sizes["sample"], reference.sizes["draw"], TRAJECTORIES)
+    some = (
+        draws.isel({name: rng.permutation(draws.sizes[name])[:count]})
+        for draws, name in ((state, "sample"), (reference, "draw"))
+    )
+    x, y = (draws if draws.chunks is None else draws.chunk(case=1) for draws in some)
+    # Matrices of squares are summed up over time: no trajectory is in memory as a whole.
+    ends = np.cumsum([0, *x.chunksizes.get("time", [x.sizes["time"]])])
+    parts = [slice(*bounds) for bounds in pairwise(ends)]
+    squares = reduce(xr.DataArray.__add__, [_squares(x.isel(time=part), y.isel(time=part)) for part in parts])
+    found: xr.DataArray = xr.apply_ufunc(
+        _least_length,
+        squares,
+        input_core_dims=[["sample", "draw"]],
+        vectorize=True,
+        dask="parallelized",
+        output_dtypes=[np.float64],
+    )
+    return found
+
+
 def classifier_test(vector: xr.DataArray, reference: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """The accuracy of the classifier two-sample test :func:`posterity.metrics.c2st.c2st`, and its standard error.
 
@@ -225,14 +270,45 @@ def _sliced_wasserstein(draws: Array, reference: Array) -> float:
 
 def _wasserstein(draws: np.ndarray, reference: np.ndarray) -> float:
     """The distance of one case."""
-    from scipy.optimize import linear_sum_assignment
-
     if not (np.isfinite(draws).all() and np.isfinite(reference).all()):
         return np.nan
     mean, scale = _standard(reference)
     rng, count = np.random.default_rng(0), min(len(draws), len(reference), DRAWS)
     x, y = ((rng.permutation(part)[:count] - mean) / scale for part in (draws, reference))
-    distance = lengths(x, y)
+    return _least_length(lengths(x, y) ** 2)
+
+
+def _squares(state: xr.DataArray, reference: xr.DataArray) -> xr.DataArray:
+    """The squared distances of all draws to all of the reference, with dimensions ``(case, sample, draw)``."""
+    inside = ["time", *(name for name in ENTRIES if name in state.dims)]
+
+    def squares(draws: np.ndarray, own: np.ndarray) -> Array:
+        """The squares of draws with shape ``(sample, time, *entries)``, a time at once."""
+        found = np.zeros((len(draws), len(own)))
+        for t in range(draws.shape[1]):
+            found += lengths(*(part[:, t].reshape(len(part), -1).astype(np.float64) for part in (draws, own))) ** 2
+        return found
+
+    whole = [part if part.chunks is None else part.chunk(dict.fromkeys(inside, -1)) for part in (state, reference)]
+    found: xr.DataArray = xr.apply_ufunc(
+        squares,
+        *whole,
+        input_core_dims=[["sample", *inside], ["draw", *inside]],
+        output_core_dims=[["sample", "draw"]],
+        vectorize=True,
+        dask="parallelized",
+        output_dtypes=[np.float64],
+    )
+    return found
+
+
+def _least_length(squares: Array) -> float:
+    """The least mean distance over all assignments, of squared distances."""
+    from scipy.optimize import linear_sum_assignment
+
+    if not np.isfinite(squares).all():
+        return np.nan
+    distance = squares**0.5
     return float(distance[linear_sum_assignment(distance)].mean())
 
 

@@ -43,6 +43,8 @@ def evaluate(
         found["divergence"] = divergence(state).mean("sample", skipna=False)
     if "model_residual" in posterior:
         found["model_residual"] = posterior["model_residual"].astype(np.float64)
+    if "transition_gap" in posterior:
+        found["transition_gap"] = posterior["transition_gap"].mean("sample", skipna=False, dtype=np.float64)
     if "state" in twin:
         found |= _against_truth(twin["state"], state, average, time)
     if "theta" in posterior:
@@ -58,7 +60,9 @@ def evaluate(
     )
     found["samples"] = xr.full_like(state["case"], state.sizes["sample"], dtype=np.int32)
     if reference is not None:
-        found |= against_reference(posterior, reference, time)
+        # Filters draw each time alone, and begin at the end of the window.
+        whole = time is not None and state.sizes["time"] == twin.sizes["time"]
+        found |= against_reference(posterior, reference, time, whole)
     for name, score in found.items():
         score.attrs = attributes(name, state.attrs.get("units", "1"))
     info = posterior[[name for name in posterior.data_vars if str(name).startswith("info_")]]

@@ -9,7 +9,9 @@ from .fields.quantities import axes_of
 from .table import FLOOR, SCORES
 
 
-def against_reference(posterior: xr.Dataset, reference: xr.Dataset, time: int | None) -> dict[str, xr.DataArray]:
+def against_reference(
+    posterior: xr.Dataset, reference: xr.Dataset, time: int | None, whole: bool = False
+) -> dict[str, xr.DataArray]:
     r"""The distances of a posterior to a reference, and how far they can be trusted.
 
     Beside each distance stands its ``*_floor``, if the reference has several runs: the distance of draws of one half
@@ -23,17 +25,21 @@ def against_reference(posterior: xr.Dataset, reference: xr.Dataset, time: int | 
             independent runs, and ``info_gap(case)``.
         time: The place of the time at which states, with the parameters if both have them, are compared as one
             vector; None for no such comparison.
+        whole: Whether the draws are trajectories, from the first time to the last, and compared as such.
 
     Returns:
         The distances by name, ``c2st_std`` and, from ``info_gap``, ``reference_gap``.
     """
-    found = _distances(posterior, reference, time)
+    if "theta" not in posterior:
+        # Floors are then of what is compared.
+        reference = reference.drop_vars("theta", errors="ignore")
+    found = _distances(posterior, reference, time, whole)
     if "info_gap" in reference:
         found["reference_gap"] = reference["info_gap"].rename("reference_gap")
     if axes_of(reference["state"]):
         found["reference_spectrum"] = spectra.spectrum(reference["state"]).mean("sample", skipna=False)
     if halves := _halves(reference, posterior.sizes["sample"]):
-        floor = _distances(*halves, time)
+        floor = _distances(*halves, time, whole)
         found |= {
             name + FLOOR: floor[name] for name in (score.name for score in SCORES if score.floor) if name in floor
         }
@@ -53,26 +59,37 @@ def _halves(reference: xr.Dataset, samples: int) -> tuple[xr.Dataset, xr.Dataset
     return reference.isel(sample=one[np.arange(samples) * len(one) // samples]), reference.isel(sample=other)
 
 
-def _distances(posterior: xr.Dataset, reference: xr.Dataset, time: int | None) -> dict[str, xr.DataArray]:
+def _distances(posterior: xr.Dataset, reference: xr.Dataset, time: int | None, whole: bool) -> dict[str, xr.DataArray]:
     """The distances between two posteriors."""
+    found = _marginal(posterior["state"], reference["state"])
     state, own = scores.whole(posterior["state"]), scores.whole(reference["state"])
-    average, var = scores.mean(own), scores.variance(own)
-    spread = scores.variance(state)
-    own = own.rename(sample="draw")
-    found = {
-        "mean_error": distances.mean_error(scores.mean(state), average, var),
-        "std_error": distances.std_error(spread, average, var),
-        "covariance_error": distances.covariance_error(state, own),
-        "sliced_wasserstein": distances.sliced_wasserstein(state, own),
-    }
+    found["covariance_error"] = distances.covariance_error(state, own.rename(sample="draw"))
+    common = "theta" in posterior and "theta" in reference
+    if common:
+        # A parameter is an entry for itself: of one entry the sliced distance is the Wasserstein distance.
+        apart = _marginal(posterior["theta"], reference["theta"])
+        names = {"mean_error": "mean_gap", "std_error": "std_gap", "sliced_wasserstein": "wasserstein"}
+        found |= {f"parameter_{name}": apart[key] for key, name in names.items()}
+    if whole:
+        found["trajectory_wasserstein"] = distances.trajectory_wasserstein(state, own.rename(sample="draw"))
     if time is not None:
-        common = "theta" in posterior and "theta" in reference
         vector, target = (_vector(dataset, time, common) for dataset in (posterior, reference))
         target = target.rename(sample="draw")
         found["energy_distance"], found["mmd"] = distances.kernel_distances(vector, target)
         found["wasserstein"] = distances.wasserstein(vector, target)
         found["c2st"], found["c2st_std"] = distances.classifier_test(vector, target)
     return found
+
+
+def _marginal(draws: xr.DataArray, reference: xr.DataArray) -> dict[str, xr.DataArray]:
+    """The distances between draws at each time, of their entries together, or of those that stand apart."""
+    x, own = scores.whole(draws), scores.whole(reference)
+    average, var = scores.mean(own), scores.variance(own)
+    return {
+        "mean_error": distances.mean_error(scores.mean(x), average, var),
+        "std_error": distances.std_error(scores.variance(x), average, var),
+        "sliced_wasserstein": distances.sliced_wasserstein(x, own.rename(sample="draw")),
+    }
 
 
 def _vector(posterior: xr.Dataset, time: int, parameters: bool) -> xr.DataArray:

@@ -103,6 +103,12 @@ SCORES: tuple[Score, ...] = (
         shown=(Quantity("model_residual", "residual of the model", 3),),
         optional=True,
     ),
+    Score(
+        "transition_gap", TOTAL, "log-density of the draws' transitions above that of the model's trajectories", NAT,
+        "an error of the model in every entry", with_error,
+        shown=(Quantity("transition_gap", "log-density gap of transitions", error=True),),
+        optional=True,
+    ),
     Score("spectrum", SPECTRUM, "mean of the spectra of the draws", SQUARE, "a grid"),
     Score("spectrum_quantile", (*SPECTRUM, "quantile"), "quantiles of the spectra of the draws", SQUARE, "a grid"),
     Score("spread_spectrum", SPECTRUM, "spectrum of the spread", SQUARE, "a grid"),
@@ -183,6 +189,10 @@ SCORES: tuple[Score, ...] = (
         source=Source.CLASSIFIER,
     ),
     _distance("wasserstein", TOTAL, "Wasserstein-1 distance", REFERENCE, "Wasserstein distance"),
+    _distance(
+        "trajectory_wasserstein", TOTAL, "Wasserstein-1 distance of trajectories", STATE,
+        "Wasserstein distance of trajectories",
+    ),
     _distance("energy_distance", TOTAL, "squared energy distance", REFERENCE, "energy distance"),
     _distance("mmd", TOTAL, "squared maximum mean discrepancy", ONE, "MMD"),
     _distance(
@@ -213,6 +223,18 @@ SCORES: tuple[Score, ...] = (
     Score(
         "parameter_rank", PARAMETER, "rank of the true parameter", ONE, "parameters, truth", uniform,
         shown=_of_parameter("parameter_rank_uniformity", "p-value of uniform ranks of {parameter}", 2),
+    ),
+    _distance(
+        "parameter_mean_gap", PARAMETER, "error of the parameter's mean", REFERENCE,
+        heading="error of the mean of {parameter} to the reference",
+    ),
+    _distance(
+        "parameter_std_gap", PARAMETER, "relative error of the parameter's standard deviation", ONE,
+        heading="error of the standard deviation of {parameter} to the reference",
+    ),
+    _distance(
+        "parameter_wasserstein", PARAMETER, "Wasserstein-1 distance of the parameter", REFERENCE,
+        heading="Wasserstein distance of {parameter}",
     ),
     _cost("seconds", "wall time", "wall time per case (s)", 3, Head(11, "cost per case", "time\n(s)")),
     Score(

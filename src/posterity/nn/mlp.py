@@ -73,5 +73,5 @@ class MLPModule(nn.Module):
         """From fields of shape ``(case, inputs, *grid)`` to fields of shape ``(case, outputs, *grid)``."""
         flat = x.flatten(1)
         if condition is not None:
-            flat = torch.cat((flat, condition), dim=-1)
+            flat = torch.cat((flat, condition.expand(len(flat), -1)), dim=-1)
         return self.network(flat).unflatten(-1, self.shape)

@@ -24,7 +24,7 @@ class Network(abc.ABC):
 
         Returns:
             A module from ``x`` of shape ``(case, inputs, *grid)`` and, if ``condition`` is not 0, a vector of shape
-            ``(case, condition)``, to a tensor of shape ``(case, outputs, *grid)``.
+            ``(case, condition)``, or ``(1, condition)`` for all, to a tensor of shape ``(case, outputs, *grid)``.
 
         Raises:
             ValueError: If the network is not defined on the grid.

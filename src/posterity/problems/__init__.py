@@ -26,7 +26,7 @@ from .observing.operators import (
 from .observing.stations import GaussianStations
 from .observing.velocity import Speed, Vorticity
 from .posterior import Posterior
-from .predictive import log_likelihood, model_residual, predictive_pit
+from .predictive import log_likelihood, model_residual, predictive_pit, transition_gap
 from .priors import LogitNormal, LogNormal, Normal, ParameterPrior, Uniform
 from .problem import Joint, Problem
 from .state_control import StateControl
@@ -89,4 +89,5 @@ __all__ = [
     "refill",
     "replace_failed",
     "structured",
+    "transition_gap",
 ]

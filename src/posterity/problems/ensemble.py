@@ -126,9 +126,11 @@ def run_gaps(runs: Sequence[Ensemble]) -> tuple[Tensor, Tensor]:
     Returns:
         The largest and the median gap over the entries of states and parameters, with shape ``(case,)``.
     """
-    draws = torch.stack([torch.cat((run.x.flatten(2), run.theta), dim=-1) for run in runs])
+    given = torch.stack([torch.cat((run.x.flatten(2), run.theta), dim=-1) for run in runs])
+    draws = given.double()
     means = draws.mean(dim=1)
     apart = means.amax(dim=0) - means.amin(dim=0)
-    # Runs that agree have no gap, in entries without spread too.
-    gap = torch.where(apart == 0, 0, apart / draws.flatten(0, 1).std(dim=0))
+    # Runs that agree have no gap, in entries without spread too: those that differ by the rounding of their draws.
+    rounding = torch.finfo(given.dtype).eps * means.abs().amax(dim=0)
+    gap = torch.where(apart <= rounding, 0, apart / draws.flatten(0, 1).std(dim=0)).to(given)
     return gap.amax(dim=-1), gap.median(dim=-1).values

@@ -1,5 +1,6 @@
 """Checks of draws that take the model: the likelihood of observations, the transform of new ones, and the dynamics."""
 
+from collections.abc import Iterator
 from math import prod
 
 import torch
@@ -70,14 +71,46 @@ def model_residual(problem: Problem, window: Window, ensemble: Ensemble) -> Tens
     Returns:
         The distance, with shape ``(case, time)`` for the times of the ensemble, NaN at the first.
     """
-    x, theta = ensemble.x, ensemble.theta
+    x = ensemble.x
     squares = x.new_full(x.shape[1:3], torch.nan)
     squares[:, 1:] = 0
+    for error in _errors(problem, window, ensemble):
+        squares[:, 1:] += error.square().flatten(3).mean(dim=-1).sum(dim=0)
+    return (squares / len(x)).sqrt()
+
+
+@torch.no_grad()
+def transition_gap(problem: Problem, window: Window, ensemble: Ensemble) -> Tensor | None:
+    r"""The log-density of the transitions of each draw, less what it is on average for trajectories of the model,
+
+    .. math:: \log p(x_{1:T} | x_0, \theta) - E \log p(x_{1:T} | x_0, \theta)
+        = -\frac{1}{2} \sum_t \left( \| Q^{-1/2} (x_t - M(x_{t - 1}; \theta)) \|^2 - n \right) ,
+
+    zero on average for draws from the posterior of draws of the joint: below, draws are rougher than the model, above
+    smoother.
+
+    Args:
+        problem: The problem.
+        window: The windows, with one batch dimension ``case``.
+        ensemble: The draws from the posterior.
+
+    Returns:
+        The difference, with shape ``(samples, case)``, in nats; None if transitions have no density, because the model
+        has no error in every entry, or if draws are not trajectories from the first state on.
+    """
+    root = None if problem.system.stochastic else problem.error_root(ensemble.x)
+    if root is None or not root.full or len(ensemble.steps) < 2 or ensemble.steps.start > 0 or problem.cycles > 1:
+        return None
+    found = [-0.5 * (root.inverse(e).square() - 1).flatten(2).sum(dim=-1) for e in _errors(problem, window, ensemble)]
+    return torch.cat(found)
+
+
+def _errors(problem: Problem, window: Window, ensemble: Ensemble) -> Iterator[Tensor]:
+    """What the model does not say of each state given the one before, ``(samples, case, time, *shape)``, in parts."""
+    x, theta = ensemble.x, ensemble.theta
     first = window.start.unsqueeze(-1) + ensemble.steps.start
     times = first + torch.arange(x.shape[2] - 1, dtype=first.dtype, device=first.device)
     for chunk in chunks(len(x), x[0].numel(), x.device):
         before, after = x[chunk, :, :-1], x[chunk, :, 1:]
         system = problem.system_at(theta[chunk, :, None].expand(*before.shape[:3], -1), times)
-        moved = system.rollout(before, 1, problem.no_noise(before, *before.shape[:3], 1)).select(3, 1)
-        squares[:, 1:] += (after - moved).square().flatten(3).mean(dim=-1).sum(dim=0)
-    return (squares / len(x)).sqrt()
+        yield after - system.rollout(before, 1, problem.no_noise(before, *before.shape[:3], 1)).select(3, 1)

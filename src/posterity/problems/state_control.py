@@ -48,6 +48,11 @@ class StateControl(Control):
 
     def __init__(self, problem: Problem, window: Window) -> None:
         super().__init__(problem, window)
+        if problem.system.stochastic:
+            raise ValueError(
+                f"system: coordinates of the trajectory need the density of the next state given this one, and nobody "
+                f"knows that of {type(problem.system).__name__}, whose noise acts inside its steps; use another family"
+            )
         if self.error_root is None or not self.error_root.full:
             raise ValueError(
                 "model_error: coordinates of the trajectory need an error in every entry of the model, since otherwise "

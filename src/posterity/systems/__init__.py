@@ -9,7 +9,7 @@ from .lorenz96 import Lorenz96
 from .lorenz96_two_scale import TwoScaleLorenz96
 from .neurons.fitzhugh_nagumo import FitzHughNagumo, RamsayFitzHughNagumo, StochasticFitzHughNagumo
 from .neurons.hodgkin_huxley import HodgkinHuxley, NaKL, RegularSpiking
-from .neurons.stimuli import Chaotic, Step, Stimulus
+from .neurons.stimuli import Chaotic, Recorded, Step, Stimulus
 from .shallow_water import ShallowWater
 from .stochastic import Stochastic
 from .system import System, jacobian, parameter_names
@@ -26,6 +26,7 @@ __all__ = [
     "Lorenz96",
     "NaKL",
     "RamsayFitzHughNagumo",
+    "Recorded",
     "RegularSpiking",
     "ShallowWater",
     "Step",

@@ -29,6 +29,9 @@ class System(abc.ABC):
     channels: ClassVar[tuple[str, ...]]
     units: ClassVar[str] = "1"
 
+    #: The units of the model's time: where they are those of a clock, as ``ms``, times of files are told by them.
+    time_units: ClassVar[str] = "model time units"
+
     #: The number of axes of the grid or, if options decide, the one that has a number of sites for each axis, and one
     #: number for one axis. It tells which figures show something before anything runs; without it all are drawn.
     axes: ClassVar[int | str]

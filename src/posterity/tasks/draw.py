@@ -18,7 +18,17 @@ from ..data.tensors import ensemble_dataset, truth_of, window_of
 from ..data.times import Lengths, placed
 from ..errors import ConfigError, DataError
 from ..experiment import Experiment
-from ..problems import Ensemble, Posterior, Problem, Twin, Window, log_likelihood, model_residual, predictive_pit
+from ..problems import (
+    Ensemble,
+    Posterior,
+    Problem,
+    Twin,
+    Window,
+    log_likelihood,
+    model_residual,
+    predictive_pit,
+    transition_gap,
+)
 from ..rules import obey
 from ..tensors import append_dims
 from .common import device_name, log, peak_memory, provenance, seed_everything
@@ -97,6 +107,7 @@ def draw(
         None if truth is None else predictive_pit(problem, truth, ensemble),
         # Draws of other methods are trajectories of the model, or of each time alone.
         model_residual(problem, window, ensemble) if method.trained and len(ensemble.steps) > 1 else None,
+        transition_gap(problem, window, ensemble),
         coordinates,
     )
     seconds = float(ensemble.info["seconds"].sum())
@@ -128,7 +139,7 @@ def observations(experiment: Experiment, problem: Problem, twin: Path, device: t
     own = "experiment" not in dataset.attrs
     lengths = Lengths(problem.window, problem.cycles, problem.forecast)
     settings = experiment.time_unit, experiment.time_tolerance
-    dataset = placed(dataset, lengths, problem.system.dt, *settings, str(twin))
+    dataset = placed(dataset, lengths, problem.system.dt, *settings, str(twin), problem.system.time_units)
     problem = replace(problem, cycles=experiment.cycles_in(dataset.sizes["time"]))
     if not dataset["observation"].notnull().any():
         raise DataError(f"{twin}: 'observation' holds no value, NaN alone; give it at least one observation")

@@ -119,7 +119,7 @@ class LocalResidual(nn.Module):
         Args:
             x: Noisy states, with shape ``(rows, states, *shape)``.
             v: Noisy numbers, with shape ``(rows, numbers)``.
-            angle: Their angles, with shape ``(rows,)``.
+            angle: Their angles, with shape ``(rows,)``, or ``(1,)`` if it is one for all.
             start: When the crops begin, in steps, with shape ``(rows,)``.
             whole: Whether they are whole crops, or separators, with shape ``(rows,)``.
 

@@ -41,7 +41,8 @@ class HodgkinHuxley(Driven):
         spinup: Time of rest before the first state, in ms.
     """
 
-    units: ClassVar[str] = "mV"
+    units: ClassVar[str] = "mV; gates: 1"
+    time_units: ClassVar[str] = "ms"
     axes: ClassVar[int | str] = 0
 
     capacitance: float | Tensor = 1.0
@@ -58,7 +59,7 @@ class HodgkinHuxley(Driven):
         if self.spread < 0:
             raise ValueError(f"spread: the standard deviation must not be negative, not {self.spread}")
         if self.stimulus is not None and not isinstance(self.stimulus, Stimulus):
-            raise ValueError(f"stimulus: must be of kind step or chaotic, not {self.stimulus!r}")
+            raise ValueError(f"stimulus: must be of kind step, chaotic or recorded, not {self.stimulus!r}")
 
     @property
     def shape(self) -> tuple[int, ...]:

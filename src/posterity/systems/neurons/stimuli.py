@@ -3,7 +3,9 @@
 import abc
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,6 +49,51 @@ class Step(Stimulus):
     def __call__(self, time: Tensor) -> Tensor:
         """The amplitude from ``begin`` until before ``end``."""
         return torch.where((time >= self.begin) & (time < self.end), self.amplitude, torch.zeros_like(time))
+
+
+@dataclass(frozen=True)
+class Recorded(Stimulus):
+    """Recorded current, from a file: linear between the times of its rows, zero before the first and behind the last.
+
+    Args:
+        file: A file of comma-separated rows, of which the first column is the time since the start of the ensemble and
+            the second the current; a row of headings may lead. Relative paths count from the folder of the command.
+        time_unit: The unit of the times, in ms: 1000 for seconds.
+        scale: The unit of the currents, in µA/cm²: of pA into a membrane of A µm², 100 / A.
+    """
+
+    file: str
+    time_unit: float = 1.0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Checks units and the file."""
+        if self.time_unit <= 0:
+            raise ValueError(f"time_unit: must be positive, not {self.time_unit}")
+        if not Path(self.file).is_file():
+            raise ValueError(f"file: there is no {self.file}; a relative path counts from {Path.cwd()}")
+        rows = self.table.value
+        if len(rows) < 2 or not rows.isfinite().all() or not (rows[1:, 0] > rows[:-1, 0]).all():
+            raise ValueError(
+                f"file: {self.file} needs two columns of numbers, times that increase and currents, without gaps: "
+                "save it as comma-separated values, time first"
+            )
+
+    @cached_property
+    def table(self) -> Constant:
+        """Times, in ms, and currents, in µA/cm², with shape ``(rows, 2)``, in double precision."""
+        rows = np.atleast_2d(np.genfromtxt(self.file, delimiter=",", dtype=np.float64, encoding="utf-8"))[:, :2]
+        headed = len(rows) > 1 and np.isnan(rows[0]).all()
+        scaled = rows[int(headed) :] * (self.time_unit, self.scale)
+        return Constant(torch.tensor(scaled, dtype=torch.double, device="cpu"))
+
+    def __call__(self, time: Tensor) -> Tensor:
+        """The current, by linear interpolation."""
+        at, current = self.table.like(time).unbind(dim=-1)
+        index = torch.searchsorted(at.contiguous(), time.contiguous(), right=True).clamp(1, len(at) - 1)
+        part = (time - at[index - 1]) / (at[index] - at[index - 1])
+        there = (time >= at[0]) & (time <= at[-1])
+        return torch.where(there, torch.lerp(current[index - 1], current[index], part), torch.zeros_like(time))
 
 
 #: Steps of the table of a chaotic current, per unit of time of the Lorenz system.
