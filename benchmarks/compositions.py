@@ -31,7 +31,7 @@ from posterity.diffusion.compositions import (
 STATES, TURN, NOISE = 65, 0.15, 0.02
 SETTINGS = {"lo": (8, 0.05), "hi": (1, 0.25)}
 
-PUBLISHED, MATCHED = SDAGuidance(0.03), MomentMatching(4)
+PUBLISHED, MATCHED = SDAGuidance(0.03, bounded=False), MomentMatching(4)
 
 #: Composition, steps, corrections, guidance, and whether windows are guided one by one.
 WAYS: list[tuple[str, Composition, int, int, Guidance, bool]] = [
