@@ -4,7 +4,7 @@
 
 ``PYTHON`` is the interpreter of an environment of its own (``pip install -r benchmarks/requirements/sda.txt``, beside
 torch). Both sides are trained here, in turn, for the same time of a processor, on the same trajectories, by the same
-loop (AdamW, 1e-3, decay 1e-3, linear to zero, batches of 64 windows), on windows of five states, with a residual
+loop (AdamW, 1e-3, decay 1e-3, linear to zero, batches of 64 windows), on windows of nine states, with a residual
 perceptron of five blocks and the same width: the peer's local kernel, and Posterity's `residual-mlp`, whose blocks the
 noise level scales. The loop is neither side's own, and reads no files. Then both draw from the posteriors of the same
 cases of the published settings, the peer as it was published (256 steps around each state, γ = 0.03), Posterity in 32
@@ -30,7 +30,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 #: Observations of the first variable: every so many states, with a standard deviation in units of the model.
 SETTINGS = {"lo": (8, 0.4), "hi": (1, 2.0)}
 #: The number of states of a trajectory, and k: windows have 2 k + 1 states.
-STATES, ORDER = 65, 2
+STATES, ORDER = 65, 4
 #: The units in which the peer sees states.
 MEAN, SCALE = (0.0, 0.0, 25.0), (8.0, 9.0, 8.6)
 #: What Posterity draws with: compositions, and Langevin corrections after each step.
