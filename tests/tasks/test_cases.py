@@ -8,8 +8,8 @@ import torch
 import xarray as xr
 
 from posterity.estimators import Batches
-from posterity.tasks.cases import Cases, Validation
 from posterity.tasks.common import build_problem
+from posterity.tasks.files.cases import Cases, Validation
 from posterity.tasks.simulate import simulate
 
 

@@ -25,9 +25,9 @@ from ..experiment.dependencies import dependencies
 from ..experiment.sections import TrainingConfig
 from ..problems import Problem
 from ..rules import obey
-from .cases import Cases, Validation
 from .common import build_method, build_problem, commit, device_name, log, on_device, peak_memory, seed_everything
 from .files.artifacts import DESCRIPTION, HISTORY, WEIGHTS
+from .files.cases import Cases, Validation
 from .files.library import library
 from .files.lock import lock
 from .files.provenance import dependency_attributes

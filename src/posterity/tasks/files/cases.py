@@ -8,11 +8,11 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from ..data.stream import Shards
-from ..data.tensors import states, window_of
-from ..estimators.learning.batches import States
-from ..problems import Problem, Twin, Window
-from .common import log
+from ...data.stream import Shards
+from ...data.tensors import states, window_of
+from ...estimators.learning.batches import States
+from ...problems import Problem, Twin, Window
+from ..common import log
 
 #: Failed cases that a message names.
 NAMED = 10
