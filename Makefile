@@ -37,7 +37,7 @@ literature: $(READY)
 	$(BIN)/snakemake --profile $(PROFILE) literature --config experiments=$(LITERATURE) $(FLAGS)
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile $(TESTS) $(FLAGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS) $(FLAGS)
 
 # Side by side: mypy takes one processor for as long as most of the tests take.
 check: $(READY)

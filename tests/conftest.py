@@ -14,6 +14,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", default="cpu", help="where tensors live, as torch names it: cpu, cuda, cuda:1")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole runs come first, which take minutes: at the end, when one process is left with them, others would idle."""
+    items.sort(key=lambda item: not any(item.iter_markers("slurm")) and not any(item.iter_markers("workflow")))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
     """Double precision on the chosen device, for the whole session."""

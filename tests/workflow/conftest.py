@@ -1,5 +1,6 @@
 """A copy of the project in which the real Snakefile runs, and whose source can be edited."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -68,11 +69,16 @@ class Study:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """A study that has run to its end undisturbed; not to be edited."""
-    folder = tmp_path_factory.mktemp("finished")
-    study = Study.new(folder, ROOT)
-    study.run()
-    return study
+    """A study that has run to its end undisturbed; not to be edited. Processes that share the tests share it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+    folder.mkdir(exist_ok=True)
+    with (folder / ".made").open("a+") as made:
+        fcntl.flock(made, fcntl.LOCK_EX)
+        if not made.tell():
+            Study.new(folder, ROOT).run()
+            made.write("made")
+    return Study(folder)
 
 
 @pytest.fixture

@@ -167,6 +167,8 @@ def save(figure: Figure, output: Path, description: str) -> None:
             figure.savefig(temporary, format=path.suffix.removeprefix("."), metadata={**metadata, key: description})
             if path.suffix == ".svg":
                 temporary.write_text(_renumbered(temporary.read_text(encoding="utf-8")), encoding="utf-8")
+            # What was laid out stays where it is: doing it again takes longer than the drawing.
+            figure.set_layout_engine(None)
         log.info("%s: written", path)
 
 
