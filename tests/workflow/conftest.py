@@ -75,7 +75,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Study:
     folder.mkdir(exist_ok=True)
     with (folder / ".made").open("a+") as made:
         fcntl.flock(made, fcntl.LOCK_EX)
-        if not made.tell():
+        # Not `tell`: that is where the file ended when it was opened, before another process wrote behind the lock.
+        if not os.fstat(made.fileno()).st_size:
             Study.new(folder, ROOT).run()
             made.write("made")
     return Study(folder)
