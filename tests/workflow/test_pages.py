@@ -26,6 +26,11 @@ LEFT_OUT = (
     "nohup ",
     "squeue ",
     "sacct ",
+    "apptainer ",
+    "python3 -m venv ",
+    "snakemake/bin/",
+    ".venv/bin/pip ",
+    "snakemake --profile profiles/pbs ",
     ".venv/bin/python -m pip ",
     "pip ",
 )
