@@ -125,7 +125,9 @@ def test_with_an_unknown_parameter(name):
 
 def test_what_needs_a_density_says_so():
     window = INSIDE.sample((2,)).window
-    with pytest.raises(ValueError, match="an error in every entry"):
+    with pytest.raises(
+        ValueError, match="need the density of the next state given this one, and nobody knows that of Noisy"
+    ):
         drawn("vi", INSIDE, window, family=BlockTridiagonal())
     with pytest.raises(ValueError, match="model_error: Noisy is stochastic, and its noise is the error"):
         replace(INSIDE, model_error=0.1)

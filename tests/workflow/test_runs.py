@@ -138,7 +138,7 @@ def test_methods_of_experiments_are_told_apart_by_their_own(copied):
 
 def _kill_first(study, verb: str) -> None:
     """Kills the first process of a study that runs a verb of the command line."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         for entry in Path("/proc").glob("[0-9]*"):
             try:
