@@ -175,7 +175,7 @@ def trajectory_wasserstein(state: xr.DataArray, reference: xr.DataArray) -> xr.D
     squares = reduce(xr.DataArray.__add__, [_squares(x.isel(time=part), y.isel(time=part)) for part in parts])
     found: xr.DataArray = xr.apply_ufunc(
         _least_length,
-        squares,
+        squares**0.5,
         input_core_dims=[["sample", "draw"]],
         vectorize=True,
         dask="parallelized",
@@ -275,7 +275,7 @@ def _wasserstein(draws: np.ndarray, reference: np.ndarray) -> float:
     mean, scale = _standard(reference)
     rng, count = np.random.default_rng(0), min(len(draws), len(reference), DRAWS)
     x, y = ((rng.permutation(part)[:count] - mean) / scale for part in (draws, reference))
-    return _least_length(lengths(x, y) ** 2)
+    return _least_length(lengths(x, y))
 
 
 def _squares(state: xr.DataArray, reference: xr.DataArray) -> xr.DataArray:
@@ -302,13 +302,12 @@ def _squares(state: xr.DataArray, reference: xr.DataArray) -> xr.DataArray:
     return found
 
 
-def _least_length(squares: Array) -> float:
-    """The least mean distance over all assignments, of squared distances."""
+def _least_length(distance: Array) -> float:
+    """The least mean over all assignments of one draw to each of the other; NaN where a distance is not finite."""
     from scipy.optimize import linear_sum_assignment
 
-    if not np.isfinite(squares).all():
+    if not np.isfinite(distance).all():
         return np.nan
-    distance = squares**0.5
     return float(distance[linear_sum_assignment(distance)].mean())
 
 

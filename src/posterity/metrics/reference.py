@@ -61,17 +61,17 @@ def _halves(reference: xr.Dataset, samples: int) -> tuple[xr.Dataset, xr.Dataset
 
 def _distances(posterior: xr.Dataset, reference: xr.Dataset, time: int | None, whole: bool) -> dict[str, xr.DataArray]:
     """The distances between two posteriors."""
-    found = _marginal(posterior["state"], reference["state"])
-    state, own = scores.whole(posterior["state"]), scores.whole(reference["state"])
-    found["covariance_error"] = distances.covariance_error(state, own.rename(sample="draw"))
+    state, own = (scores.whole(dataset["state"]) for dataset in (posterior, reference))
+    others = own.rename(sample="draw")
+    found = _marginal(state, own) | {"covariance_error": distances.covariance_error(state, others)}
     common = "theta" in posterior and "theta" in reference
     if common:
         # A parameter is an entry for itself: of one entry the sliced distance is the Wasserstein distance.
-        apart = _marginal(posterior["theta"], reference["theta"])
+        apart = _marginal(*(scores.whole(dataset["theta"]) for dataset in (posterior, reference)))
         names = {"mean_error": "mean_gap", "std_error": "std_gap", "sliced_wasserstein": "wasserstein"}
         found |= {f"parameter_{name}": apart[key] for key, name in names.items()}
     if whole:
-        found["trajectory_wasserstein"] = distances.trajectory_wasserstein(state, own.rename(sample="draw"))
+        found["trajectory_wasserstein"] = distances.trajectory_wasserstein(state, others)
     if time is not None:
         vector, target = (_vector(dataset, time, common) for dataset in (posterior, reference))
         target = target.rename(sample="draw")
@@ -83,12 +83,11 @@ def _distances(posterior: xr.Dataset, reference: xr.Dataset, time: int | None, w
 
 def _marginal(draws: xr.DataArray, reference: xr.DataArray) -> dict[str, xr.DataArray]:
     """The distances between draws at each time, of their entries together, or of those that stand apart."""
-    x, own = scores.whole(draws), scores.whole(reference)
-    average, var = scores.mean(own), scores.variance(own)
+    average, var = scores.mean(reference), scores.variance(reference)
     return {
-        "mean_error": distances.mean_error(scores.mean(x), average, var),
-        "std_error": distances.std_error(scores.variance(x), average, var),
-        "sliced_wasserstein": distances.sliced_wasserstein(x, own.rename(sample="draw")),
+        "mean_error": distances.mean_error(scores.mean(draws), average, var),
+        "std_error": distances.std_error(scores.variance(draws), average, var),
+        "sliced_wasserstein": distances.sliced_wasserstein(draws, reference.rename(sample="draw")),
     }
 
 
