@@ -26,6 +26,7 @@ from .sections import (
     PriorConfig,
     ReferenceConfig,
     SplitsConfig,
+    TrainingConfig,
     grid_figures,
 )
 from .sources.signature import signature
@@ -227,6 +228,17 @@ class Experiment(Model):
     def trained(self) -> list[str]:
         """The names of the methods that are trained."""
         return [name for name, method in self.methods.items() if method.training is not None]
+
+    def training(self, name: str) -> TrainingConfig:
+        """How a method is trained.
+
+        Raises:
+            ConfigError: If it is not.
+        """
+        settings = self.methods[name].training
+        if settings is None:
+            raise ConfigError(f"--method: '{name}' is not trained: use `posterity assimilate`")
+        return settings
 
     def shared(self) -> list[str]:
         """The names of the methods that are trained by several processes."""

@@ -73,9 +73,7 @@ def train(
         PosterityError: If the loss stops being finite.
         StoppedError: If it was stopped.
     """
-    settings = experiment.methods[method].training
-    if settings is None:
-        raise ConfigError(f"--method: '{method}' is not trained: use `posterity assimilate`")
+    settings = experiment.training(method)
     with ending() as stop, on_device(device) as chosen, shared(chosen) as rank:
         _check_compiler(settings, method, chosen)
         depends = dependencies("train", experiment, method)

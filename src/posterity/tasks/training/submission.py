@@ -65,10 +65,7 @@ class Arguments(NamedTuple):
     @property
     def settings(self) -> TrainingConfig:
         """How the method is trained."""
-        settings = self.experiment.methods[self.method].training
-        if settings is None:
-            raise ConfigError(f"--method: '{self.method}' is not trained: use `posterity assimilate`")
-        return settings
+        return self.experiment.training(self.method)
 
 
 def submit(training: Arguments, resources: Mapping[str, str]) -> None:
