@@ -114,11 +114,8 @@ class FactorizedScore(Learned):
         if draws < numbers + 2:
             raise ValueError(f"draws: a covariance takes {numbers + 2} of them at least, not {draws}")
         network = network or (Convolution(32, 2, 3) if problem.shape[1:] else ResidualMLP())
-        self.schedule, self.sampler, head = (
-            schedule or EDM(),
-            sampler or PredictorCorrector(),
-            head or ResidualMLP(64, 2),
-        )
+        head = head or ResidualMLP(64, 2)
+        self.schedule, self.sampler = schedule or EDM(), sampler or PredictorCorrector()
         check_part("network", network, Network, Convolution)
         check_part("head", head, Network, ResidualMLP)
         check_part("schedule", self.schedule, Schedule, EDM)
