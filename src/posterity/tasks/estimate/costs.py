@@ -71,13 +71,14 @@ class Costs:
     ) -> tuple[float | None, float | None, str]:
         """The seconds of a job, how far they are extrapolated, and where they are from."""
         if unit == "FLOP" and self.flops is not None:
-            return amount / self.flops, None, f"counted operations, at {self.flops:.3g} FLOP/s (--flops)"
+            what = "operations of draws, without its own networks'" if job.rule == "classify" else "operations"
+            return amount / self.flops, None, f"counted {what}, at {self.flops:.3g} FLOP/s (--flops)"
         if job.rule in ("climatology", "simulate") and (not known or _is_start(known, line)):
             name = job.experiment.name
             if name not in self._steps:
                 self._steps[name] = work.step_seconds()
-            start = f", after a start of {line.start:.2g} s" if known else ""
-            source = f"timed here: {self._steps[name]:.2g} s a step and entry of {job.experiment.system.kind}{start}"
+            start = f", after a start of {line.start:.2g} s that is measured" if known else ""
+            source = f"timed here: steps of {job.experiment.system.kind}{start}"
             return line.start + amount * self._steps[name], None, source
         if known:
             return line.at(amount), amount / max(run.work for run in known), _source(known, line, unit)
