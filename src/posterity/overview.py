@@ -23,8 +23,7 @@ def check(experiment: ExperimentName) -> None:
 
 
 @overview.command(
-    epilog="Examples: posterity estimate demo --profile slurm; posterity estimate lorenz96_scaling --profile slurm "
-    "--benchmarks results/lorenz96_scaling_small; posterity estimate kolmogorov --profile slurm --flops 1e13"
+    epilog="Example: posterity estimate lorenz96_scaling --profile slurm --benchmarks results/lorenz96_scaling_small"
 )
 def estimate(
     experiment: ExperimentName,

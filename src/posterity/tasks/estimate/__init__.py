@@ -55,7 +55,8 @@ def estimate(
     planned = jobs(experiments)
     costs = Costs(runs, flops)
     found = [costs.of(job, work(job.experiment)) for job in planned]
-    yield f"{experiments[0].name.rpartition('/')[0] or experiments[0].name}: {len(planned)} jobs"
+    name = experiments[0].name
+    yield f"{name if len(experiments) == 1 else name.rpartition('/')[0]}: {len(planned)} jobs"
     yield ""
     yield from table(found, limits)
     yield ""

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from functools import cached_property
 from math import floor, hypot, prod
 
-import dask.array
 import numpy as np
 import torch
 import xarray as xr
@@ -235,12 +234,14 @@ class Sizes:
 
     def _tried(self, kind: str, variables: tuple[str, ...], times: range, **sizes: int) -> xr.Dataset:
         """A dataset of one case on a grid of a few sites, which is never computed."""
+        from dask.array import zeros
+
         small = {**sizes, "case": 1, "time": len(times)}
         grid = {name: min(size, TRIED) for name, size in self._sites.items() if name[-1] in "xy"}
         found = {}
         for name in variables:
             shape = self._shape(kind, name, {**grid, **small})
-            found[name] = (tuple(shape), dask.array.zeros(tuple(shape.values()), np.float32, tuple(shape.values())))
+            found[name] = (tuple(shape), zeros(tuple(shape.values()), np.float32, tuple(shape.values())))
         coordinates = {}
         for name, value in own_coordinates(self.problem, np.arange(1), times).items():
             variable = xr.as_variable(value) if isinstance(value, xr.Variable) else xr.Variable(*value)

@@ -98,8 +98,8 @@ def table(found: Sequence[Estimate], profile: Profile | None) -> Iterator[str]:
         yield "  ".join(cells).rstrip()
     yield ""
     yield "Jobs, files and bytes are counted from the experiment: bytes of numbers before compression, without"
-    yield "figures, tables, logs and diagnostics. Times are those of one core, or at the rate of --flops, of all jobs and of"
-    yield "the longest; memory is the least that the largest takes."
+    yield "figures, tables, logs and diagnostics. Times are those of one core, or at the rate of --flops: of all jobs,"
+    yield "and of the longest. Memory is the least that the largest takes."
     yield from (f"{number:>4}  {note}" for note, number in notes.items())
 
 
