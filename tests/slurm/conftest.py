@@ -153,9 +153,11 @@ def fresh(cluster: Cluster, tmp_path: Path) -> Study:
 
 
 @pytest.fixture
-def on_nodes(cluster: Cluster, tmp_path: Path) -> Iterator[Study]:
+def on_nodes(undisturbed: tuple[Study, str], tmp_path: Path) -> Iterator[Study]:
     """A study with a training on four nodes, one core for each process, since this host has no more."""
     study = Study(tmp_path, "nodes")
+    # Its training cases are those of the other.
+    shutil.copytree(undisturbed[0].results / "simulations", study.results / "simulations")
     profile = tmp_path / "profiles" / "slurm" / "profile.yaml"
     profile.write_text(profile.read_text().replace("cpus_per_task: 4", "cpus_per_task: 1"))
     yield study
