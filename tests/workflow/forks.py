@@ -74,8 +74,8 @@ def serve(listening: socket.socket) -> None:
 def keep(connection: socket.socket) -> NoReturn:
     """Does what is asked in a process, says how that ended, and ends it if nobody waits for it any more."""
     said, streams, *_ = socket.recv_fds(connection, 1 << 20, 3)
-    while not said.endswith(b"\n"):
-        said += connection.recv(1 << 20)
+    while not said.endswith(b"\n") and (more := connection.recv(1 << 20)):
+        said += more
     worker = os.fork()
     if worker == 0:
         connection.close()
