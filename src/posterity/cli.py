@@ -200,11 +200,26 @@ def evaluate(
     posterior: Annotated[Path, typer.Option(help="The posterior file.", show_default=False)],
     reference: Annotated[Path | None, typer.Option(help="The reference, if there is one.")] = None,
     output: Output,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Compute by workers of dask: those of a cluster, by its scheduler file; or `slurm`: one for each task "
+            "of this job of Slurm, for as long as it takes.",
+        ),
+    ] = None,
 ) -> None:
     """Score draws against the truth, the observations and the reference."""
     from .tasks.evaluate import evaluate as task
 
-    task(load(experiment), twin, posterior, output, reference)
+    settings = load(experiment)
+    if dask is None:
+        task(settings, twin, posterior, output, reference)
+    else:
+        from .tasks.nodes.cluster import workers
+
+        with workers(dask) as found:
+            task(settings, twin, posterior, output, reference, found.compute)
 
 
 @_verb("posterity aggregate demo --metrics a.nc b.nc --output all.nc --table all.csv", "table")

@@ -74,6 +74,12 @@ def test_a_cancelled_job_is_tried_again(cluster, undisturbed, fresh):
 
 
 def test_a_killed_and_preempted_study_ends_like_an_undisturbed_one(cluster, undisturbed, fresh):
+    # One of its files of scores is made by workers on two nodes.
+    profile = fresh.folder / "profiles" / "slurm" / "profile.yaml"
+    chosen = "2 if (wildcards.method, wildcards.shard) == ('npe', '0') else 1"
+    nodes = f'  evaluate:\n    nodes: "{chosen}"\n    tasks: "{chosen}"\n'
+    profile.write_text(profile.read_text().replace("set-resources:\n", f"set-resources:\n{nodes}"))
+
     # Snakemake dies, and the training that it leaves behind is cancelled as docs/cluster.md says.
     fresh.start(ALL_METRICS)
     fresh.wait_until(lambda: checkpointed(fresh) > 0)
@@ -95,6 +101,8 @@ def test_a_killed_and_preempted_study_ends_like_an_undisturbed_one(cluster, undi
     assert states == ["PREEMPTED", "COMPLETED"]
     assert "goes on after epoch" in (fresh.results / "logs" / "train" / "npe.log").read_text()
     assert partial(fresh) == []
+    said = [(fresh.results / "logs" / "evaluate" / "npe" / f"{shard}.log").read_text() for shard in range(2)]
+    assert ["2 workers on 2 nodes" in text for text in said] == [True, False]
     assert same(undisturbed[0], fresh) == 4 + 2 + 4 + 4 + 1
 
 
