@@ -7,6 +7,7 @@ from operator import getitem
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import dask
 import netCDF4
 import numpy as np
 import xarray as xr
@@ -89,7 +90,9 @@ class Workers(NamedTuple):
         """The variables of a dataset, whose blocks along some dimensions are asked for now, and fetched when needed."""
         import dask.array as da
 
-        shared = self.client.scatter(part, hash=False)
+        # A task, which the scheduler can give again: data would go with the worker that holds them.
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
+            shared = self.client.submit(given, part, pure=False)
         ends = {dim: np.cumsum([0, *sizes]) for dim, sizes in cuts.items()}
         futures: dict[tuple[int, ...], Future] = {}
         for place in product(*(range(len(sizes)) for sizes in cuts.values())):
@@ -98,12 +101,15 @@ class Workers(NamedTuple):
         blocks = {(shared.key, *place): (lambda *at: self._result(futures.pop(at)), *place) for place in futures}
         found = {}
         for name, variable in part.data_vars.items():
-            own, chunks = f"{name}-{shared.key}", tuple(cuts.get(dim, (size,)) for dim, size in variable.sizes.items())
+            own, chunks = (
+                f"{name}-{shared.key}",
+                tuple(cuts.get(str(dim), (size,)) for dim, size in variable.sizes.items()),
+            )
             graph = dict(blocks)
             for at in product(*(range(len(sizes)) for sizes in chunks)):
                 block = (shared.key, *(at[variable.dims.index(dim)] for dim in cuts))
                 graph[own, *at] = (getitem, block, name)
-            found[name] = variable.variable.copy(data=da.Array(graph, own, chunks, variable.dtype))
+            found[name] = xr.Variable(variable.dims, da.Array(graph, own, chunks, variable.dtype), variable.attrs)
         return found
 
     def _result(self, future: "Future") -> Any:
@@ -134,6 +140,11 @@ class Workers(NamedTuple):
             raise PosterityError(
                 f"{self.source}: a worker cannot read what this process can, under the same path ({error})"
             ) from error
+
+
+def given(dataset: xr.Dataset) -> xr.Dataset:
+    """The lazy dataset that blocks are of."""
+    return dataset
 
 
 def computed(dataset: xr.Dataset, where: Where) -> dict[Hashable, np.ndarray]:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,8 +20,7 @@ from ..training.submission import command
 from .blocks import Workers
 
 if TYPE_CHECKING:
-    from distributed import Client, LocalCluster
-    from distributed.security import Security
+    from distributed import Client
 
 log = logging.getLogger("posterity")
 
@@ -39,10 +38,14 @@ OWN, LEAST = 1_000_000_000, 800_000_000
 SETTINGS = {
     "DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE": "False",
     "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
     "DASK_LOGGING__DISTRIBUTED": "warning",
     "MALLOC_TRIM_THRESHOLD_": "65536",
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
 }
+
+#: Where workers look for what tells them and their scheduler from others, by the names of dask's settings.
+KEYS = {"CA_FILE": "ca_file", "WORKER__CERT": "cert", "WORKER__KEY": "key"}
 
 
 class Allocation(NamedTuple):
@@ -136,41 +139,24 @@ def _in_this_job() -> Iterator[Workers]:
             "it out, or give a scheduler file"
         )
     allocation = Allocation.of(job)
+    limit = allocation.limit()
     log.info("job %s of Slurm: %d workers on %d nodes", job, allocation.tasks, allocation.nodes)
-    told = command("scontrol", "--oneliner", "show", "node", os.environ["SLURMD_NODENAME"])
-    node = re.search(r"\bNodeAddr=(\S+)", told)
+    # Names of nodes need not be names of machines.
+    name = os.environ.get("SLURMD_NODENAME")
+    address = re.search(r"\bNodeAddr=(\S+)", command("scontrol", "--oneliner", "show", "node", name)) if name else None
     with ExitStack() as stack:
         # Who knows the keys, which are made here and told to the workers, may have code run; nobody else.
         security = Security.temporary()
         cluster = stack.enter_context(
             LocalCluster(
                 n_workers=0,
-                host=socket.gethostbyname(node[1] if node else socket.gethostname()),
+                host=socket.gethostbyname(address[1] if address else socket.gethostname()),
                 protocol="tls://",
                 security=security,
                 dashboard_address=":0",
             )
         )
-        step = stack.enter_context(_step(job, allocation, cluster, security))
-        client = stack.enter_context(Client(cluster, set_as_default=False))
-        remedy = "see what the step says in the log of the job, or give it more memory (mem_mb)"
-        yield _ready(client, f"--dask {SLURM}", remedy, step)
-
-
-@contextmanager
-def _step(
-    job: str, allocation: Allocation, cluster: "LocalCluster", security: "Security"
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A step of a job that runs one worker of a cluster for each of the job's tasks."""
-    tls = security.get_tls_config_for_role("worker")
-    names = {"ca_file": "CA_FILE", "cert": "WORKER__CERT", "key": "WORKER__KEY"}
-    keys = {f"DASK_DISTRIBUTED__COMM__TLS__{names[name]}": tls[name] for name in names}
-    # What the step that this runs in was given is not for this one.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SRUN_"))}
-    process = subprocess.Popen(
-        [
-            *("srun", f"--jobid={job}", "--overlap", f"--nodes={allocation.nodes}", f"--ntasks={allocation.tasks}"),
-            *("--kill-on-bad-exit=1", "--input=none", "--export=ALL"),
+        worker = [
             *(
                 sys.executable,
                 "-m",
@@ -178,19 +164,37 @@ def _step(
                 "worker",
                 cluster.scheduler_address,
                 "--nthreads=1",
-                "--no-nanny",
-                "--no-dashboard",
+                "--memory-limit",
+                limit,
             ),
-            *(f"--memory-limit={allocation.limit()}", f"--local-directory={tempfile.gettempdir()}"),
-            f"--death-timeout={PATIENCE:.0f}",
+            *("--no-nanny", "--no-dashboard", "--local-directory", tempfile.gettempdir(), "--death-timeout=120"),
+        ]
+        tls = security.get_tls_config_for_role("worker")
+        keys = {f"DASK_DISTRIBUTED__COMM__TLS__{name}": tls[key] for name, key in KEYS.items()}
+        step = stack.enter_context(_step(job, allocation, worker, keys, cluster.close))
+        client = stack.enter_context(Client(cluster, set_as_default=False))
+        remedy = "see what the step says in the log of the job, or give it more memory (mem_mb)"
+        yield _ready(client, f"--dask {SLURM}", remedy, step)
+
+
+@contextmanager
+def _step(
+    job: str, allocation: Allocation, worker: list[str], keys: dict[str, str], end: Callable[[], object]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A step of a job that runs a worker for each of its tasks, until something has them end."""
+    # What the step that this runs in was given is not for this one.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SRUN_"))}
+    process = subprocess.Popen(
+        [
+            *("srun", f"--jobid={job}", "--overlap", f"--nodes={allocation.nodes}", f"--ntasks={allocation.tasks}"),
+            *("--kill-on-bad-exit=1", "--input=none", "--export=ALL", *worker),
         ],
         env=inherited | SETTINGS | keys,
     )
     try:
         yield process
     finally:
-        # Workers end with their scheduler.
-        cluster.close()
+        end()
         try:
             process.wait(timeout=GRACE)
         except subprocess.TimeoutExpired:
