@@ -201,25 +201,15 @@ def evaluate(
     reference: Annotated[Path | None, typer.Option(help="The reference, if there is one.")] = None,
     output: Output,
     dask: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Compute by workers of dask: those of a cluster, by its scheduler file; or `slurm`: one for each task "
-            "of this job of Slurm, for as long as it takes.",
-        ),
+        str | None, typer.Option(metavar="FILE", help="By workers of this scheduler; or of this job, `slurm`.")
     ] = None,
 ) -> None:
     """Score draws against the truth, the observations and the reference."""
     from .tasks.evaluate import evaluate as task
+    from .tasks.nodes.cluster import workers
 
-    settings = load(experiment)
-    if dask is None:
-        task(settings, twin, posterior, output, reference)
-    else:
-        from .tasks.nodes.cluster import workers
-
-        with workers(dask) as found:
-            task(settings, twin, posterior, output, reference, found.compute)
+    with workers(dask) as found:
+        task(load(experiment), twin, posterior, output, reference, found)
 
 
 @_verb("posterity aggregate demo --metrics a.nc b.nc --output all.nc --table all.csv", "table")

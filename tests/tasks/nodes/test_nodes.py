@@ -105,7 +105,7 @@ def test_workers_make_the_scores_of_one_process(two, files, tmp_path, monkeypatc
     monkeypatch.setattr("posterity.tasks.nodes.blocks.BLOCK", 1)
     evaluate(EXPERIMENT, *files, tmp_path / "threads.nc")
     with workers(two) as found:
-        evaluate(EXPERIMENT, *files, tmp_path / "workers.nc", compute=found.compute)
+        evaluate(EXPERIMENT, *files, tmp_path / "workers.nc", compute=found)
     ours, theirs = (data.read(tmp_path / f"{name}.nc", "metrics", data.SCORES) for name in ("workers", "threads"))
     xr.testing.assert_identical(ours.load(), theirs.load())
     assert {"crps", "rank", "tarp_rank", "log_likelihood", "parameter_crps", "info_seconds"} <= set(ours)
@@ -118,7 +118,7 @@ def test_a_file_that_workers_cannot_read_is_named(two, files, tmp_path) -> None:
         def lost(dataset: xr.Dataset, draws: xr.DataArray) -> xr.Dataset:
             xr.backends.file_manager.FILE_CACHE.clear()
             files[1].rename(tmp_path / "moved.nc")
-            return found.compute(dataset, draws)
+            return found(dataset, draws)
 
         with pytest.raises(PosterityError, match=r"a worker cannot read .*posterior\.nc"):
             evaluate(EXPERIMENT, *files, tmp_path / "metrics.nc", compute=lost)
@@ -131,7 +131,7 @@ def test_a_cluster_that_goes_is_named(started, files, tmp_path) -> None:
     with workers(str(file)) as found:
 
         def ended(dataset: xr.Dataset, draws: xr.DataArray) -> xr.Dataset:
-            lazy = found.compute(dataset, draws)
+            lazy = found(dataset, draws)
             own.close()
             return lazy
 

@@ -59,7 +59,7 @@ class Workers(NamedTuple):
                 raise PosterityError(f"{self.source}: there are no workers; {self.remedy}")
             sleep(0.1)
 
-    def compute(self, dataset: xr.Dataset, draws: xr.DataArray) -> xr.Dataset:
+    def __call__(self, dataset: xr.Dataset, draws: xr.DataArray) -> xr.Dataset:
         """A lazy dataset whose blocks the workers compute, each of whole chunks of draws.
 
         A block holds what this process would make of these chunks, bit by bit: workers run its part of the same graph,

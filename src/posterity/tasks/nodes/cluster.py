@@ -84,12 +84,12 @@ class Allocation(NamedTuple):
 
 
 @contextmanager
-def workers(where: str) -> Iterator[Workers]:
-    """Workers for the length of a block.
+def workers(where: str | None) -> Iterator[Workers | None]:
+    """Workers for the length of a block, if any are asked for.
 
     Args:
         where: The scheduler file of a cluster, which is left as it is; or ``slurm``: one is started for each task of
-            the job of Slurm that this runs in, and taken down at the end.
+            the job of Slurm that this runs in, and taken down at the end; None for none.
 
     Yields:
         The workers.
@@ -97,6 +97,9 @@ def workers(where: str) -> Iterator[Workers]:
     Raises:
         PosterityError: If there are none, or they cannot run this package.
     """
+    if where is None:
+        yield None
+        return
     import distributed  # which sets the level of its messages
 
     logging.getLogger(distributed.__name__).setLevel(logging.WARNING)
