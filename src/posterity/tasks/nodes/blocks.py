@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import product
 from operator import getitem
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import dask
 import netCDF4
@@ -29,7 +30,8 @@ LOOK, ALONE = 10.0, 60.0
 Where = Mapping[Hashable, slice]
 
 
-class Workers(NamedTuple):
+@dataclass(frozen=True)
+class Workers:
     """Workers of dask, which compute the blocks of lazy datasets.
 
     Args:
