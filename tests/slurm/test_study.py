@@ -24,7 +24,7 @@ GUIDE = ROOT / "docs" / "cluster.md"
 RULES = {
     "simulate": 3, "train": 1, "sample": 1, "assimilate": 1, "reference": 1, "evaluate": 2, "aggregate": 1, "plot": 1,
 }  # fmt: skip
-DRAWS = "results/tiny/posteriors/npe/0.nc"
+SCORES = "results/tiny/metrics/npe/0.nc"
 (LEFTOVERS,) = (
     line.removeprefix("$ ") for line in GUIDE.read_text().splitlines() if "xargs --no-run-if-empty scancel" in line
 )
@@ -74,11 +74,15 @@ def test_a_cancelled_job_is_tried_again(cluster, undisturbed, fresh):
 
 
 def test_a_killed_and_preempted_study_ends_like_an_undisturbed_one(cluster, undisturbed, fresh):
-    # Not trained yet.
-    shutil.copytree(undisturbed[0].results / "simulations", fresh.results / "simulations")
+    # Neither trained nor drawn yet; its scores are made by workers on two nodes.
+    for part in ("simulations", "reference"):
+        shutil.copytree(undisturbed[0].results / part, fresh.results / part)
+    profile = fresh.folder / "profiles" / "slurm" / "profile.yaml"
+    nodes = "  evaluate:\n    nodes: 2\n    tasks: 2\n"
+    profile.write_text(profile.read_text().replace("set-resources:\n", f"set-resources:\n{nodes}"))
 
     # Snakemake dies, and the training that it leaves behind is cancelled as docs/cluster.md says.
-    fresh.start(DRAWS)
+    fresh.start(SCORES)
     fresh.wait_until(lambda: checkpointed(fresh) > 0)
     fresh.kill()
     subprocess.run(LEFTOVERS, shell=True, cwd=fresh.folder, check=True)
@@ -86,7 +90,7 @@ def test_a_killed_and_preempted_study_ends_like_an_undisturbed_one(cluster, undi
 
     # The next run takes the training up, until a job of more importance takes its node.
     before = checkpointed(fresh)
-    fresh.start(DRAWS)
+    fresh.start(SCORES)
     fresh.wait_until(lambda: checkpointed(fresh) > before)
     running = cluster.command("squeue", "--noheader", "--format=%i %N %k").splitlines()
     training, node, _ = next(line for line in running if "rule_train" in line).split()
@@ -95,12 +99,13 @@ def test_a_killed_and_preempted_study_ends_like_an_undisturbed_one(cluster, undi
     printed = fresh.finish()
 
     states = [(job["rule"], job["State"]) for job in cluster.jobs(printed, "--duplicates")]
-    assert states == [("train", "PREEMPTED"), ("train", "COMPLETED"), ("sample", "COMPLETED")]
+    assert states == [("train", "PREEMPTED"), ("train", "COMPLETED"), ("sample", "COMPLETED"), ("evaluate", "COMPLETED")]
     assert "goes on after epoch" in (fresh.results / "logs" / "train" / "npe.log").read_text()
     assert partial(fresh) == []
     weights = Path("models", "npe", "weights.safetensors")
     assert (fresh.results / weights).read_bytes() == (undisturbed[0].results / weights).read_bytes()
-    assert same(undisturbed[0], fresh) == 3 + 1
+    assert "2 workers on 2 nodes" in (fresh.results / "logs" / "evaluate" / "npe" / "0.log").read_text()
+    assert same(undisturbed[0], fresh) == 3 + 1 + 1 + 1
 
 
 def at_first(value: int | str) -> int:

@@ -194,6 +194,11 @@ def submission(wildcards, resources):
     return "--submit " + " ".join(quote(f"{name}={value}") for name, value in known)
 
 
+def workers_of(wildcards, resources):
+    """Where scores are computed: by workers on all tasks of the job, if the profile gives it several."""
+    return "--dask slurm" if resources.get("tasks", 1) > 1 else ""
+
+
 def check_nodes():
     """Refuses trainings on several nodes, or by several processes, where there is no Slurm to start them."""
     if workflow.executor_plugin.name == "slurm":
