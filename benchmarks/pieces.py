@@ -75,12 +75,13 @@ def main() -> None:
 
 def accounted(run: str) -> list[float]:
     """The CPU seconds of each job of a run, once Slurm has them all."""
-    command = ["sacct", "--allocations", "--noheader", "--parsable2", "--format", "State,TotalCPU", "--name", run]
+    command = ["sacct", "--noheader", "--parsable2", "--format", "JobID,State,TotalCPU", "--name", run]
     while True:
         lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-        states = [line.split("|") for line in lines]
-        if all(state == "COMPLETED" for state, _ in states):
-            return [seconds(total) for _, total in states]
+        # The steps of a job have lines of their own.
+        jobs = [(state, total) for job, state, total in (line.split("|") for line in lines) if "." not in job]
+        if all(state == "COMPLETED" for state, _ in jobs):
+            return [seconds(total) for _, total in jobs]
         time.sleep(1)
 
 
