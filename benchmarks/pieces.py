@@ -4,9 +4,9 @@
     python benchmarks/pieces.py --pieces 40 --batch 1
     python benchmarks/pieces.py --pieces 2000 --batch 50
 
-A third of the pieces simulates one case, a third draws from its posterior, a third scores the draws. CPU seconds are those
-of Slurm's accounting (all that runs in jobs), and those of Snakemake that stays outside; a busy machine adds less to them
-than to what a clock shows. The profile is that of `profiles/slurm`, without GPUs and with one thread for each job.
+A third of the pieces simulates one case, a third draws from its posterior, a third scores the draws. CPU seconds are
+those of Slurm's accounting (all that runs in jobs), and those of Snakemake that stays outside; a busy machine adds less
+to them than to what a clock shows. The profile is that of `profiles/slurm`, without GPUs and with one thread for a job.
 """
 
 import argparse
@@ -66,11 +66,10 @@ def main() -> None:
     run = re.search(r"SLURM run ID: (\S+)", done.stdout + done.stderr)[1]
     jobs = accounted(run)
     inside, count = sum(jobs), shards * len(RULES) + 1
-    print("| pieces | batch | jobs of Slurm | wall, s a piece | CPU in jobs, s a piece | CPU of Snakemake, s a piece |")
+    print("| pieces | batch | jobs of Slurm | wall | CPU in jobs, s a piece | CPU of Snakemake, s a piece |")
     print("|---:|---:|---:|---:|---:|---:|")
-    print(
-        f"| {count} | {options.batch} | {len(jobs)} | {wall / count:.2f} | {inside / count:.2f} | {outside / count:.3f} |"
-    )
+    cost = f"{inside / count:.2f} | {outside / count:.3f}"
+    print(f"| {count} | {options.batch} | {len(jobs)} | {wall / 60:.1f} min | {cost} |")
 
 
 def accounted(run: str) -> list[float]:

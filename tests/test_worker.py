@@ -1,6 +1,7 @@
 """The worker: what it answers is what a process of one's own would, and it ends with whom it belongs to."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -25,10 +26,21 @@ STUDY = {
 }
 
 
+#: Has a worker, says which, and waits.
+OWNER = """
+import os
+from posterity import worker
+worker.start()
+with open(f"/proc/{os.getpid()}/task/{os.getpid()}/children") as children:
+    print(*children.read().split(), os.environ[worker.ADDRESS], flush=True)
+input()
+"""
+
+
 def test_a_worker_answers_as_a_process_of_ones_own(tmp_path) -> None:
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
-    owner = subprocess.Popen(["sleep", "600"])
-    address = str(tmp_path / str(owner.pid))
+    owner = subprocess.Popen([sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    pid, address = owner.stdout.readline().split()
     warm = {**os.environ, ADDRESS: address}
 
     def called(environment: dict[str, str], shard: int, output: str) -> subprocess.CompletedProcess[str]:
@@ -37,22 +49,23 @@ def test_a_worker_answers_as_a_process_of_ones_own(tmp_path) -> None:
             [*command, "--output", output], cwd=tmp_path, env=environment, capture_output=True, text=True
         )
 
+    before = seconds_of_children()
     try:
         assert called(warm, 0, "first.nc").returncode == 0
         # One that fails costs the others nothing, and says why to whom it should.
         refused = called(warm, 7, "none.nc")
         assert (refused.returncode, refused.stderr.count("has shards 0 to 1, no 7")) == (2, 1)
-        (worker,) = workers(address)
         second = called(warm, 1, "second.nc")
         assert second.returncode == 0
         assert "second.nc: written" in second.stderr
-        # It is the same worker still.
-        assert workers(address) == [worker]
+        # It imported once: a new process takes some seconds of the processor for that.
+        assert seconds_of_children() - before < 1
     finally:
+        # However its owner ends, the worker ends with it.
         owner.kill()
-        owner.wait()
+        owner.communicate()
     deadline = monotonic() + 30
-    while workers(address):
+    while runs(pid):
         assert monotonic() < deadline
         sleep(0.05)
 
@@ -61,14 +74,13 @@ def test_a_worker_answers_as_a_process_of_ones_own(tmp_path) -> None:
     assert (tmp_path / "second.nc").read_bytes() == (tmp_path / "alone.nc").read_bytes()
 
 
-def workers(address: str) -> list[int]:
-    """The processes that were started for an address."""
-    wanted = f"-m\0posterity.worker\0{address}\0"
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if wanted in (folder / "cmdline").read_text():
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
+def seconds_of_children() -> float:
+    """The seconds of the processor that children which have ended took."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def runs(pid: str) -> bool:
+    """Whether a process runs; of one that has ended, and that nobody asks about, the command line is empty."""
+    file = Path("/proc", pid, "cmdline")
+    return file.exists() and file.read_bytes() != b""

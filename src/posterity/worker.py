@@ -1,17 +1,20 @@
 """Calls of the command line, answered by a process that has imported torch already: it forks for each of them.
 
-The pieces of a batch (``workflow/rules/batches.smk``) take seconds, of which some four would be imports. Each call still has
-a process of its own, with an end of its own, and finds there what it would find in a new one.
+The pieces of a batch (``workflow/rules/batches.smk``) take seconds, of which some four would be imports. Each call has a
+process of its own, with an end of its own, and finds there what it would find in a new one.
 """
 
+import atexit
 import importlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -19,8 +22,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, NoReturn
 
-#: The variable that names the socket, in a folder that is this user's alone. The name of the socket is the number of the
-#: process that the worker ends with.
+#: The variable that names the socket of the worker.
 ADDRESS = "POSTERITY_WORKER"
 
 #: Seconds after which a call that finds no worker goes without.
@@ -30,8 +32,24 @@ PATIENCE = 20.0
 LATE = ("distributed", "dask.array")
 
 
+def start() -> None:
+    """Starts a worker for the calls of this process's children, which ends when this process does."""
+    # Nobody else may open this folder.
+    folder = tempfile.mkdtemp(prefix="posterity.")
+    os.environ[ADDRESS] = str(Path(folder, "socket"))
+    paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    worker = subprocess.Popen([sys.executable, "-m", __name__], env=environment, stdin=subprocess.PIPE)
+
+    def end() -> None:
+        worker.communicate()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(end)
+
+
 def call(arguments: Sequence[str]) -> int | None:
-    """Has the worker answer a call; the first call starts it.
+    """Has the worker answer a call.
 
     Args:
         arguments: Those of the command line.
@@ -52,46 +70,45 @@ def call(arguments: Sequence[str]) -> int | None:
 
 
 def _connect(connection: socket.socket, address: str) -> bool:
-    """Connects with the worker, which is started if it is not there; whether it is."""
+    """Connects with the worker, which may be about to start; whether it is there."""
     deadline = monotonic() + PATIENCE
-    started = False
-    while monotonic() < deadline:
+    while True:
         try:
             connection.connect(address)
         except (FileNotFoundError, ConnectionRefusedError):
-            if not started:
-                # With the environment of this call: libraries read numbers of threads when they are loaded.
-                subprocess.Popen([sys.executable, "-m", __name__, address], start_new_session=True)
-                started = True
+            if monotonic() > deadline:
+                return False
             sleep(0.02)
         else:
             return True
-    return False
 
 
-def serve(address: str) -> None:
-    """Answers calls until the process ends that the socket is named after.
-
-    Args:
-        address: The socket.
-    """
+def serve() -> None:
+    """Answers calls until the process ends that holds the other end of the standard input."""
     listening = socket.socket(socket.AF_UNIX)
-    listening.bind(f"{address}.{os.getpid()}")
+    listening.bind(os.environ[ADDRESS])
     listening.listen()
-    os.replace(f"{address}.{os.getpid()}", address)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    end = os.pidfd_open(int(Path(address).name))
-    while end not in select.select([listening, end], [], [])[0]:
+    signal.signal(signal.SIGCHLD, _bury)
+    while sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:
         connection, _ = listening.accept()
         with connection:
             _, streams, _, _ = socket.recv_fds(connection, 1, 3)
             with connection.makefile("rb") as stream:
                 said = json.load(stream)
+            # Before the first import: libraries read numbers of threads when they are loaded.
+            os.environ.update(said["environment"])
             _prepare(said["arguments"])
             if os.fork() == 0:
                 _answer(connection, streams, said)
         for number in streams:
             os.close(number)
+
+
+def _bury(*_: object) -> None:
+    """Takes note of the ends of calls, so that their seconds are accounted for."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _prepare(arguments: Sequence[str]) -> None:
@@ -111,8 +128,6 @@ def _answer(connection: socket.socket, streams: Sequence[int], said: Mapping[str
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
         os.chdir(said["folder"])
-        os.environ.clear()
-        os.environ.update(said["environment"])
         sys.argv[1:] = said["arguments"]
         from .cli import main
 
@@ -130,4 +145,4 @@ def _answer(connection: socket.socket, streams: Sequence[int], said: Mapping[str
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve()

@@ -1,4 +1,4 @@
-"""Pieces that share jobs of a cluster: how many jobs there are, and what becomes of the pieces when one of them fails."""
+"""Pieces that share jobs of a cluster: how many jobs there are, and what becomes of others when a piece fails."""
 
 import os
 import subprocess
@@ -30,7 +30,8 @@ rule draw:
     params:
         fail=lambda wildcards: int(wildcards.n == "3" and not os.path.exists("mended")),
     shell:
-        "echo + {{wildcards.n}} {{resources.mem_mb}} >> said; test {{params.fail}} = 0 && touch {{output}}; echo - >> said; test -e {{output}}"
+        "echo + {{wildcards.n}} {{resources.mem_mb}} >> said; sleep 0.1; echo - >> said;"
+        " test {{params.fail}} = 0 && touch {{output}}"
 
 
 onstart:

@@ -3,6 +3,7 @@
 # Groups of Snakemake stand and fall together: when one of their pieces fails, what the others have made is removed, and
 # made again. Here each piece stays a job of Snakemake with an end of its own, and only the cluster sees batches.
 import os
+import sys
 import threading
 
 from snakemake.iocontainers import ResourceList
@@ -24,12 +25,12 @@ class Batch(GroupJob):
 
     __slots__ = ("pieces",)
 
-    def __init__(self, pieces):
+    def __init__(self, pieces, limited):
         super().__init__("batch", frozenset(pieces), None)
         self.pieces = pieces
         self._attempt = pieces[0].attempt
         self.finalize()
-        asked = {}
+        asked = dict(limited)
         for piece in pieces:
             for name, value in piece.resources.items():
                 known = asked.get(name, value)
@@ -56,10 +57,11 @@ class Batch(GroupJob):
 class Batches(RemoteExecutor):
     """What an executor of a cluster does beside, so that pieces share its jobs."""
 
-    def begin(self):
-        """Starts without pieces."""
+    def begin(self, limits, limited):
+        """Starts without pieces, given what all batches may ask for together, and what of it one of each rule does."""
         self.guard = threading.Lock()
         self.timer = None
+        self.limits, self.limited = limits, limited
         # Those that wait, by what must be the same in a batch; and the batches that the cluster has.
         self.waiting = {}
         self.sent = set()
@@ -88,7 +90,7 @@ class Batches(RemoteExecutor):
                 self.timer.start()
 
     def send(self):
-        """Submits what waits, as far as there may be more batches: as many as jobs (`--jobs`)."""
+        """Submits what waits, as far as limits allow."""
         try:
             for batch in self.next_batches():
                 super().run_jobs([batch])
@@ -100,15 +102,24 @@ class Batches(RemoteExecutor):
         with self.guard:
             self.timer = None
             batches = []
-            while self.waiting and len(self.sent) < self.workflow.nodes:
-                alike, pieces = next(iter(self.waiting.items()))
-                size = batch_of(pieces[0])
-                batches.append(Batch(pieces[:size]))
-                self.sent.add(batches[-1])
-                del pieces[:size]
+            for alike in list(self.waiting):
+                pieces = self.waiting[alike]
+                size, limited = batch_of(pieces[0]), self.limited[pieces[0].rule]
+                while pieces and self.may_ask_for(limited):
+                    batches.append(Batch(pieces[:size], limited))
+                    self.sent.add(batches[-1])
+                    del pieces[:size]
                 if not pieces:
                     del self.waiting[alike]
             return batches
+
+    def may_ask_for(self, limited):
+        """Whether one more batch may ask for something, beside those that are sent."""
+        return all(
+            sum(batch.resources.get(name, 0) for batch in self.sent) + value
+            <= self.limits[name]
+            for name, value in limited.items()
+        )
 
     def format_job_exec(self, job):
         """The command of a job; of a batch, all pieces of which it tries, one at a time, without a step of its own."""
@@ -155,11 +166,24 @@ class Batches(RemoteExecutor):
 def share_jobs():
     """Has pieces share the jobs of a cluster, where rules have a resource `batch`."""
     executor = workflow.scheduler._executor
+    limits = {
+        name: limit
+        for name, limit in workflow.scheduler.global_resources.items()
+        if limit < sys.maxsize and not workflow.resource_scopes.is_local(name)
+    }
     of_rules = {job.rule: job for job in workflow.dag.needrun_jobs()}
-    shared = [owner for owner, job in of_rules.items() if batch_of(job) > 1]
-    if shared and isinstance(executor, RemoteExecutor):
-        for owner in shared:
-            # It is batches that count, of which this keeps account.
-            owner.resources["_nodes"] = 0
-        executor.__class__ = type("Executor", (Batches, type(executor)), {})
-        executor.begin()
+    shared = {owner: job for owner, job in of_rules.items() if batch_of(job) > 1}
+    if not shared or not isinstance(executor, RemoteExecutor):
+        return
+    # Jobs, GPUs, ...: Snakemake would count pieces, and it is batches that ask for them.
+    limited = {
+        owner: {
+            name: job.resources[name] for name in limits if name in job.resources.keys()
+        }
+        for owner, job in shared.items()
+    }
+    for owner, asked in limited.items():
+        for name in asked:
+            owner.resources[name] = 0
+    executor.__class__ = type("Executor", (Batches, type(executor)), {})
+    executor.begin(limits, limited)

@@ -1,11 +1,9 @@
 # What the rules share. Nothing here imports torch: every cluster job parses it again.
-import os
 import sys
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
-from tempfile import TemporaryDirectory
 
 from posterity.errors import PosterityError
 from posterity.experiment import Experiment, catalog, check_keys, lent, studies
@@ -28,10 +26,11 @@ shell.prefix(
     f' {"python" if DEPLOYED else quote(sys.executable)} -m posterity "$@"; }}}}; '
 )
 
-# Pieces that share a job (batches.smk) share what they import: a worker, which ends with this process.
+# Pieces that share a job (batches.smk) share what they import.
 if workflow.remote_exec and "batch" in workflow.global_resources and not DEPLOYED:
-    WORKER = TemporaryDirectory(prefix="posterity.")
-    os.environ["POSTERITY_WORKER"] = str(Path(WORKER.name, str(os.getpid())))
+    from posterity.worker import start
+
+    start()
 
 try:
     # The configuration of a module may hold what is another workflow's.
