@@ -1,7 +1,7 @@
 """Calls of the command line, answered by a process that has imported torch already: it forks for each of them.
 
-The pieces of a batch (``workflow/rules/batches.smk``) take seconds, of which some four would be imports. Each call has a
-process of its own, with an end of its own, and finds there what it would find in a new one.
+The pieces of a batch (``workflow/rules/batches.smk``) take seconds, of which some four would be imports. Each call has
+a process of its own, with an end of its own, and finds there what it would find in a new one.
 """
 
 import atexit
@@ -94,7 +94,7 @@ def serve() -> None:
         with connection:
             _, streams, _, _ = socket.recv_fds(connection, 1, 3)
             with connection.makefile("rb") as stream:
-                said = json.load(stream)
+                said = json.loads(stream.read())
             # Before the first import: libraries read numbers of threads when they are loaded.
             os.environ.update(said["environment"])
             _prepare(said["arguments"])
