@@ -1,6 +1,6 @@
 """Calls of the command line, answered by a process that has imported torch already: it forks for each of them.
 
-The pieces of a batch (``workflow/rules/batches.smk``) take seconds, of which some four would be imports. Each call has
+The pieces of a batch (:mod:`posterity.batches`) take seconds, of which some four would be imports. Each call has
 a process of its own, with an end of its own, and finds there what it would find in a new one.
 """
 

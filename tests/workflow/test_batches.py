@@ -14,28 +14,26 @@ ROOT = Path(__file__).resolve().parents[2]
 
 #: Seven pieces, of which one fails until it is mended, and where each of them began and ended.
 SNAKEFILE = """
-include: "{root}/workflow/rules/batches.smk"
-
-
 rule all:
     default_target: True
     input:
-        expand("{{n}}.txt", n=range(7)),
+        expand("{n}.txt", n=range(7)),
     localrule: True
 
 
 rule draw:
     output:
-        "{{n}}.txt",
+        "{n}.txt",
     params:
         fail=lambda wildcards: int(wildcards.n == "3" and not os.path.exists("mended")),
     shell:
-        "echo + {{wildcards.n}} {{resources.mem_mb}} >> said; sleep 0.1; echo - >> said;"
-        " test {{params.fail}} = 0 && touch {{output}}"
+        "echo + {wildcards.n} {resources.mem_mb} >> said; sleep 0.1; echo - >> said;"
+        " test {params.fail} = 0 && touch {output}"
 
 
 onstart:
-    share_jobs()
+    from posterity.batches import share_jobs
+    share_jobs(workflow)
 """
 
 #: Stands for the command of a scheduler; jobs run one after the other.
@@ -46,7 +44,7 @@ setsid flock queue sh "$1" > /dev/null 2>&1 < /dev/null &
 
 
 def test_pieces_share_jobs_and_fail_alone(tmp_path) -> None:
-    (tmp_path / "Snakefile").write_text(SNAKEFILE.format(root=ROOT))
+    (tmp_path / "Snakefile").write_text(SNAKEFILE)
     (tmp_path / "submit").write_text(SUBMIT)
     (tmp_path / "submit").chmod(0o755)
     # Made before, and to be made again: what is left of an old one never passes for new.
@@ -55,10 +53,12 @@ def test_pieces_share_jobs_and_fail_alone(tmp_path) -> None:
     command += ["--cluster-generic-submit-cmd", "./submit", "--seconds-between-status-checks", "1", "--retries", "1"]
     command += ["--default-resources", "mem_mb=100 * attempt", "--set-resources", "draw:batch=4"]
 
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+
     def run(*flags: str) -> tuple[int, list[str]]:
         for name in ("submitted", "said"):
             (tmp_path / name).write_text("")
-        done = subprocess.run([*command, *flags], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
+        done = subprocess.run([*command, *flags], cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert "Traceback" not in done.stderr, done.stderr
         return done.returncode, (tmp_path / "said").read_text().split("\n")[:-1]
 

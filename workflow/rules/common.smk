@@ -26,7 +26,7 @@ shell.prefix(
     f' {"python" if DEPLOYED else quote(sys.executable)} -m posterity "$@"; }}}}; '
 )
 
-# Pieces that share a job (batches.smk) share what they import.
+# Pieces that share a job (posterity.batches) share what they import.
 if workflow.remote_exec and "batch" in workflow.global_resources and not DEPLOYED:
     from posterity.worker import start
 
