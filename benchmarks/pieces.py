@@ -26,7 +26,7 @@ RULES = ("simulate", "assimilate", "evaluate")
 
 STUDY = """
 title: Many small pieces
-system: {{kind: lorenz63}}
+system: {{kind: linear, options: {{size: 4}}}}
 observation: {{std: 1.0}}
 prior: {{std: 1.0}}
 window: 4

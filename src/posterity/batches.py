@@ -61,8 +61,6 @@ class Batch(GroupJob):
         limited: What a batch asks for of what is limited.
     """
 
-    __slots__ = ("limited", "pieces")
-
     def __init__(self, pieces: list[Job], limited: Amounts) -> None:
         super().__init__("batch", frozenset(pieces), None)
         self.pieces, self.limited = pieces, limited
