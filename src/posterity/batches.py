@@ -27,6 +27,8 @@ Amounts = Mapping[str, int]
 def share_jobs(workflow: Workflow) -> None:
     """Has pieces share the jobs of a cluster, where rules have a resource ``batch``; to be called by ``onstart``."""
     executor = workflow.scheduler._executor
+    if not isinstance(executor, RemoteExecutor):
+        return
     limits = {
         name: limit
         for name, limit in workflow.scheduler.global_resources.items()
@@ -38,7 +40,7 @@ def share_jobs(workflow: Workflow) -> None:
         for rule, job in pieces.items()
         if size(job) > 1
     }
-    if not limited or not isinstance(executor, RemoteExecutor):
+    if not limited:
         return
     for rule, amounts in limited.items():
         for name in amounts:
