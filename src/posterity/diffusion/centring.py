@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 #: Levels of noise at which the mean is fitted, evenly in its logarithm, and the least and the largest of them.
-LEVELS, LEAST, MOST = 10, 0.01, 8.0
+LEVELS, LEAST, MOST = 20, 0.01, 8.0
 
 #: Noisy numbers beyond this many standard deviations have the mean of those there.
 BEYOND = 2.5
@@ -17,7 +17,7 @@ BEYOND = 2.5
 DEGREE = 4
 
 #: Rows that a fit takes: enough for a mean that is off by some hundredths of the spread of scores.
-ROWS = 2**17
+ROWS = 2**19
 
 
 class Centring(nn.Module):

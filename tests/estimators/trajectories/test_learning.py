@@ -229,5 +229,5 @@ def test_centred_residuals_of_parameters_have_mean_zero(problem, monkeypatch) ->
     for whole in (False, True):
         given = x, v, angle, torch.zeros(9), torch.full((9,), whole)
         found = estimator.local.centred(*given)[1] / angle.tan()
-        # Terms at a level have a tenth of the rows.
-        torch.testing.assert_close(found, x.flatten(1)[:, :1].expand(found.shape), atol=0.2, rtol=0)
+        # Terms at a level have a twentieth of the rows.
+        torch.testing.assert_close(found, x.flatten(1)[:, :1].expand(found.shape), atol=0.25, rtol=0)
