@@ -26,6 +26,12 @@ shell.prefix(
     f' {"python" if DEPLOYED else quote(sys.executable)} -m posterity "$@"; }}}}; '
 )
 
+# Pieces that share a job (posterity.batches) share what they import.
+if workflow.remote_exec and "batch" in workflow.global_resources and not DEPLOYED:
+    from posterity.worker import start
+
+    start()
+
 try:
     # The configuration of a module may hold what is another workflow's.
     if workflow.modifier.is_main_snakefile():
