@@ -100,8 +100,8 @@ def test_a_killed_and_preempted_study_ends_like_an_undisturbed_one(cluster, undi
     cluster.start_now(training)
     printed = fresh.finish()
 
-    states = [(job["rule"], job["State"]) for job in cluster.jobs(printed, "--duplicates")]
-    assert states == [("train", "PREEMPTED"), ("train", "COMPLETED"), ("sample", "COMPLETED"), ("evaluate", "COMPLETED")]
+    states = [f"{job['rule']} {job['State']}" for job in cluster.jobs(printed, "--duplicates")]
+    assert states == ["train PREEMPTED", "train COMPLETED", "sample COMPLETED", "evaluate COMPLETED"]
     assert "goes on after epoch" in (fresh.results / "logs" / "train" / "npe.log").read_text()
     assert partial(fresh) == []
     weights = Path("models", "npe", "weights.safetensors")
