@@ -2,15 +2,16 @@
 
     python benchmarks/sda.py --python PYTHON --checkout FOLDER [--minutes 2] [--settings lo hi]
 
-``PYTHON`` is the interpreter of an environment of its own (``pip install -r benchmarks/requirements/sda.txt``, beside
-torch). Both sides are trained here, in turn, for the same time of a processor, on the same trajectories, by the same
-loop (AdamW, 1e-3, decay 1e-3, linear to zero, batches of 64 windows), on windows of nine states, with a residual
-perceptron of five blocks and the same width: the peer's local kernel, and Posterity's `residual-mlp`, whose blocks the
-noise level scales. The loop is neither side's own, and reads no files. Then both draw from the posteriors of the same
-cases of the published settings, the peer as it was published (256 steps around each state, γ = 0.03), Posterity in 32
-steps of strided windows by moment matching. Draws are held against a particle smoother of 4096 particles that draws
-backward (Wasserstein-1 by optimal assignment), in units of the model; log-densities are those of observations and of
-transitions above what draws from posteriors have on average. Seconds are those of the processor, on one thread.
+Without the first two options, Posterity alone. ``PYTHON`` is the interpreter of an environment of its own (``pip
+install -r benchmarks/requirements/sda.txt``, beside torch). Both sides are trained here, in turn, for the same time of
+a processor, on the same trajectories, by the same loop (AdamW, 1e-3, decay 1e-3, linear to zero, batches of 64
+windows), on windows of nine states, with a residual perceptron of five blocks and the same width: the peer's local
+kernel, and Posterity's `residual-mlp`, whose blocks the noise level scales. The loop is neither side's own, and reads
+no files. Then both draw from the posteriors of the same cases of the published settings, the peer as it was published
+(256 steps around each state, γ = 0.03), Posterity in 32 steps of strided windows by moment matching. Draws are held
+against a particle smoother of 4096 particles that draws backward (Wasserstein-1 by optimal assignment), in units of the
+model; log-densities are those of observations and of transitions above what draws from posteriors have on average.
+Seconds are those of the processor, on one thread.
 """
 
 import argparse
@@ -245,14 +246,15 @@ def compare(folder: Path, arguments: argparse.Namespace) -> None:
                 continue
             setting, name = told["setting"], told["name"]
             twin, one, _ = references[setting]
-            # The dearer of the peer's ways is what costs are held against.
-            seconds[setting] = max(seconds.get(setting, 0), told["seconds"]) if side == "peer" else seconds[setting]
+            if side == "peer":
+                # The dearer of the peer's ways is what costs are held against.
+                seconds[setting] = max(seconds.get(setting, 0), told["seconds"])
             x = torch.load(folder / f"{setting}, {name}.draws")
-            show(setting, name, x, twin.window, one, (told["seconds"], seconds[setting]))
+            show(setting, name, x, twin.window, one, told["seconds"], seconds.get(setting))
 
 
-def show(setting: str, name: str, x: Any, window: Any, reference: Any, costs: tuple[float, float] | None) -> None:
-    """Prints a row: means over cases with standard errors."""
+def show(setting: str, name: str, x: Any, window: Any, reference: Any, *seconds: float | None) -> None:
+    """Prints a row: means over cases with standard errors, and seconds of a draw, its own and of the peer, if any."""
     from math import e, log, pi
 
     import xarray as xr
@@ -273,7 +275,8 @@ def show(setting: str, name: str, x: Any, window: Any, reference: Any, costs: tu
     assert transitions is not None
     columns = [distance, (likelihood.mean(0) - known).numpy(), transitions.mean(0).numpy()]
     row = [f"{part.mean():.2f} ± {part.std(ddof=1) / len(part) ** 0.5:.2f}" for part in columns]
-    row += ["", ""] if costs is None else [f"{costs[0]:.3f}", f"{costs[1] / costs[0]:.1f}"]
+    cost, theirs = seconds or (None, None)
+    row += [f"{cost:.3f}" if cost else "", f"{theirs / cost:.1f}" if cost and theirs else ""]
     print(f"| {name} | {setting} | {' | '.join(row)} |", flush=True)
 
 
