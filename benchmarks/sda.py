@@ -92,7 +92,7 @@ def peer(folder: Path, minutes: float, width: int, draws: int, some: list[int]) 
             keep(folder, setting, f"sda, {corrections} corrections", torch.stack(found, 1) * scale + mean, begun)
 
 
-def ours(folder: Path, minutes: float, width: int, draws: int) -> None:
+def ours(folder: Path, minutes: float, width: int, draws: int, ways: list[str]) -> None:
     """Trains and draws with Posterity."""
     import torch
 
@@ -124,7 +124,7 @@ def ours(folder: Path, minutes: float, width: int, draws: int) -> None:
     for setting in SETTINGS:
         if not (folder / f"{setting}.pt").exists():
             continue
-        for way in OURS:
+        for way in ways:
             kind, corrections = way.split()
             parts = {"blankets": (Blankets(2 * ORDER + 1, ORDER), False), "junction": (Junction(ORDER, stride), True)}
             drawing = estimator(setting, parts[kind][0], int(corrections), parts[kind][1])
@@ -189,6 +189,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=4)
     parser.add_argument("--draws", type=int, default=64, help="of each case (default: %(default)s)")
     parser.add_argument("--corrections", nargs="*", type=int, default=[0, 1], help="of the peer, after each step")
+    parser.add_argument("--ways", nargs="*", choices=OURS, default=list(OURS), help="of Posterity")
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
@@ -197,7 +198,7 @@ def main() -> None:
         if name == "peer":
             peer(*how, arguments.corrections)
         else:
-            ours(*how)
+            ours(*how, arguments.ways)
         return
     with tempfile.TemporaryDirectory() as made:
         compare(Path(made), arguments)
@@ -221,14 +222,14 @@ def compare(folder: Path, arguments: argparse.Namespace) -> None:
     print("| draws | setting | Wasserstein-1 | observations (nat) | transitions (nat) | s per draw | ratio |")
     print("|---|---|---:|---:|---:|---:|---:|", flush=True)
     for setting, (twin, one, other) in references.items():
-        show(setting, "particle smoother", one, twin.window, other, None)
+        show(setting, "particle smoother", one, twin.window, other)
     seconds: dict[str, float] = {}
     for side, python in (("peer", arguments.python), ("ours", sys.executable)):
         if python is None:
             continue
         command = [python, __file__, "--serve", side, str(folder), "--minutes", str(arguments.minutes)]
         command += ["--width", str(arguments.width), "--draws", str(arguments.draws)]
-        command += ["--corrections", *map(str, arguments.corrections)]
+        command += ["--corrections", *map(str, arguments.corrections), "--ways", *arguments.ways]
         paths = [str(arguments.checkout), os.environ.get("PYTHONPATH", "")] if side == "peer" else sys.path
         found = subprocess.run(
             command,
