@@ -2,15 +2,16 @@
 
     python benchmarks/sda.py --python PYTHON --checkout FOLDER [--minutes 2] [--settings lo hi]
 
-``PYTHON`` is the interpreter of an environment of its own (``pip install -r benchmarks/requirements/sda.txt``, beside
-torch). Both sides are trained here, in turn, for the same time of a processor, on the same trajectories, by the same
-loop (AdamW, 1e-3, decay 1e-3, linear to zero, batches of 64 windows), on windows of nine states, with a residual
-perceptron of five blocks and the same width: the peer's local kernel, and Posterity's `residual-mlp`, whose blocks the
-noise level scales. The loop is neither side's own, and reads no files. Then both draw from the posteriors of the same
-cases of the published settings, the peer as it was published (256 steps around each state, γ = 0.03), Posterity in 32
-steps of strided windows by moment matching. Draws are held against a particle smoother of 4096 particles that draws
-backward (Wasserstein-1 by optimal assignment), in units of the model; log-densities are those of observations and of
-transitions above what draws from posteriors have on average. Seconds are those of the processor, on one thread.
+Without the first two options, Posterity alone. ``PYTHON`` is the interpreter of an environment of its own (``pip
+install -r benchmarks/requirements/sda.txt``, beside torch). Both sides are trained here, in turn, for the same time of
+a processor, on the same trajectories, by the same loop (AdamW, 1e-3, decay 1e-3, linear to zero, batches of 64
+windows), on windows of nine states, with a residual perceptron of five blocks and the same width: the peer's local
+kernel, and Posterity's `residual-mlp`, whose blocks the noise level scales. The loop is neither side's own, and reads
+no files. Then both draw from the posteriors of the same cases of the published settings, the peer as it was published
+(256 steps around each state, γ = 0.03), Posterity in 32 steps of strided windows by moment matching. Draws are held
+against a particle smoother of 4096 particles that draws backward (Wasserstein-1 by optimal assignment), in units of the
+model; log-densities are those of observations and of transitions above what draws from posteriors have on average.
+Seconds are those of the processor, on one thread.
 """
 
 import argparse
@@ -91,7 +92,7 @@ def peer(folder: Path, minutes: float, width: int, draws: int, some: list[int]) 
             keep(folder, setting, f"sda, {corrections} corrections", torch.stack(found, 1) * scale + mean, begun)
 
 
-def ours(folder: Path, minutes: float, width: int, draws: int) -> None:
+def ours(folder: Path, minutes: float, width: int, draws: int, ways: list[str]) -> None:
     """Trains and draws with Posterity."""
     import torch
 
@@ -123,7 +124,7 @@ def ours(folder: Path, minutes: float, width: int, draws: int) -> None:
     for setting in SETTINGS:
         if not (folder / f"{setting}.pt").exists():
             continue
-        for way in OURS:
+        for way in ways:
             kind, corrections = way.split()
             parts = {"blankets": (Blankets(2 * ORDER + 1, ORDER), False), "junction": (Junction(ORDER, stride), True)}
             drawing = estimator(setting, parts[kind][0], int(corrections), parts[kind][1])
@@ -188,6 +189,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=4)
     parser.add_argument("--draws", type=int, default=64, help="of each case (default: %(default)s)")
     parser.add_argument("--corrections", nargs="*", type=int, default=[0, 1], help="of the peer, after each step")
+    parser.add_argument("--ways", nargs="*", choices=OURS, default=list(OURS), help="of Posterity")
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
@@ -196,7 +198,7 @@ def main() -> None:
         if name == "peer":
             peer(*how, arguments.corrections)
         else:
-            ours(*how)
+            ours(*how, arguments.ways)
         return
     with tempfile.TemporaryDirectory() as made:
         compare(Path(made), arguments)
@@ -220,14 +222,14 @@ def compare(folder: Path, arguments: argparse.Namespace) -> None:
     print("| draws | setting | Wasserstein-1 | observations (nat) | transitions (nat) | s per draw | ratio |")
     print("|---|---|---:|---:|---:|---:|---:|", flush=True)
     for setting, (twin, one, other) in references.items():
-        show(setting, "particle smoother", one, twin.window, other, None)
+        show(setting, "particle smoother", one, twin.window, other)
     seconds: dict[str, float] = {}
     for side, python in (("peer", arguments.python), ("ours", sys.executable)):
         if python is None:
             continue
         command = [python, __file__, "--serve", side, str(folder), "--minutes", str(arguments.minutes)]
         command += ["--width", str(arguments.width), "--draws", str(arguments.draws)]
-        command += ["--corrections", *map(str, arguments.corrections)]
+        command += ["--corrections", *map(str, arguments.corrections), "--ways", *arguments.ways]
         paths = [str(arguments.checkout), os.environ.get("PYTHONPATH", "")] if side == "peer" else sys.path
         found = subprocess.run(
             command,
@@ -245,14 +247,15 @@ def compare(folder: Path, arguments: argparse.Namespace) -> None:
                 continue
             setting, name = told["setting"], told["name"]
             twin, one, _ = references[setting]
-            # The dearer of the peer's ways is what costs are held against.
-            seconds[setting] = max(seconds.get(setting, 0), told["seconds"]) if side == "peer" else seconds[setting]
+            if side == "peer":
+                # The dearer of the peer's ways is what costs are held against.
+                seconds[setting] = max(seconds.get(setting, 0), told["seconds"])
             x = torch.load(folder / f"{setting}, {name}.draws")
-            show(setting, name, x, twin.window, one, (told["seconds"], seconds[setting]))
+            show(setting, name, x, twin.window, one, told["seconds"], seconds.get(setting))
 
 
-def show(setting: str, name: str, x: Any, window: Any, reference: Any, costs: tuple[float, float] | None) -> None:
-    """Prints a row: means over cases with standard errors."""
+def show(setting: str, name: str, x: Any, window: Any, reference: Any, *seconds: float | None) -> None:
+    """Prints a row: means over cases with standard errors, and seconds of a draw, its own and of the peer, if any."""
     from math import e, log, pi
 
     import xarray as xr
@@ -273,7 +276,8 @@ def show(setting: str, name: str, x: Any, window: Any, reference: Any, costs: tu
     assert transitions is not None
     columns = [distance, (likelihood.mean(0) - known).numpy(), transitions.mean(0).numpy()]
     row = [f"{part.mean():.2f} ± {part.std(ddof=1) / len(part) ** 0.5:.2f}" for part in columns]
-    row += ["", ""] if costs is None else [f"{costs[0]:.3f}", f"{costs[1] / costs[0]:.1f}"]
+    cost, theirs = seconds or (None, None)
+    row += [f"{cost:.3f}" if cost else "", f"{theirs / cost:.1f}" if cost and theirs else ""]
     print(f"| {name} | {setting} | {' | '.join(row)} |", flush=True)
 
 
