@@ -36,12 +36,14 @@ class Limits(NamedTuple):
         memory: Bytes.
         gpus: The number of GPUs.
         threads: The number of cores.
+        batch: The number of jobs that share one of the cluster, one after the other.
     """
 
     minutes: float | None
     memory: float | None
     gpus: int
     threads: int
+    batch: int = 1
 
 
 class Profile:
@@ -88,7 +90,9 @@ class Profile:
         values = {name: _value(value, attempt) for name, value in own.items()}
         minutes, memory, gpus = (values.get(name) for name in ("runtime", "mem_mb", "gpu"))
         threads = _value(_mapping(self._content, "set-threads").get(rule, 1), attempt)
-        return Limits(minutes, None if memory is None else memory * 2**20, int(gpus or 0), int(threads or 1))
+        batch = max(1, int(values.get("batch") or 1))
+        memory = None if memory is None else memory * 2**20
+        return Limits(minutes, memory, int(gpus or 0), int(threads or 1), batch)
 
 
 def _mapping(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:

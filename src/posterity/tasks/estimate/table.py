@@ -51,6 +51,10 @@ class Row(NamedTuple):
         """The most memory of one of them."""
         return max(job.memory for job in self.jobs)
 
+    def submitted(self, limits: Limits) -> int:
+        """The jobs of the cluster that they are."""
+        return -(-len(self.jobs) // limits.batch)
+
     @property
     def title(self) -> str:
         """The rule, and what it makes."""
@@ -120,7 +124,7 @@ def _line(row: Row, limits: Limits | None, note: str) -> list[str]:
     if limits is None:
         return [*own, _si(row.memory or None, "B"), note]
     minutes = None if limits.minutes is None else limits.minutes * 60
-    asked = [_hours(minutes), _hours(None if minutes is None else len(row.jobs) * minutes)]
+    asked = [_hours(minutes), _hours(None if minutes is None else row.submitted(limits) * minutes)]
     return [*own, *asked, _si(row.memory or None, "B"), _si(limits.memory, "B"), note]
 
 
@@ -141,7 +145,7 @@ def _total(made: Sequence[Row], profile: Profile | None) -> list[str]:
     memory = _si(max(row.memory for row in made), "B")
     if profile is None:
         return [*own, memory, ""]
-    asked = sum(len(row.jobs) * (profile.limits(row.rule).minutes or 0) for row in made)
+    asked = sum(row.submitted(limits) * (limits.minutes or 0) for row in made for limits in [profile.limits(row.rule)])
     return [*own, "", _hours(asked * 60), memory, "", ""]
 
 
@@ -167,11 +171,12 @@ def limits_met(found: Sequence[Estimate], profile: Profile | None) -> Iterator[s
     yield f"What breaks first, by {profile.file}:"
     near = sorted((one for row in made for one in _shares(row, profile)), reverse=True)
     yield from (f"  {text}" for _, text in near[:NAMED])
-    widest = max(made, key=lambda row: len(row.jobs))
     if profile.queued:
+        submitted = {row.title: row.submitted(profile.limits(row.rule)) for row in made}
+        widest = max(submitted, key=lambda title: submitted[title])
         yield (
-            f"  queue: {len(found)} jobs, at most {profile.queued} at a time; {widest.title} alone has "
-            f"{len(widest.jobs)}, {-(-len(widest.jobs) // profile.queued)} times as many as go in at once"
+            f"  queue: {sum(submitted.values())} jobs, at most {profile.queued} at a time; {widest} alone has "
+            f"{submitted[widest]}, which go through it {-(-submitted[widest] // profile.queued)} times"
         )
     unknown = [row.title for row in made if row.seconds is None]
     if unknown:
@@ -182,12 +187,13 @@ def _shares(row: Row, profile: Profile) -> Iterator[tuple[float, str]]:
     """The shares of limits that the largest job of a row takes, each with what it means."""
     limits = profile.limits(row.rule)
     if limits.minutes and row.longest:
-        share = row.longest / (60 * limits.minutes)
+        longest = row.longest * min(limits.batch, len(row.jobs))
+        share = longest / (60 * limits.minutes)
         on = "at that rate" if any("--flops" in job.time_from for job in row.jobs) else "on one core"
         gpu = "; it asks for a GPU, whose rate --flops takes" if limits.gpus and on == "on one core" else ""
         yield (
             share,
-            f"time of {row.title}: {_hours(row.longest)} {on}, {_share(share)} {_hours(60 * limits.minutes)}{gpu}",
+            f"time of {row.title}: {_hours(longest)} {on}, {_share(share)} {_hours(60 * limits.minutes)}{gpu}",
         )
     if limits.memory and row.memory:
         share = row.memory / limits.memory
