@@ -88,6 +88,6 @@ def test_a_failed_write_leaves_nothing(tmp_path) -> None:
 
     lazy = posterior(2, 3, 1, 1, 1, 4)
     lazy["state"] = lazy["state"].copy(data=lazy["state"].data.map_blocks(fail, meta=np.zeros((0,) * 6, np.float32)))
-    with pytest.raises(DataError, match=r"posterior\.nc: cannot be written .*disk is full, or .* damaged"):
+    with pytest.raises(DataError, match=r"posterior\.nc: cannot be written .*disk is full"):
         data.write(lazy, tmp_path / "posterior.nc", "posterior")
     assert not list(tmp_path.iterdir())
