@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from study import MADE_BY, MODEL, TASKS, TRAINED, Process, Task, at_moments, nothing
+from study import CRASHED, MADE_BY, MODEL, TASKS, TRAINED, Process, Task, at_moments, nothing
 
 NETCDF = tuple(file for file in MADE_BY if file.endswith(".nc"))
 
@@ -76,9 +76,10 @@ def _kill(number: int = signal.SIGKILL) -> None:
     os.kill(os.getpid(), number)
 
 
-def _disturbed(scene: Scene, spoil: Callable[[], object]) -> str:
-    """Runs the task with something that befalls it; returns how it ended."""
-    code, _ = Process(scene.folder, scene.task, spoil).wait()
+def _disturbed(scene: Scene, spoil: Callable[[], object], crash: bool = False) -> str:
+    """Runs the task with something that befalls it, which may make it crash or not; returns how it ended."""
+    code, said = Process(scene.folder, scene.task, spoil).wait()
+    assert crash or code != CRASHED, said
     return f"exit {code}"
 
 
@@ -127,7 +128,7 @@ def out_of_memory(scene: Scene) -> str:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more,) * 2)
 
-    return f"{more / 2**20:.1f} MiB left, {_disturbed(scene, spoil)}"
+    return f"{more / 2**20:.1f} MiB left, {_disturbed(scene, spoil, crash=True)}"
 
 
 def full_disk(scene: Scene) -> str:

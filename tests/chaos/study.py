@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,15 @@ EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.listdir"
 COSTS = ("info_seconds", "seconds", "peak_memory_mib", "cases_per_second", "sha256", "training seconds")
 
 
-#: What the results of the study depend on.
+#: What the results of each task depend on, in the order of the tasks.
 STAGES = (
     *(("simulate", split) for split in ("train", "valid", "test")),
-    ("train", "npe"), ("sample", "npe"), ("assimilate", "4dvar"), ("evaluate", "4dvar"), ("evaluate", "npe"),
-    ("aggregate", ""), ("plot", "training"),
+    ("train", "npe"), ("assimilate", "4dvar"), ("sample", "npe"), ("evaluate", "4dvar"), ("evaluate", "npe"),
+    ("aggregate", ""), ("plot", "coverage"),
 )  # fmt: skip
+
+#: The exit status of a task that ended with a traceback, as no task should.
+CRASHED = 70
 
 
 def nothing() -> None:
@@ -78,16 +81,25 @@ def _tasks() -> list[Task]:
     metrics = tuple(scored.values())
     words = ("aggregate", experiment, "--metrics", *metrics, "--output", joined, "--table", table)
     tasks.append(Task("aggregate", words, metrics, (joined, table)))
-    figures = tuple(f"{RESULTS}/figures/training{suffix}" for suffix in (".svg", ".png"))
-    words = ("plot", experiment, "--figure", "training", "--twin", TWIN, "--metrics", joined)
+    figures = tuple(f"{RESULTS}/figures/coverage{suffix}" for suffix in (".svg", ".png"))
+    words = ("plot", experiment, "--figure", "coverage", "--twin", TWIN, "--metrics", joined)
     words += ("--posterior", *drawn.values(), "--history", TRAINED[2], "--output", figures[0])
-    # It takes the twin, and does not read it.
-    tasks.append(Task("plot", words, (joined, TRAINED[2]), figures))
+    # This figure reads neither the twin nor the draws.
+    tasks.append(Task("plot", words, (joined,), figures))
     return tasks
 
 
 TASKS = _tasks()
 MADE_BY = {file: task for task in TASKS for file in task.writes}
+
+
+def needed(wanted: Iterable[Task]) -> list[Task]:
+    """Some tasks with all that they depend on, in order."""
+    found = set(wanted)
+    for task in reversed(TASKS):
+        if task in found:
+            found.update(MADE_BY[file] for file in task.reads)
+    return [task for task in TASKS if task in found]
 
 
 class Process:
@@ -103,17 +115,16 @@ class Process:
     def __init__(
         self, folder: Path, task: Task, spoil: Callable[[], object] = nothing, after: Callable[[], object] = nothing
     ) -> None:
-        self.log = folder / f"{task.name.replace(' ', '-')}.{time.monotonic_ns()}.log"
+        # Not in the folder, whose disk may be full.
+        self.log = folder.with_name(f"{folder.name}.{task.name.replace(' ', '-')}.{time.monotonic_ns()}.log")
         sys.stdout.flush()
         self.pid = os.fork()
         if not self.pid:
             self._become(folder, task, spoil, after)
 
-    def _become(
-        self, folder: Path, task: Task, spoil: Callable[[], object], after: Callable[[], object]
-    ) -> None:
+    def _become(self, folder: Path, task: Task, spoil: Callable[[], object], after: Callable[[], object]) -> None:
         """Runs the command; never returns."""
-        code = 70
+        code = CRASHED
         try:
             os.chdir(folder)
             output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -216,8 +227,12 @@ def partial(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in found)
 
 
-def warm(folder: Path) -> dict[str, int]:
-    """Runs the study once, and takes over what each process has imported and read of the sources of the package.
+def warm(folder: Path, tasks: list[Task]) -> dict[str, int]:
+    """Runs tasks once, and takes over what each process has imported and read of the sources of the package.
+
+    Args:
+        folder: The folder, with the experiment in it.
+        tasks: The tasks, in order.
 
     Returns:
         The number of moments of each task at which it touches files of the study, by its name.
@@ -229,10 +244,11 @@ def warm(folder: Path) -> dict[str, int]:
     # Every step saves its state, not each half minute: these trainings take a second.
     checkpoint.INTERVAL = 0.0
     experiment = load(folder / "config" / "experiments" / "small.yaml")
-    for stage, name in STAGES:
-        dependencies(stage, experiment, name)
-    noted, moments = folder / "noted.log", {}
-    for task in TASKS:
+    for task, (stage, name) in zip(TASKS, STAGES, strict=True):
+        if task in tasks:
+            dependencies(stage, experiment, name)
+    noted, moments = folder.with_name("noted.log"), {}
+    for task in tasks:
         seen: list[str] = []
         code, said = Process(
             folder, task, lambda: at_moments(folder, seen.append),  # noqa: B023

@@ -117,7 +117,7 @@ def write(dataset: xr.Dataset, path: Path, kind: str, schema: Schema = SCHEMA) -
     with atomic(path) as temporary, dask.config.set(scheduler="threads", num_workers=THREADS):
         try:
             dataset.to_netcdf(temporary, engine="netcdf4", encoding=_encoding(dataset))
-        except RuntimeError as error:  # netCDF reports a full disk as "NetCDF: HDF error"
+        except (RuntimeError, AttributeError) as error:  # netCDF reports a full disk as "NetCDF: HDF error"
             raise OSError(None, f"{error}: the disk is full") from error
     log.info("%s: written", path)
 

@@ -49,5 +49,7 @@ def chunked(variable: xr.DataArray, chunks: Mapping[Hashable, int], path: Path, 
         The lazy variable.
     """
     stored = Stored(variable.variable, path, remedy)
-    array = da.from_array(stored, tuple(chunks[name] for name in variable.dims), name=False, meta=np.empty(0, stored.dtype))
+    array = da.from_array(
+        stored, tuple(chunks[name] for name in variable.dims), name=False, meta=np.empty(0, stored.dtype)
+    )
     return variable.copy(data=array)

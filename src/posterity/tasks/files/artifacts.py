@@ -55,4 +55,6 @@ def check_intact(file: Path) -> None:
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}); train the estimator again") from error
     if found != told:
-        raise DataError(f"{file}: is damaged, or not of the training that {DESCRIPTION} is of; train the estimator again")
+        raise DataError(
+            f"{file}: is damaged, or not of the training that {DESCRIPTION} is of; train the estimator again"
+        )
