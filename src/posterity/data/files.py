@@ -138,8 +138,8 @@ def read(path: Path, kind: str, schema: Schema = SCHEMA) -> xr.Dataset:
         The lazy dataset.
 
     Raises:
-        DataError: If there is no such file, it cannot be read, or it is not of that kind; later, when data are read that
-            are damaged.
+        DataError: If there is no such file, it cannot be read, or it is not of that kind; later, when data are read
+            that are damaged.
     """
     path = Path(path)
     if not path.is_file():

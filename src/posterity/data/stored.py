@@ -4,7 +4,6 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 
@@ -48,6 +47,8 @@ def chunked(variable: xr.DataArray, chunks: Mapping[Hashable, int], path: Path, 
     Returns:
         The lazy variable.
     """
+    from dask import array as da
+
     stored = Stored(variable.variable, path, remedy)
     array = da.from_array(
         stored, tuple(chunks[name] for name in variable.dims), name=False, meta=np.empty(0, stored.dtype)
