@@ -200,11 +200,16 @@ def evaluate(
     posterior: Annotated[Path, typer.Option(help="The posterior file.", show_default=False)],
     reference: Annotated[Path | None, typer.Option(help="The reference, if there is one.")] = None,
     output: Output,
+    dask: Annotated[
+        str | None, typer.Option(metavar="FILE", help="By workers of this scheduler; or of this job, `slurm`.")
+    ] = None,
 ) -> None:
     """Score draws against the truth, the observations and the reference."""
     from .tasks.evaluate import evaluate as task
+    from .tasks.nodes.cluster import workers
 
-    task(load(experiment), twin, posterior, output, reference)
+    with workers(dask) as found:
+        task(load(experiment), twin, posterior, output, reference, found)
 
 
 @_verb("posterity aggregate demo --metrics a.nc b.nc --output all.nc --table all.csv", "table")

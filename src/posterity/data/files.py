@@ -222,18 +222,8 @@ def _groups(path: Path) -> list[str]:
         return list(file.groups)
 
 
-def read_many(paths: Sequence[Path], kind: str, schema: Schema = SCHEMA) -> xr.Dataset:
-    """Opens the shards of a split, or the chunks of a method, as one lazy dataset along ``case``.
-
-    Args:
-        paths: The files, in order.
-        kind: The kind of file.
-        schema: The schema that holds the kind.
-
-    Returns:
-        The lazy dataset.
-    """
-    parts = [read(path, kind, schema) for path in paths]
+def along_cases(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """The chunks of a method as one dataset along ``case``, lazy as they are."""
     return xr.concat(parts, dim="case", data_vars="minimal", coords="minimal", compat="override", join="outer")
 
 

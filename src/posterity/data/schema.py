@@ -175,7 +175,7 @@ def check(dataset: xr.Dataset, kind: str, source: str, schema: Schema = SCHEMA) 
     Raises:
         DataError: If a variable is missing, or has other dimensions or another type than the schema says.
     """
-    ordered = {}
+    ordered: dict[str, xr.DataArray] = {}
     for name, variable in schema[kind].items():
         if name not in dataset:
             if variable.required:
@@ -191,13 +191,13 @@ def check(dataset: xr.Dataset, kind: str, source: str, schema: Schema = SCHEMA) 
                 f"{source}: '{name}' has dimensions {_tuple(dataset[name].dims)}; it should have "
                 f"{_tuple(_pattern(variable))}{_difference(dataset[name].dims, variable)}"
             )
-        found = ordered[name] = dataset[name].transpose(*expected)
+        ordered[name] = found = dataset[name].transpose(*expected)
         if not np.issubdtype(found.dtype, np.number):
             raise DataError(f"{source}: '{name}' holds {found.dtype}, not numbers; write it as float")
         if 0 in found.shape:
             empty = ", ".join(str(d) for d, n in zip(found.dims, found.shape, strict=True) if n == 0)
             raise DataError(f"{source}: '{name}' is empty along {empty}; give it at least one entry")
-    # At once: each assignment aligns all variables anew.
+    # All at once: each assignment aligns the whole dataset.
     return dataset.assign(ordered)
 
 

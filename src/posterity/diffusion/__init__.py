@@ -55,6 +55,7 @@ References:
     | Score-based Data Assimilation (Rozet & Louppe, 2023), https://arxiv.org/abs/2306.10574
 """
 
+from .centring import Centring
 from .denoisers import DampedResidual, Denoiser, LearnedDenoiser, Mean, Residual, denoising_loss
 from .guidance import DPSGuidance, Guidance, Likelihood, MomentMatching, SDAGuidance
 from .ode import flow, integrate, probe, transport
@@ -64,6 +65,7 @@ from .schedules import EDM, Schedule, Straight
 __all__ = [
     "EDM",
     "Ancestral",
+    "Centring",
     "DPSGuidance",
     "DampedResidual",
     "Denoiser",

@@ -106,13 +106,15 @@ class LearnedDenoiser(Denoiser):
     With :math:`F = 0` it is the exact denoiser of :math:`N(0, I)`: an unobserved control has nothing to learn.
 
     Args:
-        residual: The network :math:`F`.
+        residual: The network :math:`F`, or what is made of it.
         context: The contexts, with shape ``(rows, context, *grid)``.
         pulled: Whether products with the derivative are asked for wherever means are, so that one sweep forward does
             for both; means then carry no gradients.
     """
 
-    def __init__(self, residual: Residual, context: Tensor, pulled: bool = False) -> None:
+    def __init__(
+        self, residual: Callable[[Tensor, Tensor, Tensor], Tensor], context: Tensor, pulled: bool = False
+    ) -> None:
         self.residual, self.context, self.pulled = residual, context, pulled
         self._last: tuple[Tensor, float, Tensor, Tensor] | None = None
 

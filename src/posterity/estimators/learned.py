@@ -70,6 +70,14 @@ class Learned(Posterior, nn.Module):
             A scalar.
         """
 
+    def settle(self, twins: Iterable[Twin]) -> None:
+        """Takes of training draws what drawing depends on beside the weights, once these are those it keeps.
+
+        Args:
+            twins: Draws of the joint in parts, each with one batch dimension: of so many cases as a tenth of the
+                training had.
+        """
+
     def mark_trained(self) -> Self:
         """Lets it draw, in evaluation mode: what :class:`Training` does in the end, and trainings of one's own must."""
         self.ready.fill_(True)

@@ -255,6 +255,24 @@ def test_in_the_end_it_holds_the_best_weights_and_may_draw(problem, batches, val
     other.check_ready()
 
 
+def test_what_it_settles_in_the_end_is_seen_of_a_tenth_of_the_cases(problem, batches, valid, monkeypatch) -> None:
+    """With the best weights, in parts: of 5 epochs of 80 cases 40, and of 20 the whole set twice."""
+    monkeypatch.setattr(statistics, "NUMBERS", 0)
+    for epochs, cases in ((5, 40), (20, 160)):
+        training = regression(problem, epochs=epochs, patience=epochs, ema=0.9, learning_rate=0.3)
+        weights, sizes = [], list[int]()
+
+        def settle(twins, training=training, weights=weights, sizes=sizes) -> None:
+            weights.append(training.estimator.map.weight.detach().clone())
+            sizes.extend(len(twin.x) for twin in twins)
+
+        monkeypatch.setattr(training.estimator, "settle", settle)
+        training.run(batches(), valid)
+        (settled,) = weights
+        assert torch.equal(settled, training.best["map.weight"])
+        assert sizes == [8] * (cases // 8)
+
+
 def test_an_estimator_that_is_not_trained_refuses_to_draw(problem) -> None:
     estimator, window = NeuralPosterior(problem), problem.sample((2,)).window
     for method in (estimator, Refined(estimator, Importance())):

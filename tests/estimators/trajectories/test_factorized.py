@@ -161,6 +161,24 @@ def test_windows_with_missing_entries_are_refused() -> None:
         FactorizedScore(problem, **SMALL).mark_trained().sample(window, 2)
 
 
+def test_centred_residuals_have_mean_zero(monkeypatch) -> None:
+    """Of residuals that are linear in parameters and what steps say: what they say on average is taken off."""
+    problem = ring()
+    estimator, twin = FactorizedScore(problem, **SMALL, crops=64), problem.sample((256,))
+    estimator.standardize(twin)
+    monkeypatch.setattr(estimator.step, "context", lambda window: torch.randn(len(window.y), 4))
+
+    def residual(v, angle, context):
+        return angle.tan().unsqueeze(-1) * (0.5 - 0.3 * v + context[:, :1])
+
+    monkeypatch.setattr(estimator.step.residual, "forward", residual)
+    estimator.settle([twin] * 4)
+    v, context, angle = torch.randn(9, 1), torch.randn(9, 4), torch.tensor([0.3])
+    found = estimator.residual(v, angle, context) / angle.tan()
+    torch.testing.assert_close(found, context[:, :1], atol=0.15, rtol=0)
+    assert FactorizedScore(problem, **SMALL, centred=False).residual is not estimator.residual
+
+
 @pytest.mark.parametrize(
     ("options", "message"), [({"context": 0}, "context: at least one"), ({"draws": 2}, "draws: a cov")]
 )

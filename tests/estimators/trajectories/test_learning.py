@@ -208,3 +208,26 @@ def test_trajectories_that_are_shorter_than_crops_are_refused() -> None:
 def test_unknown_parameters_are_none_of_sda() -> None:
     with pytest.raises(ValueError, match="parameters: SDA takes them for known, and forcing are not; choose sosda"):
         SDA.check_problem(ring())
+
+
+@pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
+def test_centred_residuals_of_parameters_have_mean_zero(problem, monkeypatch) -> None:
+    """Of residuals that say more of whole crops than of separators: what they say on average is taken off."""
+    estimator = SharedSOSDA(problem, order=1, crops=8, stride=1)
+    states = torch.randn(2048, problem.steps, *problem.shape)
+    theta = problem.decode_parameters(torch.randn(2048, len(problem.parameters)))
+    one = problem.sample((1,))
+    twin = one._replace(x=states, theta=theta, window=one.window._replace(start=torch.zeros(2048)))
+    estimator.standardize(twin)
+
+    def residual(x, v, angle, start, whole):
+        return x, angle.tan().unsqueeze(-1) * (0.5 - 0.3 * v + whole.unsqueeze(-1) + x.flatten(1)[:, :1])
+
+    monkeypatch.setattr(estimator.local, "forward", residual)
+    estimator.settle([twin] * 2)
+    x, v, angle = torch.randn(9, 3, *problem.shape), torch.randn(9, len(problem.parameters)), torch.tensor([0.3])
+    for whole in (False, True):
+        given = x, v, angle, torch.zeros(9), torch.full((9,), whole)
+        found = estimator.local.centred(*given)[1] / angle.tan()
+        # Terms at a level have a twentieth of the rows.
+        torch.testing.assert_close(found, x.flatten(1)[:, :1].expand(found.shape), atol=0.25, rtol=0)

@@ -1,9 +1,10 @@
-"""The statistics by which inputs are standardised, of more training cases than fit the memory."""
+"""What estimators take of more training cases than fit the memory: statistics, and what is settled in the end."""
 
+from collections.abc import Iterator
 from itertools import chain
 from math import prod
 
-from ...problems import Problem
+from ...problems import Problem, Twin
 from ..learned import Learned
 from .batches import Batches
 
@@ -22,10 +23,34 @@ def standardize(estimator: Learned, problem: Problem, train: Batches) -> None:
         problem: The problem that observations are drawn from.
         train: The training set.
     """
-    # A batch fits the memory with its gradients, and so does one without.
-    size = max(train.batch, min(STATISTICS, NUMBERS // (problem.steps * prod(problem.shape))))
-    twins = (states.observe(problem) for states in train.parts(size, STATISTICS))
+    size = _part(problem, train)
+    twins = _observed(problem, train, STATISTICS)
     first = next(twins)
     estimator.standardize(first)
     if train.cases > size:
         estimator.measure(chain([first], twins))
+
+
+def settle(estimator: Learned, problem: Problem, train: Batches, epochs: int) -> None:
+    """Has an estimator take what it draws by, of as many cases as a tenth of its training had.
+
+    Args:
+        estimator: The estimator.
+        problem: The problem that observations are drawn from.
+        train: The training set.
+        epochs: The epochs of its training.
+    """
+    cases = -(-train.cases * epochs // 10)
+    rounds = (_observed(problem, train, cases - done) for done in range(0, cases, train.cases))
+    estimator.settle(chain.from_iterable(rounds))
+
+
+def _observed(problem: Problem, train: Batches, most: int) -> Iterator[Twin]:
+    """The first cases of the set, observed, in parts."""
+    for states in train.parts(_part(problem, train), most):
+        yield states.observe(problem)
+
+
+def _part(problem: Problem, train: Batches) -> int:
+    """The number of cases of a part: a batch fits the memory with its gradients, and so does one without."""
+    return max(train.batch, min(STATISTICS, NUMBERS // (problem.steps * prod(problem.shape))))

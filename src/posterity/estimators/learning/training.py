@@ -16,7 +16,7 @@ from ..learned import Learned
 from .batches import Batches, States, TrainingError, derive
 from .lr_schedules import cosine
 from .processes import Loss, Processes
-from .statistics import standardize
+from .statistics import settle, standardize
 
 #: Steps between readings of the loss and the clock: on a GPU each of them waits for all work under way.
 LOOK = 20
@@ -167,7 +167,7 @@ class Training:
             save()
             if not self.done:
                 self._check_stop(stop)
-        self._take_best()
+        self._take_best(train)
 
     def _loss(self) -> nn.Module:
         """The loss as a module, distributed over processes if there are several, and compiled if so set."""
@@ -239,9 +239,11 @@ class Training:
             self.best = {name: value.clone() for name, value in self._weights().state_dict().items()}
         return record
 
-    def _take_best(self) -> None:
+    def _take_best(self, train: Batches) -> None:
         """Ends the training: the estimator takes the best weights, by which it draws from here on."""
         self.estimator.load_state_dict(self.best)
+        self._seed("settling")
+        settle(self.estimator.eval(), self.problem, train, self.epoch)
         self.estimator.mark_trained()
 
     @torch.no_grad()

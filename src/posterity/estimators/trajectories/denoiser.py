@@ -33,6 +33,7 @@ class LearnedLocal(LocalDenoiser):
             for both.
         bfloat16: Whether the network computes in bfloat16; what is made of what it finds does not.
         keep: The number of sweeps that are kept, the graph of each for many products at one point.
+        centred: Whether residuals of shared parameters are centred.
     """
 
     def __init__(
@@ -43,9 +44,10 @@ class LearnedLocal(LocalDenoiser):
         pulled: bool = True,
         bfloat16: bool = False,
         keep: int = 1,
+        centred: bool = False,
     ) -> None:
         self.local, self.start, self.trajectory = local, start, trajectory
-        self.pulled, self.bfloat16, self.keep = pulled, bfloat16, keep
+        self.pulled, self.bfloat16, self.keep, self.centred = pulled, bfloat16, keep, centred
         self._sweeps: list[Sweep] = []
 
     def mean(self, x: Tensor, angle: float, start: Tensor) -> Tensor:
@@ -81,7 +83,8 @@ class LearnedLocal(LocalDenoiser):
         time = (self.start + start.unsqueeze(-1).to(self.start)).flatten()
         whole = torch.full_like(time, length == crop.states, dtype=torch.bool)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
-            found = self.local(fields, beside, x.new_full((1,), angle), time, whole)
+            network = self.local.centred if self.centred else self.local
+            found = network(fields, beside, x.new_full((1,), angle), time, whole)
         found_x, found_v = (part.to(x) for part in found)
         own = found_v[:, : found_v.shape[1] - numbers].unflatten(1, (crop.states, -1))
         residual = torch.cat((found_x.flatten(2), own), dim=-1)[:, :length]

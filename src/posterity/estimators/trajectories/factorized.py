@@ -1,6 +1,6 @@
 r"""Factorised neural score estimation: parameters from the scores of single steps of a record."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from math import cos, sin
 from typing import ClassVar
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ...diffusion import EDM, LearnedDenoiser, Mean, PredictorCorrector, Residual, RungeKutta, Sampler, Schedule
-from ...diffusion.denoisers import denoising_loss
+from ...diffusion.centring import Centring
+from ...diffusion.denoisers import denoising_loss, stratified
 from ...errors import check_part
 from ...nn import Convolution, Layout, Network, ResidualMLP
 from ...problems import Ensemble, Problem, Twin, Window
@@ -37,6 +38,11 @@ class Step(nn.Module):
         channels, *grid = features.shape
         self.network = network.build(channels, context, grid)
         self.residual = Residual(Layout((parameters,)), context, head)
+        self.centring = Centring(parameters, parameters)
+
+    def centred(self, v: Tensor, angle: Tensor, context: Tensor) -> Tensor:
+        """The residual, less the mean that it has by mistake."""
+        return self.residual(v, angle, context) - self.centring(v, angle)
 
     def context(self, window: Window) -> Tensor:
         """What pairs say, with shape ``(pairs, context)``."""
@@ -80,6 +86,8 @@ class FactorizedScore(Learned):
         crops: The number of steps of each training trajectory in an update.
         gauss: Whether to correct the sum.
         draws: The number of draws given each step alone that covariances are taken of.
+        centred: Whether scores are centred: less the mean that they have by mistake, which steps would add up
+            (:class:`.Centring`).
 
     References:
         | Compositional simulation-based inference for time series (Gloeckler et al., 2025),
@@ -91,7 +99,7 @@ class FactorizedScore(Learned):
     """
 
     loss_units: ClassVar[str] = "1"
-    drawing: ClassVar[str] = "sampler, gauss, draws"
+    drawing: ClassVar[str] = "sampler, gauss, draws, centred"
     portable: ClassVar[str] = "window"
 
     def __init__(
@@ -105,6 +113,7 @@ class FactorizedScore(Learned):
         crops: int = 4,
         gauss: bool = True,
         draws: int = 64,
+        centred: bool = True,
     ) -> None:
         super().__init__(problem)
         for name, number in (("context", context), ("crops", crops)):
@@ -120,7 +129,7 @@ class FactorizedScore(Learned):
         check_part("head", head, Network, ResidualMLP)
         check_part("schedule", self.schedule, Schedule, EDM)
         check_part("sampler", self.sampler, Sampler, PredictorCorrector)
-        self.crops, self.gauss, self.draws = crops, gauss, draws
+        self.crops, self.gauss, self.draws, self.centred = crops, gauss, draws, centred
         self.shape = (problem.window, *problem.shape)
         #: The problem of two states in a row.
         self.pair = replace(problem, window=2, forecast=0, joint="climatology", background_std=None, library=None)
@@ -154,6 +163,20 @@ class FactorizedScore(Learned):
         steps = self.steps(twin)
         v = self.problem.encode_parameters(steps.theta)
         return denoising_loss(self.step.residual, self.schedule, v, self.step.context(steps.window))
+
+    @torch.no_grad()
+    def settle(self, twins: Iterable[Twin]) -> None:
+        """Takes the mean residual, by which residuals are centred."""
+        self.step.centring.fit(self._residuals(twins))
+
+    def _residuals(self, twins: Iterable[Twin]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Noisy parameters of random steps, their angles, and their residuals."""
+        for twin in twins:
+            steps = self.steps(twin)
+            v = self.problem.encode_parameters(steps.theta)
+            angle, context = Centring.angles(stratified(v)), self.step.context(steps.window)
+            noisy = angle.cos().unsqueeze(-1) * v + angle.sin().unsqueeze(-1) * torch.randn_like(v)
+            yield noisy, angle, self.step.residual(noisy, angle, context)
 
     @torch.no_grad()
     def steps(self, twin: Twin) -> Twin:
@@ -199,6 +222,11 @@ class FactorizedScore(Learned):
         values = torch.cat((states.flatten(2), v), dim=-1)
         return StateTarget(states=None).ensemble(self.problem, window, values, {}, None)
 
+    @property
+    def residual(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """The residual that draws are made with."""
+        return self.step.centred if self.centred else self.step.residual
+
     def contexts(self, window: Window) -> Tensor:
         """What each step says, with shape ``(case, steps, context)``."""
         steps = window.y.shape[1] - 1
@@ -218,7 +246,7 @@ class FactorizedScore(Learned):
         """
         given, found = contexts.flatten(0, 1), []
         for rows in self._chunks(self.draws, contexts):
-            mean = LearnedDenoiser(self.step.residual, repeat(given, rows)).mean
+            mean = LearnedDenoiser(self.residual, repeat(given, rows)).mean
             found.append(RungeKutta(8)(mean, self.schedule, self._noise(contexts, rows, len(given))))
         v = torch.cat(found).unflatten(0, (self.draws, *contexts.shape[:2]))
         apart = v - v.mean(dim=0)
@@ -237,7 +265,7 @@ class FactorizedScore(Learned):
             excess: What each step adds to the precision of the prior; None for the sum.
             draws: The number of draws.
         """
-        local = LearnedDenoiser(self.step.residual, repeat(contexts.flatten(0, 1), draws))
+        local = LearnedDenoiser(self.residual, repeat(contexts.flatten(0, 1), draws))
         return composed(local.mean, len(contexts), contexts.shape[1], excess)
 
     def _noise(self, contexts: Tensor, draws: int, rows: int) -> Tensor:

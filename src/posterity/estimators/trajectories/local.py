@@ -6,7 +6,7 @@ from math import pi, prod
 import torch
 from torch import Tensor, nn
 
-from ...diffusion import DampedResidual
+from ...diffusion import Centring, DampedResidual
 from ...nn import Layout, Network
 from ...nn.layout import constant
 from ...tensors import append_dims
@@ -91,19 +91,28 @@ class LocalResidual(nn.Module):
         times: The number of frequencies that encode when a crop begins; 0 for none.
         separator: The number of states of a separator; 0 if it knows none.
         landscape: Fields that tell sites apart, with shape ``(channel, *grid)``; None for none.
+        shared: Whether the numbers are parameters of the whole crop, standard normal: their residuals can be centred.
     """
 
     there: Tensor
     landscape: Tensor
 
     def __init__(
-        self, crop: Crop, network: Network, times: int, separator: int, landscape: Tensor | None = None
+        self,
+        crop: Crop,
+        network: Network,
+        times: int,
+        separator: int,
+        landscape: Tensor | None = None,
+        shared: bool = False,
     ) -> None:
         super().__init__()
         self.crop, self.separator, self.clock = crop, separator, Clock(times)
         fixed = torch.zeros(0, *crop.layout.field[1:], device="cpu") if landscape is None else landscape
         self.register_buffer("landscape", fixed.to(self.clock.first), persistent=False)
         self.residual = DampedResidual(crop.layout, 2 * times + (separator > 0) + len(fixed), network)
+        #: The mean residuals of numbers beside separators, and those beside whole crops.
+        self.centring = Centring(crop.numbers, 2 * crop.numbers) if shared and crop.numbers else None
         # Which states a whole crop has, and a separator.
         states = torch.arange(crop.states, device="cpu")
         there = torch.stack((states < separator, states < crop.states))
@@ -112,6 +121,14 @@ class LocalResidual(nn.Module):
     def seen(self, whole: Tensor) -> Tensor:
         """Which states there are, with shape ``(rows, states, 1, …)``, of crops that are whole or not, ``(rows,)``."""
         return append_dims(self.there[whole.long()], len(self.crop.shape))
+
+    def centred(self, x: Tensor, v: Tensor, angle: Tensor, start: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
+        """The same as :meth:`forward`, of parameters less the mean that they have by mistake."""
+        found_x, found_v = self(x, v, angle, start, whole)
+        if self.centring is not None:
+            mean = self.centring(v, angle).unflatten(1, (2, -1))
+            found_v = found_v - torch.where(whole.unsqueeze(-1), mean[:, 1], mean[:, 0])
+        return found_x, found_v
 
     def forward(self, x: Tensor, v: Tensor, angle: Tensor, start: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
         r"""Estimates the residual.

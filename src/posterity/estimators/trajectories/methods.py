@@ -156,7 +156,8 @@ class SharedSOSDA(TrajectoryScore):
     over windows :math:`w` of :math:`2k + 1` states and the separators :math:`s` between two of them: one network learns
     the scores of both, and a junction tree composes them. Without noise this is exact for a Markov chain with static
     parameters, and Langevin corrections of the sampler bring draws there: it needs them. Errors of the network add up
-    over windows, so that few of them which overlap by half do better than one around each state.
+    over windows, so that few of them which overlap by half do better than one around each state, and what scores of
+    parameters are off by on average is taken off (:class:`.Centring`).
 
     Targets :math:`p(x_{0:T}, \theta | y, x_b)` of the joint it was trained on.
 
@@ -173,6 +174,7 @@ class SharedSOSDA(TrajectoryScore):
         stride: The number of states from one window to the next, which share the rest.
         landscape: Whether the network is told what tells the sites of the system's grid apart, such as its forcing.
         per_window: Whether observations guide each window by itself, and not the trajectory as a whole.
+        centred: Whether scores of parameters are centred: less the mean that they have by mistake.
         precision: In what networks compute when it draws: `bfloat16`, `float32`, or `auto`, the first on a GPU and the
             second elsewhere. What samplers step and guidance solves is never reduced.
 
@@ -181,6 +183,7 @@ class SharedSOSDA(TrajectoryScore):
     """
 
     shared: ClassVar[bool] = True
+    drawing: ClassVar[str] = f"{TrajectoryScore.drawing}, centred"
 
     def __init__(
         self,
@@ -196,11 +199,13 @@ class SharedSOSDA(TrajectoryScore):
         stride: int = 4,
         landscape: bool = False,
         per_window: bool = False,
+        centred: bool = True,
         precision: Precision = "auto",
     ) -> None:
         sampler = sampler or PredictorCorrector(64, corrections=2, tau=0.5)
         how = schedule, sampler, guidance, composition or Junction(order, stride)
         super().__init__(problem, order, network, *how, times, crops, stride, landscape, per_window, precision)
+        self.centred = centred
 
     def beside(self, v: Tensor) -> Tensor:
         """Themselves."""

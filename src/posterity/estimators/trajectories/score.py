@@ -1,7 +1,7 @@
 """The abstract estimator of scores of trajectories, and how it learns from crops."""
 
 import abc
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from math import inf, prod
 from typing import ClassVar, Literal, Self, get_args
@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, Self, get_args
 import torch
 from torch import Tensor, nn
 
-from ...diffusion import EDM, Guidance, Mean, MomentMatching, PredictorCorrector, Sampler, Schedule
+from ...diffusion import EDM, Centring, Guidance, Mean, MomentMatching, PredictorCorrector, Sampler, Schedule
 from ...diffusion.compositions import Composition, Fold, Trajectory
 from ...diffusion.denoisers import stratified
 from ...errors import check_part
@@ -64,6 +64,9 @@ class TrajectoryScore(Learned):
     #: Whether all states share their parameters, or each has its own.
     shared: ClassVar[bool] = False
 
+    #: Whether residuals of shared parameters are centred.
+    centred: bool = False
+
     #: Observations of windows as a whole, beside those of the problem.
     tie: Tie | None = None
 
@@ -108,7 +111,8 @@ class TrajectoryScore(Learned):
         fixed = problem.system.landscape if landscape else None
         if fixed is not None and not len(fixed):
             raise ValueError(f"landscape: all sites of {type(problem.system).__name__} are alike; leave it out")
-        self.local = LocalResidual(Crop(2 * order + 1, problem.shape, self.numbers), network, times, separator, fixed)
+        crop = Crop(2 * order + 1, problem.shape, self.numbers)
+        self.local = LocalResidual(crop, network, times, separator, fixed, self.shared)
         #: The statistics of all states, and those of the first ones of trajectories.
         self.scaler, self.first = Standardizer(problem.shape), Standardizer(problem.shape)
         self.register_buffer("examples", torch.zeros(EXAMPLES, *problem.shape))
@@ -176,6 +180,24 @@ class TrajectoryScore(Learned):
         sites = prod(self.problem.shape[1:])
         return ((error_x * there).sum() / sites + error_v.sum()) / (there.sum() / sites + error_v.numel())
 
+    @torch.no_grad()
+    def settle(self, twins: Iterable[Twin]) -> None:
+        """Takes the mean residual of shared parameters, by which they are centred."""
+        if self.local.centring is not None:
+            self.local.centring.fit(self._residuals(twins))
+
+    def _residuals(self, twins: Iterable[Twin]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Noisy parameters of random crops, their angles, and their residuals beside separators and whole crops."""
+        for twin in twins:
+            x, v, start = self.crop(twin)
+            angle = Centring.angles(stratified(x))
+            for rows in chunks(len(x), NETWORK * x[0].numel(), x.device):
+                noisy = [_mixed(angle[rows], z[rows], torch.randn_like(z[rows]))[0] for z in (x, v)]
+                # Of the same crops, so that errors of windows and separators cancel where these do.
+                kinds = (torch.full_like(start[rows], whole, dtype=torch.bool) for whole in (False, True))
+                found = [self.local(*noisy, angle[rows], start[rows], whole)[1] for whole in kinds]
+                yield noisy[1], angle[rows], torch.cat(found, dim=1)
+
     def crop(self, twin: Twin) -> tuple[Tensor, Tensor, Tensor]:
         """Random crops of trajectories, standardised, in full precision.
 
@@ -235,7 +257,7 @@ class TrajectoryScore(Learned):
         trajectory, crop = self.trajectory, self.local.crop.states * self.trajectory.size
         pulled = not self.guidance.detach
         reduced = self.precision == "bfloat16" or (self.precision == "auto" and window.y.is_cuda)
-        local = LearnedLocal(self.local, window.start, trajectory, pulled, reduced)
+        local = LearnedLocal(self.local, window.start, trajectory, pulled, reduced, centred=self.centred)
         # Of the rows, so many windows at once; and of their graphs as many as the memory holds, if it holds all.
         at_once = next(chunks(trajectory.states, NETWORK * len(window.y) * crop, window.y.device)).stop
         composed = self.composition.compose(local, trajectory, at_once)
