@@ -36,7 +36,7 @@ ARROWS = {
     "data": {"problems", "systems", "metrics"},
 }
 #: What stands above the rooms, and may import all of them: the package itself is empty.
-ABOVE = {"posterity", "__main__", "arguments", "batches", "cli", "tasks", "testing", "worker"}
+ABOVE = {"posterity", "__main__", "arguments", "batches", "cli", "overview", "tasks", "testing", "worker"}
 #: What may be imported beside the standard library, by rooms that must stay light.
 LIGHT = {
     "algebra": {"torch"},
