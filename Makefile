@@ -1,6 +1,7 @@
 # make demo   sets everything up and runs the demonstration          make test   sets everything up and runs the tests
 # make check  the linters and the quick tests, in a minute            make lint   make docs   make lock   make clean
 # make run EXPERIMENT=vi4dvar
+# make chaos FAULTS=100 SEED=0   disturbs a small study at random, and holds it against an undisturbed one
 # make literature   analysis errors of cycling methods beside published ones
 #
 # A machine with a GPU takes its own build of torch: make demo TORCH="torch==2.13.0 --index-url <your index>"
@@ -12,6 +13,9 @@ PROFILE    ?= profiles/local
 TESTS      ?= tests
 WORKERS    ?= 2
 FLAGS      ?=
+FAULTS     ?= 100
+SEED       ?= 0
+LEVELS     ?= task
 LOCK_FLAGS ?=
 
 LITERATURE := lorenz96_cycling,lorenz96_cycling_sparse,lorenz96_cycling_bocquet2010,lorenz63_cycling
@@ -23,7 +27,7 @@ READY := .venv/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: setup demo run report literature test check quick lint docs lock clean
+.PHONY: setup demo run report literature chaos test check quick lint docs lock clean
 
 setup: $(READY)
 
@@ -38,6 +42,9 @@ report: $(READY)
 
 literature: $(READY)
 	$(BIN)/snakemake --profile $(PROFILE) literature --config experiments=$(LITERATURE) $(FLAGS)
+
+chaos: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/chaos --faults $(FAULTS) --seed $(SEED) --levels $(LEVELS) $(FLAGS)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS) $(FLAGS)
