@@ -1,6 +1,7 @@
 # make demo   sets everything up and runs the demonstration          make test   sets everything up and runs the tests
 # make check  the linters and the quick tests, in a minute            make lint   make docs   make lock   make clean
 # make run EXPERIMENT=vi4dvar
+# make chaos FAULTS=100 SEED=0   disturbs a small study at random, and holds it against an undisturbed one
 # make literature   analysis errors of cycling methods beside published ones
 #
 # A machine with a GPU takes its own build of torch: make demo TORCH="torch==2.13.0 --index-url <your index>"
@@ -12,6 +13,9 @@ PROFILE    ?= profiles/local
 TESTS      ?= tests
 WORKERS    ?= 2
 FLAGS      ?=
+FAULTS     ?= 100
+SEED       ?= 0
+LEVELS     ?= task
 LOCK_FLAGS ?=
 
 LITERATURE := lorenz96_cycling,lorenz96_cycling_sparse,lorenz96_cycling_bocquet2010,lorenz63_cycling
@@ -19,8 +23,11 @@ LITERATURE := lorenz96_cycling,lorenz96_cycling_sparse,lorenz96_cycling_bocquet2
 BIN   := .venv/bin
 READY := .venv/.ready
 
+# Set-up compiles no package: most of their modules are never imported, and those that are must be compiled but once.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DELETE_ON_ERROR:
-.PHONY: setup demo run report literature test check quick lint docs lock clean
+.PHONY: setup demo run report literature chaos test check quick lint docs lock clean
 
 setup: $(READY)
 
@@ -35,6 +42,9 @@ report: $(READY)
 
 literature: $(READY)
 	$(BIN)/snakemake --profile $(PROFILE) literature --config experiments=$(LITERATURE) $(FLAGS)
+
+chaos: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/chaos --faults $(FAULTS) --seed $(SEED) --levels $(LEVELS) $(FLAGS)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS) $(FLAGS)
@@ -60,8 +70,8 @@ docs: $(READY)
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m pip --python $(BIN)/python install --quiet pip
 
 $(READY): .venv/bin/python requirements/lock.txt pyproject.toml
-	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/lock.txt
+	$(BIN)/python -m pip install --quiet --no-compile $(TORCH)
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes -r requirements/lock.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m pip check
 	@touch $@

@@ -36,7 +36,7 @@ ARROWS = {
     "data": {"problems", "systems", "metrics"},
 }
 #: What stands above the rooms, and may import all of them: the package itself is empty.
-ABOVE = {"posterity", "__main__", "arguments", "cli", "tasks", "testing"}
+ABOVE = {"posterity", "__main__", "arguments", "batches", "cli", "overview", "tasks", "testing", "worker"}
 #: What may be imported beside the standard library, by rooms that must stay light.
 LIGHT = {
     "algebra": {"torch"},
@@ -53,7 +53,7 @@ LIGHT = {
 NO_TORCH = (
     "metrics", "figures", "experiment", "errors", "cli", "data.schema", "data.files", "data.scores",
     "tasks.files.lock", "tasks.files.provenance", "tasks.evaluate", "tasks.aggregate", "tasks.plot", "tasks.scaling",
-    "tasks.literature", "tasks.why", "tasks.report", "tasks.training.submission",
+    "tasks.literature", "tasks.why", "tasks.report", "tasks.training.submission", "tasks.nodes",
 )  # fmt: skip
 #: Packages that take a good part of a second to import, which every job would pay: functions import them when they run.
 SLOW = {"arviz_stats", "dask.array", "distributed", "numba", "scipy", "sklearn", "submitit"}

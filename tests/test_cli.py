@@ -15,7 +15,7 @@ from posterity.experiment import catalog, every, files
 
 VERBS = (
     "simulate", "train", "sample", "classify", "assimilate", "evaluate", "aggregate", "plot", "reference", "scaling",
-    "literature", "report", "check", "list", "why", "climatology",
+    "literature", "report", "check", "list", "why", "climatology", "estimate",
 )  # fmt: skip
 
 STUDY = {

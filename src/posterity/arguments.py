@@ -1,6 +1,14 @@
-"""Options of the command line that take several files, or none."""
+"""Arguments that verbs of the command line share, and options that take several files, or none."""
 
 from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+ExperimentName = Annotated[
+    str,
+    typer.Argument(metavar="EXPERIMENT", help="An experiment file, or its name in config/experiments; NAME/VARIANT."),
+]
 
 #: The options of each verb that take several files, as shells expand them: ``--train shards/*.nc``.
 SEVERAL = {
@@ -9,6 +17,7 @@ SEVERAL = {
     "plot": ("--posterior", "--history"),
     "report": ("--figure",),
     "literature": ("--metrics",),
+    "estimate": ("--benchmarks",),
 }
 
 #: The options of files that a verb can do without: given with none, as the workflow may, they count as not given.

@@ -1,4 +1,4 @@
-"""The command line: one verb per rule of the workflow, and three that look around."""
+"""The command line: one verb per rule of the workflow, and those that look around."""
 
 import functools
 import logging
@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from . import __version__
-from .arguments import expanded
+from .arguments import ExperimentName, expanded
 from .errors import ConfigError, PosterityError, nearest
 from .experiment import Experiment, every, load
-from .experiment.listing import listing
+from .overview import overview
 
 app = typer.Typer(
     name="posterity",
@@ -27,10 +27,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-ExperimentName = Annotated[
-    str,
-    typer.Argument(metavar="EXPERIMENT", help="An experiment file, or its name in config/experiments; NAME/VARIANT."),
-]
 Method = Annotated[str, typer.Option(help="The method's name in the experiment.", show_default=False)]
 Twin = Annotated[Path, typer.Option(help="The twin file; your own needs no truth.", show_default=False)]
 Output = Annotated[Path, typer.Option(help="The file (or folder) to write.", show_default=False)]
@@ -200,11 +196,16 @@ def evaluate(
     posterior: Annotated[Path, typer.Option(help="The posterior file.", show_default=False)],
     reference: Annotated[Path | None, typer.Option(help="The reference, if there is one.")] = None,
     output: Output,
+    dask: Annotated[
+        str | None, typer.Option(metavar="FILE", help="By workers of this scheduler; or of this job, `slurm`.")
+    ] = None,
 ) -> None:
     """Score draws against the truth, the observations and the reference."""
     from .tasks.evaluate import evaluate as task
+    from .tasks.nodes.cluster import workers
 
-    task(load(experiment), twin, posterior, output, reference)
+    with workers(dask) as found:
+        task(load(experiment), twin, posterior, output, reference, found)
 
 
 @_verb("posterity aggregate demo --metrics a.nc b.nc --output all.nc --table all.csv", "table")
@@ -288,44 +289,7 @@ def scaling(
     task([settings for _, settings in every(experiment)], results, output, table, figure)
 
 
-@app.command(epilog="Example: posterity check demo")
-def check(experiment: ExperimentName) -> None:
-    """Check an experiment file, and that all it names can be constructed."""
-    from .tasks.check import check as task
-
-    for source, settings in every(experiment):
-        for line in task(source, settings):
-            typer.echo(line)
-
-
-@app.command(epilog="Example: posterity why demo assimilate --method etkf")
-def why(
-    experiment: ExperimentName,
-    stage: Annotated[str, typer.Argument(metavar="STAGE", help="simulate, train, sample, assimilate, reference, …")],
-    *,
-    method: Annotated[str, typer.Option(help="The method, of stages that have one.")] = "",
-    split: Annotated[str, typer.Option(help="The split, of simulate.")] = "",
-    figure: Annotated[str, typer.Option(help="The figure, of plot.")] = "",
-    results: Annotated[Path, typer.Option(help="The folder of the results of all experiments.")] = Path("results"),
-) -> None:
-    """Say what a stage depends on, and what changed since its results were made."""
-    from .tasks.why import why as task
-
-    given = {"--method": method, "--split": split, "--figure": figure}
-    named = {option: value for option, value in given.items() if value}
-    for line in task(load(experiment), stage, named, results):
-        typer.echo(line)
-
-
-@app.command("list", epilog="Example: posterity list methods")
-def list_names(
-    what: Annotated[
-        str, typer.Argument(metavar="WHAT", help="systems, operators, masks, methods, figures, experiments, …")
-    ],
-) -> None:
-    """List what the catalogue holds, or the experiments in config/experiments."""
-    for line in listing(what):
-        typer.echo(line)
+app.add_typer(overview)
 
 
 def _with(experiment: str, method: str) -> Experiment:

@@ -1,5 +1,6 @@
 """Atomic writes: the whole file or none, whatever happens to the process, and nothing left behind for long."""
 
+import errno
 import os
 import platform
 import resource
@@ -94,6 +95,39 @@ def test_only_what_is_abandoned_is_removed(tmp_path) -> None:
         temporary.write_text("new")
     assert not any(path.exists() for path in gone)
     assert all(path.exists() for path in kept)
+
+
+def test_a_partial_file_that_goes_meanwhile_stands_in_no_way(tmp_path) -> None:
+    """Its writer on another machine may finish it between two looks; a link to nothing stands for that."""
+    tmp_path.joinpath(".file.txt.elsewhere.1.partial").symlink_to(tmp_path / "gone")
+    with atomic(tmp_path / "file.txt") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "file.txt").read_text() == "new"
+
+
+def test_the_content_is_on_the_disk_before_the_name_is_there(tmp_path, monkeypatch) -> None:
+    """Or a machine that fails leaves an empty file under it, on many file systems."""
+    target, done, sync = tmp_path / "file.txt", [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (done.append((os.fstat(file).st_size, target.exists())), sync(file)))
+    with atomic(target) as temporary:
+        temporary.write_text("whole")
+    assert done == [(5, False)]
+    assert target.exists()
+
+
+def test_a_disk_that_becomes_read_only_is_a_message(tmp_path, monkeypatch) -> None:
+    """Though the partial file cannot be removed either."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with (
+        pytest.raises(DataError, match=r"file\.txt: cannot be written \(Read-only"),
+        atomic(tmp_path / "file.txt") as new,
+    ):
+        new.write_text("new")
 
 
 def test_a_folder_that_is_a_file_is_named(tmp_path) -> None:

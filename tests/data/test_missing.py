@@ -93,7 +93,7 @@ def test_nobody_is_told_to_delete_a_file_of_their_own(tmp_path) -> None:
     for kept in (0, 10, len(content) // 2, len(content) - 100):
         (tmp_path / "my.nc").write_bytes(content[:kept])
         with pytest.raises(DataError) as raised:
-            data.load(data.read(tmp_path / "my.nc", "twin"), tmp_path / "my.nc")
+            data.read(tmp_path / "my.nc", "twin").load()
         assert "delete it" not in str(raised.value)
     (tmp_path / "my.csv").write_text("time,y\n0,1\n")
     with pytest.raises(DataError, match=r"my\.csv: cannot be read as NetCDF .*a twin is a NetCDF") as raised:

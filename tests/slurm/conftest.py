@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+#: Rules pieces of which share a job in the undisturbed study, as docs/cluster.md describes.
+SHARED = ("simulate", "plot")
 NEEDED = ("mariadbd", "munged", "slurmctld", "slurmd", "slurmdbd", "sbatch", "sacct")
 
 
@@ -140,8 +143,13 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, str]:
-    """A study that ran from its start to its end undisturbed, and what the run printed."""
+    """A study that ran from its start to its end undisturbed, in which pieces share jobs, and what the run printed."""
     study = Study(tmp_path_factory.mktemp("undisturbed"))
+    profile = study.folder / "profiles" / "slurm" / "profile.yaml"
+    settings = yaml.safe_load(profile.read_text())
+    for rule in SHARED:
+        settings["set-resources"][rule] = {"batch": 4}
+    profile.write_text(yaml.safe_dump(settings, sort_keys=False))
     study.start()
     return study, study.finish()
 
@@ -153,9 +161,11 @@ def fresh(cluster: Cluster, tmp_path: Path) -> Study:
 
 
 @pytest.fixture
-def on_nodes(cluster: Cluster, tmp_path: Path) -> Iterator[Study]:
+def on_nodes(undisturbed: tuple[Study, str], tmp_path: Path) -> Iterator[Study]:
     """A study with a training on four nodes, one core for each process, since this host has no more."""
     study = Study(tmp_path, "nodes")
+    # Its training cases are those of the other.
+    shutil.copytree(undisturbed[0].results / "simulations", study.results / "simulations")
     profile = tmp_path / "profiles" / "slurm" / "profile.yaml"
     profile.write_text(profile.read_text().replace("cpus_per_task: 4", "cpus_per_task: 1"))
     yield study

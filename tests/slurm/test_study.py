@@ -5,6 +5,7 @@ sessions of their own.
 """
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,10 +21,12 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ROOT / "profiles" / "slurm"
 GUIDE = ROOT / "docs" / "cluster.md"
+#: How many jobs of Slurm there are of each rule: all three pieces of `simulate`, and both figures, share one.
 RULES = {
-    "simulate": 4, "train": 1, "sample": 2, "assimilate": 2, "reference": 2, "evaluate": 4, "aggregate": 1, "plot": 4,
+    "simulate": 1, "train": 1, "sample": 1, "assimilate": 1, "reference": 1, "evaluate": 2, "aggregate": 1, "plot": 1,
 }  # fmt: skip
-ALL_METRICS = "results/tiny/metrics.nc"
+FIGURES = 2
+SCORES = "results/tiny/metrics/npe/0.nc"
 (LEFTOVERS,) = (
     line.removeprefix("$ ") for line in GUIDE.read_text().splitlines() if "xargs --no-run-if-empty scancel" in line
 )
@@ -32,12 +35,11 @@ ALL_METRICS = "results/tiny/metrics.nc"
 def test_a_study_ends_with_all_its_files(cluster, undisturbed):
     study, printed = undisturbed
     for method in ("4dvar", "npe"):
-        for shard in range(2):
-            assert (study.results / "posteriors" / method / f"{shard}.nc").is_file()
-    with xr.open_dataset(study.folder / ALL_METRICS, decode_times=False) as metrics:
+        assert (study.results / "posteriors" / method / "0.nc").is_file()
+    with xr.open_dataset(study.results / "metrics.nc", decode_times=False) as metrics:
         assert list(metrics["method"].values) == ["4dvar", "npe"]
-        assert metrics.sizes["case"] == 4
-    assert len(list((study.results / "figures").glob("*.svg"))) == RULES["plot"]
+        assert metrics.sizes["case"] == 2
+    assert len(list((study.results / "figures").glob("*.svg"))) == FIGURES
     assert partial(study) == []
     assert Counter(job["rule"] for job in cluster.jobs(printed) if job["State"] == "COMPLETED") == RULES
 
@@ -74,8 +76,15 @@ def test_a_cancelled_job_is_tried_again(cluster, undisturbed, fresh):
 
 
 def test_a_killed_and_preempted_study_ends_like_an_undisturbed_one(cluster, undisturbed, fresh):
+    # Neither trained nor drawn yet; its scores are made by workers on two nodes.
+    for part in ("simulations", "references"):
+        shutil.copytree(undisturbed[0].results / part, fresh.results / part)
+    profile = fresh.folder / "profiles" / "slurm" / "profile.yaml"
+    nodes = "  evaluate:\n    nodes: 2\n    tasks: 2\n"
+    profile.write_text(profile.read_text().replace("set-resources:\n", f"set-resources:\n{nodes}"))
+
     # Snakemake dies, and the training that it leaves behind is cancelled as docs/cluster.md says.
-    fresh.start(ALL_METRICS)
+    fresh.start(SCORES)
     fresh.wait_until(lambda: checkpointed(fresh) > 0)
     fresh.kill()
     subprocess.run(LEFTOVERS, shell=True, cwd=fresh.folder, check=True)
@@ -83,7 +92,7 @@ def test_a_killed_and_preempted_study_ends_like_an_undisturbed_one(cluster, undi
 
     # The next run takes the training up, until a job of more importance takes its node.
     before = checkpointed(fresh)
-    fresh.start(ALL_METRICS)
+    fresh.start(SCORES)
     fresh.wait_until(lambda: checkpointed(fresh) > before)
     running = cluster.command("squeue", "--noheader", "--format=%i %N %k").splitlines()
     training, node, _ = next(line for line in running if "rule_train" in line).split()
@@ -91,11 +100,14 @@ def test_a_killed_and_preempted_study_ends_like_an_undisturbed_one(cluster, undi
     cluster.start_now(training)
     printed = fresh.finish()
 
-    states = [job["State"] for job in cluster.jobs(printed, "--duplicates") if job["rule"] == "train"]
-    assert states == ["PREEMPTED", "COMPLETED"]
+    states = [f"{job['rule']} {job['State']}" for job in cluster.jobs(printed, "--duplicates")]
+    assert states == ["train PREEMPTED", "train COMPLETED", "sample COMPLETED", "evaluate COMPLETED"]
     assert "goes on after epoch" in (fresh.results / "logs" / "train" / "npe.log").read_text()
     assert partial(fresh) == []
-    assert same(undisturbed[0], fresh) == 4 + 2 + 4 + 4 + 1
+    weights = Path("models", "npe", "weights.safetensors")
+    assert (fresh.results / weights).read_bytes() == (undisturbed[0].results / weights).read_bytes()
+    assert "2 workers on 2 nodes" in (fresh.results / "logs" / "evaluate" / "npe" / "0.log").read_text()
+    assert same(undisturbed[0], fresh) == 3 + 1 + 1 + 1
 
 
 def at_first(value: int | str) -> int:

@@ -43,7 +43,7 @@ def test_errors_are_averaged_over_analyses_behind_the_burn_in(compared, tmp_path
     lines = (tmp_path / "literature.md").read_text().splitlines()
     assert len(lines) == 3
     cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
-    rmse = data.load(data.read(metrics, "comparison", data.SCORES), metrics)["rmse"].sel({"method": "etkf"})
+    rmse = data.read(metrics, "comparison", data.SCORES).load()["rmse"].sel({"method": "etkf"})
     expected = float(rmse.isel(time=[5, 7, 9]).mean())
     assert cells[:3] == ["study", "etkf", "0.5"]
     assert float(cells[3]) == pytest.approx(expected, abs=6e-4)
@@ -54,7 +54,7 @@ def test_errors_are_averaged_over_analyses_behind_the_burn_in(compared, tmp_path
 @pytest.mark.slow
 def test_window_methods_are_cycled(compared) -> None:
     _, metrics = compared
-    rmse = data.load(data.read(metrics, "comparison", data.SCORES), metrics)["rmse"]
+    rmse = data.read(metrics, "comparison", data.SCORES).load()["rmse"]
     assert rmse.sizes["time"] == 10
     assert np.isfinite(rmse).all()
 

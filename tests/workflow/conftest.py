@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from . import forks
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -35,23 +37,30 @@ class Study:
         shutil.copy(Path(__file__).parent / "tiny.yaml", folder / "config" / "experiments" / "tiny.yaml")
         return cls(folder)
 
-    def command(self, *flags: str, named: str = "tiny") -> list[str]:
+    def command(self, *flags: str, named: str = "tiny", python: str = sys.executable) -> list[str]:
         """The command line of Snakemake, for some experiments."""
-        snakemake = [sys.executable, "-m", "snakemake", "--profile", "profiles/local"]
+        snakemake = [python, "-m", "snakemake", "--profile", "profiles/local"]
         return [*snakemake, "--config", f"experiments={named}", *flags]
 
-    def start(self, *flags: str, named: str = "tiny") -> subprocess.Popen:
-        """Starts a run in a process group of its own."""
+    def start(self, *flags: str) -> subprocess.Popen:
+        """Starts a run to be killed: it has a process group of its own, with its jobs."""
         return subprocess.Popen(
-            self.command(*flags, named=named), cwd=self.folder, env=self.environment, text=True, start_new_session=True,
+            self.command(*flags), cwd=self.folder, env=self.environment, text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
+    def end(self, *flags: str, named: str = "tiny") -> tuple[int, str]:
+        """Runs to the end, which may be a bad one; returns its status and what was printed."""
+        done = subprocess.run(
+            self.command(*flags, named=named, python=forks.python()), cwd=self.folder, env=self.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
     def run(self, *flags: str, named: str = "tiny") -> str:
         """Runs to the end, which must be a good one; returns what was printed."""
-        process = self.start(*flags, named=named)
-        printed, _ = process.communicate(timeout=900)
-        assert process.returncode == 0, printed
+        status, printed = self.end(*flags, named=named)
+        assert status == 0, printed
         return printed
 
     def planned(self, named: str = "tiny") -> Mapping[str, int]:

@@ -1,10 +1,11 @@
 """The workflow from elsewhere: as a module of another one, by its path, from folders with spaces."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from . import forks
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1200)]
 
@@ -43,7 +44,7 @@ def elsewhere(copied, tmp_path):
     environment = {**copied.environment, "PYTHONPATH": str(project / "src")}
 
     def run(*flags: str) -> tuple[Path, str]:
-        command = [sys.executable, "-m", "snakemake", "--cores", "1", *flags]
+        command = [forks.python(), "-m", "snakemake", "--cores", "1", *flags]
         done = subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return folder, done.stdout + done.stderr

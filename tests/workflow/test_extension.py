@@ -3,11 +3,12 @@
 import csv
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from . import forks
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1200)]
 
@@ -60,7 +61,7 @@ def study(copied, tmp_path: Path):
 def test_an_estimator_of_another_package_lands_in_the_table(study) -> None:
     def run(*command: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", *command], cwd=study.folder, env=study.environment, text=True, capture_output=True
+            [forks.python(), "-m", *command], cwd=study.folder, env=study.environment, text=True, capture_output=True
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

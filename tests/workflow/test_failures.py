@@ -27,18 +27,13 @@ def broken(study):
 
 
 def test_a_method_that_fails_costs_that_method_only(broken):
-    def run() -> tuple[int, str]:
-        process = broken.start("--", *WANTED)
-        printed, _ = process.communicate(timeout=600)
-        return process.returncode, printed
-
     def table() -> dict[str, dict[str, str]]:
         with (broken.results / "table.csv").open() as file:
             return {row["method"]: row for row in csv.DictReader(file)}
 
     figure = broken.results / "figures" / "coverage.svg"
     before = figure.stat().st_mtime_ns
-    code, printed = run()
+    code, printed = broken.end("--", *WANTED)
     assert code != 0
     last = [line for line in printed.splitlines() if line][-2:]
     for shard, line in enumerate(last):
@@ -54,14 +49,14 @@ def test_a_method_that_fails_costs_that_method_only(broken):
 
     # The next run tries again, and makes nothing anew of what it makes without.
     made = (broken.results / "table.csv").stat().st_mtime_ns
-    code, printed = run()
+    code, printed = broken.end("--", *WANTED)
     assert code != 0
     assert "Error in rule assimilate" in printed
     assert (broken.results / "table.csv").stat().st_mtime_ns == made
 
     # Once it is mended, it stands in the table.
     broken.edit("mylab.py", 'raise RuntimeError("broken on purpose")', "return super().sample(window, samples)")
-    code, printed = run()
+    code, printed = broken.end("--", *WANTED)
     assert code == 0, printed
     assert "failed" not in next(iter(table().values()))
     assert table()["broken"]["RMSE, start"]

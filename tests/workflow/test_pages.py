@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from . import forks
+from .conftest import Study
+
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1200)]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -179,8 +182,6 @@ class Reader:
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     """A reader whose `make demo` had little to do: the results that pages look at, from few training cases."""
-    from .conftest import Study
-
     folder = tmp_path_factory.mktemp("pages")
     study = Study.new(folder, ROOT)
     demo = folder / "config" / "experiments" / "demo.yaml"
@@ -195,7 +196,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     scores = [f"results/demo/metrics/{method}/{shard}.nc" for method in methods for shard in range(2)]
     study.run("--", *scores, "results/demo/models/npe/weights.safetensors", named="demo")
     demo.write_text(whole)
-    study.environment["PATH"] = f"{Path(sys.executable).parent}:{study.environment['PATH']}"
+    commands = (forks.python(), sys.executable)
+    study.environment["PATH"] = ":".join([*(str(Path(c).parent) for c in commands), study.environment["PATH"]])
     study.environment["PYTHONPATH"] += f":{folder / 'site'}"
     study.environment["COLUMNS"] = "200"
     study.edit("src/posterity/baselines/sequential/etkf.py")  # of which `posterity why` tells on one page

@@ -26,6 +26,12 @@ shell.prefix(
     f' {"python" if DEPLOYED else quote(sys.executable)} -m posterity "$@"; }}}}; '
 )
 
+# Pieces that share a job (posterity.batches) share what they import.
+if workflow.remote_exec and "batch" in workflow.global_resources and not DEPLOYED:
+    from posterity.worker import start
+
+    start()
+
 try:
     # The configuration of a module may hold what is another workflow's.
     if workflow.modifier.is_main_snakefile():
@@ -192,6 +198,11 @@ def submission(wildcards, resources):
     """What each process of a training gets; who made it with other resources need not make it again."""
     known = ((name, value) for name, value in resources.items() if name[0] != "_")
     return "--submit " + " ".join(quote(f"{name}={value}") for name, value in known)
+
+
+def workers_of(wildcards, resources):
+    """Where scores are computed: by workers on all tasks of the job, if the profile gives it several."""
+    return "--dask slurm" if resources.get("tasks", 1) > 1 else ""
 
 
 def check_nodes():

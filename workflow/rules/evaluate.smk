@@ -14,11 +14,12 @@ rule evaluate:
     params:
         file=file_of,
         depends=depends_on("evaluate"),
+        dask=workers_of,
     message:
         "evaluate: {wildcards.method}, test shard {wildcards.shard} of {wildcards.experiment}"
     shell:
         "posterity evaluate {params.file:q} --twin {input.twin:q} --posterior {input.posterior:q}"
-        " --reference {input.reference:q} --output {output:q} > {log:q} 2>&1"
+        " --reference {input.reference:q} --output {output:q} {params.dask} > {log:q} 2>&1"
 
 
 rule aggregate:

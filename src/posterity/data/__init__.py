@@ -1,7 +1,7 @@
 """Files: the NetCDF schema, atomic writes, lazy reads."""
 
-from .files import apart, atomic, load, read, read_many, write
+from .files import along_cases, apart, atomic, read, write
 from .schema import check
 from .scores import SCORES, TRAININGS
 
-__all__ = ["SCORES", "TRAININGS", "apart", "atomic", "check", "load", "read", "read_many", "write"]
+__all__ = ["SCORES", "TRAININGS", "along_cases", "apart", "atomic", "check", "read", "write"]

@@ -19,6 +19,7 @@ from dask.system import CPU_COUNT
 from ..errors import DataError
 from .missing import marked
 from .schema import PURPOSE, SCHEMA, Schema, check, described
+from .stored import chunked
 
 log = logging.getLogger("posterity")
 
@@ -39,8 +40,8 @@ MADE = ("experiment", "code", "version", "commit")
 def atomic(path: Path) -> Iterator[Path]:
     """A context that writes a file atomically: gives a temporary path, and renames it when the block ends well.
 
-    A reader, or the next run after a kill, sees the whole file or none. Partial files of the target that killed
-    processes have left are removed.
+    A reader, or the next run after a kill or a failure of the machine, sees the whole file or none. Partial files of
+    the target that killed processes have left are removed.
 
     Args:
         path: The target, a file or a folder that does not exist yet.
@@ -59,6 +60,7 @@ def atomic(path: Path) -> Iterator[Path]:
             if _abandoned(partial):
                 partial.unlink(missing_ok=True)
         yield temporary
+        _settle(temporary)
         temporary.replace(path)
     except OSError as error:
         raise DataError(
@@ -66,20 +68,30 @@ def atomic(path: Path) -> Iterator[Path]:
             "disk has room; nothing that was there is lost"
         ) from error
     finally:
-        if temporary.is_file():
+        # A disk that is read-only by now keeps it.
+        with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _settle(file: Path) -> None:
+    """Waits until a file is on the disk: the name could be there before the content, when the machine fails."""
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _abandoned(partial: Path) -> bool:
     """Whether the process that wrote a partial file was killed; on other machines only the age of the file tells."""
     host, pid = partial.name.split(".")[-3:-1]
-    if host != HOST:
-        return time() - partial.stat().st_mtime > ABANDONED
     try:
+        if host != HOST:
+            return time() - partial.stat().st_mtime > ABANDONED
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
-    except PermissionError:
+    except (FileNotFoundError, PermissionError):  # It was finished meanwhile, or is another user's.
         pass
     return False
 
@@ -105,8 +117,8 @@ def write(dataset: xr.Dataset, path: Path, kind: str, schema: Schema = SCHEMA) -
     with atomic(path) as temporary, dask.config.set(scheduler="threads", num_workers=THREADS):
         try:
             dataset.to_netcdf(temporary, engine="netcdf4", encoding=_encoding(dataset))
-        except RuntimeError as error:  # netCDF reports a full disk as "NetCDF: HDF error", and damaged data too
-            raise OSError(None, f"{error}: the disk is full, or a file that it is made from is damaged") from error
+        except (RuntimeError, AttributeError) as error:  # netCDF reports a full disk as "NetCDF: HDF error"
+            raise OSError(None, f"{error}: the disk is full") from error
     log.info("%s: written", path)
 
 
@@ -126,7 +138,8 @@ def read(path: Path, kind: str, schema: Schema = SCHEMA) -> xr.Dataset:
         The lazy dataset.
 
     Raises:
-        DataError: If there is no such file, it cannot be read, or it is not of that kind.
+        DataError: If there is no such file, it cannot be read, or it is not of that kind; later, when data are read
+            that are damaged.
     """
     path = Path(path)
     if not path.is_file():
@@ -138,7 +151,9 @@ def read(path: Path, kind: str, schema: Schema = SCHEMA) -> xr.Dataset:
         if not _made(raw):
             raw = marked(raw, [*schema[kind], "time"])
         dataset = xr.decode_cf(raw, decode_times=False)
-    except (OSError, RuntimeError, ValueError) as error:
+        for coordinate in dataset.coords.values():
+            coordinate.load()
+    except (OSError, RuntimeError, ValueError, AttributeError) as error:  # the last from attributes that are damaged
         if _locked(path):
             raise DataError(f"{path}: another process holds it open for writing; wait for it to end") from error
         raise DataError(
@@ -152,16 +167,10 @@ def read(path: Path, kind: str, schema: Schema = SCHEMA) -> xr.Dataset:
             f"one: xarray.open_dataset({path.name!r}, group={groups[0]!r}).to_netcdf(…)"
         )
     dataset = check(dataset, kind, str(path), schema)
-    return dataset.assign({name: variable.chunk(_memory_chunk(variable)) for name, variable in dataset.items()})
-
-
-def load(dataset: xr.Dataset, source: Path) -> xr.Dataset:
-    """Loads a lazy dataset, and names the file if its data are damaged."""
-    try:
-        return dataset.load()
-    except (OSError, RuntimeError) as error:
-        remedy = "delete it and make it again" if _made(dataset) else "copy it anew from where it came from"
-        raise DataError(f"{source}: is damaged ({error}); {remedy}") from error
+    remedy = "delete it and make it again" if _made(dataset) else "copy it anew from where it came from"
+    return dataset.assign(
+        {name: chunked(variable, _memory_chunk(variable), path, remedy) for name, variable in dataset.items()}
+    )
 
 
 def apart(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
@@ -213,18 +222,8 @@ def _groups(path: Path) -> list[str]:
         return list(file.groups)
 
 
-def read_many(paths: Sequence[Path], kind: str, schema: Schema = SCHEMA) -> xr.Dataset:
-    """Opens the shards of a split, or the chunks of a method, as one lazy dataset along ``case``.
-
-    Args:
-        paths: The files, in order.
-        kind: The kind of file.
-        schema: The schema that holds the kind.
-
-    Returns:
-        The lazy dataset.
-    """
-    parts = [read(path, kind, schema) for path in paths]
+def along_cases(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """The chunks of a method as one dataset along ``case``, lazy as they are."""
     return xr.concat(parts, dim="case", data_vars="minimal", coords="minimal", compat="override", join="outer")
 
 
@@ -235,13 +234,17 @@ def _encoding(dataset: xr.Dataset) -> dict[Hashable, dict]:
         settings: dict = {}
         if variable.dtype == np.float64 and name not in dataset.coords:
             settings["dtype"] = "float32"
+        if variable.ndim and variable.size:
+            # Sums by which a reader tells a chunk of which a bit was flipped.
+            settings["fletcher32"] = True
+            settings["chunksizes"] = tuple(_disk_chunk(variable).values())
         if variable.dtype.kind in "OUT":
             # Strings of variable length crash the netCDF library when a file is opened that is open already:
             # https://github.com/Unidata/netcdf4-python/issues/1444
             settings["dtype"] = "S1"
-        if variable.ndim and variable.size > 1024:
+            settings.pop("chunksizes", None)  # They have a dimension of letters more.
+        if variable.size > 1024:
             settings |= {"zlib": False, "compression": "zstd", "complevel": 1}
-            settings["chunksizes"] = tuple(_disk_chunk(variable).values())
         encoding[name] = settings
     return encoding
 

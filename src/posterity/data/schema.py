@@ -175,6 +175,7 @@ def check(dataset: xr.Dataset, kind: str, source: str, schema: Schema = SCHEMA) 
     Raises:
         DataError: If a variable is missing, or has other dimensions or another type than the schema says.
     """
+    ordered: dict[str, xr.DataArray] = {}
     for name, variable in schema[kind].items():
         if name not in dataset:
             if variable.required:
@@ -190,14 +191,14 @@ def check(dataset: xr.Dataset, kind: str, source: str, schema: Schema = SCHEMA) 
                 f"{source}: '{name}' has dimensions {_tuple(dataset[name].dims)}; it should have "
                 f"{_tuple(_pattern(variable))}{_difference(dataset[name].dims, variable)}"
             )
-        dataset = dataset.assign({name: dataset[name].transpose(*expected)})
-        found = dataset[name]
+        ordered[name] = found = dataset[name].transpose(*expected)
         if not np.issubdtype(found.dtype, np.number):
             raise DataError(f"{source}: '{name}' holds {found.dtype}, not numbers; write it as float")
         if 0 in found.shape:
             empty = ", ".join(str(d) for d, n in zip(found.dims, found.shape, strict=True) if n == 0)
             raise DataError(f"{source}: '{name}' is empty along {empty}; give it at least one entry")
-    return dataset
+    # All at once: each assignment aligns the whole dataset.
+    return dataset.assign(ordered)
 
 
 def described(dataset: xr.Dataset, kind: str, schema: Schema = SCHEMA) -> xr.Dataset:

@@ -9,7 +9,7 @@ import xarray as xr
 from torch import Tensor
 
 from ..errors import DataError
-from .files import load, read
+from .files import read
 
 
 class Shards:
@@ -60,6 +60,6 @@ class Shards:
             start = self.ends[number - 1] if number else 0
             stop = min(last, self.ends[number])
             chunk = self.parts[number].isel(case=slice(first - start, stop - start))
-            found.append(convert(load(chunk, self.paths[number]), str(self.paths[number])))
+            found.append(convert(chunk.load(), str(self.paths[number])))
             first = stop
         return tuple(torch.cat(values) if len(values) > 1 else values[0] for values in zip(*found, strict=True))

@@ -21,12 +21,16 @@ BASES: Mapping[str, type] = {
 def construct(group: str, cls: Any, *arguments: Any, **options: Any) -> Any:
     """Constructs a component, which must be derived from the class of its group; a system also has its structure.
 
+    An experiment file that names anything else, such as a function that starts programs, is refused.
+
     Raises:
         TypeError: If it is not derived from that class.
         ValueError: If the constructor refuses a value, or a system lacks what all systems have.
     """
     if group in BASES and not (isinstance(cls, type) and issubclass(cls, BASES[group])):
         raise TypeError(f"is not derived from {BASES[group].__name__}; derive it from that (docs/extending.md)")
+    if not (isinstance(cls, type) and any(base.__module__.startswith("posterity.") for base in cls.__mro__)):
+        raise TypeError(f"is not derived from a class of posterity; derive it from that of another {group}")
     made = cls(*arguments, **options)
     if isinstance(made, System):
         check_structure(made)

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 import xarray as xr
 
-from ..data import SCORES, atomic, read, read_many, write
+from ..data import SCORES, along_cases, atomic, read, write
 from ..errors import DataError
 from ..experiment import Experiment
 from ..experiment.experiment import PROBLEM
@@ -82,17 +82,18 @@ def _with_failed(
 
 def _by_method(paths: Sequence[Path]) -> Mapping[str, xr.Dataset]:
     """The metrics of each method, its chunks of cases joined."""
-    files: dict[str, list[Path]] = {}
+    files: dict[str, dict[Path, xr.Dataset]] = {}
     for path in paths:
-        method = read(path, "metrics", SCORES).attrs.get("method")
+        part = read(path, "metrics", SCORES)
+        method = part.attrs.get("method")
         if not method:
             raise DataError(f"{path}: has no attribute 'method', which names the method; add it, or make it again")
-        files.setdefault(str(method), []).append(path)
+        files.setdefault(str(method), {})[path] = part
     if not files:
         raise DataError("there are no metrics to aggregate; give at least one metrics file")
     datasets = {}
     for method, own in files.items():
-        dataset = datasets[method] = read_many(own, "metrics", SCORES)
+        dataset = datasets[method] = along_cases(list(own.values()))
         cases = dataset.get_index("case")
         if not cases.is_unique:
             raise DataError(

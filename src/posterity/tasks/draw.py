@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from ..data import load, read, write
+from ..data import read, write
 from ..data.coordinates import check_coordinates, coordinates_of
 from ..data.missing import suspects
 from ..data.tensors import ensemble_dataset, truth_of, window_of
@@ -135,7 +135,7 @@ def observations(experiment: Experiment, problem: Problem, twin: Path, device: t
         ConfigError: If averages would leave out all windows of the file.
         DataError: If the file cannot be read, does not fit the problem, or holds no observation.
     """
-    dataset = load(read(twin, "twin"), twin)
+    dataset = read(twin, "twin").load()
     own = "experiment" not in dataset.attrs
     lengths = Lengths(problem.window, problem.cycles, problem.forecast)
     settings = experiment.time_unit, experiment.time_tolerance

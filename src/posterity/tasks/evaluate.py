@@ -1,6 +1,7 @@
 """Rule ``evaluate``: one posterior against the truth, and against the reference."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,14 @@ log = logging.getLogger("posterity")
 GAP, RHAT = 0.3, 1.05
 
 
-def evaluate(experiment: Experiment, twin: Path, posterior: Path, output: Path, reference: Path | None = None) -> None:
+def evaluate(
+    experiment: Experiment,
+    twin: Path,
+    posterior: Path,
+    output: Path,
+    reference: Path | None = None,
+    compute: Callable[[xr.Dataset, xr.DataArray], xr.Dataset] | None = None,
+) -> None:
     """Scores a posterior and writes a ``metrics`` file, with the provenance and the cost of the posterior.
 
     At the last assimilated state, states are tested as one vector, and held against the reference.
@@ -33,6 +41,8 @@ def evaluate(experiment: Experiment, twin: Path, posterior: Path, output: Path, 
         posterior: A ``posterior`` file of some or all of its cases, at some or all of its times.
         output: The ``metrics`` file to write.
         reference: A ``posterior`` file of the reference, with all cases and times of the posterior and maybe more.
+        compute: Hands over the lazy scores to others, which compute them, given the draws (see
+            :class:`posterity.tasks.nodes.blocks.Workers`); threads of this process if omitted.
 
     Raises:
         DataError: If a file cannot be read, or they do not belong together.
@@ -55,6 +65,8 @@ def evaluate(experiment: Experiment, twin: Path, posterior: Path, output: Path, 
     if reference is not None:
         held, end = _reference(reference, draws, length, posterior)
     scored = scores_of(truth, draws, held, end)
+    if compute is not None:
+        scored = compute(scored, draws["state"])
     # Chunks are computed side by side: threads of each in addition would wait for each other.
     with threadpool_limits(1):
         scored = _with_coordinates(_at_all_times(scored, truth), draws)

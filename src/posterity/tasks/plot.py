@@ -16,14 +16,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 from rich.progress import track
 
-from ..data import SCORES, atomic, load, read
+from ..data import SCORES, atomic, read
 from ..data.times import Clock, on_steps, readable
 from ..errors import DataError, PosterityError
 from ..experiment import Experiment, catalog
 from ..figures.drawing import style
 from ..figures.drawing.film import Film
 from ..metrics import summarize
-from .files.artifacts import DESCRIPTION
+from .files.artifacts import DESCRIPTION, check_intact
 from .files.provenance import dependency_text
 
 log = logging.getLogger("posterity")
@@ -122,8 +122,8 @@ def plot(
         return experiment.cycles_in((joined() if scored else observed()).sizes["time"])
 
     sources: Mapping[str, Callable[[], Any]] = {
-        "twin": lambda: load(one_case(), twin),
-        "plane": lambda: load(one_case(), twin),
+        "twin": lambda: one_case().load(),
+        "plane": lambda: one_case().load(),
         "twins": observed,
         "metrics": lambda: _metrics(joined(), names, groups),
         "classifiers": lambda: _metrics(joined(), names, groups),
@@ -294,6 +294,7 @@ def _histories(paths: Sequence[Path], labels: Mapping[str, str], groups: Mapping
 
 def _history(path: Path) -> xr.Dataset:
     """The history of one training, by epoch."""
+    check_intact(path)
     try:
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         epochs = [record["epoch"] for record in records]

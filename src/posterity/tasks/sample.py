@@ -20,7 +20,7 @@ from ..problems import Posterior, Problem, Twin
 from ..tensors import append_dims
 from .common import build, build_method, build_problem, on_device
 from .draw import draw, observations, one_window
-from .files.artifacts import WEIGHTS, description
+from .files.artifacts import WEIGHTS, check_intact, description
 from .files.library import library
 
 
@@ -98,6 +98,7 @@ def load_estimator(
     ):
         raise ConfigError(f"{weights}: was trained for another problem or with other options; train '{trained}' again")
     estimator = cast(Learned, build_method(experiment, method, problem))
+    check_intact(weights / WEIGHTS)
     try:
         estimator.load_state_dict(load_file(weights / WEIGHTS, device=str(device)))
     except (OSError, SafetensorError) as error:

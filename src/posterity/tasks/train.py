@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
+from hashlib import sha256
 from math import prod
 from pathlib import Path
 from shutil import which
@@ -26,7 +27,7 @@ from ..experiment.sections import TrainingConfig
 from ..problems import Problem
 from ..rules import obey
 from .common import build_method, build_problem, commit, device_name, log, on_device, peak_memory, seed_everything
-from .files.artifacts import DESCRIPTION, HISTORY, WEIGHTS
+from .files.artifacts import DESCRIPTION, DIGESTS, HISTORY, WEIGHTS
 from .files.cases import Cases, Validation
 from .files.library import library
 from .files.lock import lock
@@ -144,6 +145,9 @@ def _run(
 
 def _write(training: Training, output: Path, origin: Mapping[str, Any]) -> None:
     """Writes the history of the losses, the best weights and what they are, each atomically."""
+    history = "".join(json.dumps(record) + "\n" for record in training.history).encode()
+    # Made by ourselves, since safetensors would take the group's and others' right to read away.
+    weights = save({name: value.contiguous() for name, value in training.estimator.state_dict().items()})
     summary = {
         **origin,
         "seed": training.seed,
@@ -154,13 +158,11 @@ def _write(training: Training, output: Path, origin: Mapping[str, Any]) -> None:
         "seconds": training.seconds,
         "parameters": sum(parameter.numel() for parameter in training.estimator.parameters()),
         "processes": training.workers,
+        DIGESTS: {name: sha256(content).hexdigest() for name, content in ((HISTORY, history), (WEIGHTS, weights))},
     }
-    with atomic(output / HISTORY) as temporary:
-        temporary.write_text("".join(json.dumps(record) + "\n" for record in training.history))
-    weights = {name: value.contiguous() for name, value in training.estimator.state_dict().items()}
-    with atomic(output / WEIGHTS) as temporary:
-        # Written by ourselves, since safetensors would take the group's and others' right to read away.
-        temporary.write_bytes(save(weights))
+    for name, content in ((HISTORY, history), (WEIGHTS, weights)):
+        with atomic(output / name) as temporary:
+            temporary.write_bytes(content)
     with atomic(output / DESCRIPTION) as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n")
     log.info("%s: best validation loss %.4g at epoch %d", output, training.best_loss, training.best_epoch)

@@ -51,9 +51,18 @@ def other_network(path: Path) -> None:
     torch.save(Training(estimator=FlowMatching(linear_gaussian(4)), problem=linear_gaussian(4)).state_dict(), path)
 
 
+def flip(path: Path) -> None:
+    """Flips a bit of the weights."""
+    content = bytearray(path.read_bytes())
+    weights = max(torch.load(path, weights_only=True)["estimator"].values(), key=torch.Tensor.numel)
+    content[content.index(weights.numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+
+
 #: What stands where the state should.
 ELSE: dict[str, Callable[[Path], object]] = {
     "text": lambda path: path.write_text("not a state"),
+    "flipped": flip,
     "empty": lambda path: path.write_bytes(b""),
     "list": lambda path: torch.save([1, 2], path),
     "number": lambda path: torch.save(3.0, path),

@@ -83,8 +83,8 @@ class LearnedLocal(LocalDenoiser):
         time = (self.start + start.unsqueeze(-1).to(self.start)).flatten()
         whole = torch.full_like(time, length == crop.states, dtype=torch.bool)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
-            residual = self.local.centred if self.centred else self.local
-            found = residual(fields, beside, x.new_full((1,), angle), time, whole)
+            network = self.local.centred if self.centred else self.local
+            found = network(fields, beside, x.new_full((1,), angle), time, whole)
         found_x, found_v = (part.to(x) for part in found)
         own = found_v[:, : found_v.shape[1] - numbers].unflatten(1, (crop.states, -1))
         residual = torch.cat((found_x.flatten(2), own), dim=-1)[:, :length]

@@ -1,7 +1,7 @@
 """Spectra of states on periodic grids, of draws, truth, error and spread: which scales a method gets right."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -27,12 +27,12 @@ class Grid(NamedTuple):
 
     Args:
         sizes: The sizes of its axes.
-        shells: The parts of each wave in the mean square, by shells, with shape ``(waves, shell)``.
+        shells: The parts of each wave in the mean square, by shells, a sparse matrix ``(waves, shell)``.
         waves: The wave numbers of derivatives along each axis, that broadcast against the waves.
     """
 
     sizes: tuple[int, ...]
-    shells: Array
+    shells: Any
     waves: tuple[Array, ...]
 
 
@@ -133,6 +133,8 @@ def resolved(sizes: Mapping[str, int], lengths: Mapping[str, float]) -> int:
 
 def _grid(sizes: tuple[int, ...], lengths: tuple[float, ...]) -> Grid:
     """The waves of a grid, those of a real transform along its last axis."""
+    from scipy.sparse import csr_array
+
     longest, last = max(lengths), len(sizes) - 1
     numbers = [
         np.fft.rfftfreq(size, 1 / size) if axis == last else np.fft.fftfreq(size, 1 / size)
@@ -143,8 +145,9 @@ def _grid(sizes: tuple[int, ...], lengths: tuple[float, ...]) -> Grid:
     shell = np.floor(np.sqrt(squares) + 0.5).astype(int).ravel()
     # Of waves and their conjugates a real transform has one, but for those that are their own along the last axis.
     twice = np.where((numbers[last] == 0) | (2 * numbers[last] == sizes[last]), 1.0, 2.0)
-    shells = np.zeros((shell.size, shell.max() + 1))
-    shells[np.arange(shell.size), shell] = np.broadcast_to(twice, [len(number) for number in numbers]).ravel()
+    parts = np.broadcast_to(twice, [len(number) for number in numbers]).ravel()
+    # Each wave is in one shell: of a million points, a matrix of all would have four gigabytes.
+    shells = csr_array((parts, shell, np.arange(shell.size + 1)), shape=(shell.size, shell.max() + 1))
     waves = [
         wave_numbers(size, extent, half=axis == last)
         for axis, (size, extent) in enumerate(zip(sizes, lengths, strict=True))

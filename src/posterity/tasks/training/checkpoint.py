@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+import zipfile
 from collections.abc import Iterable
 from copy import deepcopy
 from math import inf
@@ -29,6 +30,8 @@ UNREADABLE = (
     ValueError,
     AttributeError,
     IndexError,
+    NotImplementedError,
+    zipfile.BadZipFile,
 )
 
 
@@ -58,6 +61,10 @@ class Checkpoint:
             return
         begin = deepcopy(training.state_dict())
         try:
+            # torch writes sums of what it saves, and does not compare them.
+            with zipfile.ZipFile(self.path) as archive:
+                if damaged := archive.testzip():
+                    raise zipfile.BadZipFile(f"{damaged} is damaged")
             training.load_state_dict(torch.load(self.path, weights_only=True, map_location=training.device))
         except UNREADABLE as error:
             log.warning("%s: cannot be read (%s); the training starts anew", self.path, error)
