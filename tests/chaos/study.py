@@ -27,8 +27,8 @@ TWIN = SHARD.format("test")
 #: What Python tells of files (sys.audit): the moments at which a process is disturbed.
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.listdir", "os.scandir", "shutil.rmtree")
 
-#: What differs between two runs that found the same: what they took.
-COSTS = ("info_seconds", "seconds", "peak_memory_mib", "cases_per_second", "sha256", "training seconds")
+#: What differs between two runs that found the same: what they took, and the state of the checkout.
+COSTS = ("info_seconds", "seconds", "peak_memory_mib", "cases_per_second", "sha256", "training seconds", "commit")
 
 
 #: What the results of each task depend on, in the order of the tasks.

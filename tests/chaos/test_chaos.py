@@ -23,6 +23,8 @@ from posterity.data import files
 def leaky(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"half")
+    for _ in range(8):  # moments at which the process may be killed
+        list(path.parent.iterdir())
     yield path
 
 files.atomic = leaky
