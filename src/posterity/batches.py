@@ -26,22 +26,18 @@ Amounts = Mapping[str, int]
 
 def share_jobs(workflow: Workflow) -> None:
     """Has pieces share the jobs of a cluster, where rules have a resource ``batch``; to be called by ``onstart``."""
-    executor = workflow.scheduler._executor
-    if not isinstance(executor, RemoteExecutor):
+    pieces = {job.rule: job for job in workflow.dag.needrun_jobs() if not job.is_local and size(job) > 1}
+    if not pieces or not isinstance(executor := workflow.scheduler._executor, RemoteExecutor):
         return
     limits = {
         name: limit
         for name, limit in workflow.scheduler.global_resources.items()
         if limit < sys.maxsize and not workflow.resource_scopes.is_local(name)
     }
-    pieces = {job.rule: job for job in workflow.dag.needrun_jobs() if not job.is_local}
     limited = {
         rule: {name: job.resources[name] for name in limits if job.resources.get(name) is not None}
         for rule, job in pieces.items()
-        if size(job) > 1
     }
-    if not limited:
-        return
     for rule, amounts in limited.items():
         for name in amounts:
             # Snakemake would count what pieces ask for, and it is batches that do.
