@@ -2,11 +2,12 @@
 
 import os
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from . import forks
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(600)]
 
@@ -49,7 +50,7 @@ def test_pieces_share_jobs_and_fail_alone(tmp_path) -> None:
     (tmp_path / "submit").chmod(0o755)
     # Made before, and to be made again: what is left of an old one never passes for new.
     (tmp_path / "3.txt").touch()
-    command = [sys.executable, "-m", "snakemake", "--executor", "cluster-generic", "--jobs", "2", "--keep-going"]
+    command = [forks.python(), "-m", "snakemake", "--executor", "cluster-generic", "--jobs", "2", "--keep-going"]
     command += ["--cluster-generic-submit-cmd", "./submit", "--seconds-between-status-checks", "1", "--retries", "1"]
     command += ["--default-resources", "mem_mb=100 * attempt", "--set-resources", "draw:batch=4"]
 
