@@ -66,6 +66,7 @@ TABLE = {
     "": set(),
     "__main__": set(),
     "arguments": set(),
+    "batches": set(),
     "cli": set(),
     "errors": set(),
     "experiment": set(),
@@ -84,7 +85,9 @@ TABLE = {
     "figures": {"plot"},
     "data": SIMULATIONS | DRAWS | SCORES | {"plot"},
     "tasks": SIMULATIONS | DRAWS | SCORES | {"plot"},
+    "overview": set(),
     "testing": set(),
+    "worker": set(),
 }
 
 

@@ -26,7 +26,7 @@ def made(experiment, tmp_path):
         simulate(study, "test", 0, tmp_path / "twin.nc")
         reference(study, tmp_path / "twin.nc", tmp_path / "reference.nc")
         twin, drawn = tmp_path / "twin.nc", tmp_path / "reference.nc"
-        return data.load(data.read(twin, "twin"), twin), data.load(data.read(drawn, "posterior"), drawn)
+        return data.read(twin, "twin").load(), data.read(drawn, "posterior").load()
 
     return make
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Mapping
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,16 @@ class Stored:
         """Reads a part.
 
         Raises:
-            DataError: If it is damaged.
+            DataError: If it is damaged, or has gone.
         """
         try:
             return self.variable[key].to_numpy()
         except (OSError, RuntimeError) as error:
+            if not self.path.is_file():
+                raise DataError(
+                    f"{self.path}: was there, and is not any more, or not on the machine {gethostname()}, which must "
+                    "see it under the same path"
+                ) from error
             raise DataError(f"{self.path}: is damaged ({error}); {self.remedy}") from error
 
 

@@ -93,7 +93,8 @@ class Sizes:
 
     def weights(self, name: str) -> int:
         """The bytes of an estimator's weights and statistics."""
-        return sum(value.numel() * value.element_size() for value in self.estimator(name).state_dict().values())
+        values = self.estimator(name).state_dict().values()
+        return sum(value.numel() * (SINGLE if value.is_floating_point() else value.element_size()) for value in values)
 
     def times(self, name: str) -> range:
         """The states that a method draws, by number; all of a reference, which has no name."""

@@ -128,7 +128,7 @@ class Workers:
 
     @contextmanager
     def _saying(self) -> Iterator[None]:
-        """Says what helps if workers have gone, or cannot read what this process can."""
+        """Says what helps if workers have gone."""
         from distributed import CancelledError, KilledWorker
         from distributed.comm import CommClosedError
 
@@ -138,10 +138,6 @@ class Workers:
             raise PosterityError(f"{self.source}: its scheduler or its workers have gone; {self.remedy}") from error
         except KilledWorker as error:
             raise PosterityError(f"{self.source}: workers die of a block; give each 2 GB; {self.remedy}") from error
-        except OSError as error:
-            raise PosterityError(
-                f"{self.source}: a worker cannot read what this process can, under the same path ({error})"
-            ) from error
 
 
 def given(dataset: xr.Dataset) -> xr.Dataset:
