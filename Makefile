@@ -15,7 +15,6 @@ WORKERS    ?= 2
 FLAGS      ?=
 FAULTS     ?= 100
 SEED       ?= 0
-LEVELS     ?= task
 LOCK_FLAGS ?=
 
 LITERATURE := lorenz96_cycling,lorenz96_cycling_sparse,lorenz96_cycling_bocquet2010,lorenz63_cycling
@@ -44,7 +43,7 @@ literature: $(READY)
 	$(BIN)/snakemake --profile $(PROFILE) literature --config experiments=$(LITERATURE) $(FLAGS)
 
 chaos: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python tests/chaos --faults $(FAULTS) --seed $(SEED) --levels $(LEVELS) $(FLAGS)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/chaos --faults $(FAULTS) --seed $(SEED) $(FLAGS)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS) $(FLAGS)

@@ -136,7 +136,7 @@ def full_disk(scene: Scene) -> str:
     assert scene.disk is not None
     size = scene.rng.randrange(0, 120 * 1024)
     scene.disk.room(size)
-    ended = _disturbed(scene, lambda: None)
+    ended = _disturbed(scene, nothing)
     scene.disk.room(2**24)
     return f"{size / 1024:.0f} KiB left, {ended}"
 
@@ -223,11 +223,10 @@ def twice_at_once(scene: Scene) -> str:
 
 def left_behind(scene: Scene) -> str:
     """Half-written files of processes that died lie about, here and on another machine."""
-    import platform
+    from posterity.data.files import HOST
 
-    host = platform.node().partition(".")[0]
     for file in scene.task.writes:
-        for name, age in ((f"{host}.{2**22 + scene.rng.randrange(1000)}", 0), (f"elsewhere.{os.getpid()}", 2 * 86400)):
+        for name, age in ((f"{HOST}.{2**22 + scene.rng.randrange(1000)}", 0), (f"elsewhere.{os.getpid()}", 2 * 86400)):
             path = (scene.folder / file).with_name(f".{Path(file).name}.{name}.partial")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(scene.rng.randbytes(scene.rng.randrange(4096)))

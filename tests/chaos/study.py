@@ -57,7 +57,7 @@ class Task:
 
 
 def _tasks() -> list[Task]:
-    """The commands of the study in an order in which they can run; all but the last two things to know are files."""
+    """The commands of the study, in an order in which they can run."""
     experiment = "config/experiments/small.yaml"
     tasks = [
         Task(f"simulate {split}", ("simulate", experiment, "--split", split, "--output", SHARD.format(split)), (),
@@ -91,6 +91,11 @@ def _tasks() -> list[Task]:
 
 TASKS = _tasks()
 MADE_BY = {file: task for task in TASKS for file in task.writes}
+
+
+def chosen(names: Iterable[str], parts: str) -> list[str]:
+    """The names that hold one of some parts, which stand between commas."""
+    return [name for name in names if any(part in name for part in parts.split(","))]
 
 
 def needed(wanted: Iterable[Task]) -> list[Task]:

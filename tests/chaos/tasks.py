@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from faults import KINDS, Disk, Kind, Scene
-from study import MADE_BY, Process, Task, differences, files, partial
+from study import MADE_BY, Process, Task, chosen, differences, files, partial
 
 #: How often tasks may fail before they are given up.
 TRIES = 6
@@ -35,7 +35,7 @@ def disturb(
         if disk is not None:
             assert disk.mount("size=16m")
         shutil.copytree(reference, folder, dirs_exist_ok=True)
-        task = rng.choice([task for task in kind.tasks if any(part in task.name for part in among.split(","))])
+        task = rng.choice([task for task in kind.tasks if chosen([task.name], among)])
         for file in task.writes:
             (folder / file).unlink()
         try:

@@ -37,7 +37,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def chaos(*flags: str, code: tuple[str, ...] = ()) -> tuple[int, str]:
     """Runs the program; returns its exit status and what it printed."""
     done = subprocess.run(
-        [sys.executable, *code, str(HERE), "--levels", "task", *flags],
+        [sys.executable, *code, str(HERE), *flags],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=500,
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
