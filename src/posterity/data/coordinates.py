@@ -1,6 +1,6 @@
 """Coordinates of datasets: cases, times, names, sites, and where observations stand."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping
 from math import prod
 
 import numpy as np
@@ -60,15 +60,18 @@ def coordinates_of(dataset: xr.Dataset, problem: Problem) -> dict[str, xr.Variab
     Returns:
         The coordinates along the dimensions of states and observations, by name.
     """
-    sizes = {**_sizes(problem.shape, ""), **_sizes(problem.observation.shape, "obs_")}
-    sizes |= {"time": problem.steps, "case": dataset.sizes["case"]}
+    sizes = sites_of(problem) | {"time": problem.steps, "case": dataset.sizes["case"]}
     fit = {n: c.variable for n, c in dataset.coords.items() if all(sizes.get(d) == k for d, k in c.sizes.items())}
     return {str(name): xr.Variable(c.dims, c.values, c.attrs) for name, c in fit.items()}
 
 
-def _sizes(shape: Sequence[int], prefix: str) -> dict[Hashable, int]:
-    """The sizes of the dimensions of a state, or of an observation."""
-    return dict(zip((f"{prefix}channel", *(prefix + axis for axis in GRIDS[len(shape) - 1])), shape, strict=True))
+def sites_of(problem: Problem) -> dict[str, int]:
+    """The sizes of the dimensions of a state and of an observation, by name."""
+    found: dict[str, int] = {}
+    for prefix, shape in (("", problem.shape), ("obs_", problem.observation.shape)):
+        names = ("channel", *GRIDS[len(shape) - 1])
+        found |= {prefix + name: size for name, size in zip(names, shape, strict=True)}
+    return found
 
 
 def own_coordinates(

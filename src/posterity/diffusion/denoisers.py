@@ -159,10 +159,23 @@ def denoising_loss(residual: Residual, schedule: Schedule, z: Tensor, context: T
         A scalar; 1 for a network that knows no more than that the data are standard normal.
     """
     angle = schedule.quantile(stratified(z))
-    cos, sin = append_dims(angle.cos(), z.ndim - 1), append_dims(angle.sin(), z.ndim - 1)
-    noise = torch.randn_like(z)
-    found = residual(cos * z + sin * noise, angle, context)
-    return residual.layout.spread(found - (sin * z - cos * noise)).square().mean()
+    noisy, target = mixed(angle, z, torch.randn_like(z))
+    return residual.layout.spread(residual(noisy, angle, context) - target).square().mean()
+
+
+def mixed(angle: Tensor, z: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Noisy data :math:`\cos\varphi\, z + \sin\varphi\, \varepsilon`, and the target of the residual.
+
+    Args:
+        angle: The angles, with shape ``(rows,)``.
+        z: Data, with shape ``(rows, *shape)``.
+        noise: White noise :math:`\varepsilon`, with the same shape.
+
+    Returns:
+        Noisy data, and :math:`\sin\varphi\, z - \cos\varphi\, \varepsilon`.
+    """
+    cos, sin = (append_dims(part, z.ndim - 1) for part in (angle.cos(), angle.sin()))
+    return cos * z + sin * noise, sin * z - cos * noise
 
 
 def stratified(z: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...diffusion import EDM, LearnedDenoiser, Mean, PredictorCorrector, Residual, RungeKutta, Sampler, Schedule
 from ...diffusion.centring import Centring
-from ...diffusion.denoisers import denoising_loss, stratified
+from ...diffusion.denoisers import denoising_loss, mixed, stratified
 from ...errors import check_part
 from ...nn import Convolution, Layout, Network, ResidualMLP
 from ...problems import Ensemble, Problem, Twin, Window
@@ -175,7 +175,7 @@ class FactorizedScore(Learned):
             steps = self.steps(twin)
             v = self.problem.encode_parameters(steps.theta)
             angle, context = Centring.angles(stratified(v)), self.step.context(steps.window)
-            noisy = angle.cos().unsqueeze(-1) * v + angle.sin().unsqueeze(-1) * torch.randn_like(v)
+            noisy, _ = mixed(angle, v, torch.randn_like(v))
             yield noisy, angle, self.step.residual(noisy, angle, context)
 
     @torch.no_grad()

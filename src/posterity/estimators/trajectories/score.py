@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from ...diffusion import EDM, Centring, Guidance, Mean, MomentMatching, PredictorCorrector, Sampler, Schedule
 from ...diffusion.compositions import Composition, Fold, Trajectory
-from ...diffusion.denoisers import stratified
+from ...diffusion.denoisers import mixed, stratified
 from ...errors import check_part
 from ...nn import Network, ResidualMLP, UNet
 from ...problems import Ensemble, Problem, Twin, Window
 from ...problems.chunks import MEMORY, chunks
-from ...tensors import append_dims, white_noise
+from ...tensors import white_noise
 from ..estimator import repeat
 from ..features import Standardizer
 from ..learned import Learned
@@ -172,7 +172,7 @@ class TrajectoryScore(Learned):
         angle = self.schedule.quantile(stratified(x))
         # Half of the rows, at random, are separators.
         whole = torch.rand_like(start) < (0.5 if self.local.separator else 1.0)
-        noisy, target = zip(*(_mixed(angle, z, e) for z, e in zip((x, v), noise, strict=True)), strict=True)
+        noisy, target = zip(*(mixed(angle, z, e) for z, e in zip((x, v), noise, strict=True)), strict=True)
         found = self.local(*noisy, angle, start, whole)
         error_x, error_v = ((a - b).square() for a, b in zip(found, target, strict=True))
         # Of states that are not there nothing is asked.
@@ -192,7 +192,7 @@ class TrajectoryScore(Learned):
             x, v, start = self.crop(twin)
             angle = Centring.angles(stratified(x))
             for rows in chunks(len(x), NETWORK * x[0].numel(), x.device):
-                noisy = [_mixed(angle[rows], z[rows], torch.randn_like(z[rows]))[0] for z in (x, v)]
+                noisy = [mixed(angle[rows], z[rows], torch.randn_like(z[rows]))[0] for z in (x, v)]
                 # Of the same crops, so that errors of windows and separators cancel where these do.
                 kinds = (torch.full_like(start[rows], whole, dtype=torch.bool) for whole in (False, True))
                 found = [self.local(*noisy, angle[rows], start[rows], whole)[1] for whole in kinds]
@@ -313,9 +313,3 @@ class TrajectoryScore(Learned):
 def _listed(numbers: Iterable[int]) -> str:
     """Numbers as words of a sentence."""
     return " and ".join(map(str, numbers))
-
-
-def _mixed(angle: Tensor, z: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Noisy data, and the target of the residual."""
-    cos, sin = (append_dims(part, z.ndim - 1) for part in (angle.cos(), angle.sin()))
-    return cos * z + sin * noise, sin * z - cos * noise

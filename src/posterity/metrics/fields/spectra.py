@@ -1,6 +1,6 @@
 """Spectra of states on periodic grids, of draws, truth, error and spread: which scales a method gets right."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -131,6 +131,18 @@ def resolved(sizes: Mapping[str, int], lengths: Mapping[str, float]) -> int:
     return int(min((size - 1) // 2 * longest / lengths[name] for name, size in sizes.items())) + 1
 
 
+def shells(sizes: Sequence[int], lengths: Sequence[float]) -> int:
+    """The number of all shells, up to the corner of the grid.
+
+    Args:
+        sizes: The number of sites of each axis.
+        lengths: The length of each axis.
+    """
+    longest = max(lengths)
+    corner = sum((size // 2 * longest / extent) ** 2 for size, extent in zip(sizes, lengths, strict=True))
+    return int(np.floor(np.sqrt(corner) + 0.5)) + 1
+
+
 def _grid(sizes: tuple[int, ...], lengths: tuple[float, ...]) -> Grid:
     """The waves of a grid, those of a real transform along its last axis."""
     from scipy.sparse import csr_array
@@ -147,12 +159,12 @@ def _grid(sizes: tuple[int, ...], lengths: tuple[float, ...]) -> Grid:
     twice = np.where((numbers[last] == 0) | (2 * numbers[last] == sizes[last]), 1.0, 2.0)
     parts = np.broadcast_to(twice, [len(number) for number in numbers]).ravel()
     # Each wave is in one shell: of a million points, a matrix of all would have four gigabytes.
-    shells = csr_array((parts, shell, np.arange(shell.size + 1)), shape=(shell.size, shell.max() + 1))
+    matrix = csr_array((parts, shell, np.arange(shell.size + 1)), shape=(shell.size, shells(sizes, lengths)))
     waves = [
         wave_numbers(size, extent, half=axis == last)
         for axis, (size, extent) in enumerate(zip(sizes, lengths, strict=True))
     ]
-    return Grid(sizes, shells, tuple(np.meshgrid(*waves, indexing="ij", sparse=True)))
+    return Grid(sizes, matrix, tuple(np.meshgrid(*waves, indexing="ij", sparse=True)))
 
 
 def _spectra(states: np.ndarray, fields: list[Field], grid: Grid) -> Array:

@@ -6,7 +6,7 @@ diagnostics of methods and attributes, some kilobytes a file; tables, figures an
 
 from collections.abc import Mapping
 from functools import cached_property
-from math import floor, hypot, prod
+from math import prod
 
 import numpy as np
 import torch
@@ -14,14 +14,15 @@ import xarray as xr
 
 from ...baselines.cycling import cycled
 from ...baselines.sequential.record import Sequential
-from ...data.coordinates import own_coordinates
-from ...data.schema import GRIDS, dims
+from ...data.coordinates import own_coordinates, sites_of
+from ...data.schema import dims
 from ...estimators import DensityEstimator, Estimator, Learned
 from ...estimators.continuous import ContinuousFlow
 from ...estimators.refinement import Refined
 from ...estimators.target import StateTarget
 from ...experiment import Experiment, catalog
 from ...metrics import RATES, evaluate
+from ...metrics.fields.spectra import shells
 from ...problems import Posterior
 from ..common import build_method, build_problem
 from ..sample import refined
@@ -125,10 +126,7 @@ class Sizes:
     @cached_property
     def _sites(self) -> dict[str, int]:
         """The sizes of the dimensions of a state and of an observation."""
-        shapes = (("", self.problem.shape), ("obs_", self.problem.observation.shape))
-        axes = ((prefix, shape, ("channel", *GRIDS[len(shape) - 1])) for prefix, shape in shapes)
-        found = {prefix + name: size for prefix, shape, names in axes for name, size in zip(names, shape, strict=True)}
-        return found | {"parameter": len(self.problem.parameters)}
+        return sites_of(self.problem) | {"parameter": len(self.problem.parameters)}
 
     def _of(self, kind: str, variables: list[str], **sizes: int) -> int:
         """The bytes of some variables of a kind of file."""
@@ -208,7 +206,7 @@ class Sizes:
             end = self.problem.length - 1
             held = None
             if (settings := self.experiment.reference) is not None:
-                own = tuple(variable for variable in self._variables("", "reference"))
+                own = tuple(self._variables("", "reference"))
                 held = self._tried("posterior", own, times, sample=settings.samples * settings.runs)
                 numbers = np.repeat(np.arange(settings.runs), settings.samples)
                 held = held.assign(run=("sample", numbers), info_gap=("case", np.zeros(1)))
@@ -228,10 +226,7 @@ class Sizes:
     def _shells(self) -> int:
         """The number of shells of wave numbers, up to the corner of the grid."""
         lengths = self.problem.system.lengths
-        if not lengths:
-            return 1
-        highest = [n // 2 * max(lengths) / length for n, length in zip(self.problem.shape[1:], lengths, strict=True)]
-        return floor(hypot(*highest) + 0.5) + 1
+        return shells(self.problem.shape[1:], lengths) if lengths else 1
 
     def _tried(self, kind: str, variables: tuple[str, ...], times: range, **sizes: int) -> xr.Dataset:
         """A dataset of one case on a grid of a few sites, which is never computed."""

@@ -1,7 +1,6 @@
 """What jobs take in proportion to: operations of networks where they can be counted, else numbers that are computed."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from math import prod
 from time import perf_counter
 
@@ -110,8 +109,7 @@ class Work:
     def _spinup(self) -> int:
         """The steps of the spin-up of a state, of systems that say so; else one."""
         system = self.sizes.problem.system
-        found = {field.name: getattr(system, field.name) for field in fields(system)}  # type: ignore[arg-type]
-        return max(1, round(found.get("spinup", 0) / system.dt))
+        return max(1, round(getattr(system, "spinup", 0) / system.dt))
 
     def _updates(self, before: int) -> int:
         """The steps of a state to the end of its window and forecast, all cases to the last start of one."""

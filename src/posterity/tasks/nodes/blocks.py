@@ -103,10 +103,8 @@ class Workers:
         blocks = {(shared.key, *place): (lambda *at: self._result(futures.pop(at)), *place) for place in futures}
         found = {}
         for name, variable in part.data_vars.items():
-            own, chunks = (
-                f"{name}-{shared.key}",
-                tuple(cuts.get(str(dim), (size,)) for dim, size in variable.sizes.items()),
-            )
+            own = f"{name}-{shared.key}"
+            chunks = tuple(cuts.get(str(dim), (size,)) for dim, size in variable.sizes.items())
             graph = dict(blocks)
             for at in product(*(range(len(sizes)) for sizes in chunks)):
                 block = (shared.key, *(at[variable.dims.index(dim)] for dim in cuts))

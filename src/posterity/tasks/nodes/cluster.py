@@ -73,9 +73,10 @@ class Allocation(NamedTuple):
         """
         if self.memory is None:
             return "auto"
-        share = (self.memory // self.nodes - OWN) // -(-self.tasks // self.nodes)
+        each = -(-self.tasks // self.nodes)
+        share = (self.memory // self.nodes - OWN) // each
         if share < LEAST:
-            least = 1 + (OWN + LEAST * -(-self.tasks // self.nodes) >> 20)
+            least = 1 + (OWN + LEAST * each >> 20)
             raise ConfigError(
                 f"--dask {SLURM}: {self.memory // self.nodes >> 20} MB on each of {self.nodes} nodes are too few for "
                 f"{self.tasks} tasks; give the job at least mem_mb: {least}"
@@ -159,19 +160,9 @@ def _in_this_job() -> Iterator[Workers]:
                 dashboard_address=":0",
             )
         )
-        worker = [
-            *(
-                sys.executable,
-                "-m",
-                "dask",
-                "worker",
-                cluster.scheduler_address,
-                "--nthreads=1",
-                "--memory-limit",
-                limit,
-            ),
-            *("--no-nanny", "--no-dashboard", "--local-directory", tempfile.gettempdir(), "--death-timeout=120"),
-        ]
+        flags = ["--nthreads=1", "--no-nanny", "--no-dashboard", "--death-timeout=120"]
+        places = ["--memory-limit", limit, "--local-directory", tempfile.gettempdir()]
+        worker = [sys.executable, "-m", "dask", "worker", cluster.scheduler_address, *flags, *places]
         tls = security.get_tls_config_for_role("worker")
         keys = {f"DASK_DISTRIBUTED__COMM__TLS__{name}": tls[key] for name, key in KEYS.items()}
         step = stack.enter_context(_step(job, allocation, worker, keys, cluster.close))
