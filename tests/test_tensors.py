@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from posterity.tensors import own_random_numbers
+from posterity.tensors import kept_bytes, own_random_numbers
 
 
 @pytest.mark.parametrize("drawn", [0, 1, 1000])
@@ -32,3 +32,12 @@ def test_the_seed_and_the_place_decide_what_is_drawn_inside():
     assert torch.equal(found[0], found[2])
     assert torch.equal(found[1], found[3])
     assert not torch.equal(found[0], found[1])
+
+
+def test_memory_that_derivatives_keep_is_counted_once():
+    """A product keeps both factors, an exponential its result; weights are there anyway, and views are no memory."""
+    x, weight = torch.randn(5, 6, requires_grad=True), torch.randn(5, 6)
+    size = x.numel() * x.element_size()
+    assert kept_bytes(lambda: x * weight) == [size]
+    assert kept_bytes(lambda: x * weight, weight) == []
+    assert kept_bytes(lambda: (x.exp() * x.exp().mT.mT).exp()) == [size] * 3

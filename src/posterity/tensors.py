@@ -1,6 +1,6 @@
 """Shapes, dtypes, devices and random numbers of tensors: the helpers that every room of tensors may use."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
@@ -113,3 +113,27 @@ def own_random_numbers(seed: int | None = None) -> Iterator[None]:
     with torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()):
         torch.manual_seed(seed)
         yield
+
+
+def kept_bytes(compute: Callable[[], Tensor | tuple[Tensor, ...]], *without: Tensor) -> list[int]:
+    """The size of each piece of memory that derivatives of what is computed keep, in bytes.
+
+    Args:
+        compute: What computes, of something that requires gradients.
+        without: Tensors that are there anyway, such as weights: their memory is left out.
+    """
+    there = {part.untyped_storage().data_ptr() for part in without}
+    sizes: dict[int, int] = {}
+
+    def note(saved: Tensor) -> Tensor:
+        """Notes the memory of a tensor, once for all of its views."""
+        if (place := saved.untyped_storage().data_ptr()) not in there:
+            sizes[place] = saved.untyped_storage().nbytes()
+        return saved
+
+    saving = torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved)
+    with torch.inference_mode(False), torch.enable_grad(), saving:
+        # Kept alive until all is noted, so that no memory is used, and counted, twice.
+        computed = compute()
+    del computed
+    return list(sizes.values())

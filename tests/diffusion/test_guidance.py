@@ -257,23 +257,26 @@ def test_conjugate_gradients_stop_row_by_row() -> None:
     b[2] = 0
     used: list[Tensor] = []
 
-    def product(v: Tensor) -> Tensor:
-        used.append(v)
-        return (matrices @ v.unsqueeze(-1)).squeeze(-1)
+    other = torch.randn(2, 4, 3)
 
-    found = conjugate_gradients(product, b, iterations=10, tolerance=1e-10)
+    def product(v: Tensor) -> tuple[Tensor, Tensor]:
+        used.append(v)
+        return (matrices @ v.unsqueeze(-1)).squeeze(-1), torch.einsum("ijk,rk->rij", other, v)
+
+    found, image = conjugate_gradients(product, b, iterations=10, tolerance=1e-10)
     torch.testing.assert_close(found, torch.linalg.solve(matrices, b))
+    torch.testing.assert_close(image, torch.einsum("ijk,rk->rij", other, found))
     assert len(used) == 3
-    alone = conjugate_gradients(lambda v: 2 * v, b[:1], iterations=10, tolerance=1e-10)
+    alone, _ = conjugate_gradients(lambda v: (2 * v, v), b[:1], iterations=10, tolerance=1e-10)
     torch.testing.assert_close(alone, b[:1] / 2)
 
 
 def test_covariances_that_are_none_do_not_spoil_a_solution() -> None:
     """Networks may have Jacobians with negative eigenvalues: directions in which they have are left alone."""
     b = torch.randn(4, 3)
-    assert torch.equal(conjugate_gradients(lambda v: -2 * v, b, iterations=20), torch.zeros(4, 3))
+    assert torch.equal(conjugate_gradients(lambda v: (-2 * v, v), b, iterations=20)[1], torch.zeros(4, 3))
     skew = torch.randn(3, 3)
-    assert conjugate_gradients(lambda v: v @ skew, b, iterations=20).isfinite().all()
+    assert conjugate_gradients(lambda v: (v @ skew, v), b, iterations=20)[0].isfinite().all()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from posterity.estimators import GuidedScore, NeuralRatio, NeuralScore
 from posterity.estimators.ratio import RatioPotential
 from posterity.estimators.ratio_samplers import TemperedSMC
 from posterity.estimators.trajectories import score
+from posterity.estimators.trajectories.local import LocalResidual
 from posterity.estimators.trajectories.methods import SDA
 from posterity.nn import MLP
 from posterity.problems import Identity, Observation, Posterior, Problem
@@ -51,17 +52,17 @@ def trajectories(composition, guidance, per_window: bool = False) -> SDA:
 def test_a_draw_takes_all_windows_for_each_mean_and_a_sweep_back_for_each_product(composition, windows) -> None:
     assert counted(trajectories(composition, SDAGuidance())) == (MEANS * windows, MEANS * windows)
     assert counted(trajectories(composition, SDAGuidance(detach=True))) == (MEANS * windows, 0)
-    # Two iterations, each a product with the covariance, and the pull. Of a whole whose windows have uneven shares the
-    # product is made symmetric, by two of each window.
-    matching, products = MomentMatching(2, 0.0), 1 if isinstance(composition, Junction) else 2
-    assert counted(trajectories(composition, matching)) == (MEANS * windows, MEANS * windows * (2 * products + 1))
-    assert counted(trajectories(composition, matching, True)) == (MEANS * windows, MEANS * windows * 3)
+    # Two iterations, each a product with the covariance, of which the pull is a sum. Of a whole whose windows have uneven
+    # shares the product is made symmetric, by two of each window, and the pull takes one that is not.
+    matching, products = MomentMatching(2, 0.0), 2 if isinstance(composition, Junction) else 2 * 2 + 1
+    assert counted(trajectories(composition, matching)) == (MEANS * windows, MEANS * windows * products)
+    assert counted(trajectories(composition, matching, True)) == (MEANS * windows, MEANS * windows * 2)
 
 
 def test_what_the_memory_does_not_hold_is_computed_again(monkeypatch) -> None:
     """A window at a time, whose graphs are gone when its product is asked for."""
     monkeypatch.setattr(score, "MEMORY", 0)
-    monkeypatch.setattr(score, "NETWORK", 10**9)
+    monkeypatch.setattr(LocalResidual, "held", (10**9, 1))
     assert counted(trajectories(Fold(1), SDAGuidance())) == (2 * MEANS * 7, MEANS * 7)
 
 

@@ -37,6 +37,11 @@ class Denoiser(abc.ABC):
     def pullback(self, x: Tensor, angle: float, w: Tensor) -> Tensor:
         r"""The product :math:`(\partial E[z | \bar x] / \partial \bar x)^T w`."""
 
+    @property
+    def symmetric(self) -> bool:
+        """Whether its derivative is taken for symmetric, so that :meth:`spread` is :meth:`pullback`."""
+        return True
+
     def spread(self, x: Tensor, angle: float, w: Tensor) -> Tensor:
         r"""The product with a symmetric estimate of the derivative, which moment matching takes for a covariance.
 

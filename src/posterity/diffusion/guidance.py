@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Callable
+from functools import cached_property
 from math import sin, tan
 from typing import NamedTuple
 
@@ -36,6 +37,60 @@ class Likelihood(NamedTuple):
         return (self.y - self.operator(z)) * self.precision
 
 
+class Seen:
+    r"""What is observed of the mean of noisy data, linearised about it.
+
+    :math:`A = \partial H / \partial \hat x`, and :math:`V = \sin\varphi \tan\varphi\, \partial \hat x / \partial \bar x`
+    is the covariance of the clean state.
+
+    Args:
+        likelihood: The observations.
+        mean: The mean :math:`\hat x`, with shape ``(rows, *shape)``.
+        noise: The variance of the noise in units of the clean state, :math:`\tan^2\varphi`.
+        pull: The product with :math:`V^T`; one sweep back through the denoiser.
+        spread: The product with a symmetric estimate of :math:`V`.
+        symmetric: Whether the two are the same.
+
+    Attributes:
+        residual: :math:`R^{-1/2} (y - H(\hat x))`, with shape ``(rows, observations)``; zero where missing.
+        precision: :math:`R^{-1/2}`, with the same shape; zero where missing.
+    """
+
+    def __init__(
+        self, likelihood: Likelihood, mean: Tensor, noise: float, pull: Product, spread: Product, symmetric: bool
+    ) -> None:
+        self._mean = mean.detach().requires_grad_()
+        with torch.enable_grad():
+            self._residual = likelihood.residual(self._mean)
+        self.residual, self.precision = self._residual.detach(), likelihood.precision
+        self.noise, self.symmetric, self._pull, self._spread = noise, symmetric, pull, spread
+
+    def pull(self, w: Tensor) -> Tensor:
+        r"""The product with :math:`V^T A^T R^{-1/2}`, the gradient of a likelihood."""
+        return self._pull(self._back(w))
+
+    def spread(self, w: Tensor) -> Tensor:
+        r"""The product with :math:`V A^T R^{-1/2}`, of the symmetric estimate."""
+        return self._spread(self._back(w))
+
+    def of(self, x: Tensor) -> Tensor:
+        r"""The product with :math:`R^{-1/2} A`, the derivative of that with its transpose, which is linear."""
+        probe, back = self._transposed
+        return torch.autograd.grad(back, probe, x, retain_graph=True)[0]
+
+    @cached_property
+    def _transposed(self) -> tuple[Tensor, Tensor]:
+        """A vector, and the product with it, of which derivatives are taken."""
+        with torch.enable_grad():
+            probe = torch.zeros_like(self._residual).requires_grad_()
+            (back,) = torch.autograd.grad(self._residual, self._mean, -probe, retain_graph=True, create_graph=True)
+        return probe, back
+
+    def _back(self, w: Tensor) -> Tensor:
+        r"""The product with :math:`A^T R^{-1/2}`."""
+        return torch.autograd.grad(self._residual, self._mean, -w, retain_graph=True)[0]
+
+
 class Guidance(abc.ABC):
     r"""Abstract guidance: an approximation of :math:`p(y | \bar x)`, the likelihood of noisy data, by its gradient
 
@@ -44,26 +99,18 @@ class Guidance(abc.ABC):
             \Big(\frac{\partial \hat r}{\partial \bar x}\Big)^{\!T} w , \quad \hat r = R^{-1/2} H(\hat x), \quad
         \hat x = E[z | \bar x] .
 
-    Subclasses define the weights :math:`w`.
+    Subclasses define the weights :math:`w`, by the pull that they have.
     """
 
     #: Whether to take :math:`\partial \hat x / \partial \bar x = 1 / \cos\varphi`, as if there were no prior.
     detach = False
 
-    #: Whether to shorten the pull of a row where it goes beyond what observations and prior together ask for.
-    bounded = False
-
     @abc.abstractmethod
-    def weights(self, residual: Tensor, precision: Tensor, noise: float, covariance: Product) -> Tensor:
-        r"""The weights :math:`w`, with shape ``(rows, observations)``.
+    def pull(self, seen: Seen) -> Tensor:
+        r"""The change of the mean, :math:`V A^T R^{-1/2} w`, with shape ``(rows, *shape)``.
 
         Args:
-            residual: :math:`R^{-1/2} (y - H(\hat x))`, with shape ``(rows, observations)``; zero where missing.
-            precision: :math:`R^{-1/2}`, with the same shape; zero where missing.
-            noise: The variance of the noise in units of the clean state, :math:`\tan^2\varphi`.
-            covariance: The product of :math:`R^{-1/2} A V A^T R^{-1/2}` with vectors of the same shape, where
-                :math:`V = \sin\varphi \tan\varphi\, \partial \hat x / \partial \bar x` is the covariance of the
-                clean state and :math:`A = \partial H / \partial \hat x`; one sweep back through the denoiser.
+            seen: What is observed of the mean, and the products of its derivatives.
         """
 
     def guide(self, denoiser: Denoiser, likelihood: Likelihood) -> Mean:
@@ -83,40 +130,9 @@ class Guidance(abc.ABC):
             def spread(w: Tensor) -> Tensor:
                 return noise * w if self.detach else sin(angle) * tan(angle) * denoiser.spread(x, angle, w)
 
-            with torch.enable_grad():
-                residual = likelihood.residual(mean.requires_grad_())
-            seen = _Seen(residual, mean)
-            r, precision = residual.detach(), likelihood.precision
-            weights = self.weights(r, precision, noise, lambda v: seen.of(spread(seen.back(v))))
-            change = pull(seen.back(weights))
-            if self.bounded:
-                change = change * append_dims(_bound(r, weights, seen.of(change)), change.ndim - r.ndim + 1)
-            return mean.detach() + change
+            return mean + self.pull(Seen(likelihood, mean, noise, pull, spread, self.detach or denoiser.symmetric))
 
         return posterior
-
-
-class _Seen:
-    r"""Products with :math:`R^{-1/2} A` and its transpose.
-
-    Args:
-        residual: The residual :math:`R^{-1/2} (y - H(\hat x))`, with its graph.
-        mean: The mean :math:`\hat x` that it is of.
-    """
-
-    def __init__(self, residual: Tensor, mean: Tensor) -> None:
-        self.residual, self.mean = residual, mean
-
-    def back(self, v: Tensor) -> Tensor:
-        r"""The product with :math:`A^T R^{-1/2}`."""
-        return torch.autograd.grad(self.residual, self.mean, -v, retain_graph=True)[0]
-
-    def of(self, x: Tensor) -> Tensor:
-        r"""The product with :math:`R^{-1/2} A`, the derivative of that with its transpose, which is linear."""
-        with torch.enable_grad():
-            probe = torch.zeros_like(self.residual).requires_grad_()
-            (back,) = torch.autograd.grad(self.residual, self.mean, -probe, retain_graph=True, create_graph=True)
-        return torch.autograd.grad(back, probe, x)[0]
 
 
 def _bound(residual: Tensor, weights: Tensor, change: Tensor) -> Tensor:
@@ -169,9 +185,14 @@ class SDAGuidance(Guidance):
             raise ValueError(f"gamma: must not be negative, not {gamma}")
         self.gamma, self.detach, self.bounded = gamma, detach, bounded
 
-    def weights(self, residual: Tensor, precision: Tensor, noise: float, covariance: Product) -> Tensor:
-        """The residuals over their variances."""
-        return residual / (1 + self.gamma * noise * precision.square())
+    def pull(self, seen: Seen) -> Tensor:
+        """That of the residuals over their variances."""
+        weights = seen.residual / (1 + self.gamma * seen.noise * seen.precision.square())
+        change = seen.pull(weights)
+        if self.bounded:
+            share = _bound(seen.residual, weights, seen.of(change))
+            change = change * append_dims(share, change.ndim - weights.ndim + 1)
+        return change
 
 
 class DPSGuidance(Guidance):
@@ -196,10 +217,10 @@ class DPSGuidance(Guidance):
             raise ValueError(f"zeta: must be positive, not {zeta}")
         self.zeta = zeta
 
-    def weights(self, residual: Tensor, precision: Tensor, noise: float, covariance: Product) -> Tensor:
-        """The residuals over half their norm; zero if nothing is observed."""
-        norm = residual.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(residual.dtype).tiny)
-        return 2 * self.zeta * residual / norm
+    def pull(self, seen: Seen) -> Tensor:
+        """That of the residuals over half their norm; zero if nothing is observed."""
+        norm = seen.residual.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(seen.residual.dtype).tiny)
+        return seen.pull(2 * self.zeta * seen.residual / norm)
 
 
 class MomentMatching(Guidance):
@@ -229,39 +250,50 @@ class MomentMatching(Guidance):
             raise ValueError(f"tolerance: must not be negative, not {tolerance}")
         self.iterations, self.tolerance = iterations, tolerance
 
-    def weights(self, residual: Tensor, precision: Tensor, noise: float, covariance: Product) -> Tensor:
-        r"""Solves :math:`(I + R^{-1/2} A V A^T R^{-1/2})\, w = r`."""
-        return conjugate_gradients(lambda v: v + covariance(v), residual, self.iterations, self.tolerance)
+    def pull(self, seen: Seen) -> Tensor:
+        r"""Solves :math:`(I + R^{-1/2} A V A^T R^{-1/2})\, w = r`; if :math:`V` is symmetric, this takes the pull's."""
+
+        def product(w: Tensor) -> tuple[Tensor, Tensor]:
+            change = seen.spread(w)
+            return w + seen.of(change), change
+
+        weights, change = conjugate_gradients(product, seen.residual, self.iterations, self.tolerance)
+        return change if seen.symmetric else seen.pull(weights)
 
 
-def conjugate_gradients(matrix: Product, b: Tensor, iterations: int, tolerance: float = 0.0) -> Tensor:
+def conjugate_gradients(
+    matrix: Callable[[Tensor], tuple[Tensor, Tensor]], b: Tensor, iterations: int, tolerance: float = 0.0
+) -> tuple[Tensor, Tensor]:
     r"""Solves :math:`S x = b` for symmetric :math:`S \geq I`, all rows at once, each until it has converged.
 
-    The matrix of a network may violate both. A row therefore stops at the first direction in which the curvature of
-    :math:`S` is below that of the identity.
+    Solutions are sums of directions, and products :math:`C x` sums of those with directions, so that none is asked for
+    twice. The matrix of a network may violate what is said of it. A row therefore stops at the first direction in which the curvature
+    of :math:`S` is below that of the identity.
 
     Args:
-        matrix: The product with :math:`S`, on vectors of shape ``(rows, n)``.
+        matrix: The products with :math:`S` and with :math:`C`, of vectors of shape ``(rows, n)``: the first with the
+            same shape, the second with shape ``(rows, *shape)``.
         b: The right-hand sides, with shape ``(rows, n)``.
         iterations: The largest number of iterations.
         tolerance: The norm of the residual at which a row has converged, relative to that of its right-hand side.
 
     Returns:
-        The solutions, with shape ``(rows, n)``.
+        The solutions :math:`x`, with shape ``(rows, n)``, and the products :math:`C x`, with shape ``(rows, *shape)``.
     """
-    x, residual, direction = torch.zeros_like(b), b, b
+    x, residual, direction, total = torch.zeros_like(b), b, b, b.new_zeros(())
     square = b.square().sum(dim=-1, keepdim=True)
     target = tolerance**2 * square
     active = square > target
     for _ in range(iterations):
-        if not active.any():
-            break
-        product = matrix(direction)
+        product, image = matrix(direction)
         curvature = (direction * product).sum(dim=-1, keepdim=True)
         active = active & (curvature >= (1 - ROUNDING) * direction.square().sum(dim=-1, keepdim=True))
         step = torch.where(active, square / curvature, 0)
+        total = total + append_dims(step.squeeze(-1), image.ndim - b.ndim + 1) * image
         x, residual = x + step * direction, residual - step * product
         last, square = square, residual.square().sum(dim=-1, keepdim=True)
         active = active & (square > target)
+        if not active.any():
+            break
         direction = residual + torch.where(active, square / last, 0) * direction
-    return x
+    return x, total

@@ -10,7 +10,7 @@ from typing import ClassVar, get_args, get_type_hints
 import torch
 from torch import Tensor
 
-from ..tensors import append_dims, identity
+from ..tensors import append_dims, identity, kept_bytes
 
 #: Examples of methods that need no gradients, for messages.
 WITHOUT_GRADIENTS = "such as enkf, ienks, particle-smoother or npe"
@@ -174,19 +174,9 @@ class System(abc.ABC):
 
         Batches are cut by it, to fit the memory. A system whose adjoint is fused may say it itself.
         """
-        storages: dict[int, int] = {}
-
-        def note(saved: Tensor) -> Tensor:
-            """Notes the memory of a tensor, once for all of its views."""
-            storages[saved.untyped_storage().data_ptr()] = saved.untyped_storage().nbytes()
-            return saved
-
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False):
             x = torch.zeros(8, *self.shape, requires_grad=True)
-            with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
-                # Kept alive, so that no memory is used, and counted, twice.
-                after = self.step(x)
-        return sum(storages.values()) / (after.element_size() * x.numel())
+        return sum(kept_bytes(lambda: self.step(x))) / (x.element_size() * x.numel())
 
     def rollout(self, x0: Tensor, steps: int, error: Tensor | None = None) -> Tensor:
         r"""The trajectory :math:`x_{t+1} = M(x_t) + \eta_t`.

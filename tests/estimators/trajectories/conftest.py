@@ -25,6 +25,7 @@ class ExactLocal(nn.Module):
     def __init__(self, local: nn.Module, moments: Callable[[float], tuple[Tensor, Tensor]]) -> None:
         super().__init__()
         self.crop, self.separator, self.clock, self.moments = local.crop, local.separator, local.clock, moments
+        self.held = local.held
 
     def forward(self, x: Tensor, v: Tensor, angle: Tensor, start: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
         z = self.crop.join(x, v).flatten(1)

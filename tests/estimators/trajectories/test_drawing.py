@@ -103,13 +103,24 @@ def test_pieces_of_windows_and_of_draws_make_the_same(exact, monkeypatch) -> Non
     estimator = exact(SDA(problem, 1, MLP((4,)), sampler=RungeKutta(1), guidance=MomentMatching(3)))
     found = []
     for size, memory in ((1, 2**30), (1, 0), (10**9, 0)):
-        monkeypatch.setattr(score, "NETWORK", size)
+        monkeypatch.setattr(estimator.local, "held", (size, 1))
         monkeypatch.setattr(score, "MEMORY", memory)
         torch.manual_seed(3)
         found.append(estimator.sample(window, 2).x)
     torch.testing.assert_close(found[1], found[0])
     # Noise is drawn for a piece of draws at a time, and begins with the same numbers.
     torch.testing.assert_close(found[2][0, :2], found[0][0, :2])
+
+
+def test_pieces_are_cut_by_what_a_network_holds() -> None:
+    """Of a perceptron the widest layer, and the inputs of all layers and what their activations need."""
+    problem = chain()
+    local = SDA(problem, 1, MLP((50, 70))).local
+    # Three states of four sites, and an encoding of the level; each activation keeps its input, each layer too.
+    inputs = 3 * 4 + 32
+    largest, kept = local.held
+    assert largest == 70
+    assert 50 + 70 <= kept <= 2 * (inputs + 50 + 70) + 3 * 12 + 32
 
 
 @pytest.mark.parametrize("guidance", [MomentMatching(), SDAGuidance(), SDAGuidance(1.0, detach=True), DPSGuidance(0.1)])

@@ -99,6 +99,11 @@ class Composed(Denoiser):
             windows.put(self.trajectory, total, self.local.pullback(cut, angle, windows.start, weighed))
         return total
 
+    @property
+    def symmetric(self) -> bool:
+        """Whether all entries of a window have the same share."""
+        return all(windows.is_even for windows in self.windows)
+
     @torch.no_grad()
     def spread(self, x: Tensor, angle: float, w: Tensor) -> Tensor:
         r"""The product with the symmetric part of the derivative,

@@ -1,6 +1,7 @@
 """The local network: crops of trajectories, when they begin, and the residual of noisy ones."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import pi, prod
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from ...diffusion import Centring, DampedResidual
 from ...nn import Layout, Network
 from ...nn.layout import constant
-from ...tensors import append_dims
+from ...tensors import append_dims, kept_bytes
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,20 @@ class LocalResidual(nn.Module):
         states = torch.arange(crop.states, device="cpu")
         there = torch.stack((states < separator, states < crop.states))
         self.register_buffer("there", there.to(self.clock.first.device), persistent=False)
+
+    @cached_property
+    def held(self) -> tuple[int, int]:
+        """Entries of the largest tensor, and of all, that a sweep through the network holds for each crop."""
+        like, one = self.clock.first, self.clock.first.new_zeros(1)
+        if like.is_meta:
+            # Tensors of which operations are counted alone: they hold nothing.
+            return 1, 1
+        with torch.inference_mode(False):
+            crop = like.new_zeros(1, self.crop.states, *self.crop.shape, requires_grad=True)
+            rest = like.new_zeros(1, self.crop.numbers), one + pi / 4, one, one > 0
+        # Past the hooks, by which evaluations are counted.
+        sizes = kept_bytes(lambda: self.forward(crop, *rest), *self.parameters(), *self.buffers())
+        return max(sizes) // like.element_size(), sum(sizes) // like.element_size()
 
     def seen(self, whole: Tensor) -> Tensor:
         """Which states there are, with shape ``(rows, states, 1, …)``, of crops that are whole or not, ``(rows,)``."""

@@ -28,9 +28,6 @@ from .seen import Tie, likelihood
 #: In what networks compute when draws are made.
 Precision = Literal["auto", "float32", "bfloat16"]
 
-#: Numbers that a network holds, for each entry of a crop.
-NETWORK = 256
-
 #: States of the training that are kept beside the weights: the spread of what is observed of them is its unit.
 EXAMPLES = 32
 
@@ -191,7 +188,7 @@ class TrajectoryScore(Learned):
         for twin in twins:
             x, v, start = self.crop(twin)
             angle = Centring.angles(stratified(x))
-            for rows in chunks(len(x), NETWORK * x[0].numel(), x.device):
+            for rows in self._pieces(len(x), 1, x.device):
                 noisy = [mixed(angle[rows], z[rows], torch.randn_like(z[rows]))[0] for z in (x, v)]
                 # Of the same crops, so that errors of windows and separators cancel where these do.
                 kinds = (torch.full_like(start[rows], whole, dtype=torch.bool) for whole in (False, True))
@@ -231,11 +228,9 @@ class TrajectoryScore(Learned):
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws by the sampler, as many draws and windows at once as fit the memory."""
-        trajectory = self.trajectory
+        trajectory, found = self.trajectory, []
         # A draw is a chunk's smallest part, and its windows are cut again.
-        size = NETWORK * len(window.y) * self.local.crop.states * trajectory.size
-        found = []
-        for chunk in chunks(samples, size, window.y.device):
+        for chunk in self._pieces(samples, len(window.y), window.y.device):
             rows = Window(*(repeat(part, chunk.stop - chunk.start) for part in window))
             noise = white_noise(rows.y, len(rows.y), trajectory.entries)
             found.append(self.sampler(self.mean(rows), self.schedule, noise))
@@ -254,14 +249,13 @@ class TrajectoryScore(Learned):
         Args:
             window: The windows, one for each row.
         """
-        trajectory, crop = self.trajectory, self.local.crop.states * self.trajectory.size
-        pulled = not self.guidance.detach
+        trajectory, pulled = self.trajectory, not self.guidance.detach
         reduced = self.precision == "bfloat16" or (self.precision == "auto" and window.y.is_cuda)
         local = LearnedLocal(self.local, window.start, trajectory, pulled, reduced, centred=self.centred)
         # Of the rows, so many windows at once; and of their graphs as many as the memory holds, if it holds all.
-        at_once = next(chunks(trajectory.states, NETWORK * len(window.y) * crop, window.y.device)).stop
+        at_once = next(self._pieces(trajectory.states, len(window.y), window.y.device)).stop
         composed = self.composition.compose(local, trajectory, at_once)
-        if len(composed.windows) * at_once * len(window.y) * NETWORK * crop <= MEMORY:
+        if len(composed.windows) * at_once * len(window.y) * self.local.held[1] <= MEMORY:
             local.keep = len(composed.windows)
         seen = likelihood(self.problem, window, trajectory.states, self.restore, self.scale(), self.first)
         if self.per_window:
@@ -270,6 +264,11 @@ class TrajectoryScore(Learned):
         if self.tie is not None:
             whole = self.tie.beside(whole, lambda z: self.restore(trajectory.split(z)[0][:, : self.problem.window]))
         return self.guidance.guide(composed, whole)
+
+    def _pieces(self, total: int, rows: int, device: torch.device) -> Iterator[slice]:
+        """Slices of windows (or draws, of a window each) with so many rows, of which the network can take one at once."""
+        largest, kept = self.local.held
+        return chunks(total, rows * largest, device, rows * kept)
 
     def tied(self, tie: Tie) -> Self:
         """The same with observations of windows as a whole beside those of the problem, to draw with.
