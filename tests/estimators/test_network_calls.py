@@ -52,8 +52,8 @@ def trajectories(composition, guidance, per_window: bool = False) -> SDA:
 def test_a_draw_takes_all_windows_for_each_mean_and_a_sweep_back_for_each_product(composition, windows) -> None:
     assert counted(trajectories(composition, SDAGuidance())) == (MEANS * windows, MEANS * windows)
     assert counted(trajectories(composition, SDAGuidance(detach=True))) == (MEANS * windows, 0)
-    # Two iterations, each a product with the covariance, of which the pull is a sum. Of a whole whose windows have uneven
-    # shares the product is made symmetric, by two of each window, and the pull takes one that is not.
+    # Two iterations, each a product with the covariance, of which the pull is a sum. Of a whole whose windows have
+    # uneven shares the product is made symmetric, by two of each window, and the pull takes one that is not.
     matching, products = MomentMatching(2, 0.0), 2 if isinstance(composition, Junction) else 2 * 2 + 1
     assert counted(trajectories(composition, matching)) == (MEANS * windows, MEANS * windows * products)
     assert counted(trajectories(composition, matching, True)) == (MEANS * windows, MEANS * windows * 2)

@@ -40,8 +40,8 @@ class Likelihood(NamedTuple):
 class Seen:
     r"""What is observed of the mean of noisy data, linearised about it.
 
-    :math:`A = \partial H / \partial \hat x`, and :math:`V = \sin\varphi \tan\varphi\, \partial \hat x / \partial \bar x`
-    is the covariance of the clean state.
+    :math:`A = \partial H / \partial \hat x` is the derivative of what is observed, and :math:`V = \sin\varphi
+    \tan\varphi\, \partial \hat x / \partial \bar x` the covariance of the clean state.
 
     Args:
         likelihood: The observations.
@@ -267,8 +267,8 @@ def conjugate_gradients(
     r"""Solves :math:`S x = b` for symmetric :math:`S \geq I`, all rows at once, each until it has converged.
 
     Solutions are sums of directions, and products :math:`C x` sums of those with directions, so that none is asked for
-    twice. The matrix of a network may violate what is said of it. A row therefore stops at the first direction in which the curvature
-    of :math:`S` is below that of the identity.
+    twice. The matrix of a network may violate what is said of it. A row therefore stops at the first direction in which
+    the curvature of :math:`S` is below that of the identity.
 
     Args:
         matrix: The products with :math:`S` and with :math:`C`, of vectors of shape ``(rows, n)``: the first with the

@@ -266,7 +266,7 @@ class TrajectoryScore(Learned):
         return self.guidance.guide(composed, whole)
 
     def _pieces(self, total: int, rows: int, device: torch.device) -> Iterator[slice]:
-        """Slices of windows (or draws, of a window each) with so many rows, of which the network can take one at once."""
+        """Slices of windows of so many rows (or of draws, by one window of each) that the network can take at once."""
         largest, kept = self.local.held
         return chunks(total, rows * largest, device, rows * kept)
 
