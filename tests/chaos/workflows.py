@@ -22,7 +22,7 @@ OPTIONS = ("--profile", str(ROOT / "profiles" / "local"), "--cores", "2")
 TRIES = 4
 
 #: What a second pass makes of the methods that are left, when others have failed.
-JOINED = [file for task in TASKS if task.name in ("aggregate", "plot") for file in task.writes]
+JOINED = tuple(file for task in TASKS if task.name in ("aggregate", "plot") for file in task.writes)
 
 
 class Scene(NamedTuple):
@@ -116,7 +116,6 @@ def second_run(scene: Scene) -> str:
 def _partly(scene: Scene) -> str:
     """Leaves the study finished, or kills a run of it amid."""
     if scene.rng.random() < 0.5:
-        # Nothing was taken away from what has run.
         return "finished"
     unmake(scene.folder, behind([scene.task]))
     told = killed_both(scene)
@@ -267,18 +266,16 @@ def disturb(reference: Path, command: str, folder: Path, name: str, rng: random.
             told, wrong = "ended as it should not", [str(error)]
         here = differences(folder, reference, files(folder))
         if not kind.spoils:
-            wrong += [
-                f"half-written: {one}" for one in here if "cannot be read" in one or not one.startswith(tuple(JOINED))
-            ]
+            odd = (one for one in here if "cannot be read" in one or not one.startswith(JOINED))
+            wrong += [f"half-written: {one}" for one in odd]
         # What was seen to be made, and is as it should be, need not be made again, unless what it was made of must be.
         bad = {one.partition(": ")[0] for one in here}
         redone = {file for one in behind(MADE_BY[file] for file in bad) for file in one.writes}
         kept = {file: state for file, state in finished(folder).items() if file not in redone}
         wrong += again(folder, command)
         wrong += differences(folder, reference, files(reference))
-        wrong += [
-            f"{file}: was made again" for file, state in finished(folder).items() if kept.get(file, state) != state
-        ]
+        now = finished(folder)
+        wrong += [f"{file}: was made again" for file, state in kept.items() if now.get(file) != state]
         wrong += [f"{file}: is left behind" for file in partial(folder)]
         return told, wrong
     finally:

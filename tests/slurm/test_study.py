@@ -204,13 +204,13 @@ def test_four_nodes_train_one_estimator_whatever_befalls_it(cluster, on_nodes):
     assert json.loads((alone / "estimator.json").read_text())["processes"] == 4
 
 
-def test_faults_of_slurm_itself_are_survived(cluster):
-    """The step of a job is killed, and a node fails: two of the kinds of `make chaos`, over its smaller study."""
-    command = [sys.executable, ROOT / "tests" / "chaos", "--level", "slurm", "--faults", "2", "--kinds", "step,down"]
+def test_a_node_may_fail(cluster):
+    """One of the kinds of `make chaos`, over its smaller study."""
+    command = [sys.executable, ROOT / "tests" / "chaos", "--level", "slurm", "--faults", "1", "--kinds", "node down"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 of 2 faults survived (seed 0)" in done.stdout
+    assert "1 of 1 faults survived (seed 0)" in done.stdout
 
 
 def plain_processes(study, count: int) -> Path:
