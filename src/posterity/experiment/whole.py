@@ -54,15 +54,13 @@ def _results(experiment: Experiment, folder: Path) -> Iterator[Path]:
     for stage, made in STAGES.items():
         if not made.results or (stage in ("climatology", "reference") and getattr(experiment, stage) is None):
             continue
-        for name in made.names(experiment) or [""]:
+        for name in made.names(experiment) if "{name}" in made.results else [""]:
             for file in folder.glob(made.results.format(name=glob.escape(name))):
                 split = getattr(experiment.splits, name if stage == "simulate" else "test")
                 if "*" not in made.results or file.stem in map(str, range(len(split.shards()))):
-                    others = BESIDE.get(file.name, ())
-                    others = [file.with_name(other) for other in others] + [
-                        file.with_suffix(other) for other in BESIDE.get(file.suffix, ())
-                    ]
-                    yield from (path for path in (file, *others) if path.is_file())
+                    beside = [file.with_name(name) for name in BESIDE.get(file.name, ())]
+                    beside += [file.with_suffix(suffix) for suffix in BESIDE.get(file.suffix, ())]
+                    yield from filter(Path.is_file, (file, *beside))
 
 
 def whole(file: Path) -> bool:
