@@ -1,7 +1,8 @@
 # make demo   sets everything up and runs the demonstration          make test   sets everything up and runs the tests
 # make check  the linters and the quick tests, in a minute            make lint   make docs   make lock   make clean
 # make run EXPERIMENT=vi4dvar
-# make chaos FAULTS=100 SEED=0   disturbs a small study at random, and holds it against an undisturbed one
+# make chaos FAULTS=100 SEED=0   disturbs a small study at random, and holds it against an undisturbed one: in tasks, in runs of
+#                                the workflow and, where it is installed, on Slurm; FLAGS="--level workflow" picks a level
 # make literature   analysis errors of cycling methods beside published ones
 #
 # A machine with a GPU takes its own build of torch: make demo TORCH="torch==2.13.0 --index-url <your index>"

@@ -58,7 +58,9 @@ NO_TORCH = (
 #: Packages that take a good part of a second to import, which every job would pay: functions import them when they run.
 SLOW = {"arviz_stats", "dask.array", "distributed", "numba", "scipy", "sklearn", "submitit"}
 #: Rooms in which files are read and written, and modules; a recorded current is a component, and its file an option.
-FILES = ("data", "tasks", "cli", "experiment.files", "experiment.sources", "systems.neurons.stimuli")
+FILES = (
+    "data", "tasks", "cli", "experiment.files", "experiment.sources", "experiment.whole", "systems.neurons.stimuli",
+)  # fmt: skip
 #: The modules that may call the step of a system, each with its reason; all others advance states by its methods.
 STEPPING = {
     "systems.system": "advance, advance_each and rollout",

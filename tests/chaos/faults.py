@@ -4,12 +4,12 @@ import os
 import random
 import resource
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from disks import Disk, damage
 from study import CRASHED, MADE_BY, MODEL, TASKS, TRAINED, Process, Task, at_moments, nothing
 
 NETCDF = tuple(file for file in MADE_BY if file.endswith(".nc"))
@@ -30,33 +30,7 @@ class Scene(NamedTuple):
     task: Task
     rng: random.Random
     moments: int
-    disk: "Disk | None"
-
-
-class Disk:
-    """A small disk of its own, in memory, that can be full and read-only."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def mount(self, *options: str) -> bool:
-        """Mounts it, or changes it if it is; returns whether that is allowed."""
-        words = ["mount", "-t", "tmpfs", "-o", ",".join(options), "posterity-chaos", str(self.folder)]
-        return subprocess.run(words, capture_output=True, check=False).returncode == 0
-
-    def room(self, size: int) -> None:
-        """Leaves some bytes of room beside what is there."""
-        state = os.statvfs(self.folder)
-        used = (state.f_blocks - state.f_bfree) * state.f_frsize
-        assert self.mount("remount", "rw", f"size={used + size}")
-
-    def lock(self) -> bool:
-        """Makes it read-only, unless a file is open for writing."""
-        return self.mount("remount", "ro")
-
-    def unmount(self) -> None:
-        """Takes it away."""
-        subprocess.run(["umount", "--lazy", str(self.folder)], capture_output=True, check=False)
+    disk: Disk | None
 
 
 def at_moment(scene: Scene, act: Callable[[], object]) -> tuple[str, Callable[[], None]]:
@@ -150,22 +124,10 @@ def read_only_disk(scene: Scene) -> str:
     return f"{moment}, {ended}"
 
 
-def _damage(path: Path, rng: random.Random, how: str) -> str:
-    """Cuts a file off, empties it, or flips one of its bits; its time stays as it was."""
-    stat, content = path.stat(), bytearray(path.read_bytes())
-    place = rng.randrange(len(content))
-    if how == "flipped":
-        content[place] ^= 1 << rng.randrange(8)
-    with path.open("wb") as file:
-        file.write({"truncated": content[:place], "empty": b""}.get(how, content))
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    return f"{path.name} {how}" + ("" if how == "empty" else f" at byte {place} of {len(content)}")
-
-
 def _spoiled_input(scene: Scene, how: str, among: tuple[str, ...]) -> str:
     """Damages a file that the task reads."""
     choices = [file for file in scene.task.reads if file in among]
-    return _damage(scene.folder / scene.rng.choice(choices), scene.rng, how)
+    return damage(scene.folder / scene.rng.choice(choices), scene.rng, how)
 
 
 def truncated_netcdf(scene: Scene) -> str:
@@ -194,7 +156,7 @@ def spoiled_checkpoint(scene: Scene) -> str:
     ended = f"{moment}, {_disturbed(scene, spoil)}"
     states = list((scene.folder / MODEL).parent.glob(".npe.unfinished/[!.]*.pt"))
     how = scene.rng.choice(("truncated", "empty", "flipped", "flipped"))
-    return f"{ended}, " + (_damage(states[0], scene.rng, how) if states else "no state")
+    return f"{ended}, " + (damage(states[0], scene.rng, how) if states else "no state")
 
 
 def clock_jumps(scene: Scene) -> str:
@@ -274,12 +236,3 @@ KINDS = {
     "two at once": Kind(twice_at_once),
     "partial files left behind": Kind(left_behind),
 }
-
-
-def mountable(folder: Path) -> bool:
-    """Whether disks can be made here."""
-    disk = Disk(folder)
-    try:
-        return os.geteuid() == 0 and disk.mount("size=1m")
-    finally:
-        disk.unmount()

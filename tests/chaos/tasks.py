@@ -2,14 +2,35 @@
 
 import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from faults import KINDS, Disk, Kind, Scene
-from study import MADE_BY, Process, Task, chosen, differences, files, partial
+from disks import Disk
+from faults import KINDS, Kind, Scene
+from study import HERE, MADE_BY, TASKS, Process, Task, chosen, differences, files, needed, partial, warm
 
 #: How often tasks may fail before they are given up.
 TRIES = 6
+
+
+def kinds(wanted: str, among: str, disks: bool) -> list[str]:
+    """The kinds of faults that can be brought about, given parts of their names and of those of tasks."""
+    return [
+        name
+        for name in chosen(KINDS, wanted)
+        if chosen((task.name for task in KINDS[name].tasks), among) and (disks or not KINDS[name].disk)
+    ]
+
+
+@contextmanager
+def opened(base: Path, among: str) -> Iterator[Callable[[Path, str, random.Random], tuple[str, list[str]]]]:
+    """Runs the study once, and yields what disturbs copies of it, in tasks whose names hold some parts."""
+    reference = base / "reference"
+    (reference / "config" / "experiments").mkdir(parents=True)
+    shutil.copy(HERE / "small.yaml", reference / "config" / "experiments")
+    moments = warm(reference, needed(task for task in TASKS if chosen([task.name], among)))
+    yield lambda folder, name, rng: disturb(reference, folder, name, rng, moments, among)
 
 
 def disturb(

@@ -44,14 +44,22 @@ def chaos(*flags: str, code: tuple[str, ...] = ()) -> tuple[int, str]:
 
 
 def test_a_few_faults_are_survived():
-    code, printed = chaos("--faults", "10", "--seed", "1", "--tasks", "simulate,train,sample")
+    code, printed = chaos("--level", "task", "--faults", "10", "--seed", "1", "--tasks", "simulate,train,sample")
     assert code == 0, printed
     assert "10 of 10 faults survived (seed 1)" in printed
 
 
+def test_a_few_faults_of_runs_of_the_workflow_are_survived():
+    """The machine fails amid a run, results are cut off after one, and files are older than their inputs."""
+    kinds = "Snakemake and its jobs,truncated,older"
+    code, printed = chaos("--level", "workflow", "--faults", "3", "--seed", "1", "--kinds", kinds)
+    assert code == 0, printed
+    assert "3 of 3 faults survived (seed 1)" in printed
+
+
 def test_half_written_files_are_noticed():
     """Were files not written atomically, a kill would leave half of one, and the program would say so."""
-    flags = ("--faults", "3", "--kinds", "kill -9 at a file", "--tasks", "simulate", "--seed", "3")
+    flags = ("--level", "task", "--faults", "3", "--kinds", "kill -9 at a file", "--tasks", "simulate", "--seed", "3")
     code, printed = chaos(*flags, code=("-c", LEAKY))
     assert code == 1, printed
     assert re.search(r"NOT SURVIVED.*\n +half-written: results/small/simulations/\w+/0\.nc: ", printed)

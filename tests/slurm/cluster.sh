@@ -48,7 +48,8 @@ END
   chmod 600 "$folder/slurmdbd.conf"
 
   # Tests wait for the scheduler: it looks every second. Jobs may be requeued, and the comment, in which Snakemake
-  # writes the rule, is stored. Nodes are taken at their word (config_overrides); nothing binds jobs to cores.
+  # writes the rule, is stored. Nodes are taken at their word (config_overrides); nothing binds jobs to cores. Who takes
+  # more memory than it asked for is killed.
   cat >"$SLURM_CONF" <<END
 ClusterName=posterity
 SlurmctldHost=$(hostname -s)(127.0.0.1)
@@ -77,6 +78,7 @@ GresTypes=gpu
 SlurmdParameters=config_overrides
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=1
+JobAcctGatherParams=OverMemoryKill
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=localhost
 AccountingStoragePort=16819

@@ -5,6 +5,7 @@ sessions of their own.
 """
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -201,6 +202,15 @@ def test_four_nodes_train_one_estimator_whatever_befalls_it(cluster, on_nodes):
     assert (on_nodes.folder / weights).read_bytes() == (alone / "weights.safetensors").read_bytes()
     assert losses(on_nodes.results / "models" / "npe") == losses(alone)
     assert json.loads((alone / "estimator.json").read_text())["processes"] == 4
+
+
+def test_a_node_may_fail(cluster):
+    """One of the kinds of `make chaos`, over its smaller study."""
+    command = [sys.executable, ROOT / "tests" / "chaos", "--level", "slurm", "--faults", "1", "--kinds", "node down"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 1 faults survived (seed 0)" in done.stdout
 
 
 def plain_processes(study, count: int) -> Path:

@@ -21,6 +21,7 @@ from posterity.experiment.dependencies import dependencies
 from posterity.figures.drawing.film import Film
 from posterity.metrics import RATES, evaluate
 from posterity.tasks.aggregate import aggregate
+from posterity.tasks.files.artifacts import described
 from posterity.tasks.plot import plot, save_film
 
 CASES, SAMPLES, TIMES, SITES, WINDOW = 3, 20, 6, 5, 4
@@ -128,7 +129,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "models" / method).mkdir(parents=True)
         records = [{"epoch": n, "train_loss": 1 / n, "valid_loss": 2 / n, "seconds": 0.5} for n in range(1, epochs)]
         (folder / "models" / method / "history.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
-    (folder / "models" / next(iter(METHODS)) / "estimator.json").write_text(json.dumps({"loss_units": "nat"}))
+    (folder / "models" / next(iter(METHODS)) / "estimator.json").write_bytes(described({"loss_units": "nat"}, {}))
     return folder
 
 

@@ -18,6 +18,7 @@ from posterity import data
 from posterity.errors import ConfigError, DataError, PosterityError
 from posterity.estimators import Training
 from posterity.tasks.common import build_method, build_problem
+from posterity.tasks.files.artifacts import check_intact, described
 from posterity.tasks.files.lock import lock
 from posterity.tasks.sample import sample
 from posterity.tasks.simulate import simulate
@@ -116,9 +117,9 @@ def test_weights_that_are_missing_or_damaged_are_named(experiment, shards, tmp_p
     (output / "weights.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"npe/weights\.safetensors: is damaged, or not of the training that estimator"):
         drawn()
-    # Of an earlier version, that told no digests.
+    # Where the description tells of no other bytes.
     told = json.loads((output / "estimator.json").read_text())
-    (output / "estimator.json").write_text(json.dumps({name: told[name] for name in told if name != "sha256"}))
+    (output / "estimator.json").write_bytes(described(told, {}))
     with pytest.raises(DataError, match=r"npe/weights\.safetensors: cannot be read \(.*\); train 'npe' again"):
         drawn()
     save_file({f"former.{name}": value for name, value in load(whole).items()}, output / "weights.safetensors")
@@ -131,6 +132,26 @@ def test_weights_that_are_missing_or_damaged_are_named(experiment, shards, tmp_p
         (output / "estimator.json").write_text(other)
         with pytest.raises(DataError, match=r"npe/estimator\.json: cannot be read"):
             drawn()
+
+
+@pytest.mark.slow
+def test_a_bit_of_a_description_is_noticed_though_it_leaves_it_readable(experiment, shards, tmp_path) -> None:
+    """Of values, of their names, and of digests."""
+    files, output = shards(), tmp_path / "npe"
+    train(experiment(), "npe", files["train"], files["valid"], output)
+    whole = (output / "estimator.json").read_text()
+    for old, new in (
+        ('"seed": ', '"seed": 1'),
+        ('"seed"', '"sedd"'),
+        ('"sha256"', '"sha254"'),
+        ('.json": "', '.json": "a'),
+    ):
+        assert old in whole
+        (output / "estimator.json").write_text(whole.replace(old, new, 1))
+        with pytest.raises(DataError, match=r"npe/estimator\.json: cannot be read \(.*\); train the estimator first"):
+            sample(experiment(), "npe", output, files["test"][0], tmp_path / "posterior.nc")
+        with pytest.raises(DataError, match=r"npe/estimator\.json: cannot be read"):
+            check_intact(output / "history.jsonl")
 
 
 def damaged(path: Path) -> None:

@@ -1,8 +1,8 @@
 """A ``python`` that has imported the large packages already, for tests that run hundreds of short processes.
 
 A server imports what the workflow and its jobs need of other packages, nothing of this one, and forks for each request.
-The command that stands for ``python`` asks it to run ``-m MODULE ARGUMENTS`` with its own folder, environment and
-streams, and ends as that does; beside it are ``posterity`` and ``snakemake``.
+The command that stands for ``python`` asks it to run ``-m MODULE ARGUMENTS``, or a script, with its own folder,
+environment and streams, and ends as that does; beside it are ``posterity`` and ``snakemake``.
 """
 
 import atexit
@@ -34,10 +34,7 @@ PACKAGES = (
 def python() -> str:
     """The path of the command; its server ends with this process."""
     folder = tempfile.TemporaryDirectory(prefix="forks-")
-    address, command = f"{folder.name}/socket", f"{folder.name}/python"
-    listening = socket.socket(socket.AF_UNIX)
-    listening.bind(address)
-    listening.listen()
+    listening, command = commands(Path(folder.name))
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
     python.server = subprocess.Popen(
         [sys.executable, __file__, "serve", str(listening.fileno())],
@@ -45,14 +42,23 @@ def python() -> str:
     )  # fmt: skip
     listening.close()
     python.folder = folder  # which goes with this process
+    return command
+
+
+def commands(folder: Path) -> tuple[socket.socket, str]:
+    """Writes the command and those beside it into a folder; returns the socket that it asks, and its path."""
+    address, command = f"{folder}/socket", f"{folder}/python"
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(address)
+    listening.listen()
     usual, client = quote(sys.executable), f"{quote(sys.executable)} -IS {quote(__file__)} ask {address}"
-    scripts = {"python": f'[ "$1" = -m ] || exec {usual} "$@"\nexec {client} "$0" "$@"'}
+    scripts = {"python": f'case "$1" in -m | *.py) exec {client} "$0" "$@";; esac\nexec {usual} "$@"'}
     scripts |= {name: f'exec {command} -m {name} "$@"' for name in ("posterity", "snakemake")}
     for name, lines in scripts.items():
-        script = Path(folder.name, name)
+        script = folder / name
         script.write_text(f"#!/bin/sh\n{lines}\n")
         script.chmod(0o755)
-    return command
+    return listening, command
 
 
 def serve(listening: socket.socket) -> None:
@@ -97,14 +103,18 @@ def run(request: dict, streams: list[int]) -> NoReturn:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    command, flag, module, *arguments = request["arguments"]
-    assert flag == "-m"
+    command, *arguments = request["arguments"]
+    script = arguments[0] != "-m"
+    module, *arguments = arguments if script else arguments[1:]
     sys.executable = command
     sys.path[0] = request["folder"]
     sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(":"))
     sys.argv = [module, *arguments]
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        if script:
+            runpy.run_path(module, run_name="__main__")
+        else:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:
         if isinstance(end.code, str):

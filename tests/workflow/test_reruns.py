@@ -1,5 +1,6 @@
 """Reruns are exact: a change redoes what depends on it, and nothing else."""
 
+import os
 import shutil
 
 import pytest
@@ -129,6 +130,17 @@ def test_more_test_cases_leave_those_there_are_alone(study):
 def test_what_figures_show_redraws_figures_only(study):
     study.edit("config/experiments/tiny.yaml", "figures: {", "figures: {sites: [1], ")
     assert study.planned() == {"plot": FIGURES}
+
+
+def test_results_that_were_cut_off_are_made_again(study):
+    """At their old times, which say nothing: a figure at the end of all, and scores amid."""
+    for file in ("figures/coverage.svg", "metrics/4dvar/1.nc"):
+        path = study.results / file
+        times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+        path.write_bytes(path.read_bytes()[:-1])
+        os.utime(path, ns=times)
+        assert "is not whole" in study.run("--dry-run")
+    assert study.planned() == {"evaluate": 1, "aggregate": 1, "plot": FIGURES}
 
 
 def test_the_system_redoes_everything(study):

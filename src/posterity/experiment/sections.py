@@ -15,10 +15,10 @@ from pydantic import (
     model_validator,
 )
 
-from ..errors import ConfigError
+from ..errors import nearest
 from . import catalog
 from .component import Component, Model
-from .sources.signature import constant, signature
+from .sources.signature import constant
 
 
 def _pair(value: Any) -> Any:
@@ -164,10 +164,9 @@ class TrainingConfig(Model):
     @field_validator("lr_schedule")
     @classmethod
     def _known_schedule(cls, name: str) -> str:
-        try:
-            signature(catalog.target("lr_schedule", name))
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
+        # Names alone: what a configuration calls by its path could be anything.
+        if name not in (known := catalog.names("lr_schedule")):
+            raise ValueError(f"unknown lr_schedule '{name}'{nearest(name, known)}")
         return name
 
     @model_validator(mode="after")

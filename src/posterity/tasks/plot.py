@@ -23,7 +23,7 @@ from ..experiment import Experiment, catalog
 from ..figures.drawing import style
 from ..figures.drawing.film import Film
 from ..metrics import summarize
-from .files.artifacts import DESCRIPTION, check_intact
+from .files.artifacts import DESCRIPTION, check_intact, description
 from .files.provenance import dependency_text
 
 log = logging.getLogger("posterity")
@@ -305,11 +305,8 @@ def _history(path: Path) -> xr.Dataset:
 
 
 def _loss_units(path: Path) -> str:
-    """The units of a training's loss; empty if its description does not say them, as older ones."""
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8")).get("loss_units", ""))
-    except (OSError, ValueError):
-        return ""
+    """The units of a training's loss; empty if it has no description."""
+    return str(description(path.parent, ["loss_units"])["loss_units"]) if path.exists() else ""
 
 
 def _chosen(posterior: xr.Dataset, case: int) -> xr.Dataset | None:

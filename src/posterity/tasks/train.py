@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from hashlib import sha256
 from math import prod
 from pathlib import Path
 from shutil import which
@@ -27,7 +26,7 @@ from ..experiment.sections import TrainingConfig
 from ..problems import Problem
 from ..rules import obey
 from .common import build_method, build_problem, commit, device_name, log, on_device, peak_memory, seed_everything
-from .files.artifacts import DESCRIPTION, DIGESTS, HISTORY, WEIGHTS
+from .files.artifacts import DESCRIPTION, HISTORY, WEIGHTS, described
 from .files.cases import Cases, Validation
 from .files.library import library
 from .files.lock import lock
@@ -158,13 +157,11 @@ def _write(training: Training, output: Path, origin: Mapping[str, Any]) -> None:
         "seconds": training.seconds,
         "parameters": sum(parameter.numel() for parameter in training.estimator.parameters()),
         "processes": training.workers,
-        DIGESTS: {name: sha256(content).hexdigest() for name, content in ((HISTORY, history), (WEIGHTS, weights))},
     }
-    for name, content in ((HISTORY, history), (WEIGHTS, weights)):
+    files = {HISTORY: history, WEIGHTS: weights}
+    for name, content in {**files, DESCRIPTION: described(summary, files)}.items():
         with atomic(output / name) as temporary:
             temporary.write_bytes(content)
-    with atomic(output / DESCRIPTION) as temporary:
-        temporary.write_text(json.dumps(summary, indent=2) + "\n")
     log.info("%s: best validation loss %.4g at epoch %d", output, training.best_loss, training.best_epoch)
 
 

@@ -35,7 +35,7 @@ RUNTIME, MEMORY, CORES = 60, 4000, 1
 #: Starts Python with the signals held back that tell a training to stop: until it listens, they would end Python.
 START = (
     f"import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, {[int(number) for number in SIGNALS]}); "
-    "os.execv(sys.executable, sys.argv[1:])"
+    "os.execv(sys.argv[1], sys.argv[1:])"
 )
 
 #: States of jobs whose training goes on in another: their nodes were taken away, or their time was up.
