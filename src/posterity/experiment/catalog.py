@@ -148,6 +148,10 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "multiscale": "posterity.flows.multiscale:MultiScale",
         "nsf": "posterity.flows.vector:AutoregressiveSpline",
     },
+    "frame": {
+        "laplace": "posterity.estimators.frames:LaplaceFrame",
+        "prior": "posterity.estimators.frames:PriorFrame",
+    },
     "guidance": {
         "dps": "posterity.diffusion.guidance:DPSGuidance",
         "moment-matching": "posterity.diffusion.guidance:MomentMatching",
