@@ -17,7 +17,7 @@ from posterity.baselines.variational.optimizers import Adam
 from posterity.diffusion import PredictorCorrector, RungeKutta
 from posterity.estimators import Learned
 from posterity.estimators.frames import LaplaceFrame
-from posterity.estimators.ratio_samplers import TemperedSMC
+from posterity.estimators.ratios.samplers import TemperedSMC
 from posterity.estimators.refinement import Refined
 from posterity.estimators.refinements import Hamiltonian, Importance
 from posterity.experiment import catalog

@@ -14,7 +14,7 @@ from posterity.estimators import (
     StateTarget,
 )
 from posterity.estimators.frames import LaplaceCoordinates, LaplaceFrame, PriorFrame
-from posterity.estimators.ratio_samplers import PriorImportance
+from posterity.estimators.ratios.samplers import PriorImportance
 from posterity.estimators.refinement import Refined
 from posterity.estimators.refinements import Importance
 from posterity.flows import FullGaussian, MaskedAutoregressive

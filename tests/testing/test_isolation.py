@@ -16,7 +16,7 @@ from posterity.diffusion.guidance import SDAGuidance
 from posterity.diffusion.samplers import PredictorCorrector, RungeKutta
 from posterity.estimators import Learned, Refined
 from posterity.estimators.frames import LaplaceFrame
-from posterity.estimators.ratio_samplers import PriorImportance, TemperedSMC
+from posterity.estimators.ratios.samplers import PriorImportance, TemperedSMC
 from posterity.estimators.refinements import Hamiltonian, Importance
 from posterity.experiment import catalog
 from posterity.nn import MLP

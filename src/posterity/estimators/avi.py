@@ -87,14 +87,14 @@ class AmortizedVariational(FramedDensity):
         context = self.network(self.view(twin.window.select(slice(STARTING))).context)
         self.flow.standardize(white_noise(context, len(context), *self.shape), context)
 
-    def loss(self, twin: Twin) -> Tensor:
+    def loss(self, twin: Twin, view: View | None = None) -> Tensor:
         r"""The average of :math:`-\mathrm{ELBO}` over windows, in nats; of a point it is :math:`-\log p(u, y)`.
 
         It is computed in full precision, as costs overflow in half.
         """
         with torch.autocast(twin.window.y.device.type, enabled=False):
             control = Control(self.problem, twin.window)
-            z, log_q = self.proposals(control, self.draws)
+            z, log_q = self._draw(view or self.view(twin.window), self.draws)
             cost = adjoint_cost(control, z.flatten(2))
             self.diverged += (~cost.isfinite()).sum()
             # A point has no density: its cost alone is minimised.

@@ -74,9 +74,13 @@ class Diffusion(Estimator):
         """The residual network."""
         return (self.residual,)
 
-    def loss(self, twin: Twin) -> Tensor:
+    def look(self, twin: Twin) -> tuple[View]:
+        """What is seen of the windows."""
+        return (self.view(twin.window),)
+
+    def loss(self, twin: Twin, view: View | None = None) -> Tensor:
         """The denoising loss."""
-        view = self.view(twin.window)
+        view = view or self.view(twin.window)
         return denoising_loss(self.residual, self.schedule, self.into(view, self.encode(twin))[0], view.context)
 
     def mean(self, window: Window, context: Tensor) -> Mean:

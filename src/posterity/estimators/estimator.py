@@ -269,6 +269,16 @@ class FramedDensity(DensityEstimator):
         w, log_q = self.propose(view, samples)
         return self.drawn(window, view, w, {}, log_q)
 
+    def look(self, twin: Twin) -> tuple[View]:
+        """What is seen of the windows."""
+        return (self.view(twin.window),)
+
+    def loss(self, twin: Twin, view: View | None = None) -> Tensor:
+        r"""The average of :math:`-\log q(z | y)`, in nats."""
+        view = view or self.view(twin.window)
+        w, log_det = self.into(view, self.encode(twin))
+        return -(self.log_density(view, w) + log_det).mean()
+
     def _draw(self, view: View, samples: int) -> tuple[Tensor, Tensor]:
         """Draws of the standardised target, with their log-densities."""
         w, log_q = self.propose(view, samples)

@@ -11,9 +11,9 @@ from ..problems import Ensemble, Problem, Twin, Window
 from ..tensors import white_noise
 from .estimator import Estimator, repeat
 from .frames import Frame, View
-from .ratio import Ratio, RatioPotential
-from .ratio_losses import NREContrastiveLoss, RatioLoss
-from .ratio_samplers import RatioSampler, TemperedSMC
+from .ratios.losses import NREContrastiveLoss, RatioLoss
+from .ratios.ratio import Ratio, RatioPotential
+from .ratios.samplers import RatioSampler, TemperedSMC
 from .target import Target
 
 
@@ -36,8 +36,8 @@ class NeuralRatio(Estimator):
     Args:
         problem: The problem.
         target: The target; None for the control if the prior is a background, and for the last state if not.
-        network: The plan of two networks, the embedding of a window and that of the ratio; see
-            :class:`~posterity.estimators.ratio.Ratio`. None for convolutional ones over fields, and perceptrons for
+        network: The plan of two networks, the embedding of a window and that of the ratio, see
+            :class:`.Ratio`; None for convolutional ones over fields, and perceptrons for
             vectors.
         ratio_loss: The loss of each classifier; None for the contrastive one.
         ratio_sampler: The sampler; None for tempered sequential Monte Carlo.
@@ -101,9 +101,13 @@ class NeuralRatio(Estimator):
         """The negative log-posterior of coordinates of each case, up to a constant that is zero for a perfect ratio."""
         return self._potential(self.view(window))
 
-    def loss(self, twin: Twin) -> Tensor:
+    def look(self, twin: Twin) -> tuple[View]:
+        """What is seen of the windows."""
+        return (self.view(twin.window),)
+
+    def loss(self, twin: Twin, view: View | None = None) -> Tensor:
         """The sum of the losses of all classifiers."""
-        view = self.view(twin.window)
+        view = view or self.view(twin.window)
         z, context = self.into(view, self.encode(twin))[0], self.embedding(view.context)
         noise = white_noise(z, self.ratio_loss.candidates, *z.shape)
         angle = self.angles[:-1].reshape(-1, *([1] * z.ndim))

@@ -164,12 +164,12 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "unet": "posterity.nn.unet:UNet",
     },
     "ratio_loss": {
-        "balanced": "posterity.estimators.ratio_losses:BNRELoss",
-        "contrastive": "posterity.estimators.ratio_losses:NREContrastiveLoss",
+        "balanced": "posterity.estimators.ratios.losses:BNRELoss",
+        "contrastive": "posterity.estimators.ratios.losses:NREContrastiveLoss",
     },
     "ratio_sampler": {
-        "importance": "posterity.estimators.ratio_samplers:PriorImportance",
-        "smc": "posterity.estimators.ratio_samplers:TemperedSMC",
+        "importance": "posterity.estimators.ratios.samplers:PriorImportance",
+        "smc": "posterity.estimators.ratios.samplers:TemperedSMC",
     },
     "refinement": {
         "hmc": "posterity.estimators.refinements:Hamiltonian",
