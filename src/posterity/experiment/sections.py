@@ -267,11 +267,6 @@ class ClassifierConfig(Model):
     judged: PositiveInt = Field(default=1024, description="Windows to judge them by: further new draws.")
     epochs: PositiveInt = Field(default=50, description="The most passes over them.")
     batch: PositiveInt = Field(default=256, description="Windows per step.")
-    echoes: PositiveInt = Field(
-        default=1,
-        description="Steps by each batch, before the next is observed: where what they see takes longer than a step, "
-        "as in the frame `laplace`.",
-    )
     learning_rate: PositiveFloat = Field(default=1e-3, description="AdamW's learning rate; it falls by cosine.")
     network: Component | None = Field(
         default=None,
