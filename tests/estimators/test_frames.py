@@ -260,3 +260,4 @@ def test_a_frame_takes_gradients(masked) -> None:
     assert NeuralPosterior(masked, **FLOW).differentiates == ("system", "operator")
     assert NeuralPosterior(masked).differentiates == ()
     assert NeuralPosterior.differentiates == ()
+    assert Refined(NeuralPosterior(masked, **FLOW), Importance()).differentiates == ("system", "operator")

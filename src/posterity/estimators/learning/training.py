@@ -185,7 +185,7 @@ class Training:
         for echo in range(self.echoes):
             for parameter in self._current:
                 parameter.grad = None
-            values = []
+            values = list[Tensor]()
             for share, states in zip(own, batch.split(len(own)), strict=True):
                 self._seed("step", self.epoch, self.step, share, *([echo] if echo else []))
                 if not echo:
