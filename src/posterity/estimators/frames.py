@@ -191,7 +191,7 @@ class LaplaceFrame(Frame):
 
     differentiates: ClassVar[tuple[str, ...]] = ("system", "operator")
 
-    iterations: int = 2
+    iterations: int = 3
     increment: int = 3
 
     def __post_init__(self) -> None:
