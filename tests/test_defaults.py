@@ -16,7 +16,8 @@ from posterity.baselines.variational.markov import BlockTridiagonal, TrajectoryM
 from posterity.baselines.variational.optimizers import Adam
 from posterity.diffusion import PredictorCorrector, RungeKutta
 from posterity.estimators import Learned
-from posterity.estimators.ratio_samplers import TemperedSMC
+from posterity.estimators.frames import LaplaceFrame
+from posterity.estimators.ratios.samplers import TemperedSMC
 from posterity.estimators.refinement import Refined
 from posterity.estimators.refinements import Hamiltonian, Importance
 from posterity.experiment import catalog
@@ -49,7 +50,7 @@ CASES, SAMPLES = 3, 4
 OPTIONS: dict[str, dict] = {
     "3dvar": {"members": 12, "draws": 50},
     "abc": {"trials": 20, "fraction": 0.2},
-    "amortised-vi": {**NETWORK, "iterations": 1},
+    "amortised-vi": {**NETWORK, "frame": LaplaceFrame(iterations=1)},
     "ensemble-4dvar": {"iterations": 2},
     "enkf": {"rotation": True},
     "fmpe": {**NETWORK, "sampler": RungeKutta(2)},

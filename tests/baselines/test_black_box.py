@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from posterity.diffusion import PredictorCorrector, RungeKutta
-from posterity.estimators.ratio_samplers import PriorImportance
+from posterity.estimators.ratios.samplers import PriorImportance
 from posterity.experiment import catalog
 from posterity.problems import BlackBoxOperator, Composed, Posterior
 from posterity.systems import BlackBox, LinearAdvection

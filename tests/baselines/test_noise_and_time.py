@@ -12,7 +12,7 @@ from posterity.baselines import Cycled, FourDVar
 from posterity.baselines.variational.markov import BlockTridiagonal
 from posterity.diffusion import PredictorCorrector, RungeKutta
 from posterity.estimators import StateTarget
-from posterity.estimators.ratio_samplers import PriorImportance
+from posterity.estimators.ratios.samplers import PriorImportance
 from posterity.experiment import catalog
 from posterity.problems import Control, Normal, Problem, Window
 from posterity.problems.minimize import minimize

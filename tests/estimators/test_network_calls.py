@@ -6,8 +6,8 @@ from posterity.baselines import Climatology
 from posterity.diffusion import MomentMatching, PredictorCorrector, RungeKutta, SDAGuidance
 from posterity.diffusion.compositions import Blankets, Fold, Junction
 from posterity.estimators import GuidedScore, NeuralRatio, NeuralScore
-from posterity.estimators.ratio import RatioPotential
-from posterity.estimators.ratio_samplers import TemperedSMC
+from posterity.estimators.ratios.ratio import RatioPotential
+from posterity.estimators.ratios.samplers import TemperedSMC
 from posterity.estimators.trajectories import score
 from posterity.estimators.trajectories.local import LocalResidual
 from posterity.estimators.trajectories.methods import SDA

@@ -9,9 +9,9 @@ from torch.distributions import MultivariateNormal, Normal
 
 from posterity.estimators import StateTarget, Target
 from posterity.estimators.nre import NeuralRatio
-from posterity.estimators.ratio import Ratio, RatioPotential
-from posterity.estimators.ratio_losses import BNRELoss, NREContrastiveLoss, RatioLoss
-from posterity.estimators.ratio_samplers import PriorImportance, RatioSampler, TemperedSMC
+from posterity.estimators.ratios.losses import BNRELoss, NREContrastiveLoss, RatioLoss
+from posterity.estimators.ratios.ratio import Ratio, RatioPotential
+from posterity.estimators.ratios.samplers import PriorImportance, RatioSampler, TemperedSMC
 from posterity.nn import MLP, Convolution, Layout, Network
 from posterity.problems import Ensemble, Observation, Problem, Quadratic, RandomMask, Twin, Uniform, Window
 from posterity.systems import Lorenz96

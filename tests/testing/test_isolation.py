@@ -15,7 +15,8 @@ from posterity.baselines.variational.optimizers import Adam, NaturalGradient
 from posterity.diffusion.guidance import SDAGuidance
 from posterity.diffusion.samplers import PredictorCorrector, RungeKutta
 from posterity.estimators import Learned, Refined
-from posterity.estimators.ratio_samplers import PriorImportance, TemperedSMC
+from posterity.estimators.frames import LaplaceFrame
+from posterity.estimators.ratios.samplers import PriorImportance, TemperedSMC
 from posterity.estimators.refinements import Hamiltonian, Importance
 from posterity.experiment import catalog
 from posterity.nn import MLP
@@ -74,7 +75,8 @@ VARIANTS = {
     "vi, Adam": ("vi", {"family": MeanField(), "optimizer": Adam(iterations=5)}),
     "vi, low rank": ("vi", {"family": LowRank(1), "optimizer": NaturalGradient(iterations=2)}),
     "vi, flow": ("vi", {"family": FlowFamily(hidden=(8,), iterations=3), "optimizer": NaturalGradient(iterations=2)}),
-    "amortised-vi, semi-amortised": ("amortised-vi", {**SMALL["amortised-vi"], "iterations": 2}),
+    "amortised-vi, laplace": ("amortised-vi", {**SMALL["amortised-vi"], "frame": LaplaceFrame()}),
+    "npe, laplace": ("npe", {**SMALL["npe"], "frame": LaplaceFrame()}),
     "nre, importance": ("nre", {"network": SMALL_NETWORK, "ratio_sampler": PriorImportance(100)}),
     "guided-score, SDA": ("guided-score", {**SMALL["guided-score"], "guidance": SDAGuidance()}),
     "nse, predictor-corrector": ("nse", {**SMALL["nse"], "sampler": PredictorCorrector(3)}),

@@ -1,6 +1,5 @@
 """Amortised VI-4DVAR."""
 
-from math import prod
 from typing import ClassVar
 
 import torch
@@ -8,16 +7,16 @@ from torch import Tensor
 
 from ..errors import check_part
 from ..flows import Flow
-from ..flows.gaussians import DENSE, FullGaussian
+from ..flows.gaussians import FullGaussian
 from ..nn import MLP, Network
 from ..problems import Control, Ensemble, Joint, Problem, Twin, Window, decode_ensemble
 from ..tensors import white_noise
-from .estimator import DensityEstimator, draw_flow, network_chunks
+from .estimator import STARTING, FramedDensity, draw_flow
+from .frames import Frame, View
 from .target import ControlTarget
-from .whitening import LaplaceWhitening
 
 
-class AmortizedVariational(DensityEstimator):
+class AmortizedVariational(FramedDensity):
     r"""Amortised VI-4DVAR: a network from windows to the posterior that VI would fit to each,
 
     .. math:: \min_\phi E_{y, x_b}\, E_{q_\phi(u | y, m, \sigma, x_b, \sigma_b)}\left[
@@ -28,11 +27,9 @@ class AmortizedVariational(DensityEstimator):
     holds the posterior, in the limit of infinite training and networks; else mode-seeking, as VI is. Targets
     :math:`p(x_{0:T+F}, \theta | y, x_b)` with the Gaussian prior of the background.
 
-    Posteriors of chaotic systems are far narrower than what one pass of a network resolves. So it may be
-    semi-amortised: one network proposes a start, from which some iterations of 4DVAR go on to :math:`\hat u` with the
-    Gauss–Newton precision :math:`P`; the other one gives the density of :math:`w = P^{1/2} (u - \hat u)`. The start is
-    trained by its own cost, :math:`\frac m2 \log(1 + J / \frac m2)` of :math:`m` observations, so that those far away
-    do not count more than all others.
+    Posteriors of chaotic systems are far narrower than what one pass of a network resolves. In the frame of a Laplace
+    approximation, :math:`u = \hat u + P^{-1/2} w`, it is semi-amortised: some iterations of 4DVAR lead to
+    :math:`\hat u`, and the network gives the density of :math:`w`; see :class:`.LaplaceFrame`.
 
     Args:
         problem: The problem, whose prior is a background.
@@ -42,9 +39,8 @@ class AmortizedVariational(DensityEstimator):
             as there are entries in a state, times this.
         flow: The posteriors :math:`q`; None for Gaussians of any covariance.
         draws: The number of draws by which the loss of a window is estimated.
-        iterations: The number of 4DVAR iterations on the full window, after at most three on each shorter one; 0 for
-            one pass of the network.
         times: The number of frequencies that encode the start of the window; 0 for none.
+        frame: The coordinates in which it learns; None for those of the prior.
 
     References:
         | VI-4DVAR: Data Assimilation as Variational Inference (Filoche & Béréziat, 2023),
@@ -69,28 +65,18 @@ class AmortizedVariational(DensityEstimator):
         context: int = 32,
         flow: Flow | None = None,
         draws: int = 4,
-        iterations: int = 0,
         times: int = 6,
+        frame: Frame | None = None,
     ) -> None:
-        super().__init__(problem, ControlTarget(), times)
+        super().__init__(problem, ControlTarget(), times, frame=frame)
         if context < 1 or draws < 1:
             raise ValueError(f"context, draws: must both be positive, not {context} and {draws}")
-        if iterations < 0:
-            raise ValueError(f"iterations: must not be negative, not {iterations}")
-        size = prod(self.shape)
-        if iterations and size > DENSE:
-            raise ValueError(
-                f"iterations: each takes a matrix of {size} by {size} numbers for each window, and more than {DENSE} "
-                "unknowns are too many; set it to 0"
-            )
-        self.draws, self.iterations = draws, iterations
-        channels, *grid = self.features.shape
+        self.draws = draws
+        channels, *grid = self.context_shape
         size, plan, flow = self.context_size(context), network or self.default_network(), flow or FullGaussian()
         check_part("network", plan, Network, MLP)
         check_part("flow", flow, Flow, FullGaussian)
-        self.start = plan.build(channels, self.shape[0], grid) if iterations else None
-        # The second network also sees where the iterations have led, and how well that is determined.
-        self.network = plan.build(channels + (2 * self.shape[0] if iterations else 0), size, grid)
+        self.network = plan.build(channels, size, grid)
         self.flow = flow.build(self.shape, (size, *grid))
         self.register_buffer("diverged", torch.zeros((), dtype=torch.long))
 
@@ -98,44 +84,29 @@ class AmortizedVariational(DensityEstimator):
     def standardize(self, twin: Twin) -> None:
         """Takes the statistics of the windows, and initialises the flow from the prior, which is white noise."""
         super().standardize(twin)
-        # Some cases at a time: the iterations take a matrix of each.
-        chunks = network_chunks(len(twin.x), 1, self.shape, twin.x.device)
-        context = torch.cat([self._recognise(Control(self.problem, twin.window.select(chunk)))[0] for chunk in chunks])
+        context = self.network(self.view(twin.window.select(slice(STARTING))).context)
         self.flow.standardize(white_noise(context, len(context), *self.shape), context)
 
-    def loss(self, twin: Twin) -> Tensor:
-        r"""The average of :math:`-\mathrm{ELBO}` over windows, in nats, and the cost of the start if there is one.
+    def loss(self, twin: Twin, view: View | None = None) -> Tensor:
+        r"""The average of :math:`-\mathrm{ELBO}` over windows, in nats; of a point it is :math:`-\log p(u, y)`.
 
-        Of a point it is :math:`-\log p(u, y)`. It is computed in full precision, as costs overflow in half.
+        It is computed in full precision, as costs overflow in half.
         """
         with torch.autocast(twin.window.y.device.type, enabled=False):
-            return self._loss(Control(self.problem, twin.window))
+            control = Control(self.problem, twin.window)
+            z, log_q = self._draw(view or self.view(twin.window), self.draws)
+            cost = adjoint_cost(control, z.flatten(2))
+            self.diverged += (~cost.isfinite()).sum()
+            # A point has no density: its cost alone is minimised.
+            return finite_mean(cost + torch.where(log_q.isnan(), 0, log_q) + control.log_normalizer())
 
-    def _loss(self, control: Control) -> Tensor:
-        """The loss over the windows of a control."""
-        context, whitening, start = self._recognise(control)
-        u, log_q = self._draw(context, whitening, self.draws)
-        cost = adjoint_cost(control, u)
-        self.diverged += (~cost.isfinite()).sum()
-        # A point has no density: its cost alone is minimised.
-        bound = cost + torch.where(log_q.isnan(), 0, log_q) + control.log_normalizer()
-        loss = finite_mean(bound)
-        if start is not None:
-            half = 0.5 * control.observed.flatten(1).sum(dim=-1, dtype=control.y.dtype).clamp(min=1)
-            loss = loss + finite_mean(half * torch.log1p(adjoint_cost(control, start) / half))
-        return loss
+    def log_density(self, view: View, w: Tensor) -> Tensor:
+        """The log-density of coordinates, with shape ``(case,)``."""
+        return self.flow.log_prob(w, self.network(view.context))
 
-    def log_prob(self, z: Tensor, window: Window) -> Tensor:
-        """The log-density of one value for each case, with shape ``(case,)``."""
-        context, whitening, _ = self._recognise(Control(self.problem, window))
-        w = whitening.forward(z.flatten(1)).view_as(z)
-        return self.flow.log_prob(w, context) - whitening.log_det()
-
-    def draw(self, window: Window, samples: int) -> tuple[Tensor, Tensor]:
-        """Draws from the density, some at once."""
-        context, whitening, _ = self._recognise(Control(self.problem, window))
-        u, log_q = self._draw(context, whitening, samples)
-        return u.unflatten(-1, self.shape), log_q
+    def propose(self, view: View, samples: int) -> tuple[Tensor, Tensor]:
+        """Draws from the flow, with their log-densities, some at once."""
+        return draw_flow(self.flow, self.network(view.context), samples, self.shape)
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the density.
@@ -144,30 +115,14 @@ class AmortizedVariational(DensityEstimator):
         estimate; both are infinite if the model diverges from a draw. A point has no bound.
         """
         control = Control(self.problem, window)
-        context, whitening, _ = self._recognise(control)
-        u, log_q = self._draw(context, whitening, samples)
+        z, log_q = self.proposals(control, samples)
+        u = z.flatten(2)
         cost = torch.cat([control.cost(u[chunk]) for chunk in control.chunks(samples)])
         info = {"cost": cost.mean(dim=0)}
         if log_q.isnan().all():
             return decode_ensemble(control, u, info)
         info["elbo"] = -(cost + log_q).mean(dim=0) - control.log_normalizer()
         return decode_ensemble(control, u, info, log_q)
-
-    def _recognise(self, control: Control) -> tuple[Tensor, LaplaceWhitening, Tensor | None]:
-        """The context of the flow, its coordinates, and the start of the iterations if there are any."""
-        features = self.features(control.window)
-        if self.start is None:
-            return self.network(features), LaplaceWhitening.prior(control), None
-        start = self.start(features).flatten(1)
-        whitening = LaplaceWhitening.mode(control, start, self.iterations)
-        seen = (whitening.origin, whitening.variance().log())
-        context = self.network(torch.cat((features, *(value.unflatten(-1, self.shape) for value in seen)), dim=1))
-        return context, whitening, start
-
-    def _draw(self, context: Tensor, whitening: LaplaceWhitening, samples: int) -> tuple[Tensor, Tensor]:
-        """Draws of the control, with shape ``(samples, case, n)``, with their log-densities."""
-        w, log_q = draw_flow(self.flow, context, samples, self.shape)
-        return whitening.inverse(w.flatten(2)), log_q - whitening.log_det()
 
 
 def adjoint_cost(control: Control, u: Tensor) -> Tensor:

@@ -27,7 +27,8 @@ from ..flows.flow import log_normal
 from ..nn import MLP, Network
 from ..problems import Ensemble, Problem, Twin, Window
 from ..tensors import white_noise
-from .estimator import DensityEstimator, Estimator, contexts, network_chunks
+from .estimator import Estimator, FramedDensity, contexts, network_chunks
+from .frames import Frame, View
 from .target import Target
 
 
@@ -43,6 +44,7 @@ class Diffusion(Estimator):
         sampler: The sampler.
         times: The number of frequencies that encode the start of the window; 0 for none.
         observed: Whether the network sees observations.
+        frame: The coordinates in which it learns; None for those of the prior.
     """
 
     loss_units: ClassVar[str] = "1"
@@ -57,23 +59,29 @@ class Diffusion(Estimator):
         sampler: Sampler,
         times: int,
         observed: bool = True,
+        frame: Frame | None = None,
     ) -> None:
-        super().__init__(problem, target, times, observed)
+        super().__init__(problem, target, times, observed, frame)
         network = network or self.default_network()
         check_part("network", network, Network, MLP)
         check_part("schedule", schedule, Schedule, EDM)
         check_part("sampler", sampler, Sampler, RungeKutta)
         self.schedule, self.sampler = schedule, sampler
-        self.residual = residual(self.layout, self.features.shape[0], network)
+        self.residual = residual(self.layout, self.context_shape[0], network)
 
     @property
     def networks(self) -> Sequence[nn.Module]:
         """The residual network."""
         return (self.residual,)
 
-    def loss(self, twin: Twin) -> Tensor:
+    def look(self, twin: Twin) -> tuple[View]:
+        """What is seen of the windows."""
+        return (self.view(twin.window),)
+
+    def loss(self, twin: Twin, view: View | None = None) -> Tensor:
         """The denoising loss."""
-        return denoising_loss(self.residual, self.schedule, self.encode(twin), self.features(twin.window))
+        view = view or self.view(twin.window)
+        return denoising_loss(self.residual, self.schedule, self.into(view, self.encode(twin))[0], view.context)
 
     def mean(self, window: Window, context: Tensor) -> Mean:
         """The mean of the data given noisy ones and the window, for as many rows as there are contexts.
@@ -86,18 +94,19 @@ class Diffusion(Estimator):
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws by the sampler."""
+        view = self.view(window)
         found = [
             self.sampler(self.mean(window, given), self.schedule, self.noise(given))
-            for given in contexts(self.features(window), samples, self.shape)
+            for given in contexts(view.context, samples, self.shape)
         ]
-        return self.decode(window, torch.cat(found).unflatten(0, (samples, -1)))
+        return self.drawn(window, view, torch.cat(found).unflatten(0, (samples, -1)))
 
     def noise(self, context: Tensor) -> Tensor:
         """Standard normal numbers for each row of contexts, with shape ``(rows, *shape)``."""
         return white_noise(context, len(context), *self.shape)
 
 
-class ContinuousFlow(Diffusion, DensityEstimator):
+class ContinuousFlow(Diffusion, FramedDensity):
     r"""Abstract estimator whose density follows from the probability flow between data and noise,
 
     .. math:: \frac{d \bar x}{d\varphi} = -F(\bar x, \varphi, c), \qquad
@@ -118,6 +127,7 @@ class ContinuousFlow(Diffusion, DensityEstimator):
         probes: The most vector-Jacobian products of a divergence, which is exact if there are no more entries.
         density: Whether draws come with their log-density. They are then made by the probability flow, whatever the
             sampler, at many times the cost.
+        frame: The coordinates in which it learns; None for those of the prior.
     """
 
     #: The schedule if none is given.
@@ -134,8 +144,10 @@ class ContinuousFlow(Diffusion, DensityEstimator):
         steps: int = 16,
         probes: int = 32,
         density: bool = False,
+        frame: Frame | None = None,
     ) -> None:
-        super().__init__(problem, target, Residual, network, schedule or self.default, sampler or RungeKutta(), times)
+        schedule, sampler = schedule or self.default, sampler or RungeKutta()
+        super().__init__(problem, target, Residual, network, schedule, sampler, times, frame=frame)
         if steps < 1 or probes < 1:
             raise ValueError(f"steps, probes: at least one is needed of each, not {steps} and {probes}")
         self.steps, self.probes, self.density = steps, min(probes, prod(self.shape)), density
@@ -147,35 +159,34 @@ class ContinuousFlow(Diffusion, DensityEstimator):
         return other
 
     @torch.no_grad()
-    def log_prob(self, z: Tensor, window: Window) -> Tensor:
-        """The log-density of one value for each case, in nats, with shape ``(case,)``."""
-        context, angles = self.features(window), self.schedule.angles(self.steps)[::-1]
-        found = []
-        for chunk in network_chunks(len(z), self.probes, self.shape, z.device):
-            noise, fallen = self._transport(z[chunk], angles, window, context[chunk])
+    def log_density(self, view: View, w: Tensor) -> Tensor:
+        """The log-density of coordinates, with shape ``(case,)``."""
+        angles, found = self.schedule.angles(self.steps)[::-1], []
+        for chunk in network_chunks(len(w), self.probes, self.shape, w.device):
+            noise, fallen = self._transport(w[chunk], angles, view.context[chunk])
             found.append(log_normal(noise) + fallen)
         return torch.cat(found)
 
     @torch.no_grad()
-    def draw(self, window: Window, samples: int) -> tuple[Tensor, Tensor]:
+    def propose(self, view: View, samples: int) -> tuple[Tensor, Tensor]:
         """Draws by the same equation, and their log-densities."""
         found, angles = [], self.schedule.angles(self.steps)
-        for given in contexts(self.features(window), samples, self.shape, self.probes):
+        for given in contexts(view.context, samples, self.shape, self.probes):
             noise = self.noise(given)
-            z, fallen = self._transport(noise, angles, window, given)
-            found.append((z, log_normal(noise) - fallen))
-        z, log_q = (torch.cat(part).unflatten(0, (samples, -1)) for part in zip(*found, strict=True))
-        return z, log_q
+            w, fallen = self._transport(noise, angles, given)
+            found.append((w, log_normal(noise) - fallen))
+        w, log_q = (torch.cat(part).unflatten(0, (samples, -1)) for part in zip(*found, strict=True))
+        return w, log_q
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws, with the log-density of each if they are to have it."""
         if self.density:
-            return DensityEstimator.sample_cases(self, window, samples)
+            return FramedDensity.sample_cases(self, window, samples)
         return super().sample_cases(window, samples)
 
-    def _transport(self, x: Tensor, angles: list[float], window: Window, context: Tensor) -> tuple[Tensor, Tensor]:
+    def _transport(self, x: Tensor, angles: list[float], context: Tensor) -> tuple[Tensor, Tensor]:
         """Carries rows from the first angle to the last, with the integral of the divergence."""
-        return transport(flow(self.mean(window, context)), x, angles, probe(x, self.probes))
+        return transport(flow(LearnedDenoiser(self.residual, context).mean), x, angles, probe(x, self.probes))
 
 
 class NeuralScore(ContinuousFlow):

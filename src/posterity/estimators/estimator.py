@@ -11,10 +11,15 @@ from torch import Tensor
 from ..errors import check_part
 from ..flows import ConditionalFlow
 from ..nn import MLP, Convolution, Layout, Network
-from ..problems import Ensemble, Problem, Twin, Window, chunks
+from ..problems import Control, Ensemble, Problem, Twin, Window, chunks
+from ..problems.posterior import check_differentiable
 from .features import Features, Standardizer
+from .frames import Frame, LaplaceFrame, PriorFrame, View
 from .learned import Learned
 from .target import ControlTarget, StateTarget, Target
+
+#: Draws of the joint that flows are initialised from: enough for means and spreads.
+STARTING = 1024
 
 
 class Estimator(Learned):
@@ -28,17 +33,30 @@ class Estimator(Learned):
             system is stochastic.
         times: The number of frequencies that encode the start of the window; 0 for none.
         observed: Whether it sees observations, or the background and the time only.
+        frame: The coordinates in which it learns; None for those of the prior.
     """
 
     #: Whether networks see unknown parameters as channels beside a field, or it and them as one vector.
     channels: ClassVar[bool] = True
 
-    def __init__(self, problem: Problem, target: Target | None = None, times: int = 6, observed: bool = True) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        target: Target | None = None,
+        times: int = 6,
+        observed: bool = True,
+        frame: Frame | None = None,
+    ) -> None:
         super().__init__(problem)
         if target is not None:
             check_part("target", target, Target, ControlTarget)
         encoded = problem.joint == "background" and not problem.system.stochastic
         self.target = target or (ControlTarget() if encoded else StateTarget())
+        self.frame = frame or PriorFrame()
+        check_part("frame", self.frame, Frame, LaplaceFrame)
+        self.frame.check(problem, self.target)
+        check_differentiable(problem, self.frame.differentiates, f"{type(self).__name__} in that frame")
+        self.differentiates = tuple(dict.fromkeys((*self.differentiates, *self.frame.differentiates)))  # type: ignore[misc]
         #: The shape of the target: a field ``(channel, *grid)`` or a vector ``(entries,)``.
         self.shape = self.target.shape(problem)
         #: How networks see the target.
@@ -46,6 +64,8 @@ class Estimator(Learned):
         self.scaler = Standardizer(self.layout.field)
         #: The features of a window: a field on the grid of the state, or a vector where networks see the target as one.
         self.features = Features(problem, observed, times, flat=len(self.layout.field) == 1)
+        #: The shape of what networks see of a window, see :meth:`view`.
+        self.context_shape = self.frame.shape(self.features, self.layout)
 
     def default_network(self, blocks: int = 4) -> Network:
         """The default network of the target: convolutions where it has a grid, a perceptron elsewhere.
@@ -80,6 +100,25 @@ class Estimator(Learned):
         """Where it has learned from draws with backgrounds: it knows no windows without."""
         return self.problem.has_background
 
+    def view(self, window: Window, control: Control | None = None) -> View:
+        """What networks see of windows, and the coordinates in which they say what they have learned.
+
+        Args:
+            window: The windows, with one batch dimension ``case``.
+            control: The control that counts the work of finding coordinates; one of its own if None.
+        """
+        return self.frame.find(self.features, self.layout, window, control)
+
+    def into(self, view: View, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The coordinates of standardised targets, with the log-determinant; see :class:`.Coordinates`."""
+        w, log_det = view.coordinates.forward(z.flatten(-len(self.shape)))
+        return w.view_as(z), log_det
+
+    def out_of(self, view: View, w: Tensor) -> tuple[Tensor, Tensor]:
+        """The standardised targets of coordinates, with the same log-determinant."""
+        z, log_det = view.coordinates.inverse(w.flatten(-len(self.shape)))
+        return z.view_as(w), log_det
+
     def place(self, window: Window) -> Window:
         """The windows in the dtype and on the device of the weights."""
         return window.to(self.features.y.mean)
@@ -101,6 +140,30 @@ class Estimator(Learned):
             log_q: The log-density of each draw, with shape ``(samples, case)``; None if unknown.
         """
         return self.target.ensemble(self.problem, window, self.restore(z), info or {}, log_q)
+
+    def drawn(
+        self,
+        window: Window,
+        view: View,
+        w: Tensor,
+        info: Mapping[str, Tensor] | None = None,
+        log_q: Tensor | None = None,
+    ) -> Ensemble:
+        """Turns draws of the coordinates into states and parameters, as :meth:`decode` does those of the target.
+
+        Args:
+            window: The windows, with one batch dimension ``case``.
+            view: What was seen of them; the work of that is counted.
+            w: The draws, with shape ``(samples, case, *shape)``.
+            info: Diagnostics of each case.
+            log_q: The log-density of each draw in the coordinates, with shape ``(samples, case)``; None if unknown.
+        """
+        z, log_det = self.out_of(view, w)
+        found = self.decode(window, z, info, None if log_q is None else log_q + log_det)
+        if view.work is None:
+            return found
+        work = {"model_steps": view.work.model_steps, "gradients": view.work.gradients}
+        return found._replace(info={**found.info, **{name: found.info[name] + more for name, more in work.items()}})
 
     def restore(self, z: Tensor) -> Tensor:
         """The target's values of standardised ones, both with shape ``(*batch, *shape)``."""
@@ -138,6 +201,10 @@ class DensityEstimator(Estimator):
             The draws, with shape ``(samples, case, *shape)``, and their log-densities, with shape ``(samples, case)``.
         """
 
+    def proposals(self, control: Control, samples: int) -> tuple[Tensor, Tensor]:
+        """What :meth:`draw` gives for the windows of a control, which counts the work; as it does unless overridden."""
+        return self.draw(control.window, samples)
+
     def exact(self) -> Self:
         """The same density, without the noise of estimates if its logarithm is one; itself unless overridden."""
         return self
@@ -150,6 +217,73 @@ class DensityEstimator(Estimator):
         """Draws from the density, with the log-density of each draw."""
         z, log_q = self.draw(window, samples)
         return self.decode(window, z, {}, log_q)
+
+
+class FramedDensity(DensityEstimator):
+    r"""Abstract estimator whose density is one of the coordinates of its frame,
+
+    .. math:: \log q(z | y) = \log q(w | y) + \log \left| \det \partial w / \partial z \right| .
+    """
+
+    @abc.abstractmethod
+    def log_density(self, view: View, w: Tensor) -> Tensor:
+        """The log-density of coordinates, one of each case.
+
+        Args:
+            view: What is seen of the windows.
+            w: The coordinates, with shape ``(case, *shape)``.
+
+        Returns:
+            The log-density, with shape ``(case,)``.
+        """
+
+    @abc.abstractmethod
+    def propose(self, view: View, samples: int) -> tuple[Tensor, Tensor]:
+        """Draws coordinates.
+
+        Args:
+            view: What is seen of the windows.
+            samples: The number of draws per case.
+
+        Returns:
+            The draws, with shape ``(samples, case, *shape)``, and their log-densities, with shape ``(samples, case)``.
+        """
+
+    def log_prob(self, z: Tensor, window: Window) -> Tensor:
+        """The log-density of one value for each case, in nats, with shape ``(case,)``."""
+        view = self.view(window)
+        w, log_det = self.into(view, z)
+        return self.log_density(view, w) + log_det
+
+    def draw(self, window: Window, samples: int) -> tuple[Tensor, Tensor]:
+        """Draws from the density, with the log-density of each."""
+        return self._draw(self.view(window), samples)
+
+    def proposals(self, control: Control, samples: int) -> tuple[Tensor, Tensor]:
+        """The same for the windows of a control, which counts the work."""
+        return self._draw(self.view(control.window, control), samples)
+
+    def sample_cases(self, window: Window, samples: int) -> Ensemble:
+        """Draws from the density, with the log-density of each draw."""
+        view = self.view(window)
+        w, log_q = self.propose(view, samples)
+        return self.drawn(window, view, w, {}, log_q)
+
+    def look(self, twin: Twin) -> tuple[View]:
+        """What is seen of the windows."""
+        return (self.view(twin.window),)
+
+    def loss(self, twin: Twin, view: View | None = None) -> Tensor:
+        r"""The average of :math:`-\log q(z | y)`, in nats."""
+        view = view or self.view(twin.window)
+        w, log_det = self.into(view, self.encode(twin))
+        return -(self.log_density(view, w) + log_det).mean()
+
+    def _draw(self, view: View, samples: int) -> tuple[Tensor, Tensor]:
+        """Draws of the standardised target, with their log-densities."""
+        w, log_q = self.propose(view, samples)
+        z, log_det = self.out_of(view, w)
+        return z, log_q + log_det
 
 
 def network_chunks(samples: int, cases: int, shape: tuple[int, ...], device: torch.device) -> list[slice]:

@@ -198,13 +198,13 @@ class Features(nn.Module):
         ]
         if self.background:
             parts.append(self._innovation(window))
-        return [self._on_grid(part) for part in parts]
+        return [self.on_grid(part) for part in parts]
 
     def _standardized(self, scaler: Standardizer, value: Tensor) -> Tensor:
         """Standardises each channel, on any grid, with its mean and scale over all times."""
         return scaler(value.flatten(3) if value.ndim > 3 else value.unsqueeze(-1)).view_as(value)
 
-    def _on_grid(self, value: Tensor) -> Tensor:
+    def on_grid(self, value: Tensor) -> Tensor:
         """Puts observations of shape ``(case, time, channel, *obs_grid)`` on the grid of the state, as channels."""
         value = value.flatten(1, 2)
         if not self.scattered:

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Iterable
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,16 @@ class Learned(Posterior, nn.Module):
         Returns:
             A scalar.
         """
+
+    def look(self, twin: Twin) -> tuple[Any, ...]:
+        """What a loss would find of draws that no weights change, and takes as further arguments; nothing by default.
+
+        Several steps by the same draws find it once.
+
+        Args:
+            twin: Draws of the joint, with one batch dimension.
+        """
+        return ()
 
     def settle(self, twins: Iterable[Twin]) -> None:
         """Takes of training draws what drawing depends on beside the weights, once these are those it keeps.

@@ -8,11 +8,12 @@ from ..flows import ConditionalFlow, CouplingSpline, Flow
 from ..flows.factorized import Factorized
 from ..nn import MLP, Network
 from ..problems import Problem, Twin, Window
-from .estimator import DensityEstimator, draw_flow
+from .estimator import STARTING, FramedDensity, draw_flow
+from .frames import Frame, View
 from .target import Target
 
 
-class NeuralPosterior(DensityEstimator):
+class NeuralPosterior(FramedDensity):
     r"""Neural posterior estimation, by a normalizing flow over the target given an embedding of the window,
 
     .. math:: \min_\phi E_{p(z, y, m, \sigma, x_b)}
@@ -33,6 +34,7 @@ class NeuralPosterior(DensityEstimator):
         flow: The flow; None for a coupling flow of splines. Unknown parameters beside a field have one of their own, a
             coupling flow of splines, and the field is given them.
         times: The number of frequencies that encode the start of the window; 0 for none.
+        frame: The coordinates in which it learns; None for those of the prior.
 
     References:
         | Automatic Posterior Transformation for Likelihood-Free Inference (Greenberg et al., 2019),
@@ -49,14 +51,15 @@ class NeuralPosterior(DensityEstimator):
         context: int = 8,
         flow: Flow | None = None,
         times: int = 6,
+        frame: Frame | None = None,
     ) -> None:
-        super().__init__(problem, target, times)
+        super().__init__(problem, target, times, frame=frame)
         if context < 1:
             raise ValueError(f"context: at least one channel is needed, not {context}")
         network, flow = network or self.default_network(blocks=2), flow or CouplingSpline()
         check_part("network", network, Network, MLP)
         check_part("flow", flow, Flow, CouplingSpline)
-        channels, *grid = self.features.shape
+        channels, *grid = self.context_shape
         size = self.context_size(context)
         self.network = network.build(channels, size, grid)
         if self.layout.constants:
@@ -68,16 +71,18 @@ class NeuralPosterior(DensityEstimator):
     def standardize(self, twin: Twin) -> None:
         """Takes the statistics of the target and of the windows, and initialises the flow from them."""
         super().standardize(twin)
-        self.flow.standardize(self.encode(twin), self.context(twin.window))
+        some = Twin(twin.x[:STARTING], twin.theta[:STARTING], twin.window.select(slice(STARTING)))
+        view = self.view(some.window)
+        self.flow.standardize(self.into(view, self.encode(some))[0], self.network(view.context))
 
     def context(self, window: Window) -> Tensor:
         """The embedding of windows, with shape ``(case, channels, *grid)``, or ``(case, entries)`` for vectors."""
-        return self.network(self.features(window))
+        return self.network(self.view(window).context)
 
-    def log_prob(self, z: Tensor, window: Window) -> Tensor:
-        """The log-density of one value for each case, with shape ``(case,)``."""
-        return self.flow.log_prob(z, self.context(window))
+    def log_density(self, view: View, w: Tensor) -> Tensor:
+        """The log-density of coordinates, with shape ``(case,)``."""
+        return self.flow.log_prob(w, self.network(view.context))
 
-    def draw(self, window: Window, samples: int) -> tuple[Tensor, Tensor]:
+    def propose(self, view: View, samples: int) -> tuple[Tensor, Tensor]:
         """Draws from the flow, with their log-densities, some at once."""
-        return draw_flow(self.flow, self.context(window), samples, self.shape)
+        return draw_flow(self.flow, self.network(view.context), samples, self.shape)

@@ -10,9 +10,10 @@ from ..nn import MLP, Network
 from ..problems import Ensemble, Problem, Twin, Window
 from ..tensors import white_noise
 from .estimator import Estimator, repeat
-from .ratio import Ratio, RatioPotential
-from .ratio_losses import NREContrastiveLoss, RatioLoss
-from .ratio_samplers import RatioSampler, TemperedSMC
+from .frames import Frame, View
+from .ratios.losses import NREContrastiveLoss, RatioLoss
+from .ratios.ratio import Ratio, RatioPotential
+from .ratios.samplers import RatioSampler, TemperedSMC
 from .target import Target
 
 
@@ -35,8 +36,8 @@ class NeuralRatio(Estimator):
     Args:
         problem: The problem.
         target: The target; None for the control if the prior is a background, and for the last state if not.
-        network: The plan of two networks, the embedding of a window and that of the ratio; see
-            :class:`~posterity.estimators.ratio.Ratio`. None for convolutional ones over fields, and perceptrons for
+        network: The plan of two networks, the embedding of a window and that of the ratio, see
+            :class:`.Ratio`; None for convolutional ones over fields, and perceptrons for
             vectors.
         ratio_loss: The loss of each classifier; None for the contrastive one.
         ratio_sampler: The sampler; None for tempered sequential Monte Carlo.
@@ -46,6 +47,7 @@ class NeuralRatio(Estimator):
             the last one has more than one candidate.
         residuals: The number of residuals at each site; None for two for each channel (or entry of a vector).
         times: The number of frequencies that encode the start of the window; 0 for none.
+        frame: The coordinates in which it learns; None for those of the prior.
 
     References:
         | Likelihood-free MCMC with Amortized Approximate Ratio Estimators (Hermans, Begy & Louppe, 2019),
@@ -69,8 +71,9 @@ class NeuralRatio(Estimator):
         bridges: int = 4,
         residuals: int | None = None,
         times: int = 6,
+        frame: Frame | None = None,
     ) -> None:
-        super().__init__(problem, target, times)
+        super().__init__(problem, target, times, frame=frame)
         if context < 1:
             raise ValueError(f"context: at least one channel is needed, not {context}")
         if bridges < 1:
@@ -79,7 +82,7 @@ class NeuralRatio(Estimator):
             raise ValueError(f"residuals: must not be negative, not {residuals}")
         self.ratio_loss = ratio_loss or NREContrastiveLoss()
         self.ratio_sampler = ratio_sampler or TemperedSMC()
-        channels, *grid = self.features.shape
+        channels, *grid = self.context_shape
         size, plan = self.context_size(context), network or self.default_network(blocks=2)
         check_part("network", plan, Network, MLP)
         check_part("ratio_loss", self.ratio_loss, RatioLoss, NREContrastiveLoss)
@@ -95,12 +98,17 @@ class NeuralRatio(Estimator):
         return (self.ratio,)
 
     def potential(self, window: Window) -> RatioPotential:
-        """The negative log-posterior of each case, up to a constant that is zero for a perfect ratio."""
-        return RatioPotential(self.ratio, self.embedding(self.features(window)))
+        """The negative log-posterior of coordinates of each case, up to a constant that is zero for a perfect ratio."""
+        return self._potential(self.view(window))
 
-    def loss(self, twin: Twin) -> Tensor:
+    def look(self, twin: Twin) -> tuple[View]:
+        """What is seen of the windows."""
+        return (self.view(twin.window),)
+
+    def loss(self, twin: Twin, view: View | None = None) -> Tensor:
         """The sum of the losses of all classifiers."""
-        z, context = self.encode(twin), self.embedding(self.features(twin.window))
+        view = view or self.view(twin.window)
+        z, context = self.into(view, self.encode(twin))[0], self.embedding(view.context)
         noise = white_noise(z, self.ratio_loss.candidates, *z.shape)
         angle = self.angles[:-1].reshape(-1, *([1] * z.ndim))
         # The same noise at all levels, so that neighbours differ by little else than the level.
@@ -112,5 +120,10 @@ class NeuralRatio(Estimator):
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the posterior of each case by the ratio sampler."""
-        z, info = self.ratio_sampler.draw(self.potential(window), samples)
-        return self.decode(window, z.unflatten(-1, self.shape), info)
+        view = self.view(window)
+        w, info = self.ratio_sampler.draw(self._potential(view), samples)
+        return self.drawn(window, view, w.unflatten(-1, self.shape), info)
+
+    def _potential(self, view: View) -> RatioPotential:
+        """The negative log-posterior of coordinates, up to the same constant."""
+        return RatioPotential(self.ratio, self.embedding(view.context))

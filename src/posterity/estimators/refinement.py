@@ -66,8 +66,8 @@ class Refined(Posterior):
 
     @property
     def differentiates(self) -> tuple[str, ...]:  # type: ignore[override]
-        """What the refinement differentiates."""
-        return self.refinement.differentiates
+        """What the estimator, in its frame, or the refinement differentiates."""
+        return tuple(dict.fromkeys((*self.estimator.differentiates, *self.refinement.differentiates)))
 
     @property
     def networks(self) -> Sequence[nn.Module]:

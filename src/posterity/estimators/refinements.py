@@ -50,7 +50,7 @@ class Importance(Refinement):
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Resamples weighted draws of the estimator."""
         # Weights are not linear in log q: noise in it would not average out.
-        z, log_q = estimator.exact().draw(control.window, self.draws)
+        z, log_q = estimator.exact().proposals(control, self.draws)
         u = z.flatten(2)
         log_p = torch.cat([control.log_prob(u[chunk]) for chunk in control.chunks(len(u))])
         drawn = resample(log_p.double() - log_q, samples)
@@ -106,7 +106,7 @@ class Hamiltonian(Refinement):
         self, control: Control, estimator: DensityEstimator, samples: int
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Draws evenly from chains that start from draws of the estimator."""
-        particles = self._start(control, estimator.draw(control.window, self.draws)[0].flatten(2))
+        particles = self._start(control, estimator.proposals(control, self.draws)[0].flatten(2))
         scale = preconditioner(particles.u, torch.full_like(particles.misfit, 1 / self.draws))
         particles = Particles(*(field[: self.chains] for field in particles))
         draws = self._chains().run(control, particles, scale, particles.u.new_full((control.cases,), FIRST_STEP))

@@ -148,6 +148,10 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "multiscale": "posterity.flows.multiscale:MultiScale",
         "nsf": "posterity.flows.vector:AutoregressiveSpline",
     },
+    "frame": {
+        "laplace": "posterity.estimators.frames:LaplaceFrame",
+        "prior": "posterity.estimators.frames:PriorFrame",
+    },
     "guidance": {
         "dps": "posterity.diffusion.guidance:DPSGuidance",
         "moment-matching": "posterity.diffusion.guidance:MomentMatching",
@@ -160,12 +164,12 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "unet": "posterity.nn.unet:UNet",
     },
     "ratio_loss": {
-        "balanced": "posterity.estimators.ratio_losses:BNRELoss",
-        "contrastive": "posterity.estimators.ratio_losses:NREContrastiveLoss",
+        "balanced": "posterity.estimators.ratios.losses:BNRELoss",
+        "contrastive": "posterity.estimators.ratios.losses:NREContrastiveLoss",
     },
     "ratio_sampler": {
-        "importance": "posterity.estimators.ratio_samplers:PriorImportance",
-        "smc": "posterity.estimators.ratio_samplers:TemperedSMC",
+        "importance": "posterity.estimators.ratios.samplers:PriorImportance",
+        "smc": "posterity.estimators.ratios.samplers:TemperedSMC",
     },
     "refinement": {
         "hmc": "posterity.estimators.refinements:Hamiltonian",

@@ -134,6 +134,11 @@ class TrainingConfig(Model):
 
     epochs: PositiveInt = Field(default=100, description="Passes over the training set.")
     batch: PositiveInt = Field(default=256, description="Cases per step, of all processes together.")
+    echoes: PositiveInt = Field(
+        default=1,
+        description="Steps by each batch, before the next is observed: where what they see takes longer than a step, "
+        "as in the frame `laplace`.",
+    )
     learning_rate: PositiveFloat = Field(default=1e-3, description="AdamW's learning rate.")
     warmup: float = Field(default=0.01, ge=0, lt=1, description="Share of the steps over which it grows to its value.")
     lr_schedule: str = Field(default="cosine", description="How it falls: `posterity list lr_schedules`.")

@@ -101,8 +101,7 @@ def minimize(
         The minima.
     """
     minimum = levenberg_marquardt(control, control.zero(), iterations, increment, tolerance, solver)
-    half = 0.5 * control.observed.flatten(1).sum(dim=-1, dtype=control.y.dtype)
-    plausible = (1 + perturbations) * (half + 5 * half.sqrt())
+    plausible = (1 + perturbations) * highest_plausible(control)
     # Draws of a generator of their own: a case that starts again changes no other's random numbers.
     generator = torch.Generator(plausible.device).manual_seed(0)
     settled = minimum.cost <= plausible
@@ -122,6 +121,15 @@ def minimize(
         settled = settled.index_copy(0, again, same | (torch.minimum(retry.cost, best) <= plausible[again]))
         minimum = minimum.put(again, better, retry)
     return minimum
+
+
+def highest_plausible(control: Control) -> Tensor:
+    r"""The cost :math:`m / 2 + 5 \sqrt{m / 2}` of each case's :math:`m` observations, with shape ``(case,)``.
+
+    A minimum above it is implausible, see :func:`minimize`.
+    """
+    half = 0.5 * control.observed.flatten(1).sum(dim=-1, dtype=control.y.dtype)
+    return half + 5 * half.sqrt()
 
 
 def _extended(trace: Tensor, length: int) -> Tensor:
@@ -150,7 +158,7 @@ def levenberg_marquardt(
     Args:
         control: The control.
         u: Where to start, with shape ``(case, size)``.
-        iterations: The most iterations on the full window; each shorter one gets at most three.
+        iterations: The most iterations on the full window; each shorter one gets no more, and at most three.
         increment: The number of states by which the window grows.
         tolerance: A case has converged when its predicted decrease is below ``tolerance * (1 + cost)``.
         solver: How steps are solved for; as suits the size of the control if omitted.
@@ -189,7 +197,7 @@ def levenberg_marquardt(
         trace.append(model.cost)
         damping, growth = torch.full_like(model.cost, 1e-3), torch.full_like(model.cost, 2.0)
         forcing = torch.full_like(model.cost, 0.5)
-        for _ in range(iterations if final else 3):
+        for _ in range(iterations if final else min(3, iterations)):
             active = (~reached & model.cost.isfinite()).nonzero().squeeze(-1)
             if not len(active):
                 break

@@ -81,10 +81,10 @@ def train(
         # Two trainings would write one checkpoint in turns.
         with lock(checkpoint.folder) if rank == 0 else nullcontext():
             problem = build_problem(experiment, library(experiment, climatology))
-            kind = catalog.resolve("method", experiment.methods[method].kind)
-            obey(problem, {f"methods.{method}": kind.differentiates})
             seed = seed_everything(experiment, "train", method)
             estimator = cast(Learned, build_method(experiment, method, problem)).to(chosen)
+            obey(problem, {f"methods.{method}": estimator.differentiates})
+            seed_everything(experiment, "train", method)
             training = Training(estimator=estimator, problem=problem, seed=seed, **_settings(settings))
             try:
                 batches = _batches(train, problem, settings, training, chosen)

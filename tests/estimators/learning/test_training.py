@@ -120,6 +120,40 @@ def regression(problem: Problem, **settings: Any) -> Training:
     return Training(estimator=Regression(problem), problem=problem, **SETTINGS | settings)
 
 
+class Looking(Scripted):
+    """Counts how often it looks at draws, and keeps what each of its losses is given."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.looks, self.given = 0, list[tuple[Twin, int, Tensor]]()
+
+    def look(self, twin: Twin) -> tuple[int]:
+        """The number of this look."""
+        self.looks += 1
+        return (self.looks,)
+
+    def loss(self, twin: Twin, look: int = 0) -> Tensor:
+        """The number, and noise."""
+        if look:
+            self.given.append((twin, look, torch.randn(())))
+        return self.number
+
+
+def test_echoes_are_steps_by_the_same_draws_with_other_noise(problem, batches, valid) -> None:
+    training = Training(estimator=Looking(problem), problem=problem, **{**SETTINGS, "epochs": 1, "echoes": 3})
+    before = float(training.estimator.number.detach())
+    training.run(batches(), valid)
+    given = training.estimator.given
+    assert (training.total, training.estimator.looks, len(given)) == (10, 10, 30)
+    assert [look for _, look, _ in given] == [1 + step // 3 for step in range(30)]
+    assert all(given[step][0] is given[step - step % 3][0] for step in range(30))
+    assert len({float(noise) for _, _, noise in given}) == 30
+    # Adam's steps are as long as the rate: three times as many go three times as far.
+    once = Training(estimator=Looking(problem), problem=problem, **{**SETTINGS, "epochs": 1, "weight_decay": 0.0})
+    once.run(batches(), valid)
+    assert before - float(training.estimator.number) > 2 * (before - float(once.estimator.number))
+
+
 class KilledError(Exception):
     """What stands for a kill."""
 

@@ -1,6 +1,7 @@
 """The processes that share a training; one alone is all of them."""
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 from warnings import filterwarnings
 
 import torch
@@ -63,6 +64,6 @@ class Loss(nn.Module):
         super().__init__()
         self.estimator = estimator
 
-    def forward(self, twin: Twin) -> Tensor:
-        """The loss of some draws."""
-        return self.estimator.loss(twin)
+    def forward(self, twin: Twin, *seen: Any) -> Tensor:
+        """The loss of some draws, given what :meth:`.Learned.look` has found of them."""
+        return self.estimator.loss(twin, *seen)

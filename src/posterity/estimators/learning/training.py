@@ -1,7 +1,6 @@
 """The training engine: one loop for all estimators."""
 
 from collections.abc import Callable, Iterable, Iterator
-from copy import deepcopy
 from dataclasses import dataclass, field
 from math import isfinite
 from time import perf_counter
@@ -9,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ...problems import Problem, Twin
 from ..learned import Learned
+from .average import Average
 from .batches import Batches, States, TrainingError, derive
 from .lr_schedules import cosine
 from .processes import Loss, Processes
@@ -45,6 +44,8 @@ class Training:
         problem: The problem that observations are drawn from.
         seed: Seed of the order of cases, the observations, and all that the loss draws.
         epochs: Passes over the training set.
+        echoes: Steps by each batch before the next is observed. What estimators see of a batch is found once, so that
+            it pays where that takes longer than a step.
         learning_rate: AdamW's learning rate.
         weight_decay: AdamW's weight decay.
         clip: Largest norm of the gradient of all weights.
@@ -61,12 +62,14 @@ class Training:
 
     References:
         | Decoupled Weight Decay Regularization (Loshchilov & Hutter, 2019), https://arxiv.org/abs/1711.05101
+        | Faster Neural Network Training with Data Echoing (Choi et al., 2019), https://arxiv.org/abs/1907.05550
     """
 
     estimator: Learned
     problem: Problem
     seed: int = 0
     epochs: int = 100
+    echoes: int = 1
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     clip: float = 1.0
@@ -100,10 +103,9 @@ class Training:
         self.optimizer = torch.optim.AdamW(
             self.estimator.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
         )
-        self.average = deepcopy(self.estimator) if self.ema else None
+        self.average = Average(self.estimator, self.ema)
         # Looked up once: to walk through the modules in every step takes as long as to change small ones.
         self._current = list(self.estimator.parameters())
-        self._averaged = [] if self.average is None else list(self.average.parameters())
         self._clock, self._pending = 0.0, list[Tensor]()
 
     @property
@@ -148,8 +150,8 @@ class Training:
             self._seed("statistics")
             standardize(self.estimator, self.problem, train)
         loss, steps = self._loss(), len(train)
-        if self.total == 0 and self.average is not None:
-            self.average.load_state_dict(self.estimator.state_dict())
+        if self.total == 0:
+            self.average.begin()
         while not self.done:
             self.estimator.train()
             self._clock = perf_counter()
@@ -176,24 +178,29 @@ class Training:
         return torch.compile(loss, dynamic=False) if self.compile else loss  # type: ignore[return-value]
 
     def _step(self, loss: nn.Module, batch: States, own: range, done: float) -> None:
-        """One step of the optimiser, by this process's own shares of a batch, when so much of the training is done."""
+        """The steps of the optimiser by this process's own shares of a batch, when so much of the training is done."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(done)
-        for parameter in self._current:
-            parameter.grad = None
-        values = []
-        for share, states in zip(own, batch.split(len(own)), strict=True):
-            self._seed("step", self.epoch, self.step, share)
-            twin = states.observe(self.problem)
-            with self.processes.wait(last=share == own[-1]):
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-                    value = loss(twin) / len(own)
-                value.backward()
-            values.append(value.detach())
-        nn.utils.clip_grad_norm_(self._current, self.clip, foreach=True)
-        self.optimizer.step()
-        self._update()
-        self._pending.append(values[0] if len(values) == 1 else torch.stack(values).sum())
+        held: list[tuple[Any, ...]] = []
+        for echo in range(self.echoes):
+            for parameter in self._current:
+                parameter.grad = None
+            values = list[Tensor]()
+            for share, states in zip(own, batch.split(len(own)), strict=True):
+                self._seed("step", self.epoch, self.step, share, *([echo] if echo else []))
+                if not echo:
+                    twin = states.observe(self.problem)
+                    held.append((twin, *self.estimator.look(twin)))
+                with self.processes.wait(last=share == own[-1]):
+                    with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+                        value = loss(*held[len(values)]) / len(own)
+                    value.backward()
+                values.append(value.detach())
+            nn.utils.clip_grad_norm_(self._current, self.clip, foreach=True)
+            self.optimizer.step()
+            self.average.update(self.total * self.echoes + echo)
+            if not echo:
+                self._pending.append(values[0] if len(values) == 1 else torch.stack(values).sum())
         self.step += 1
         self.total += 1
 
@@ -236,7 +243,7 @@ class Training:
         self.history.append(record)
         if valid_loss < self.best_loss:
             self.best_loss, self.best_epoch = valid_loss, self.epoch
-            self.best = {name: value.clone() for name, value in self._weights().state_dict().items()}
+            self.best = {name: value.clone() for name, value in self.average.weights().state_dict().items()}
         return record
 
     def _take_best(self, train: Batches) -> None:
@@ -249,7 +256,7 @@ class Training:
     @torch.no_grad()
     def validate(self, valid: Iterable[Twin]) -> float:
         """The loss over the validation draws, with the averaged weights, and the same random numbers every time."""
-        estimator = self._weights().eval()
+        estimator = self.average.weights().eval()
         total = torch.zeros(2, device=self.device)
         for number, twin in enumerate(valid):
             self._seed("validation", self.processes.rank + number * self.processes.count)
@@ -265,7 +272,7 @@ class Training:
         """The state that the next step depends on."""
         return {
             "estimator": self.estimator.state_dict(),
-            "average": self.average.state_dict() if self.average is not None else {},
+            "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             **{name: getattr(self, name) for name in PROGRESS},
         }
@@ -277,28 +284,12 @@ class Training:
             KeyError, TypeError, ValueError, RuntimeError: If it is something else, which may have been taken in parts.
         """
         self.estimator.load_state_dict(state["estimator"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
+        self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         for name in PROGRESS:
             if type(state[name]) is not type(getattr(self, name)):
                 raise TypeError(f"'{name}' is no {type(getattr(self, name)).__name__}")
             setattr(self, name, state[name])
-
-    def _weights(self) -> Learned:
-        """The estimator with the averaged weights, if there is an average."""
-        if self.average is None:
-            return self.estimator
-        # Buffers are copied, not averaged.
-        for kept, current in zip(self.average.buffers(), self.estimator.buffers(), strict=True):
-            kept.copy_(current)
-        return self.average
-
-    def _update(self) -> None:
-        """Updates the average; faster in the first steps, or it would remember the initial weights."""
-        if self._averaged:
-            decay = min(self.ema, (1 + self.total) / (10 + self.total))
-            get_ema_multi_avg_fn(decay)(self._averaged, self._current, self.total)
 
     def _rate(self, share: float) -> float:
         """The learning rate, when some share of the training is done."""

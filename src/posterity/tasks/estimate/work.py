@@ -136,8 +136,10 @@ class Work:
             if (counted := self._trained[group]) is None:
                 return None
             step, validation = counted
-            epochs = epochs or self.experiment.training(job.name).epochs
-            return epochs * (splits.train.cases * step + splits.valid.cases * validation)
+            settings = self.experiment.training(job.name)
+            return (epochs or settings.epochs) * (
+                splits.train.cases * settings.echoes * step + splits.valid.cases * validation
+            )
         if self.experiment.methods[job.name].refinement is not None:
             return None
         if group not in self._drawn:

@@ -6,9 +6,9 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from ..nn import Layout, Network
-from ..tensors import white_noise
-from .estimator import network_chunks, repeat
+from ...nn import Layout, Network
+from ...tensors import white_noise
+from ..estimator import network_chunks, repeat
 
 
 class Ratio(nn.Module):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..mcmc import Tempering
-from ..mcmc.weights import check_draws, resample
-from ..problems.resampling import take
+from ...mcmc import Tempering
+from ...mcmc.weights import check_draws, resample
+from ...problems.resampling import take
 from .ratio import RatioPotential
 
 

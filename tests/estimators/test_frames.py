@@ -1,0 +1,263 @@
+"""Frames: coordinates around an estimate, in which the posterior of a linear problem is white without a training."""
+
+import pytest
+import torch
+
+from posterity.estimators import (
+    AmortizedVariational,
+    ControlTarget,
+    Estimator,
+    FlowMatching,
+    NeuralPosterior,
+    NeuralRatio,
+    NeuralScore,
+    StateTarget,
+)
+from posterity.estimators.frames import LaplaceCoordinates, LaplaceFrame, PriorFrame
+from posterity.estimators.ratios.samplers import PriorImportance
+from posterity.estimators.refinement import Refined
+from posterity.estimators.refinements import Importance
+from posterity.flows import FullGaussian, MaskedAutoregressive
+from posterity.nn import MLP, Convolution
+from posterity.problems import (
+    Control,
+    Identity,
+    Normal,
+    Observation,
+    Problem,
+    Quadratic,
+    RandomMask,
+    exact_posterior,
+)
+from posterity.systems import Lorenz63, Lorenz96
+from posterity.testing import check_density, check_loss
+
+pytestmark = pytest.mark.usefixtures("any_weights")
+
+SMALL = {"network": Convolution(width=6, blocks=1, kernel=3), "frame": LaplaceFrame()}
+FLOW = {**SMALL, "context": 2, "flow": MaskedAutoregressive(transforms=1, hidden=(8,))}
+ESTIMATORS = {
+    "npe": (NeuralPosterior, FLOW),
+    "nse": (NeuralScore, {**SMALL, "steps": 8}),
+    "fmpe": (FlowMatching, {**SMALL, "steps": 8}),
+    "avi": (AmortizedVariational, {**SMALL, "context": 2, "flow": FullGaussian()}),
+}
+DRAWS = 200
+DENSITIES = pytest.mark.parametrize("kind", ESTIMATORS)
+
+
+@pytest.fixture
+def coordinates() -> LaplaceCoordinates:
+    """Two directions that differ from the prior, of five; three cases."""
+    vectors, _ = torch.linalg.qr(torch.randn(3, 5, 2))
+    return LaplaceCoordinates(torch.randn(3, 5), torch.tensor([[2.0, 9.0]] * 3), vectors)
+
+
+@pytest.fixture
+def masked(make_problem) -> Problem:
+    """Half of the entries are missing, and no entry is as uncertain as another."""
+    return make_problem(6, masks=(RandomMask(0.5),), std=(0.5, 1.0), background_std=(0.5, 1.5))
+
+
+def still(estimator: Estimator) -> Estimator:
+    """The estimator with weights of zero: the identity, which says that coordinates are white."""
+    estimator.standardize(estimator.problem.sample((50,)))
+    for parameter in estimator.parameters():
+        parameter.data.zero_()
+    return estimator
+
+
+@pytest.mark.parametrize("scale", [1.0, 5.0, 40.0])
+def test_places_are_found_again_near_and_far(coordinates, scale) -> None:
+    z = scale * torch.randn(4, 3, 5)
+    w, log_det = coordinates.forward(z)
+    back, same = coordinates.inverse(w)
+    torch.testing.assert_close(back, z)
+    torch.testing.assert_close(same, log_det)
+    assert (w.abs() < 4 + (10 + 3 * z.abs().max()).log()).all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 8.0])
+def test_volume_is_that_of_the_map(coordinates, scale) -> None:
+    z = scale * torch.randn(3, 5)
+    full = torch.func.jacrev(lambda z: coordinates.forward(z)[0])(z)
+    blocks = torch.stack([full[case, :, case] for case in range(3)])
+    torch.testing.assert_close(coordinates.forward(z)[1], torch.linalg.slogdet(blocks).logabsdet)
+
+
+def test_variance_is_that_of_white_coordinates(coordinates) -> None:
+    root = (coordinates.inverse(torch.eye(5).unsqueeze(1).expand(5, 3, 5))[0] - coordinates.origin).movedim(0, -1)
+    torch.testing.assert_close(root, root.mT)
+    torch.testing.assert_close(coordinates.variance(), (root @ root.mT).diagonal(dim1=-2, dim2=-1))
+
+
+@DENSITIES
+def test_a_network_of_zeros_is_the_posterior_of_a_linear_problem(masked, exact_control, kind) -> None:
+    """Densities are exact, but for what integration leaves; in the frame of the prior they are nats away."""
+    method, options = ESTIMATORS[kind]
+    window = masked.sample((20,)).window
+    exact = exact_control(masked, window)
+    u = exact.sample().unflatten(-1, (1, 6))
+    estimator = still(method(masked, **options))
+    torch.testing.assert_close(estimator.log_prob(u, window), exact.log_prob(u.flatten(1)), rtol=0, atol=1e-6)
+    prior = still(method(masked, **{**options, "frame": PriorFrame()}))
+    assert float((exact.log_prob(u.flatten(1)) - prior.log_prob(u, window)).mean()) > 0.5
+
+
+@pytest.mark.parametrize("kind", ["nse", "npe"])
+def test_its_draws_have_the_exact_moments(masked, kind) -> None:
+    method, options = ESTIMATORS[kind]
+    window = masked.sample((10,)).window
+    found, exact = still(method(masked, **options)).sample(window, 1000), exact_posterior(masked, window)
+    x = found.x[:, :, 0].flatten(2)
+    white = torch.linalg.solve_triangular(
+        torch.linalg.cholesky(exact.covariance[:, 0]), (x - exact.mean[:, 0]).movedim(0, -1), upper=False
+    )
+    # Means of 60 entries are within four of their errors, and so is the variance of all.
+    assert float(white.mean(dim=-1).abs().max()) < 4 / 1000**0.5
+    assert abs(float(white.square().mean()) - 1) < 4 * (2 / 60_000) ** 0.5
+
+
+def test_a_ratio_in_the_frame_has_nothing_left_to_tell(masked) -> None:
+    """The normaliser of a network of zeros is that of the posterior itself: none is off."""
+    sampler = PriorImportance(draws=200)
+    estimator = still(NeuralRatio(masked, **SMALL, context=2, ratio_sampler=sampler))
+    window = masked.sample((10,)).window
+    found, exact = estimator.sample(window, 200), exact_posterior(masked, window)
+    error = (found.x[:, :, 0].flatten(2).mean(dim=0) - exact.mean[:, 0]).abs()
+    assert (error < 4.5 * (exact.covariance[:, 0].diagonal(dim1=-2, dim2=-1) / 200).sqrt()).all()
+
+
+@DENSITIES
+def test_draws_carry_their_density_and_gradients_are_finite(masked, kind) -> None:
+    method, options = ESTIMATORS[kind]
+    estimator, twin = method(masked, **options), masked.sample((20,))
+    estimator.standardize(twin)
+    atol = 1e-7 if kind in ("npe", "avi") else 1e-3
+    assert check_density(estimator, twin.window.select(slice(3)), atol).shape == (3, 3, 1, 6)
+    for y in (twin.window.y, torch.full_like(twin.window.y, torch.nan)):
+        check_loss(estimator, twin._replace(window=twin.window._replace(y=y)))
+
+
+@pytest.mark.parametrize("kind", ["npe", "nse"])
+def test_weights_of_draws_integrate_to_the_evidence(masked, exact_control, kind) -> None:
+    """So does no density whose determinant is wrong; weights are of an estimator with random weights."""
+    method, options = ESTIMATORS[kind]
+    estimator = method(masked, **options)
+    estimator.standardize(masked.sample((50,)))
+    window = masked.sample((5,)).window
+    info = Refined(estimator, Importance(draws=DRAWS)).sample(window, 20).info
+    control, exact = Control(masked, window), exact_control(masked, window)
+    evidence = control.log_prob(exact.mean) - exact.log_prob(exact.mean)
+    error = (1 / info["ess"] - 1 / DRAWS).clamp(min=1e-6).sqrt()
+    assert (((info["log_evidence"] - evidence).abs() - 1e-3).clamp(min=0) / error < 4.5).all()
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        Problem(Lorenz63(), Observation(Identity((3,)), std=(1.0, 1.0)), window=3),
+        Problem(
+            Lorenz96(size=5, spinup=0.0),
+            Observation(Quadratic((1, 5)), std=(1.0, 1.0)),
+            window=4,
+            parameters={"forcing": Normal(8.0, 1.0)},
+        ),
+        Problem(
+            Lorenz96(size=5, spinup=0.0), Observation(Quadratic((1, 5)), std=(1.0, 1.0)), window=3, model_error=0.1
+        ),
+        Problem(
+            Lorenz96(size=5, spinup=0.0), Observation(Quadratic((1, 5)), std=(1.0, 1.0)), window=3, joint="climatology"
+        ),
+    ],
+    ids=["no grid", "parameters", "model errors", "climatology"],
+)
+def test_whatever_has_a_control_has_a_frame(problem) -> None:
+    """Also under the climatology joint, where its prior is no Gaussian: coordinates are coordinates."""
+    for network in (MLP((8,)), Convolution(width=4, blocks=1, kernel=3)):
+        if isinstance(network, Convolution) and len(problem.shape) == 1:
+            continue
+        options = {**FLOW, "network": network}
+        estimator, twin = NeuralPosterior(problem, ControlTarget(), **options), problem.sample((7,))
+        estimator.standardize(twin)
+        check_loss(estimator, twin)
+        check_density(estimator, twin.window)
+        found = estimator.sample(twin.window, 5)
+        assert found.x.shape == (5, 7, problem.window, *problem.shape)
+        assert found.x.isfinite().all()
+
+
+@DENSITIES
+def test_batched_is_looped(masked, kind) -> None:
+    method, options = ESTIMATORS[kind]
+    estimator, twin = method(masked, **options), masked.sample((4,))
+    estimator.standardize(twin)
+    z = estimator.encode(twin)
+    one = [estimator.log_prob(z[i : i + 1], twin.window.select(slice(i, i + 1))) for i in range(4)]
+    torch.testing.assert_close(torch.cat(one), estimator.log_prob(z, twin.window))
+
+
+@pytest.fixture
+def lost(masked) -> tuple[NeuralPosterior, Problem]:
+    """An estimator, and windows of which one has a background from which nothing finite follows, one absurd data."""
+    estimator, window = NeuralPosterior(masked, **FLOW), masked.sample((4,)).window
+    estimator.standardize(masked.sample((20,)))
+    window.background_std[1] = torch.inf
+    window.y[2] += 1e3
+    return estimator, window
+
+
+def test_windows_without_a_plausible_minimum_have_the_frame_of_the_prior(lost) -> None:
+    estimator, window = lost
+    view = estimator.view(window)
+    assert (view.coordinates.values[1:3] == 1).all()
+    assert (view.coordinates.origin[1:3] == 0).all()
+    assert (view.coordinates.values[[0, 3]].amax(dim=-1) > 1).all()
+    assert view.context[[0, 2, 3]].isfinite().all()
+    # The others have what they would have alone.
+    alone = estimator.view(window.select(torch.tensor([0, 3]))).context
+    torch.testing.assert_close(view.context[[0, 3]], alone)
+
+
+def test_a_model_that_diverges_from_everywhere_leaves_no_nan() -> None:
+    problem = Problem(Lorenz96(size=5, dt=0.1, spinup=0.0), Observation(Quadratic((1, 5)), std=(5.0, 5.0)), window=6)
+    estimator, twin = NeuralPosterior(problem, **FLOW), problem.sample((6,))
+    estimator.standardize(twin)
+    window = twin.window._replace(background=torch.full_like(twin.window.background, 1e6))
+    view = estimator.view(window)
+    assert (view.coordinates.values == 1).all()
+    z, log_q = estimator.draw(window, 4)
+    assert z.isfinite().all()
+    assert log_q.isfinite().all()
+
+
+def test_the_work_of_frames_counts_in_that_of_draws(masked) -> None:
+    """Once for all draws of a case, and no more for many than for few."""
+    window, found = masked.sample((3,)).window, {}
+    for name, frame in (("prior", PriorFrame()), ("laplace", LaplaceFrame())):
+        estimator = NeuralPosterior(masked, **{**FLOW, "frame": frame})
+        estimator.standardize(masked.sample((20,)))
+        found[name] = [estimator.sample(window, number).info for number in (2, 9)]
+        found[f"{name}, refined"] = [Refined(estimator, Importance(draws=50)).sample(window, 4).info]
+    for name in ("", ", refined"):
+        for plain, framed in zip(found["prior" + name], found["laplace" + name], strict=True):
+            work = framed["model_steps"] - plain["model_steps"]
+            assert (work > 0).all()
+            torch.testing.assert_close(work, found["laplace"][0]["model_steps"] - found["prior"][0]["model_steps"])
+            assert (framed["gradients"] > plain["gradients"]).all()
+
+
+def test_states_have_no_frame_but_that_of_the_prior(masked) -> None:
+    with pytest.raises(ValueError, match="frame: LaplaceFrame is one of the control, and what is learned are states"):
+        NeuralScore(masked, StateTarget(), **SMALL)
+    with pytest.raises(ValueError, match="iterations, increment: at least one is needed of each, not 0 and 3"):
+        LaplaceFrame(iterations=0)
+    with pytest.raises(TypeError, match="frame: must be of class Frame, such as LaplaceFrame"):
+        NeuralScore(masked, frame="laplace")
+
+
+def test_a_frame_takes_gradients(masked) -> None:
+    assert NeuralPosterior(masked, **FLOW).differentiates == ("system", "operator")
+    assert NeuralPosterior(masked).differentiates == ()
+    assert NeuralPosterior.differentiates == ()
+    assert Refined(NeuralPosterior(masked, **FLOW), Importance()).differentiates == ("system", "operator")
