@@ -208,7 +208,7 @@ def evaluate(
         task(load(experiment), twin, posterior, output, reference, found)
 
 
-@_verb("posterity aggregate demo --metrics a.nc b.nc --output all.nc --table all.csv", "table")
+@_verb("posterity aggregate demo --metrics a.nc b.nc --output all.nc --table all.csv", "table", "verdict")
 def aggregate(
     experiment: ExperimentName,
     *,
@@ -219,12 +219,13 @@ def aggregate(
     ] = None,
     output: Output,
     table: Annotated[Path, typer.Option(help="The table to write (CSV).", show_default=False)],
+    verdict: Annotated[Path | None, typer.Option(help="The verdict to write (JSON).")] = None,
 ) -> None:
-    """Join the scores of all methods, and write their table."""
+    """Join the scores of all methods, and write their table, and what it comes to."""
     from .tasks.aggregate import aggregate as task
 
     logs = {method: log for method, _, log in (pair.partition("=") for pair in failed or [])}
-    task(load(experiment), metrics, output, table, classifier or [], logs)
+    task(load(experiment), metrics, output, table, classifier or [], logs, verdict)
 
 
 @_verb("posterity plot demo --figure coverage --twin twin.nc --metrics all.nc --output coverage.svg")
@@ -251,12 +252,13 @@ def report(
     *,
     table: Annotated[Path, typer.Option(help="The table that aggregate wrote.", show_default=False)],
     figure: Annotated[list[Path] | None, typer.Option(metavar="FILES", help="The figures, as SVG.")] = None,
+    verdict: Annotated[Path | None, typer.Option(help="The verdict that aggregate wrote.")] = None,
     output: Output,
 ) -> None:
-    """Write the table, the figures and the configuration on one page (HTML)."""
+    """Write the verdict, the table, the figures and the configuration on one page (HTML)."""
     from .tasks.report import report as task
 
-    task(load(experiment), table, figure or [], output)
+    task(load(experiment), table, figure or [], output, verdict)
 
 
 @_verb("posterity literature lorenz96_cycling --metrics metrics.nc --output literature.md")
