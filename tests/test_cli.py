@@ -1,5 +1,6 @@
 """The command line: help, lists, several files after one option, and errors without a traceback."""
 
+import json
 import re
 import subprocess
 import sys
@@ -12,10 +13,11 @@ import yaml
 import posterity
 from posterity import cli
 from posterity.experiment import catalog, every, files
+from posterity.experiment.listing import listing
 
 VERBS = (
     "simulate", "train", "sample", "classify", "assimilate", "evaluate", "aggregate", "plot", "reference", "scaling",
-    "literature", "report", "check", "list", "why", "climatology", "estimate",
+    "literature", "report", "check", "list", "show", "why", "climatology", "estimate",
 )  # fmt: skip
 
 STUDY = {
@@ -125,7 +127,9 @@ def test_every_group_can_be_listed(run, group) -> None:
     plural = uncommon.get(group, f"{group}s")
     status, said, _ = run("list", plural)
     assert status == 0
-    assert [line.split() for line in said.splitlines()] == [list(item) for item in catalog.names(group).items()]
+    assert [line.split()[0] for line in said.splitlines()] == list(catalog.names(group))
+    assert all(len(line.split()) > 2 for line in said.splitlines())
+    assert plural in run("list")[1].split()
 
 
 def test_experiments_are_listed_with_their_titles(run, study, monkeypatch) -> None:
@@ -151,6 +155,65 @@ def test_without_experiments_the_folder_that_was_searched_is_named(run, tmp_path
 
 def test_an_unknown_list_names_the_nearest(run) -> None:
     assert run("list", "sistems")[::2] == (2, "error: there are no 'sistems'; did you mean 'systems'?\n")
+
+
+def test_a_list_names_papers_and_fits_its_terminal(run) -> None:
+    lines = dict(line.split(maxsplit=1) for line in run("list", "methods")[1].splitlines())
+    assert lines["4dvar"] == "4DVAR, with draws from its Laplace approximation [Le Dimet & Talagrand, 1986]"
+    cut = list(listing("methods", 70))
+    assert max(map(len, cut)) == 70
+    assert "… [Jardak & Talagrand, 2018]" in "\n".join(cut)
+
+
+def test_an_entry_is_shown_with_options_units_and_papers(run) -> None:
+    status, said, _ = run("show", "hodgkin-huxley")
+    assert status == 0
+    assert "state: voltage, m, h, n, p, in mV; gates: 1" in said
+    assert "time:  in ms" in said
+    assert "capacitance (float, may be unknown; default 1.0)\n        The capacitance C, in µF/cm²" in said
+    assert "Pospischil" in said
+    assert "flow (posterity list flows; default none)" in run("show", "npe")[1]
+    assert "methods: {mine: {kind: npe, options: {context: 8}, training: {}}}" in run("show", "npe")[1]
+
+
+def test_a_name_of_several_groups_is_shown_in_all_or_in_one(run) -> None:
+    heads = [line for line in run("show", "importance")[1].splitlines() if line[:1].isalpha()]
+    assert heads == ["importance (method)", "importance (ratio_sampler)", "importance (refinement)"]
+    assert run("show", "importance", "--group", "refinements")[1].splitlines()[0] == "importance (refinement)"
+    assert run("show", "importance", "--group", "refinemnts")[2].endswith("did you mean 'refinements'?\n")
+    assert "did you mean 'etkf'?" in run("show", "etkff")[2]
+
+
+def test_an_experiment_is_shown_with_what_its_verdict_would_be_of(run, study, tmp_path) -> None:
+    path = study()
+    status, said, _ = run("show", path, "--results", tmp_path)
+    assert status == 0
+    assert "It would rank 2 methods by CRPS at the window end, over 3 cases:\n  prior, npe\n" in said
+    verdict = {"score": "", "moment": "", "cases": 3, "floor": None, "units": "", "won": "All won.", "distrust": "All."}
+    method = {"method": "prior", "place": 0, "score": None, "error": None, "c2st": None, "seconds": None, "test": ""}
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "verdict.json").write_text(json.dumps(verdict | {"methods": [method | {"calibrated": None}]}))
+    assert run("show", path, "--results", tmp_path)[1].splitlines()[-2:] == ["All won.", "All."]
+
+
+def test_completion_knows_experiments_methods_groups_and_entries(run, study, monkeypatch) -> None:
+    path = study()
+    monkeypatch.setattr(files, "EXPERIMENTS", path.parent)
+
+    def completed(*words: str) -> list[str]:
+        """What a shell would offer for the last word."""
+        monkeypatch.setenv("_POSTERITY_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", " ".join(("posterity", *words)))
+        monkeypatch.setenv("COMP_CWORD", str(len(words)))
+        return run()[1].split()
+
+    assert completed("check", "st") == ["study"]
+    assert completed("assimilate", "study", "--method", "") == ["prior", "npe"]
+    assert completed("list", "mas") == ["masks"]
+    assert completed("check", "nothing") == completed("assimilate", "nothing", "--method", "") == []
+    assert completed("plot", "study", "--figure", "cov") == ["covariance", "coverage"]
+    assert completed("show", "etk") == ["etkf"]
+    assert completed("show", "st") == ["step", "stations", "strided", "state", "study"]
 
 
 def test_check_says_what_the_experiment_is(run, study) -> None:

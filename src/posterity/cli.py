@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from . import __version__
-from .arguments import ExperimentName, expanded
+from .arguments import ExperimentName, expanded, figures, methods
 from .errors import ConfigError, PosterityError, nearest
 from .experiment import Experiment, every, load
 from .overview import overview
@@ -27,7 +27,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Method = Annotated[str, typer.Option(help="The method's name in the experiment.", show_default=False)]
+Method = Annotated[
+    str,
+    typer.Option(help="The method's name in the experiment.", show_default=False, autocompletion=methods),
+]
 Twin = Annotated[Path, typer.Option(help="The twin file; your own needs no truth.", show_default=False)]
 Output = Annotated[Path, typer.Option(help="The file (or folder) to write.", show_default=False)]
 Weights = Annotated[Path, typer.Option(help="The folder that train wrote.", show_default=False)]
@@ -232,7 +235,10 @@ def aggregate(
 def plot(
     experiment: ExperimentName,
     *,
-    figure: Annotated[str, typer.Option(help="The figure's name (posterity list figures).", show_default=False)],
+    figure: Annotated[
+        str,
+        typer.Option(help="The figure's name (posterity list figures).", show_default=False, autocompletion=figures),
+    ],
     twin: Twin,
     metrics: Annotated[Path | None, typer.Option(help="The joined scores, for figures that show them.")] = None,
     posterior: Annotated[list[Path] | None, typer.Option(metavar="FILES", help="For figures of draws.")] = None,

@@ -1,11 +1,13 @@
 """The verbs of the command line that look around, and make nothing."""
 
+import sys
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated
 
 import typer
 
-from .arguments import ExperimentName
+from .arguments import ExperimentName, groups, kinds_and_experiments
 from .experiment import every, load
 from .experiment.listing import listing
 
@@ -74,9 +76,36 @@ def why(
 @overview.command("list", epilog="Example: posterity list methods")
 def list_names(
     what: Annotated[
-        str, typer.Argument(metavar="WHAT", help="systems, operators, masks, methods, figures, experiments, …")
-    ],
+        str,
+        typer.Argument(
+            metavar="[GROUP]",
+            help="systems, operators, masks, methods, figures, experiments, …; the groups if omitted.",
+            autocompletion=groups,
+        ),
+    ] = "",
 ) -> None:
-    """List what the catalogue holds, or the experiments in config/experiments."""
-    for line in listing(what):
+    """List the groups of the catalogue, what one of them holds, or the experiments in config/experiments."""
+    width = get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in listing(what, width):
+        typer.echo(line)
+
+
+@overview.command(epilog="Example: posterity show etkf")
+def show(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="An entry of the catalogue, or an experiment.", autocompletion=kinds_and_experiments
+        ),
+    ],
+    *,
+    group: Annotated[
+        str, typer.Option(help="The group, where several have the name; or experiments.", autocompletion=groups)
+    ] = "",
+    results: Annotated[Path, typer.Option(help="The folder of the results of all experiments.")] = Path("results"),
+) -> None:
+    """Say what an entry of the catalogue is, with options and papers; of an experiment, its verdict."""
+    from .tasks.show import show as task
+
+    for line in task(name, group, results):
         typer.echo(line)

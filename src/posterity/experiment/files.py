@@ -44,6 +44,15 @@ def locate(experiment: str | Path, beside: Path | None = None) -> tuple[Path, st
     raise ConfigError(f"there is no experiment '{experiment}' ({' or '.join(map(str, missing))} does not exist){hint}")
 
 
+def located(experiment: str | Path) -> bool:
+    """Whether there is a file of an experiment, given by path or by name."""
+    try:
+        locate(experiment)
+    except ConfigError:
+        return False
+    return True
+
+
 def _places(path: Path, folders: Sequence[Path]) -> list[Path]:
     """Where the file of an experiment may be."""
     return [path] if path.suffix in SUFFIXES else [folder / f"{path}.yaml" for folder in folders]
