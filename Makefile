@@ -34,7 +34,7 @@ demo: EXPERIMENT := demo
 demo: run
 
 run: $(READY)
-	$(BIN)/snakemake --profile $(PROFILE) --config "experiments=$(EXPERIMENT)" $(FLAGS)
+	$(BIN)/posterity run "$(EXPERIMENT)" --profile $(PROFILE) -- $(FLAGS)
 
 report: $(READY)
 	$(BIN)/snakemake --profile $(PROFILE) reports --config "experiments=$(EXPERIMENT)" $(FLAGS)

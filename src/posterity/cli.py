@@ -17,6 +17,7 @@ from .arguments import ExperimentName, expanded, figures, methods
 from .errors import ConfigError, PosterityError, nearest
 from .experiment import Experiment, every, load
 from .overview import overview
+from .project import project
 
 app = typer.Typer(
     name="posterity",
@@ -297,6 +298,7 @@ def scaling(
     task([settings for _, settings in every(experiment)], results, output, table, figure)
 
 
+app.add_typer(project)
 app.add_typer(overview)
 
 
