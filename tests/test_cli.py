@@ -17,7 +17,7 @@ from posterity.experiment.listing import listing
 
 VERBS = (
     "simulate", "train", "sample", "classify", "assimilate", "evaluate", "aggregate", "plot", "reference", "scaling",
-    "literature", "report", "check", "list", "show", "run", "why", "climatology", "estimate",
+    "literature", "report", "check", "list", "show", "run", "new", "import", "why", "climatology", "estimate",
 )  # fmt: skip
 
 STUDY = {

@@ -62,6 +62,7 @@ SEVERAL = {
     "report": ("--figure",),
     "literature": ("--metrics",),
     "estimate": ("--benchmarks",),
+    "import": ("--columns", "--sites", "--std", "--missing"),
 }
 
 #: The options of files that a verb can do without: given with none, as the workflow may, they count as not given.

@@ -312,6 +312,9 @@ def _with(experiment: str, method: str) -> Experiment:
 
 def main() -> None:
     """Runs the command line; errors that a user can mend are shown without a traceback."""
+    # Components in modules of this folder, as jobs find them, which run by `python -m`; those installed come first.
+    if (folder := str(Path.cwd())) not in sys.path:
+        sys.path.append(folder)
     try:
         app(expanded(sys.argv[1:]))
     except PosterityError as error:
