@@ -12,8 +12,9 @@ import yaml
 
 import posterity
 from posterity import cli
-from posterity.experiment import catalog, every, files
+from posterity.experiment import catalog, every, files, load
 from posterity.experiment.listing import listing
+from posterity.tasks.running.progress import clock
 
 VERBS = (
     "simulate", "train", "sample", "classify", "assimilate", "evaluate", "aggregate", "plot", "reference", "scaling",
@@ -230,6 +231,8 @@ def test_check_says_what_the_experiment_is(run, study) -> None:
         "  test         3 cases in 2 shards",
         "  method       prior (prior), 7 draws",
         "  method       npe (npe), 5 draws",
+        # Simulations of train, valid and two shards of tests; draws and scores of both shards; the rest once.
+        f"  jobs         {4 + 1 + 2 * 2 + 2 * 2 + 1 + len(load(path).figures_drawn())}",
     ]
 
 
@@ -241,10 +244,49 @@ def test_check_says_which_draws_are_copies(run, study) -> None:
     }
     status, said, _ = run("check", study(methods=methods))
     assert status == 0
-    assert said.splitlines()[-2:] == [
+    assert said.splitlines()[-3:-1] == [
         "  method       prior (prior), 5 draws",
         "  note         smc: of 5 draws at most 4 differ",
     ]
+
+
+def test_check_says_how_long_jobs_take_once_they_have_run(run, study, tmp_path, monkeypatch) -> None:
+    path = study(methods={"prior": {"kind": "prior"}}, figures={"only": ["scores"]})
+    monkeypatch.chdir(tmp_path)
+    took = {"simulate/test/0": 2, "simulate/test/1": 4, "assimilate/prior/0": 10, "evaluate/prior/0": 1, "aggregate": 5}
+    for name, seconds in took.items():
+        file = tmp_path / "results" / "study" / "benchmarks" / f"{name}.tsv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"s\n{seconds}\n")
+    assert run("check", path)[1].splitlines()[-1] == (
+        f"  jobs         8; on one core {clock(2 * 3 + 2 * 10 + 2 * 1 + 5)} for 7 of them, as earlier runs took"
+    )
+
+
+def test_check_tells_all_that_is_wrong_at_once(run, study, tmp_path) -> None:
+    methods = {
+        "etkf": {"kind": "etkf", "options": {"members": 4}},
+        "abc": {"kind": "abc", "options": {"trials": 5}},
+        "prior": {"kind": "prior"},
+    }
+    status, said, error = run("check", study(methods=methods))
+    assert (status, said) == (2, "")
+    assert error.splitlines() == [
+        "error: study: methods.etkf: samples: 5 asked of an ensemble of 4 members; raise members, or ask for fewer",
+        "methods.abc: method 'abc': fraction: 0.001 of 5 trials keeps none; raise one of them",
+    ]
+    path = study(
+        methods={"a": {"kind": "etfk"}, "b": {"kind": "abc", "options": {"trails": 5}}},
+        observation={"std": 1, "mask": ["grod"]}, burn_in=3, figures={"only": ["scors"]},
+    )  # fmt: skip
+    lines = run("check", path)[2].removeprefix("error: ").splitlines()
+    assert [line.partition(": ")[2].partition(":")[0] for line in lines] == [
+        "observation.mask.0", "figures.only", "burn_in", "methods.a", "methods.b.options",
+    ]  # fmt: skip
+    variants = {"one": {}, "two": {"window": "two"}, "three": {"samples": 0}}
+    status, said, error = run("check", study(variants=variants))
+    assert (status, said.count("A study")) == (2, 1)
+    assert [line.rpartition(".yaml/")[2].partition(":")[0] for line in error.splitlines()] == ["two", "three"]
 
 
 @pytest.mark.parametrize(
@@ -335,7 +377,7 @@ def test_errors_of_ours_are_not_hidden(run, study, monkeypatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("posterity.experiment.loading.load", broken)
+    monkeypatch.setattr("posterity.tasks.check.load", broken)
     with pytest.raises(ZeroDivisionError):
         run("check", study())
 

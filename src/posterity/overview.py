@@ -16,12 +16,11 @@ overview = typer.Typer()
 
 @overview.command(epilog="Example: posterity check demo")
 def check(experiment: ExperimentName) -> None:
-    """Check an experiment file, and that all it names can be constructed."""
-    from .tasks.check import check as task
+    """Check an experiment file, and that all it names can be constructed; say what it means, and what jobs it has."""
+    from .tasks.check import check_all
 
-    for source, settings in every(experiment):
-        for line in task(source, settings):
-            typer.echo(line)
+    for line in check_all(experiment):
+        typer.echo(line)
 
 
 @overview.command(

@@ -9,7 +9,7 @@ from typing import Literal
 from ...data import atomic
 from ...errors import ConfigError
 from ...experiment import files
-from ...experiment.experiment import LETTERS, is_name
+from ...experiment.consistency import LETTERS, is_name
 
 #: What can be begun.
 What = Literal["experiment", "system", "method"]
