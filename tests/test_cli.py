@@ -91,6 +91,14 @@ def test_every_verb_says_what_it_does_with_an_example_that_parses(run, verb) -> 
         assert list(every(path / variant if variant else path))
 
 
+def test_help_begins_with_what_people_give_and_ends_with_what_the_workflow_gives(run) -> None:
+    said = run("--help")[1]
+    verbs = re.findall(r"^│ (\w+) {2,}\w", said, flags=re.MULTILINE)
+    assert set(verbs) == set(VERBS)
+    assert verbs[:4] == ["run", "new", "import", "check"]
+    assert said.index("A study") < said.index("Look around") < said.index("Stages, which the workflow runs")
+
+
 def test_every_option_says_what_it_is() -> None:
     for command in typer.main.get_command(cli.app).commands.values():
         for parameter in command.params:

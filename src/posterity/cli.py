@@ -11,6 +11,7 @@ from typing import Annotated, Literal, ParamSpec
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from typer.core import TyperCommand, TyperGroup
 
 from . import __version__
 from .arguments import ExperimentName, expanded, figures, methods
@@ -19,8 +20,26 @@ from .experiment import Experiment, every, load
 from .overview import overview
 from .project import project
 
+#: The heading of the verbs that are rules of the workflow.
+STAGES = "Stages, which the workflow runs"
+
+
+class Verbs(TyperGroup):
+    """All verbs, those that a person gives before those that the workflow gives."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        """The names of the verbs, in the order in which help shows them."""
+        stages = [
+            name
+            for name, verb in self.commands.items()
+            if isinstance(verb, TyperCommand) and verb.rich_help_panel == STAGES
+        ]
+        return [*(name for name in self.commands if name not in stages), *stages]
+
+
 app = typer.Typer(
     name="posterity",
+    cls=Verbs,
     help="Data assimilation as posterior inference.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -54,7 +73,7 @@ def _verb(example: str, *writes: str) -> Callable[[Callable[Arguments, None]], C
             check_paths(dict(signature(function).bind(*arguments, **options).arguments), ("output", *writes))
             function(*arguments, **options)
 
-        return app.command(epilog=f"Example: {example}")(run)
+        return app.command(epilog=f"Example: {example}", rich_help_panel=STAGES)(run)
 
     return decorated
 

@@ -13,8 +13,11 @@ from .experiment.listing import listing
 
 overview = typer.Typer()
 
+#: The heading of these verbs.
+PANEL = "Look around"
 
-@overview.command(epilog="Example: posterity check demo")
+
+@overview.command(rich_help_panel=PANEL, epilog="Example: posterity check demo")
 def check(experiment: ExperimentName) -> None:
     """Check an experiment file, and that all it names can be constructed; say what it means, and what jobs it has."""
     from .tasks.check import check_all
@@ -24,7 +27,8 @@ def check(experiment: ExperimentName) -> None:
 
 
 @overview.command(
-    epilog="Example: posterity estimate lorenz96_scaling --profile slurm --benchmarks results/lorenz96_scaling_small"
+    rich_help_panel=PANEL,
+    epilog="Example: posterity estimate lorenz96_scaling --profile slurm --benchmarks results/lorenz96_scaling_small",
 )
 def estimate(
     experiment: ExperimentName,
@@ -53,7 +57,7 @@ def estimate(
         typer.echo(line)
 
 
-@overview.command(epilog="Example: posterity why demo assimilate --method etkf")
+@overview.command(rich_help_panel=PANEL, epilog="Example: posterity why demo assimilate --method etkf")
 def why(
     experiment: ExperimentName,
     stage: Annotated[str, typer.Argument(metavar="STAGE", help="simulate, train, sample, assimilate, reference, …")],
@@ -72,7 +76,7 @@ def why(
         typer.echo(line)
 
 
-@overview.command("list", epilog="Example: posterity list methods")
+@overview.command("list", rich_help_panel=PANEL, epilog="Example: posterity list methods")
 def list_names(
     what: Annotated[
         str,
@@ -89,7 +93,7 @@ def list_names(
         typer.echo(line)
 
 
-@overview.command(epilog="Example: posterity show etkf")
+@overview.command(rich_help_panel=PANEL, epilog="Example: posterity show etkf")
 def show(
     name: Annotated[
         str,

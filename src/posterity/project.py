@@ -10,8 +10,11 @@ from .experiment import load
 
 project = typer.Typer()
 
+#: The heading of these verbs.
+PANEL = "A study, from its file to its verdict"
 
-@project.command(epilog="Example: posterity run demo --profile local --cores 4")
+
+@project.command(rich_help_panel=PANEL, epilog="Example: posterity run demo --profile local --cores 4")
 def run(
     experiment: ExperimentName,
     flags: Annotated[
@@ -30,7 +33,7 @@ def run(
         typer.echo(line)
 
 
-@project.command(epilog="Example: posterity new experiment mine")
+@project.command(rich_help_panel=PANEL, epilog="Example: posterity new experiment mine")
 def new(
     what: Annotated[Literal["experiment", "system", "method"], typer.Argument(metavar="WHAT", help="What to begin.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, and that of its file.")],
@@ -44,6 +47,7 @@ def new(
 
 @project.command(
     "import",
+    rich_help_panel=PANEL,
     epilog="Example: posterity import my.csv --experiment demo --times time --columns A B --sites 0 8 --output my.nc",
 )
 def import_table(
