@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: The level of the test that tells two methods apart.
-TOLD = 0.01
+TOLD = 0.05
 
 
 def paired(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -180,17 +180,17 @@ def _won(methods: Sequence[Judged], scores: Scores) -> str:
     if len(methods) == 1:
         return f"{best.method} is alone, with a {scores.label} of {best.score:.3g}."
     nearest = "best by CRPS" if scores.name == "crps" else "nearest to the reference"
-    floor = ", as near as its own runs are to each other" if _at_floor(best, scores) else ""
+    floor = ", as near as its runs are to each other" if _at_floor(best, scores) else ""
     measure = scores.label.partition(" to the ")[0]
-    found = f"{best.score:.3g}" if scores.name == "crps" else f"{measure} {best.score:.3g}"
     if others:
-        names = _names([best, *others])
+        found = f"{best.score:.3g}" if scores.name == "crps" else f"{measure} {best.score:.3g}"
         cheap = min([best, *others], key=lambda method: method.seconds if isfinite(method.seconds) else np.inf)
         cost = f"; of these {cheap.method} takes the least time" if isfinite(cheap.seconds) else ""
-        return f"{names} are {nearest}{floor} ({found}); errors do not tell them apart{cost}."
+        names = _names([best, *others])
+        return f"{names} are {nearest}, and errors do not tell them apart ({best.method}: {found}{floor}){cost}."
     ahead = next((method for method in methods if method.place > 1), None)
     rest = f"; next is {ahead.method} with {ahead.score:.3g}" if ahead else ""
-    return f"{best.method} is {nearest}{floor}, with a {measure} of {best.score:.3g}{rest}."
+    return f"{best.method} is {nearest}, with a {measure} of {best.score:.3g}{floor}{rest}."
 
 
 def _at_floor(best: Judged, scores: Scores) -> bool:
@@ -210,7 +210,7 @@ def _doubts(
     if total == 1 and scores.name:
         yield "one case alone has no error: the order is chance"
     elif total < FEW:
-        yield f"{total} cases are too few for tests of calibration"
+        yield f"{total} cases are too few for tests of calibration, and for small differences"
     partial = [method for method in methods if method.cases < total and scores.name]
     if partial:
         yield "means over other cases: " + _join([f"{one.method} has {one.cases} of {total}" for one in partial])
@@ -219,7 +219,8 @@ def _doubts(
     if first:
         yield f"{first[0].method}, which stands first, is not calibrated ({first[0].test})"
     if others := [method for method in wrong if method not in first[:1]]:
-        yield f"the spreads of {_names(others)}, which are not calibrated"
+        spread = "spreads" if len(others) > 1 else "spread"
+        yield f"the {spread} of {_names(others)}, which {'are' if len(others) > 1 else 'is'} not calibrated"
     best = methods[0]
     if scores.name not in ("", "crps"):
         if best.c2st > CLASSIFIED:
