@@ -126,7 +126,8 @@ def test_a_run_ends_with_what_there_is_and_keeps_the_log(project, monkeypatch, c
     assert capsys.readouterr().err.rstrip().endswith("simulate: a")
     (log,) = (project / "results" / "mini" / "logs" / "run").iterdir()
     given = log.read_text().splitlines()[0]
-    assert "'--config', 'experiments=mini', '--cores', '3', '--quiet'" in given
+    assert "'--config', 'experiments=mini', '--snakefile'" in given
+    assert given.endswith("'--cores', '3', '--quiet']")
     assert "'--profile', 'profiles/local'" in given
 
 

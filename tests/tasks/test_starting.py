@@ -55,6 +55,7 @@ def posterity(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     assert not left.value.code
 
 
+@pytest.mark.slow
 def test_what_is_new_works_at_once(project) -> None:
     assert list(new("experiment", "mine"))[1:] == ["  posterity check mine", "  posterity run mine"]
     assert list(new("system", "my-ring"))[1] == '  system: {kind: "my_ring:MyRing"}'
@@ -80,6 +81,7 @@ def test_nothing_is_written_over_and_names_are_names(project) -> None:
             list(new("method", name))
 
 
+@pytest.mark.slow
 def test_a_table_is_a_figure_after_three_commands(project, monkeypatch) -> None:
     drawn = []
     monkeypatch.setattr("posterity.tasks.plot.save", lambda made, *_: drawn.append(made))

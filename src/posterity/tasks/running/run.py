@@ -95,8 +95,9 @@ def _command(experiment: str, profile: str, dry: bool, cores: str, flags: Sequen
     chosen = next((folder for folder in folders if folder.is_dir()), None)
     if chosen is None:
         raise ConfigError(f"--profile: there is no profile '{profile}' ({' or '.join(map(str, folders[:2]))})")
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(roots[0] / "Snakefile"), "--profile", str(chosen)]
-    command += ["--config", f"experiments={experiment}"]
+    # Behind the configuration, which would take targets among the flags for more of it.
+    command = [sys.executable, "-m", "snakemake", "--config", f"experiments={experiment}"]
+    command += ["--snakefile", str(roots[0] / "Snakefile"), "--profile", str(chosen)]
     return [*command, *(["--cores", cores] if cores else []), *(["--dry-run"] if dry else []), *flags]
 
 
