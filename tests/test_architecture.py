@@ -53,7 +53,7 @@ LIGHT = {
 NO_TORCH = (
     "metrics", "figures", "experiment", "errors", "cli", "data.schema", "data.files", "data.scores",
     "tasks.files.lock", "tasks.files.provenance", "tasks.evaluate", "tasks.aggregate", "tasks.plot", "tasks.scaling",
-    "tasks.literature", "tasks.why", "tasks.show", "tasks.report", "tasks.training.submission", "tasks.nodes",
+    "tasks.literature", "tasks.why", "tasks.report", "tasks.training.submission", "tasks.nodes",
     "tasks.files.verdict", "tasks.running", "tasks.starting.new", "project",
 )  # fmt: skip
 #: Packages that take a good part of a second to import, which every job would pay: functions import them when they run.

@@ -108,7 +108,7 @@ def show(
     results: Annotated[Path, typer.Option(help="The folder of the results of all experiments.")] = Path("results"),
 ) -> None:
     """Say what an entry of the catalogue is, with options and papers; of an experiment, its verdict."""
-    from .tasks.show import show as task
+    from .tasks.running.show import show as task
 
     for line in task(name, group, results):
         typer.echo(line)

@@ -72,7 +72,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, randn
 
 from posterity.systems import System
 from posterity.systems.integrators import rk4
@@ -106,7 +106,7 @@ class {cls}(System):
 
     def initial(self, batch: Sequence[int]) -> Tensor:
         """Draws from the start of the ensemble, of shape ``(*batch, *shape)``: here from noise, after a spin-up."""
-        return self.advance(torch.randn(*batch, *self.shape), round(self.spinup / self.dt))
+        return self.advance(randn(*batch, *self.shape), round(self.spinup / self.dt))
 
     def tendency(self, x: Tensor) -> Tensor:
         """The right-hand side of the equation, for any batch; it writes nothing in place."""

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from textwrap import wrap
 
-from ..errors import ConfigError, nearest
-from ..experiment import Experiment, every
-from ..experiment.files import located
-from ..experiment.listing import experiments, kinds, showing
-from .files.verdict import FILE, WIDTH, verdicts
+from ...errors import ConfigError, nearest
+from ...experiment import Experiment, every
+from ...experiment.files import located
+from ...experiment.listing import experiments, kinds, showing
+from ..files.verdict import FILE, WIDTH, verdicts
 
 #: The group that stands for experiments.
 EXPERIMENTS = "experiments"
