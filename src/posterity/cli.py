@@ -27,7 +27,7 @@ STAGES = "Stages, which the workflow runs"
 class Verbs(TyperGroup):
     """All verbs, those that a person gives before those that the workflow gives."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: object) -> list[str]:
         """The names of the verbs, in the order in which help shows them."""
         stages = [
             name

@@ -147,6 +147,8 @@ def test_columns_may_be_channels_and_times_numbers(project) -> None:
         (TABLE, {"columns": ["Oslo"], "sites": [1], "std": [1.0, 2.0]}, "--std: 2 numbers for 1 columns"),
         ("when,Oslo\nyesterday night,1\n", {"sites": [1]}, "column 'when' holds no times .*2020-01-31T12:00"),
         ("when,Oslo\n", {"sites": [1]}, "has no rows"),
+        ("when,Oslo\n0,1,2\n", {"sites": [1]}, "row 2 has 3 cells, and the head 2; mend it"),
+        ("when,Oslo\n,1\n", {"sites": [1]}, "column 'when' has no time in row 2; fill it in"),
         (
             TABLE.replace("18:00", "16:00"),
             {"columns": ["Oslo"], "sites": [1]},

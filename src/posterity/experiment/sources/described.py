@@ -147,7 +147,7 @@ def _constant(name: str, value: ast.expr) -> dict[str, Any]:
 def _defaults(node: ast.FunctionDef) -> dict[str, str]:
     """The defaults of the parameters of a function."""
     arguments = [*node.args.posonlyargs, *node.args.args]
-    pairs = [
+    pairs: list[tuple[ast.arg, ast.expr | None]] = [
         *zip(reversed(arguments), reversed(node.args.defaults), strict=False),
         *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True),
     ]

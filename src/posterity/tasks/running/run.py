@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from time import monotonic, time
@@ -108,7 +108,10 @@ def _follow(command: Sequence[str], log: Path, progress: Progress, dry: bool) ->
     with log.open("w", encoding="utf-8") as file, _started(command) as process:
         assert process.stdout is not None
         live = console.is_terminal and not dry
-        with Live(console=console, get_renderable=lambda: table(progress), transient=True) if live else _plain():
+        shown: AbstractContextManager[object] = nullcontext()
+        if live:
+            shown = Live(console=console, get_renderable=lambda: table(progress), transient=True)
+        with shown:
             for line in process.stdout:
                 file.write(line)
                 file.flush()
@@ -119,11 +122,6 @@ def _follow(command: Sequence[str], log: Path, progress: Progress, dry: bool) ->
                     console.print(_line(progress, said), highlight=False, markup=False, soft_wrap=True)
         status = process.wait()
     return status, ended
-
-
-@contextmanager
-def _plain() -> Iterator[None]:
-    yield
 
 
 @contextmanager

@@ -1,11 +1,12 @@
 """``posterity import``: observations from a table (CSV), as a twin with times and names as they came."""
 
+import csv
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 import xarray as xr
 
@@ -19,6 +20,10 @@ from ..draw import observations
 
 log = logging.getLogger("posterity")
 
+#: The columns of a table as text, by their names.
+Columns = Mapping[str, Sequence[str]]
+#: Cells that say that there is no value.
+EMPTY = ("", "nan", "na", "n/a", "none", "null", "-")
 #: Draws of the climatology whose mean and spread stand for a background that is not given.
 DRAWS = 256
 
@@ -57,15 +62,15 @@ def import_table(
         ConfigError: If the experiment does not say what is not given.
         DataError: If the table cannot be read, has no such column, or does not fit the experiment.
     """
-    frame = _frame(table)
-    names = list(columns) or [str(name) for name in frame.columns if name != times]
+    cells = _read(table)
+    names = list(columns) or [name for name in cells if name != times]
     for key, name in [("--times", times), *(("--columns", name) for name in names)]:
-        if name not in frame.columns:
-            raise DataError(f"{key}: {table} has no column '{name}'{nearest(name, map(str, frame.columns))}")
+        if name not in cells:
+            raise DataError(f"{key}: {table} has no column '{name}'{nearest(name, cells)}")
     problem = build_problem(experiment)
-    y, entries = _values(frame[names], missing, table), _places(problem, names, sites, table)
-    shape = (1, len(frame), *problem.observation.shape)
-    observation, deviation = np.full((2, len(frame), int(np.prod(problem.observation.shape))), np.nan)
+    y, entries = _values(cells, names, missing, table), _places(problem, names, sites, table)
+    shape = (1, len(y), *problem.observation.shape)
+    observation, deviation = np.full((2, len(y), int(np.prod(problem.observation.shape))), np.nan)
     observation[:, entries] = y
     deviation[:, entries] = _std(experiment, std, len(names))
     grid = len(problem.observation.shape) - 1
@@ -75,7 +80,7 @@ def import_table(
             "observation": (dims("twin", "observation", grid), observation.reshape(shape), own),
             "observation_std": (dims("twin", "observation_std", grid), deviation.reshape(shape), own),
         },
-        {"time": _times(frame[times], units, table)},
+        {"time": _times(cells[times], times, units, table)},
     )
     twin = twin.assign_coords(_names(problem, names, entries))
     if problem.joint == "background":
@@ -88,54 +93,67 @@ def import_table(
         output.unlink()
         raise
     known = int(np.isfinite(y).sum())
-    log.info("%s: %d of %d values at %d times, from %s", output, known, y.size, len(frame), ", ".join(names))
+    log.info("%s: %d of %d values at %d times, from %s", output, known, y.size, len(y), ", ".join(names))
 
 
-def _frame(table: Path) -> pd.DataFrame:
-    """The table, all of it text."""
+def _read(table: Path) -> Columns:
+    """The columns of the table as text, by their names."""
     try:
-        frame = pd.read_csv(table, dtype=str, skipinitialspace=True)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{table}: cannot be read as comma-separated values ({error}); correct the path or the file"
-        ) from None
-    if frame.empty:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            head, *rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{table}: cannot be read as a table ({error}); give comma-separated values") from None
+    if not rows:
         raise DataError(f"{table}: has no rows; give it a head, and a row for each time")
-    return frame
+    for number, row in enumerate(rows):
+        if len(row) != len(head):
+            raise DataError(f"{table}: row {number + 2} has {len(row)} cells, and the head {len(head)}; mend it")
+    return dict(zip(head, zip(*rows, strict=True), strict=True))
 
 
-def _values(frame: pd.DataFrame, missing: Sequence[float], table: Path) -> np.ndarray:
+def _values(columns: Columns, names: Sequence[str], missing: Sequence[float], table: Path) -> np.ndarray:
     """The values of some columns, NaN where missing, with shape ``(time, column)``."""
-    numbers = frame.apply(pd.to_numeric, errors="coerce")
-    for name in frame.columns:
-        wrong = numbers[name].isna() & frame[name].notna()
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            raise DataError(
-                f"{table}: column '{name}' holds {frame[name].iloc[row]!r} in row {row + 2}, and no number; leave "
-                "missing values empty, or name the number that stands for them (--missing)"
-            )
-    return numbers.where(~numbers.isin(list(missing))).to_numpy(dtype=float)
+    found = np.array([[_number(cell) for cell in columns[name]] for name in names]).T
+    for column, name in enumerate(names):
+        for row in np.flatnonzero(np.isnan(found[:, column])):
+            if (cell := columns[name][row]).lower() not in EMPTY:
+                raise DataError(
+                    f"{table}: column '{name}' holds {cell!r} in row {row + 2}, and no number; leave missing values "
+                    "empty, or name the number that stands for them (--missing)"
+                )
+    return np.where(np.isin(found, missing), np.nan, found)
 
 
-def _times(column: pd.Series, units: str, table: Path) -> xr.Variable:
-    """The times: numbers as they are, dates as whole hours, or seconds, since the first."""
-    numbers = pd.to_numeric(column, errors="coerce")
-    if numbers.notna().all():
-        return xr.Variable("time", numbers.to_numpy(dtype=float), {"units": units} if units else {})
+def _number(cell: str) -> float:
+    """A cell as a number; NaN if it is none."""
     try:
-        dates = pd.to_datetime(column, errors="raise", utc=True).dt.tz_localize(None)
-    except (ValueError, TypeError) as error:
-        raise DataError(
-            f"{table}: column '{column.name}' holds no times ({error}); write dates as 2020-01-31T12:00"
-        ) from None
-    if dates.isna().any():
-        row = int(np.flatnonzero(dates.isna())[0])
-        raise DataError(f"{table}: column '{column.name}' has no time in row {row + 2}; fill it in, or drop the row")
-    start = dates.min()
-    seconds = (dates - start).dt.total_seconds().to_numpy()
+        return float(cell)
+    except ValueError:
+        return float("nan")
+
+
+def _times(cells: Sequence[str], name: str, units: str, table: Path) -> xr.Variable:
+    """The times: numbers as they are, dates as whole hours, or seconds, since the first."""
+    for row, cell in enumerate(cells):
+        if cell.lower() in EMPTY:
+            raise DataError(f"{table}: column '{name}' has no time in row {row + 2}; fill it in, or drop the row")
+    numbers = np.array([_number(cell) for cell in cells])
+    if np.isfinite(numbers).all():
+        return xr.Variable("time", numbers, {"units": units} if units else {})
+    try:
+        dates = [_date(cell) for cell in cells]
+    except ValueError as error:
+        raise DataError(f"{table}: column '{name}' holds no times ({error}); write dates as 2020-01-31T12:00") from None
+    start = min(dates)
+    seconds = np.array([(date - start).total_seconds() for date in dates])
     word, size = ("seconds", 1) if (seconds % 3600).any() else ("hours", 3600)
     return xr.Variable("time", seconds / size, {"units": f"{word} since {start:%Y-%m-%d %H:%M:%S}"})
+
+
+def _date(cell: str) -> datetime:
+    """A date in ISO 8601; one with a time zone in that of Greenwich."""
+    date = datetime.fromisoformat(cell)
+    return date if date.tzinfo is None else date.astimezone(UTC).replace(tzinfo=None)
 
 
 def _places(problem: Problem, names: Sequence[str], sites: Sequence[int], table: Path) -> list[int]:
@@ -190,11 +208,11 @@ def _background(problem: Problem, background: Path | None) -> dict[str, tuple]:
         values = [states.mean(dim=0).numpy(), states.std(dim=0).numpy()]
         log.warning("no background is given: the climatology's mean and spread stand for it (--background)")
     else:
-        frame = _frame(background)
+        cells = _read(background)
         for name in names:
-            if name not in frame.columns:
+            if name not in cells:
                 raise DataError(f"{background}: has no column '{name}'; it needs {' and '.join(names)}")
-        table = _values(frame[list(names)], (), background)
+        table = _values(cells, names, (), background)
         if len(table) != (count := int(np.prod(problem.shape))):
             raise DataError(f"{background}: has {len(table)} rows, and a state {count} entries; give a row for each")
         values = [column.reshape(problem.shape) for column in table.T]
