@@ -115,7 +115,7 @@ def _values(columns: Columns, names: Sequence[str], missing: Sequence[float], ta
     """The values of some columns, NaN where missing, with shape ``(time, column)``."""
     found = np.array([[_number(cell) for cell in columns[name]] for name in names]).T
     for column, name in enumerate(names):
-        for row in np.flatnonzero(np.isnan(found[:, column])):
+        for row in np.flatnonzero(np.isnan(found[:, column])).tolist():
             if (cell := columns[name][row]).lower() not in EMPTY:
                 raise DataError(
                     f"{table}: column '{name}' holds {cell!r} in row {row + 2}, and no number; leave missing values "
