@@ -35,7 +35,7 @@ demo: EXPERIMENT := demo
 demo: run
 
 run: $(READY)
-	$(BIN)/snakemake --profile $(PROFILE) --config "experiments=$(EXPERIMENT)" $(FLAGS)
+	$(BIN)/posterity run "$(EXPERIMENT)" --profile $(PROFILE) -- $(FLAGS)
 
 report: $(READY)
 	$(BIN)/snakemake --profile $(PROFILE) reports --config "experiments=$(EXPERIMENT)" $(FLAGS)

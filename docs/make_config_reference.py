@@ -35,9 +35,10 @@ Every key, with a comment where it is not plain:
 
 ## Extending
 
-A file that says `extends: other` takes all that it does not say from `other.yaml` beside it. Mappings are merged key
-by key; lists and single values are replaced. A component or method of another `kind` replaces the old one with all its
-options, and `null` removes a method or a parameter:
+A file that says `extends: other` takes all that it does not say from `other.yaml` beside it or, if there is none, in
+`config/experiments`, of the folder where the workflow starts or of the project. Mappings are merged key by key; lists
+and single values are replaced. A component or method of another `kind` replaces the old one with all its options,
+`null` removes a method or a parameter, and `only` takes some of the methods alone, as in `methods: {{only: [4dvar]}}`:
 
 ```yaml
 {extension}```
@@ -169,9 +170,16 @@ def file_schema() -> dict[str, Any]:
     schema = copy.deepcopy(models())
     for model in schema["$defs"].values():
         model.pop("required", None)
+    named_method = copy.deepcopy(schema["properties"]["methods"]["additionalProperties"])
     for name in ("methods", "parameters"):
         named = schema["properties"][name]
         named["additionalProperties"] = {"anyOf": [named["additionalProperties"], {"type": "null"}]}
+    schema["properties"]["methods"]["properties"] = {
+        "only": {
+            "anyOf": [{"type": "array", "items": {"type": "string"}}, named_method],
+            "description": "Those of the methods that this file inherits which it takes.",
+        }
+    }
     schema["properties"]["variants"] = {
         "type": "object",
         "additionalProperties": {"type": ["object", "null"]},

@@ -36,7 +36,7 @@ ARROWS = {
     "data": {"problems", "systems", "metrics"},
 }
 #: What stands above the rooms, and may import all of them: the package itself is empty.
-ABOVE = {"posterity", "__main__", "arguments", "batches", "cli", "overview", "tasks", "testing", "worker"}
+ABOVE = {"posterity", "__main__", "arguments", "batches", "cli", "overview", "project", "tasks", "testing", "worker"}
 #: What may be imported beside the standard library, by rooms that must stay light.
 LIGHT = {
     "algebra": {"torch"},
@@ -54,6 +54,7 @@ NO_TORCH = (
     "metrics", "figures", "experiment", "errors", "cli", "data.schema", "data.files", "data.scores",
     "tasks.files.lock", "tasks.files.provenance", "tasks.evaluate", "tasks.aggregate", "tasks.plot", "tasks.scaling",
     "tasks.literature", "tasks.why", "tasks.report", "tasks.training.submission", "tasks.nodes",
+    "tasks.files.verdict", "tasks.running", "tasks.starting.new", "project",
 )  # fmt: skip
 #: Packages that take a good part of a second to import, which every job would pay: functions import them when they run.
 SLOW = {"arviz_stats", "dask.array", "distributed", "numba", "scipy", "sklearn", "submitit"}

@@ -1,5 +1,6 @@
 """The command line: help, lists, several files after one option, and errors without a traceback."""
 
+import json
 import re
 import subprocess
 import sys
@@ -11,11 +12,13 @@ import yaml
 
 import posterity
 from posterity import cli
-from posterity.experiment import catalog, every, files
+from posterity.experiment import catalog, every, files, load
+from posterity.experiment.listing import listing
+from posterity.tasks.running.progress import clock
 
 VERBS = (
     "simulate", "train", "sample", "classify", "assimilate", "evaluate", "aggregate", "plot", "reference", "scaling",
-    "literature", "report", "check", "list", "why", "climatology", "estimate",
+    "literature", "report", "check", "list", "show", "run", "new", "import", "why", "climatology", "estimate",
 )  # fmt: skip
 
 STUDY = {
@@ -88,6 +91,14 @@ def test_every_verb_says_what_it_does_with_an_example_that_parses(run, verb) -> 
         assert list(every(path / variant if variant else path))
 
 
+def test_help_begins_with_what_people_give_and_ends_with_what_the_workflow_gives(run) -> None:
+    said = run("--help")[1]
+    verbs = re.findall(r"^│ (\w+) {2,}\w", said, flags=re.MULTILINE)
+    assert set(verbs) == set(VERBS)
+    assert verbs[:4] == ["run", "new", "import", "check"]
+    assert said.index("A study") < said.index("Look around") < said.index("Stages, which the workflow runs")
+
+
 def test_every_option_says_what_it_is() -> None:
     for command in typer.main.get_command(cli.app).commands.values():
         for parameter in command.params:
@@ -125,7 +136,9 @@ def test_every_group_can_be_listed(run, group) -> None:
     plural = uncommon.get(group, f"{group}s")
     status, said, _ = run("list", plural)
     assert status == 0
-    assert [line.split() for line in said.splitlines()] == [list(item) for item in catalog.names(group).items()]
+    assert [line.split()[0] for line in said.splitlines()] == list(catalog.names(group))
+    assert all(len(line.split()) > 2 for line in said.splitlines())
+    assert plural in run("list")[1].split()
 
 
 def test_experiments_are_listed_with_their_titles(run, study, monkeypatch) -> None:
@@ -153,6 +166,65 @@ def test_an_unknown_list_names_the_nearest(run) -> None:
     assert run("list", "sistems")[::2] == (2, "error: there are no 'sistems'; did you mean 'systems'?\n")
 
 
+def test_a_list_names_papers_and_fits_its_terminal(run) -> None:
+    lines = dict(line.split(maxsplit=1) for line in run("list", "methods")[1].splitlines())
+    assert lines["4dvar"] == "4DVAR, with draws from its Laplace approximation [Le Dimet & Talagrand, 1986]"
+    cut = list(listing("methods", 70))
+    assert max(map(len, cut)) == 70
+    assert "… [Jardak & Talagrand, 2018]" in "\n".join(cut)
+
+
+def test_an_entry_is_shown_with_options_units_and_papers(run) -> None:
+    status, said, _ = run("show", "hodgkin-huxley")
+    assert status == 0
+    assert "state: voltage, m, h, n, p, in mV; gates: 1" in said
+    assert "time:  in ms" in said
+    assert "capacitance (float, may be unknown; default 1.0)\n        The capacitance C, in µF/cm²" in said
+    assert "Pospischil" in said
+    assert "flow (posterity list flows; default none)" in run("show", "npe")[1]
+    assert "methods: {mine: {kind: npe, options: {context: 8}, training: {}}}" in run("show", "npe")[1]
+
+
+def test_a_name_of_several_groups_is_shown_in_all_or_in_one(run) -> None:
+    heads = [line for line in run("show", "importance")[1].splitlines() if line[:1].isalpha()]
+    assert heads == ["importance (method)", "importance (ratio_sampler)", "importance (refinement)"]
+    assert run("show", "importance", "--group", "refinements")[1].splitlines()[0] == "importance (refinement)"
+    assert run("show", "importance", "--group", "refinemnts")[2].endswith("did you mean 'refinements'?\n")
+    assert "did you mean 'etkf'?" in run("show", "etkff")[2]
+
+
+def test_an_experiment_is_shown_with_what_its_verdict_would_be_of(run, study, tmp_path) -> None:
+    path = study()
+    status, said, _ = run("show", path, "--results", tmp_path)
+    assert status == 0
+    assert "It would rank 2 methods by CRPS at the window end, over 3 cases:\n  prior, npe\n" in said
+    verdict = {"score": "", "moment": "", "cases": 3, "floor": None, "units": "", "won": "All won.", "distrust": "All."}
+    method = {"method": "prior", "place": 0, "score": None, "error": None, "c2st": None, "seconds": None, "test": ""}
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "verdict.json").write_text(json.dumps(verdict | {"methods": [method | {"calibrated": None}]}))
+    assert run("show", path, "--results", tmp_path)[1].splitlines()[-2:] == ["All won.", "All."]
+
+
+def test_completion_knows_experiments_methods_groups_and_entries(run, study, monkeypatch) -> None:
+    path = study()
+    monkeypatch.setattr(files, "EXPERIMENTS", path.parent)
+
+    def completed(*words: str) -> list[str]:
+        """What a shell would offer for the last word."""
+        monkeypatch.setenv("_POSTERITY_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", " ".join(("posterity", *words)))
+        monkeypatch.setenv("COMP_CWORD", str(len(words)))
+        return run()[1].split()
+
+    assert completed("check", "st") == ["study"]
+    assert completed("assimilate", "study", "--method", "") == ["prior", "npe"]
+    assert completed("list", "mas") == ["masks"]
+    assert completed("check", "nothing") == completed("assimilate", "nothing", "--method", "") == []
+    assert completed("plot", "study", "--figure", "cov") == ["covariance", "coverage"]
+    assert completed("show", "etk") == ["etkf"]
+    assert completed("show", "st") == ["step", "stations", "strided", "state", "study"]
+
+
 def test_check_says_what_the_experiment_is(run, study) -> None:
     path = study()
     status, said, _ = run("check", path)
@@ -167,6 +239,8 @@ def test_check_says_what_the_experiment_is(run, study) -> None:
         "  test         3 cases in 2 shards",
         "  method       prior (prior), 7 draws",
         "  method       npe (npe), 5 draws",
+        # Simulations of train, valid and two shards of tests; draws and scores of both shards; the rest once.
+        f"  jobs         {4 + 1 + 2 * 2 + 2 * 2 + 1 + len(load(path).figures_drawn())}",
     ]
 
 
@@ -178,10 +252,49 @@ def test_check_says_which_draws_are_copies(run, study) -> None:
     }
     status, said, _ = run("check", study(methods=methods))
     assert status == 0
-    assert said.splitlines()[-2:] == [
+    assert said.splitlines()[-3:-1] == [
         "  method       prior (prior), 5 draws",
         "  note         smc: of 5 draws at most 4 differ",
     ]
+
+
+def test_check_says_how_long_jobs_take_once_they_have_run(run, study, tmp_path, monkeypatch) -> None:
+    path = study(methods={"prior": {"kind": "prior"}}, figures={"only": ["scores"]})
+    monkeypatch.chdir(tmp_path)
+    took = {"simulate/test/0": 2, "simulate/test/1": 4, "assimilate/prior/0": 10, "evaluate/prior/0": 1, "aggregate": 5}
+    for name, seconds in took.items():
+        file = tmp_path / "results" / "study" / "benchmarks" / f"{name}.tsv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"s\n{seconds}\n")
+    assert run("check", path)[1].splitlines()[-1] == (
+        f"  jobs         8; on one core {clock(2 * 3 + 2 * 10 + 2 * 1 + 5)} for 7 of them, as earlier runs took"
+    )
+
+
+def test_check_tells_all_that_is_wrong_at_once(run, study, tmp_path) -> None:
+    methods = {
+        "etkf": {"kind": "etkf", "options": {"members": 4}},
+        "abc": {"kind": "abc", "options": {"trials": 5}},
+        "prior": {"kind": "prior"},
+    }
+    status, said, error = run("check", study(methods=methods))
+    assert (status, said) == (2, "")
+    assert error.splitlines() == [
+        "error: study: methods.etkf: samples: 5 asked of an ensemble of 4 members; raise members, or ask for fewer",
+        "methods.abc: method 'abc': fraction: 0.001 of 5 trials keeps none; raise one of them",
+    ]
+    path = study(
+        methods={"a": {"kind": "etfk"}, "b": {"kind": "abc", "options": {"trails": 5}}},
+        observation={"std": 1, "mask": ["grod"]}, burn_in=3, figures={"only": ["scors"]},
+    )  # fmt: skip
+    lines = run("check", path)[2].removeprefix("error: ").splitlines()
+    assert [line.partition(": ")[2].partition(":")[0] for line in lines] == [
+        "observation.mask.0", "figures.only", "burn_in", "methods.a", "methods.b.options",
+    ]  # fmt: skip
+    variants = {"one": {}, "two": {"window": "two"}, "three": {"samples": 0}}
+    status, said, error = run("check", study(variants=variants))
+    assert (status, said.count("A study")) == (2, 1)
+    assert [line.rpartition(".yaml/")[2].partition(":")[0] for line in error.splitlines()] == ["two", "three"]
 
 
 @pytest.mark.parametrize(
@@ -272,7 +385,7 @@ def test_errors_of_ours_are_not_hidden(run, study, monkeypatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("posterity.experiment.loading.load", broken)
+    monkeypatch.setattr("posterity.tasks.check.load", broken)
     with pytest.raises(ZeroDivisionError):
         run("check", study())
 

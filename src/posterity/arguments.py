@@ -5,9 +5,53 @@ from typing import Annotated
 
 import typer
 
+from .errors import ConfigError
+from .experiment import catalog, files, listing, load
+
+
+def experiments(incomplete: str) -> list[str]:
+    """The names of the experiments of the project that begin with a text; of one with variants, those behind it."""
+    name, slash, _ = incomplete.partition("/")
+    found = [path.stem for path in listing.experiments()]
+    if slash and name in found:
+        found = [f"{name}/{variant}" for variant in files.variants(files.locate(name)[0])]
+    return [one for one in found if one.startswith(incomplete)]
+
+
+def methods(context: typer.Context, incomplete: str) -> list[str]:
+    """The names of the methods of the experiment that is named before; none if it does not load."""
+    # Before an option without its value is whole, what stands before it is not parsed yet.
+    experiment = context.params.get("experiment") or next(iter(context.args), "")
+    try:
+        known = list(load(experiment).methods)
+    except ConfigError:
+        return []
+    return [name for name in known if name.startswith(incomplete)]
+
+
+def groups(incomplete: str) -> list[str]:
+    """The groups of the catalogue that begin with a text, as ``posterity list`` takes them."""
+    known = [*map(listing.plural, catalog.CATALOG), "experiments"]
+    return [name for name in known if name.startswith(incomplete)]
+
+
+def figures(incomplete: str) -> list[str]:
+    """The figures of the catalogue that begin with a text."""
+    return [name for name in catalog.names("figure") if name.startswith(incomplete)]
+
+
+def kinds_and_experiments(incomplete: str) -> list[str]:
+    """The kinds of the catalogue that begin with a text, and the experiments."""
+    return [*(kind for kind in listing.kinds() if kind.startswith(incomplete)), *experiments(incomplete)]
+
+
 ExperimentName = Annotated[
     str,
-    typer.Argument(metavar="EXPERIMENT", help="An experiment file, or its name in config/experiments; NAME/VARIANT."),
+    typer.Argument(
+        metavar="EXPERIMENT",
+        help="An experiment file, or its name in config/experiments; NAME/VARIANT.",
+        autocompletion=experiments,
+    ),
 ]
 
 #: The options of each verb that take several files, as shells expand them: ``--train shards/*.nc``.
@@ -18,6 +62,7 @@ SEVERAL = {
     "report": ("--figure",),
     "literature": ("--metrics",),
     "estimate": ("--benchmarks",),
+    "import": ("--columns", "--sites", "--std", "--missing"),
 }
 
 #: The options of files that a verb can do without: given with none, as the workflow may, they count as not given.

@@ -11,15 +11,35 @@ from typing import Annotated, Literal, ParamSpec
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from typer.core import TyperCommand, TyperGroup
 
 from . import __version__
-from .arguments import ExperimentName, expanded
+from .arguments import ExperimentName, expanded, figures, methods
 from .errors import ConfigError, PosterityError, nearest
 from .experiment import Experiment, every, load
 from .overview import overview
+from .project import project
+
+#: The heading of the verbs that are rules of the workflow.
+STAGES = "Stages, which the workflow runs"
+
+
+class Verbs(TyperGroup):
+    """All verbs, those that a person gives before those that the workflow gives."""
+
+    def list_commands(self, ctx: object) -> list[str]:
+        """The names of the verbs, in the order in which help shows them."""
+        stages = [
+            name
+            for name, verb in self.commands.items()
+            if isinstance(verb, TyperCommand) and verb.rich_help_panel == STAGES
+        ]
+        return [*(name for name in self.commands if name not in stages), *stages]
+
 
 app = typer.Typer(
     name="posterity",
+    cls=Verbs,
     help="Data assimilation as posterior inference.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -27,7 +47,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Method = Annotated[str, typer.Option(help="The method's name in the experiment.", show_default=False)]
+Method = Annotated[
+    str,
+    typer.Option(help="The method's name in the experiment.", show_default=False, autocompletion=methods),
+]
 Twin = Annotated[Path, typer.Option(help="The twin file; your own needs no truth.", show_default=False)]
 Output = Annotated[Path, typer.Option(help="The file (or folder) to write.", show_default=False)]
 Weights = Annotated[Path, typer.Option(help="The folder that train wrote.", show_default=False)]
@@ -50,7 +73,7 @@ def _verb(example: str, *writes: str) -> Callable[[Callable[Arguments, None]], C
             check_paths(dict(signature(function).bind(*arguments, **options).arguments), ("output", *writes))
             function(*arguments, **options)
 
-        return app.command(epilog=f"Example: {example}")(run)
+        return app.command(epilog=f"Example: {example}", rich_help_panel=STAGES)(run)
 
     return decorated
 
@@ -208,7 +231,7 @@ def evaluate(
         task(load(experiment), twin, posterior, output, reference, found)
 
 
-@_verb("posterity aggregate demo --metrics a.nc b.nc --output all.nc --table all.csv", "table")
+@_verb("posterity aggregate demo --metrics a.nc b.nc --output all.nc --table all.csv", "table", "verdict")
 def aggregate(
     experiment: ExperimentName,
     *,
@@ -219,19 +242,23 @@ def aggregate(
     ] = None,
     output: Output,
     table: Annotated[Path, typer.Option(help="The table to write (CSV).", show_default=False)],
+    verdict: Annotated[Path | None, typer.Option(help="The verdict to write (JSON).")] = None,
 ) -> None:
-    """Join the scores of all methods, and write their table."""
+    """Join the scores of all methods, and write their table, and what it comes to."""
     from .tasks.aggregate import aggregate as task
 
     logs = {method: log for method, _, log in (pair.partition("=") for pair in failed or [])}
-    task(load(experiment), metrics, output, table, classifier or [], logs)
+    task(load(experiment), metrics, output, table, classifier or [], logs, verdict)
 
 
 @_verb("posterity plot demo --figure coverage --twin twin.nc --metrics all.nc --output coverage.svg")
 def plot(
     experiment: ExperimentName,
     *,
-    figure: Annotated[str, typer.Option(help="The figure's name (posterity list figures).", show_default=False)],
+    figure: Annotated[
+        str,
+        typer.Option(help="The figure's name (posterity list figures).", show_default=False, autocompletion=figures),
+    ],
     twin: Twin,
     metrics: Annotated[Path | None, typer.Option(help="The joined scores, for figures that show them.")] = None,
     posterior: Annotated[list[Path] | None, typer.Option(metavar="FILES", help="For figures of draws.")] = None,
@@ -251,12 +278,13 @@ def report(
     *,
     table: Annotated[Path, typer.Option(help="The table that aggregate wrote.", show_default=False)],
     figure: Annotated[list[Path] | None, typer.Option(metavar="FILES", help="The figures, as SVG.")] = None,
+    verdict: Annotated[Path | None, typer.Option(help="The verdict that aggregate wrote.")] = None,
     output: Output,
 ) -> None:
-    """Write the table, the figures and the configuration on one page (HTML)."""
+    """Write the verdict, the table, the figures and the configuration on one page (HTML)."""
     from .tasks.report import report as task
 
-    task(load(experiment), table, figure or [], output)
+    task(load(experiment), table, figure or [], output, verdict)
 
 
 @_verb("posterity literature lorenz96_cycling --metrics metrics.nc --output literature.md")
@@ -289,6 +317,7 @@ def scaling(
     task([settings for _, settings in every(experiment)], results, output, table, figure)
 
 
+app.add_typer(project)
 app.add_typer(overview)
 
 
@@ -302,6 +331,9 @@ def _with(experiment: str, method: str) -> Experiment:
 
 def main() -> None:
     """Runs the command line; errors that a user can mend are shown without a traceback."""
+    # Components in modules of this folder, as jobs find them, which run by `python -m`; those installed come first.
+    if (folder := str(Path.cwd())) not in sys.path:
+        sys.path.append(folder)
     try:
         app(expanded(sys.argv[1:]))
     except PosterityError as error:

@@ -1,29 +1,34 @@
 """The verbs of the command line that look around, and make nothing."""
 
+import sys
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated
 
 import typer
 
-from .arguments import ExperimentName
+from .arguments import ExperimentName, groups, kinds_and_experiments
 from .experiment import every, load
 from .experiment.listing import listing
 
 overview = typer.Typer()
 
+#: The heading of these verbs.
+PANEL = "Look around"
 
-@overview.command(epilog="Example: posterity check demo")
+
+@overview.command(rich_help_panel=PANEL, epilog="Example: posterity check demo")
 def check(experiment: ExperimentName) -> None:
-    """Check an experiment file, and that all it names can be constructed."""
-    from .tasks.check import check as task
+    """Check an experiment file, and that all it names can be constructed; say what it means, and what jobs it has."""
+    from .tasks.check import check_all
 
-    for source, settings in every(experiment):
-        for line in task(source, settings):
-            typer.echo(line)
+    for line in check_all(experiment):
+        typer.echo(line)
 
 
 @overview.command(
-    epilog="Example: posterity estimate lorenz96_scaling --profile slurm --benchmarks results/lorenz96_scaling_small"
+    rich_help_panel=PANEL,
+    epilog="Example: posterity estimate lorenz96_scaling --profile slurm --benchmarks results/lorenz96_scaling_small",
 )
 def estimate(
     experiment: ExperimentName,
@@ -52,7 +57,7 @@ def estimate(
         typer.echo(line)
 
 
-@overview.command(epilog="Example: posterity why demo assimilate --method etkf")
+@overview.command(rich_help_panel=PANEL, epilog="Example: posterity why demo assimilate --method etkf")
 def why(
     experiment: ExperimentName,
     stage: Annotated[str, typer.Argument(metavar="STAGE", help="simulate, train, sample, assimilate, reference, …")],
@@ -71,12 +76,39 @@ def why(
         typer.echo(line)
 
 
-@overview.command("list", epilog="Example: posterity list methods")
+@overview.command("list", rich_help_panel=PANEL, epilog="Example: posterity list methods")
 def list_names(
     what: Annotated[
-        str, typer.Argument(metavar="WHAT", help="systems, operators, masks, methods, figures, experiments, …")
-    ],
+        str,
+        typer.Argument(
+            metavar="[GROUP]",
+            help="systems, operators, masks, methods, figures, experiments, …; the groups if omitted.",
+            autocompletion=groups,
+        ),
+    ] = "",
 ) -> None:
-    """List what the catalogue holds, or the experiments in config/experiments."""
-    for line in listing(what):
+    """List the groups of the catalogue, what one of them holds, or the experiments in config/experiments."""
+    width = get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in listing(what, width):
+        typer.echo(line)
+
+
+@overview.command(rich_help_panel=PANEL, epilog="Example: posterity show etkf")
+def show(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="An entry of the catalogue, or an experiment.", autocompletion=kinds_and_experiments
+        ),
+    ],
+    *,
+    group: Annotated[
+        str, typer.Option(help="The group, where several have the name; or experiments.", autocompletion=groups)
+    ] = "",
+    results: Annotated[Path, typer.Option(help="The folder of the results of all experiments.")] = Path("results"),
+) -> None:
+    """Say what an entry of the catalogue is, with options and papers; of an experiment, its verdict."""
+    from .tasks.running.show import show as task
+
+    for line in task(name, group, results):
         typer.echo(line)

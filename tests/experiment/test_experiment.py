@@ -642,3 +642,64 @@ def test_mistakes_in_refinements_and_seeds_are_named(refusal, method, message) -
     said = refusal(changed({"methods.npe": learned, "methods.other": method}))
     assert "methods" in said
     assert message in said
+
+
+BASE = {
+    "title": "Base",
+    "system": {"kind": "linear", "options": {"size": 4}},
+    "observation": {"std": 1},
+    "prior": {"std": 1},
+    "window": 2,
+    "splits": {"test": {"cases": 2}},
+    "methods": {
+        "prior": {"kind": "prior"},
+        "4dvar": {"kind": "4dvar"},
+        "npe": {"kind": "npe", "training": {}},
+        "npe-hmc": {"refines": "npe", "refinement": "hmc"},
+    },
+}
+
+
+def test_methods_that_are_inherited_can_be_chosen(write) -> None:
+    write(BASE, "base")
+    child = {"extends": "base", "methods": {"only": ["npe", "prior"], "mine": {"kind": "vi"}, "prior": {"samples": 7}}}
+    found = load(write(child))
+    assert list(found.methods) == ["npe", "prior", "mine"]
+    assert found.methods["prior"].samples == 7
+    # A variant chooses among those of its file.
+    path = write({**child, "variants": {"few": {"methods": {"only": ["mine"]}}, "all": {}}})
+    assert list(load(f"{path}/few").methods) == ["mine"]
+    assert list(load(f"{path}/all").methods) == list(found.methods)
+
+
+@pytest.mark.parametrize(
+    ("only", "message"),
+    [
+        (["npf"], "methods.only: there is no method 'npf'; did you mean 'npe'?"),
+        (["npe-hmc"], "npe-hmc.refines: there is no method 'npe'"),
+    ],
+)
+def test_methods_that_cannot_be_chosen_are_named(write, refusal, only, message) -> None:
+    write(BASE, "base")
+    assert message in refusal({"extends": "base", "methods": {"only": only}})
+
+
+def test_a_file_that_extends_none_chooses_none(refusal) -> None:
+    said = refusal(BASE | {"methods": {"only": ["prior"], "prior": {"kind": "prior"}}})
+    assert said == "methods.only: chooses among methods of another file, and this one extends none"
+
+
+def test_experiments_of_the_project_are_extended_and_named_from_any_folder(write, tmp_path, monkeypatch) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    found = load(write({"extends": "demo", "title": "Mine", "methods": {"only": ["4dvar"]}}))
+    assert (found.system.kind, list(found.methods), found.window) == ("lorenz96", ["4dvar"], 12)
+    assert load("demo").title == load(files.SHIPPED / "demo.yaml").title
+    # Those of the folder come first.
+    (elsewhere / "config" / "experiments").mkdir(parents=True)
+    (elsewhere / "config" / "experiments" / "demo.yaml").write_text(yaml.safe_dump(BASE))
+    assert load("demo").title == "Base"
+    assert load(write({"extends": "demo", "title": "Mine"})).system.kind == "linear"
+    with pytest.raises(ConfigError, match=r"extends: there is no file .*/dmeo\.yaml; did you mean 'demo'"):
+        load(write({"extends": "dmeo", "title": "Mine"}))

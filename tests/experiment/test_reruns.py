@@ -86,6 +86,7 @@ TABLE = {
     "data": SIMULATIONS | DRAWS | SCORES | {"plot"},
     "tasks": SIMULATIONS | DRAWS | SCORES | {"plot"},
     "overview": set(),
+    "project": set(),
     "testing": set(),
     "worker": set(),
 }

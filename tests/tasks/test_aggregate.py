@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from posterity.experiment import Experiment
 from posterity.experiment.dependencies import dependencies
 from posterity.metrics import summarize
 from posterity.tasks.aggregate import aggregate
+from posterity.tasks.files.verdict import kept, verdicts
 
 TIMES, SITES = 4, 3
 
@@ -305,3 +307,28 @@ def test_methods_that_failed_have_a_row_that_names_their_log(tmp_path) -> None:
     assert made["method"].values.tolist() == ["first", "vi"]
     assert json.loads(made.attrs["failed"]) == {"broken": "results/study/logs/assimilate/broken/0.log"}
     assert json.loads(made.attrs["configuration"])["methods"] == ["first", "vi"]
+
+
+def test_the_verdict_is_of_the_joined_methods_and_names_those_that_failed(tmp_path) -> None:
+    for name, value in (("good", 1.0), ("poor", 2.0)):
+        data.write(scored(name, range(4), value=value), tmp_path / f"{name}.nc", "metrics", data.SCORES)
+    files = [tmp_path / "poor.nc", tmp_path / "good.nc"]
+    verdict = tmp_path / "results" / "study" / "verdict.json"
+    aggregate(study(), files, tmp_path / "all.nc", tmp_path / "table.csv", failed={"npe": "a.log"}, verdict=verdict)
+    found = kept(verdict)
+    # In each case the one is worse by one.
+    assert [(one["method"], one["place"], one["score"]) for one in found["methods"]] == [
+        ("good", 1, 2.5), ("poor", 2, 3.5),
+    ]  # fmt: skip
+    assert found["floor"] is None
+    assert "npe failed" in found["distrust"]
+    said = list(verdicts(tmp_path / "results", ["study", "none"]))
+    assert said[0].split() == ["place", "method", "CRPS", "calibrated", "by"]
+    assert [line.split()[:3] for line in said[1:3]] == [["1", "good", "2.5"], ["2", "poor", "3.5"]]
+    assert " ".join(said[5:]).endswith(f"{found['won']} {found['distrust']}")
+    shutil.copytree(verdict.parent, tmp_path / "results" / "other")
+    both = list(verdicts(tmp_path / "results", ["study", "other"]))
+    assert both == [f"{name}: {found['won']}" for name in ("study", "other")]
+    verdict.write_text("{")
+    with pytest.raises(DataError, match=r"verdict\.json: cannot be read as a verdict .*; aggregate again"):
+        kept(verdict)

@@ -8,6 +8,8 @@ import yaml
 
 from posterity.errors import DataError
 from posterity.experiment import catalog
+from posterity.metrics import Judged, Verdict
+from posterity.tasks.files.verdict import keep
 from posterity.tasks.report import CAPTIONS, report
 
 TABLE = "method,RMSE,failed\nprior,1.25,\nnpe,,see results/study/logs/train/npe.log\n"
@@ -71,3 +73,20 @@ def test_what_moves_is_shown_moving(experiment, tmp_path) -> None:
     ]
     with pytest.raises(DataError, match=r"scores\.png: a page shows \.svg and \.gif"):
         report(experiment(), tmp_path / "table.csv", [tmp_path / "scores.png"], tmp_path / "report.html")
+
+
+def test_the_verdict_stands_before_all_else(experiment, tmp_path) -> None:
+    one = Judged("4dvar", 1, 0.125, 0.01, 16, False, "ranks of the truth at the start, p = 0.003", float("nan"), 1.5)
+    nan = float("nan")
+    found = Verdict("CRPS", "", "window end", 16, nan, (one,), "4dvar < all others.", "Distrust: 4dvar.")
+    keep(found, tmp_path / "verdict.json")
+    (tmp_path / "table.csv").write_text(TABLE)
+    report(experiment(), tmp_path / "table.csv", [], tmp_path / "report.html", tmp_path / "verdict.json")
+    text = (tmp_path / "report.html").read_text()
+    assert "<b>4dvar &lt; all others.</b>" in text
+    rows = re.findall(r"<tr>(.*?)</tr>", text)
+    assert re.findall(r"<t[hd]>(.*?)</t", rows[0]) == ["place", "method", "CRPS", "calibrated", "by", "s/case"]
+    assert re.findall(r"<t[hd]>(.*?)</t", rows[1]) == [
+        "1", "4dvar", "0.125 ± 0.010", "no", "ranks of the truth at the start, p = 0.003", "1.5",
+    ]  # fmt: skip
+    assert text.index("Distrust: 4dvar.") < text.index("<td>1.25</td>")

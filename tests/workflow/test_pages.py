@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LEFT_OUT = (
     "source ",
     "make ",
+    "posterity run ",
     "git ",
     "cp ",
     "srun ",

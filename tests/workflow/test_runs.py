@@ -1,13 +1,19 @@
 """Whole runs of the workflow: what they write, what a kill leaves, what a mistake says."""
 
+import json
 import os
 import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 import xarray as xr
+
+from posterity.experiment import load
+
+from . import forks
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1200)]
 
@@ -29,6 +35,36 @@ def test_a_run_writes_everything(finished):
     assert [row.split(",")[0] for row in rows] == ["method", *methods]
     figures = {path.name for path in (finished.results / "figures").iterdir()}
     assert {"hovmoller.svg", "hovmoller.png", "table.svg", "data.png"} <= figures
+
+
+def test_a_run_ends_with_the_verdict(study):
+    """Printed by the workflow itself, by `run` and by `show`, from the file that aggregate writes."""
+    verdict = study.results / "verdict.json"
+    found = json.loads(verdict.read_text())
+    methods = list(load(study.folder / "config" / "experiments" / "tiny.yaml").methods)
+    assert sorted(one["method"] for one in found["methods"]) == sorted(methods)
+    assert found["score"] == "sliced Wasserstein distance to the reference"
+    # Four cases are too few for tests.
+    assert "4 cases are too few for tests of calibration" in found["distrust"]
+    verdict.unlink()
+    won = " ".join(found["won"].split())
+    assert won in " ".join(study.run().split())
+
+    def posterity(*arguments):
+        """What a command prints, in one line, and its errors."""
+        done = subprocess.run(
+            [forks.python(), "-m", "posterity", *arguments], cwd=study.folder, env=study.environment, text=True,
+            capture_output=True, timeout=300, check=True,
+        )  # fmt: skip
+        return " ".join(done.stdout.split()), done.stderr
+
+    assert won in posterity("show", "tiny")[0]
+    assert posterity("run", "tiny", "-n")[0] == "Nothing to be done: all results are up to date."
+    (study.results / "figures" / "table.svg").unlink()
+    said, errors = posterity("run", "tiny", "--cores", "2")
+    assert won in said
+    assert re.search(r"^\[1/1\] .* plot: table of tiny$", errors, flags=re.MULTILINE)
+    assert said.endswith("tiny: the table is results/tiny/table.csv, figures are in results/tiny/figures")
 
 
 def test_files_say_where_they_come_from(finished):

@@ -12,6 +12,10 @@ from posterity.experiment.sources.signature import signature
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
+# Components in modules of this folder, as jobs find them.
+if str(Path.cwd()) not in sys.path:
+    sys.path.append(str(Path.cwd()))
+
 # What Snakemake is asked to run jobs in.
 DEPLOYED = workflow.deployment_settings.deployment_method & {
     DeploymentMethod.CONDA,

@@ -29,6 +29,7 @@ rule aggregate:
     output:
         metrics="results/{experiment}/metrics.nc",
         table="results/{experiment}/table.csv",
+        verdict="results/{experiment}/verdict.json",
     log:
         "results/{experiment}/logs/aggregate.log",
     benchmark:
@@ -43,4 +44,5 @@ rule aggregate:
         "aggregate: all methods of {wildcards.experiment}"
     shell:
         "posterity aggregate {params.file:q} --metrics {input.metrics:q} --classifier {input.classifiers:q}"
-        " --failed {params.failed:q} --output {output.metrics:q} --table {output.table:q} > {log:q} 2>&1"
+        " --failed {params.failed:q} --output {output.metrics:q} --table {output.table:q}"
+        " --verdict {output.verdict:q} > {log:q} 2>&1"

@@ -100,7 +100,9 @@ def failures():
 
 
 def results_made():
-    """Where the tables and figures are that there are."""
+    """What the results come to, and where the tables and figures are that there are."""
+    from posterity.tasks.files.verdict import verdicts
+
     lines = (
         {
             f"results/{name}/table.csv": f"{name}: the table is results/{name}/table.csv,"
@@ -117,7 +119,8 @@ def results_made():
             for name in ASKED
         }
     )
-    return [line for file, line in lines.items() if Path(file).is_file()]
+    made = [line for file, line in lines.items() if Path(file).is_file()]
+    return [*verdicts(Path("results"), ASKED), "", *made]
 
 
 def say_at_the_end(lines):

@@ -4,6 +4,7 @@
 rule report:
     input:
         table="results/{experiment}/table.csv",
+        verdict="results/{experiment}/verdict.json",
         figures=figures_shown,
     output:
         "results/{experiment}/report.html",
@@ -19,8 +20,8 @@ rule report:
     message:
         "report: {wildcards.experiment} on one page"
     shell:
-        "posterity report {params.file:q} --table {input.table:q} --figure {input.figures:q} --output {output:q}"
-        " > {log:q} 2>&1"
+        "posterity report {params.file:q} --table {input.table:q} --verdict {input.verdict:q}"
+        " --figure {input.figures:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule reports:

@@ -12,9 +12,10 @@ from pydantic import (
     model_validator,
 )
 
-from ..errors import ConfigError, nearest
+from ..errors import ConfigError
 from . import catalog
-from .component import Component, Model, check
+from .component import Component, Model
+from .consistency import broken
 from .methods import several
 from .sections import (
     ClassifierConfig,
@@ -43,7 +44,9 @@ class Experiment(Model):
 
     name: str = Field(default="", description="Its name: the file's, and that of its folder in `results/`.")
     extends: str | None = Field(
-        default=None, description="The name of another file beside it: what is not said here is as there; null removes."
+        default=None,
+        description="The name of another file, beside it or in `config/experiments`: what is not said here is as "
+        "there; null removes.",
     )
     title: str = Field(description="One line for the report.")
     seed: int = Field(default=0, ge=0, description="Seed from which every task derives its own.")
@@ -85,7 +88,9 @@ class Experiment(Model):
     )
     splits: SplitsConfig = Field(description="How many cases there are, and in what shards.")
     samples: PositiveInt = Field(default=1000, description="Draws per case.")
-    methods: dict[str, MethodConfig] = Field(description="The methods, by names of your own.")
+    methods: dict[str, MethodConfig] = Field(
+        description="The methods, by names of your own; `only: [a, b]` beside them takes these of those inherited."
+    )
     reference: ReferenceConfig | None = Field(
         default=None, description="The reference posterior that methods are held against; null: there is none."
     )
@@ -119,34 +124,8 @@ class Experiment(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Experiment":
-        if self.prior.joint == "background" and self.prior.std is None and self.prior.correlation is None:
-            raise ValueError("prior.std: the background joint needs one; only the climatology joint goes without")
-        if not 0 <= self.starts()[0] <= self.starts()[1]:
-            raise ValueError(f"start: needs 0 <= first <= last, not {list(self.starts())}")
-        if not self.methods:
-            raise ValueError("methods: name at least one")
-        check("system", self.system, "system")
-        for group, components in (("operator", self.observation.operator), ("mask", self.observation.mask)):
-            for index, component in enumerate(components):
-                check(group, component, f"observation.{group}.{index}")
-        for key, correlation in self.correlations().items():
-            check("correlation", correlation, key)
-        if self.truth is not None:
-            check("system", self.truth, "truth")
-        for name, prior in self.parameters.items():
-            check("prior", prior, f"parameters.{name}")
-        if self.reference is not None:
-            check("method", self.reference, "reference")
-        if self.classifier is not None and self.classifier.network is not None:
-            check("network", self.classifier.network, "classifier.network")
-        self._check_figures()
-        self._check_cycles()
-        for name, method in self.methods.items():
-            self._check_refined(name, method)
-            self._check_weights(name, method)
-            check("method", method, f"methods.{name}")
-            if not is_name(name):
-                raise ValueError(f"methods.{name}: names are made of {LETTERS}")
+        if errors := list(broken(self)):
+            raise ValueError("\n".join(errors))
         return self
 
     def correlations(self) -> dict[str, Component]:
@@ -154,55 +133,6 @@ class Experiment(Model):
         model = None if self.model_error is None else self.model_error.correlation
         found = {"prior.correlation": self.prior.correlation, "model_error.correlation": model}
         return {key: correlation for key, correlation in found.items() if correlation is not None}
-
-    def _check_figures(self) -> None:
-        """Checks that figures are known and show something, and that the standard is a method."""
-        if (standard := self.figures.standard) is not None and standard not in self.methods:
-            raise ValueError(f"figures.standard: there is no method '{standard}'{nearest(standard, self.methods)}")
-        only, without = self.figures.only, self.figures.without
-        if only is not None and without:
-            raise ValueError("figures.without: 'only' names all figures that are drawn: remove one of the two")
-        known = catalog.names("figure")
-        for key, names in (("only", only or ()), ("without", without)):
-            for name in names:
-                if name not in known:
-                    raise ValueError(f"figures.{key}: there is no figure '{name}'{nearest(name, known)}")
-        for name in only or ():
-            if name not in self.figures_shown():
-                raise ValueError(f"figures.only: '{name}' shows nothing of this experiment; remove it")
-
-    def _check_cycles(self) -> None:
-        """Checks the number of cycles, and that nothing is asked of several that takes one window."""
-        if self.burn_in >= self.cycles > 1 or (self.cycles == 1 and self.burn_in):
-            raise ValueError(f"burn_in: leaves nothing of {self.cycles} cycles; make it smaller")
-        if self.cycles == 1:
-            return
-        if self.forecast:
-            raise ValueError("forecast: not supported with cycles > 1 (the next window follows); set it to 0")
-        if self.reference is not None:
-            raise ValueError("reference: not supported with cycles > 1 (it is the posterior of one window); remove it")
-        if trained := self.trained():
-            raise ValueError(f"methods.{trained[0]}: estimators see one window, so not with cycles > 1; remove it")
-
-    def _check_refined(self, name: str, method: MethodConfig) -> None:
-        """Checks that a method refines a trained method of the experiment."""
-        if method.refines is None or method.refinement is None:
-            return
-        if method.refines not in self.trained():
-            raise ValueError(
-                f"methods.{name}.refines: there is no trained method '{method.refines}'"
-                f"{nearest(method.refines, self.trained())}"
-            )
-        check("refinement", method.refinement, f"methods.{name}.refinement")
-
-    def _check_weights(self, name: str, method: MethodConfig) -> None:
-        """Checks that a method draws with the weights of a trained method, where that is one of the experiment."""
-        if method.weights is None or "/" in method.weights or method.weights in self.trained():
-            return
-        raise ValueError(
-            f"methods.{name}.weights: there is no trained method '{method.weights}'"
-            f"{nearest(method.weights, self.trained())}"
-        )
 
     @property
     def length(self) -> int:
@@ -336,12 +266,3 @@ class Experiment(Model):
                 value = value[part]
             found[key] = value
         return found
-
-
-#: The characters of names of experiments, variants and methods, since folders are named by them.
-LETTERS = "letters, digits, '-' and '_'"
-
-
-def is_name(name: str) -> bool:
-    """Whether a name may be that of a folder."""
-    return name.replace("-", "").replace("_", "").isalnum()

@@ -19,6 +19,9 @@ else:
 #: The folder of experiment files that are named without a path.
 EXPERIMENTS = Path("config/experiments")
 
+#: The experiments of the project that the package is in, which other folders may name and extend.
+SHIPPED = Path(__file__).resolve().parents[3] / EXPERIMENTS
+
 #: The suffixes of experiment files.
 SUFFIXES = (".yaml", ".yml")
 
@@ -28,13 +31,14 @@ def locate(experiment: str | Path, beside: Path | None = None) -> tuple[Path, st
 
     Args:
         experiment: The path, or the name of a file in ``config/experiments``.
-        beside: Another folder whose ``config/experiments`` is searched after that of the working directory.
+        beside: Another folder whose ``config/experiments`` is searched after that of the working directory, and before
+            that of the project that the package is in.
 
     Raises:
         ConfigError: If there is no such file.
     """
     path = Path(experiment)
-    folders = [EXPERIMENTS] if beside is None else [EXPERIMENTS, beside / EXPERIMENTS]
+    folders = _distinct([EXPERIMENTS, *([] if beside is None else [beside / EXPERIMENTS]), SHIPPED])
     for candidate, variant in ((path, None), (path.parent, path.name)):
         for file in _places(candidate, folders):
             if file.is_file():
@@ -44,9 +48,27 @@ def locate(experiment: str | Path, beside: Path | None = None) -> tuple[Path, st
     raise ConfigError(f"there is no experiment '{experiment}' ({' or '.join(map(str, missing))} does not exist){hint}")
 
 
+def located(experiment: str | Path) -> bool:
+    """Whether there is a file of an experiment, given by path or by name."""
+    try:
+        locate(experiment)
+    except ConfigError:
+        return False
+    return True
+
+
 def _places(path: Path, folders: Sequence[Path]) -> list[Path]:
     """Where the file of an experiment may be."""
     return [path] if path.suffix in SUFFIXES else [folder / f"{path}.yaml" for folder in folders]
+
+
+def _distinct(folders: Iterable[Path]) -> list[Path]:
+    """The folders that there are, each once, by whatever paths; the first in any case."""
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        if folder.is_dir() or not found:
+            found.setdefault(folder.resolve(), folder)
+    return list(found.values())
 
 
 def variants(path: Path) -> list[str]:
@@ -83,7 +105,7 @@ def tree(path: Path, variant: str | None = None) -> dict[str, Any]:
         return content
     if variant not in known:
         raise ConfigError(f"{path}: variants: there is no '{variant}'{nearest(variant, known)}")
-    return _merge(content, known[variant])
+    return _extended(content, known[variant], path)
 
 
 def _whole(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -99,11 +121,35 @@ def _whole(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must be a mapping of keys such as 'system' and 'methods'")
     if content.get("extends") is None:
+        if _chosen(content) is not None:
+            raise ConfigError(f"{path}: methods.only: chooses among methods of another file, and this one extends none")
         return dict(content)
-    parent = path.parent / f"{str(content['extends']).removesuffix('.yaml')}.yaml"
-    if not parent.is_file():
-        raise ConfigError(f"{path}: extends: there is no file {parent}{nearest(parent.stem, _beside([parent]))}")
-    return _merge(_whole(parent, (*below, path)), content)
+    name = f"{str(content['extends']).removesuffix('.yaml')}.yaml"
+    places = [folder / name for folder in _distinct([path.parent, EXPERIMENTS, SHIPPED])]
+    parent = next((place for place in places if place.is_file()), None)
+    if parent is None:
+        raise ConfigError(f"{path}: extends: there is no file {places[0]}{nearest(Path(name).stem, _beside(places))}")
+    return _extended(_whole(parent, (*below, path)), content, path)
+
+
+def _chosen(content: dict[str, Any]) -> list[str] | None:
+    """The methods that a file chooses among those that it inherits; None if it takes all."""
+    methods = content.get("methods")
+    chosen = methods.get("only") if isinstance(methods, dict) else None
+    return list(map(str, chosen)) if isinstance(chosen, list) else None
+
+
+def _extended(base: dict[str, Any], change: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Merges a change into the tree that it extends, of which it may choose some methods."""
+    if (chosen := _chosen(change)) is None:
+        return _merge(base, change)
+    own = {name: method for name, method in change["methods"].items() if name != "only"}
+    inherited = base.get("methods") or {}
+    for name in chosen:
+        if name not in inherited and name not in own:
+            raise ConfigError(f"{path}: methods.only: there is no method '{name}'{nearest(name, inherited)}")
+    kept = {name: method for name, method in inherited.items() if name in chosen}
+    return _merge(base | {"methods": kept}, change | {"methods": own})
 
 
 @lru_cache(maxsize=64)

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from ..errors import ConfigError
 from .component import line
-from .experiment import LETTERS, Experiment, is_name
+from .consistency import LETTERS, is_name
+from .experiment import Experiment
 from .files import locate, tree, variants
 from .lending import check_lent, lenders
 
@@ -46,7 +47,8 @@ def _load(experiment: str | Path, below: tuple[str, ...] = ()) -> Experiment:
         found.lenders.update(lent)
         check_lent(found)
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{where}: {line(problem)}" for problem in error.errors())) from None
+        lines = [text for problem in error.errors() for text in line(problem).split("\n")]
+        raise ConfigError("\n".join(f"{where}: {text}" for text in lines)) from None
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     except ValueError as error:
@@ -64,7 +66,20 @@ def every(experiment: str | Path, beside: Path | None = None) -> Iterator[tuple[
     Yields:
         What each is loaded by, and the experiment.
     """
+    for source in sources(experiment, beside):
+        yield source, load(source)
+
+
+def sources(experiment: str | Path, beside: Path | None = None) -> list[str]:
+    """What the experiments are loaded by that a file stands for.
+
+    Args:
+        experiment: A path, or the name of a file; one of its variants alone may be named.
+        beside: Another folder whose ``config/experiments`` is searched for a name.
+
+    Raises:
+        ConfigError: If there is no such file, or it cannot be read.
+    """
     path, variant = locate(experiment, beside)
     names = [variant] if variant else variants(path)
-    for source in [f"{path}/{name}" for name in names] or [str(path)]:
-        yield source, load(source)
+    return [f"{path}/{name}" for name in names] or [str(path)]

@@ -76,6 +76,8 @@ def trajectories(
     """
     if not posteriors:
         raise PosterityError("figure 'trajectories': there is no posterior to draw; name at least one posterior file")
+    if sites is None and "state" not in twin:
+        sites = _stations(twin, posteriors[0]["state"])
     chosen = chosen_rows(posteriors[0]["state"], sites, "trajectories")
     shown = stretch(twin.sizes["time"], window)
     twin, window = twin.isel(time=shown), window - shown.start
@@ -154,6 +156,15 @@ def _truth(axes: Axes, time: np.ndarray, values: np.ndarray) -> None:
     """Draws the truth; of one time it is no line."""
     marker = "_" if len(time) == 1 else None
     axes.plot(time, values, color=style.TRUTH, marker=marker, markersize=12, linewidth=0.8, zorder=4)
+
+
+def _stations(twin: xr.Dataset, state: xr.DataArray) -> Sites | None:
+    """Three of the sites of a ring at which there are observations, where these are all that is known."""
+    if "y" in state.dims or twin.sizes.get("obs_x") != state.sizes.get("x"):
+        return None
+    known = twin["observation"].notnull()
+    places = np.flatnonzero(known.any([name for name in known.dims if name != "obs_x"]))
+    return sorted({int(places[len(places) * k // 3]) for k in range(3)}) if len(places) else None
 
 
 def _observed(twin: xr.Dataset, state: xr.DataArray, chosen: Sequence[int]) -> np.ndarray | None:

@@ -26,6 +26,7 @@ from .distances import (
 from .evaluate import evaluate
 from .fields.quantities import axes_of, derivative, divergence, length, quantities, quantity, velocities
 from .fields.spectra import fields_of, resolved, spectra, spectrum
+from .judgement.verdict import Judged, Verdict, judge
 from .multivariate import energy_score, variogram_score
 from .parameters import parameter_scores
 from .ranks import entry_rank, parameter_rank, uniformity
@@ -38,6 +39,8 @@ from .table import attributes
 __all__ = [
     "COVERED",
     "RATES",
+    "Judged",
+    "Verdict",
     "against_reference",
     "attributes",
     "auc",
@@ -59,6 +62,7 @@ __all__ = [
     "expected_log_likelihood",
     "fields_of",
     "hpd_rank",
+    "judge",
     "judged_moment",
     "kernel_distances",
     "length",

@@ -12,6 +12,9 @@ from .table import attributes, averaged
 #: The moment by which methods are judged: the end of the window, or the analyses of windows that follow each other.
 WINDOW_END, ANALYSIS = "window end", "analysis"
 
+#: The level of tests of calibration.
+REJECTED = 0.01
+
 
 def summarize(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: int = 0) -> xr.Dataset:
     r"""Averages scores over cases.
@@ -41,15 +44,15 @@ def summarize(metrics: xr.Dataset, window: int, cycles: int = 1, burn_in: int = 
     if times < length:
         raise DataError(f"the metrics have {times} times and the window {length}; 'window' is not that of these files")
     known = _complete(metrics)
-    found = _at_moments(known, window, cycles, burn_in).compute()
+    found = at_moments(known, window, cycles, burn_in).compute()
     # Ranks of the cycles of a case depend on each other, and their mean is not uniform: the last one is tested.
-    found["rank"] = _at_moments(known[["rank"]], window, cycles, cycles - 1)["rank"].compute()
+    found["rank"] = at_moments(known[["rank"]], window, cycles, cycles - 1)["rank"].compute()
     result = xr.Dataset(attrs=metrics.attrs)
     for name, _, average in averaged():
         if name in found:
             result.update(average(name, found[name]))
             result[f"{name}_cases"] = _count(found[name])
-    squares = _at_moments(known[["rmse", "spread"]] ** 2, window, cycles, burn_in).compute()
+    squares = at_moments(known[["rmse", "spread"]] ** 2, window, cycles, burn_in).compute()
     ratio, error = spread_skill(squares["rmse"] ** 0.5, squares["spread"] ** 0.5, found["samples"])
     result["spread_skill"], result["spread_skill_error"] = ratio, error
     result["spread_skill_cases"] = _count(found["rmse"] + found["spread"])
@@ -101,9 +104,7 @@ def judged_moment(summary: xr.Dataset) -> str:
 def calibrated(summary: xr.Dataset) -> xr.DataArray:
     r"""Whether a method passes the tests of calibration over cases.
 
-    Two tests of each moment ask whether the spread–skill ratio :math:`r` is one, by Student's :math:`t = (r - 1) / s_r`
-    with one degree of freedom less than there are cases, and whether the ranks of the truth are uniform. Each has the
-    level of one per cent, shared out over the moments.
+    Each test (see :func:`calibration_tests`) has the level of one per cent, shared out over the moments.
 
     Args:
         summary: A summary, see :func:`summarize`.
@@ -112,17 +113,33 @@ def calibrated(summary: xr.Dataset) -> xr.DataArray:
         For each method 0 if a test rejects, and 1 if none does and both could at every moment that the method covers.
         NaN otherwise: without a truth, or with so few cases (less than ten) that there are no tests, nothing is known.
     """
+    tests = calibration_tests(summary)
+    known = tests.notnull()
+    covered = known.any("test")
+    rejected = (tests < REJECTED / known.sum("moment")).any(["test", "moment"])
+    passed = covered.any("moment") & (known.all("test") | ~covered).all("moment")
+    return xr.where(rejected, 0.0, xr.where(passed, 1.0, np.nan))
+
+
+def calibration_tests(summary: xr.Dataset) -> xr.DataArray:
+    r"""The p-values of two tests of calibration at each moment.
+
+    One asks whether the spread–skill ratio :math:`r` is one, by Student's :math:`t = (r - 1) / s_r` with one degree of
+    freedom less than there are cases, the other whether the ranks of the truth are uniform.
+
+    Args:
+        summary: A summary, see :func:`summarize`.
+
+    Returns:
+        The p-values, with the dimension ``test`` (``spread_skill``, ``rank_uniformity``) first; NaN where there is no
+        test.
+    """
     # Takes a second to import, which figures can do without.
     from scipy.stats import t
 
     deviation = abs(summary["spread_skill"] - 1) / summary["spread_skill_error"]
     ratio = xr.apply_ufunc(lambda size, cases: 2 * t.sf(size, cases - 1), deviation, summary["spread_skill_cases"])
-    tests = xr.concat([ratio, summary["rank_uniformity"]], "test")
-    known = tests.notnull()
-    covered = known.any("test")
-    rejected = (tests < 0.01 / known.sum("moment")).any(["test", "moment"])
-    passed = covered.any("moment") & (known.all("test") | ~covered).all("moment")
-    return xr.where(rejected, 0.0, xr.where(passed, 1.0, np.nan))
+    return xr.concat([ratio, summary["rank_uniformity"]], xr.Variable("test", ["spread_skill", "rank_uniformity"]))
 
 
 def spread_skill(rmse: xr.DataArray, spread: xr.DataArray, samples: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
@@ -190,8 +207,18 @@ def _missing(metrics: xr.Dataset, score: Score) -> xr.DataArray:
     return nothing.expand_dims(level=list(LEVELS), axis=-1) if "level" in score.dims else nothing
 
 
-def _at_moments(metrics: xr.Dataset, window: int, cycles: int, burn_in: int) -> xr.Dataset:
-    """The scores at the start and the end of the window and at the end of the forecast; of cycles, at the analyses."""
+def at_moments(metrics: xr.Dataset, window: int, cycles: int, burn_in: int) -> xr.Dataset:
+    """The scores at the start and the end of the window and at the end of the forecast; of cycles, at the analyses.
+
+    Args:
+        metrics: Scores with dimensions ``(…, time, …)``; others are passed on.
+        window: The number of assimilated states, of each cycle.
+        cycles: The number of windows that follow each other.
+        burn_in: The number of first cycles to leave out.
+
+    Returns:
+        The scores with ``moment`` in the place of ``time``.
+    """
     if cycles > 1:
         found = cycle_average(metrics, window, burn_in)
         axes = {name: score.dims.index("time") for name, score in metrics.items() if "time" in score.dims}

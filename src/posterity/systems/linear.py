@@ -14,7 +14,7 @@ from .system import System
 
 @dataclass(frozen=True, kw_only=True)
 class LinearAdvection(System):
-    r"""Advection with damping and diffusion on a ring, or a torus, of unit spacing: on each axis :math:`a`,
+    r"""Advection with damping and diffusion on a ring, or a torus, of unit spacing. On each axis :math:`a`
 
     .. math::
         \dot x_i = -\sum_a c_a\,\frac{x_{i+e_a} - x_{i-e_a}}{2} - d\,x_i + \nu \sum_a (x_{i+e_a} - 2 x_i + x_{i-e_a}) ,

@@ -14,8 +14,9 @@ from ..data import SCORES, along_cases, atomic, read, write
 from ..errors import DataError
 from ..experiment import Experiment
 from ..experiment.experiment import PROBLEM
-from ..metrics import rows, summarize
+from ..metrics import judge, rows, summarize
 from .files.provenance import origin
+from .files.verdict import keep
 
 log = logging.getLogger("posterity")
 
@@ -33,8 +34,9 @@ def aggregate(
     table: Path,
     classifiers: Sequence[Path] = (),
     failed: Mapping[str, str] = MappingProxyType({}),
+    verdict: Path | None = None,
 ) -> None:
-    """Joins the metrics of all methods, and writes them with a table of their averages.
+    """Joins the metrics of all methods, and writes them with a table of their averages, and with a verdict.
 
     Args:
         experiment: The experiment.
@@ -45,6 +47,7 @@ def aggregate(
         table: The table to write, as comma-separated values, one row per method.
         classifiers: The ``classifier`` files of some of the methods.
         failed: The logs of methods that failed, by their names: the table has a row for each, that names its log.
+        verdict: The verdict to write (JSON); None for none.
 
     Raises:
         DataError: If a file cannot be read, does not name its method, or repeats cases of another.
@@ -67,6 +70,9 @@ def aggregate(
         writer.writeheader()
         writer.writerows(lines)
     log.info("%s: written", table)
+    if verdict is not None:
+        keep(judge(joined, experiment.window, cycles, experiment.burn_in, list(failed)), verdict)
+        log.info("%s: written", verdict)
 
 
 def _with_failed(

@@ -1,14 +1,19 @@
 """``posterity check``: whether all that an experiment names can be constructed, and what it means."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 from ..errors import ConfigError
-from ..experiment import Experiment
+from ..experiment import Experiment, load
+from ..experiment.loading import sources
 from ..problems import Posterior, Problem
 from ..rules import obey
 from .assimilate import baseline
 from .common import build_problem
+from .estimate.jobs import jobs
 from .reference import build_reference
+from .running.progress import clock, durations
 from .sample import refined
 
 
@@ -30,13 +35,22 @@ def check(source: str, experiment: Experiment) -> Iterator[str]:
             another posterior or has not as many draws as are asked for.
     """
     problem = build_problem(experiment, truth=True)
-    methods = dict(_methods(experiment, problem))
-    obey(problem, {key: method.differentiates for key, method in methods.items()})
-    copied = []
-    for name in experiment.methods:
-        distinct = _distinct(experiment, name, methods[f"methods.{name}"])
-        if distinct is not None:
-            copied.append(f"  note         {name}: of {experiment.draws(name)} draws at most {distinct} differ")
+    errors: list[str] = []
+    methods, copied = dict[str, Posterior](), list[str]()
+    for key, build in _methods(experiment, problem):
+        try:
+            methods[key] = build()
+            name = key.partition(".")[2]
+            if name and (distinct := _distinct(experiment, name, methods[key])) is not None:
+                copied.append(f"  note         {name}: of {experiment.draws(name)} draws at most {distinct} differ")
+        except ConfigError as error:
+            errors.append(str(error))
+    try:
+        obey(problem, {key: method.differentiates for key, method in methods.items()})
+    except ConfigError as error:
+        errors.append(str(error))
+    if errors:
+        raise ConfigError("\n".join(errors))
     yield f"{source}: {experiment.title}"
     yield f"  system       {experiment.system.kind}, states {problem.shape}, dt {problem.system.dt:g}"
     yield f"  observation  {problem.observation.shape} at each of {problem.window} times; forecast {problem.forecast}"
@@ -51,6 +65,39 @@ def check(source: str, experiment: Experiment) -> Iterator[str]:
     yield from copied
 
 
+def check_all(experiment: str, results: Path = Path("results")) -> Iterator[str]:
+    """Checks an experiment file, with all of its variants, and counts the jobs of a run.
+
+    Args:
+        experiment: Its name or path.
+        results: The folder of the results of all experiments; those of earlier runs say how long another would take.
+
+    Yields:
+        Lines of text.
+
+    Raises:
+        ConfigError: All that is wrong, a line each.
+    """
+    found, errors = list[Experiment](), list[str]()
+    for source in sources(experiment):
+        try:
+            found.append(load(source))
+            yield from check(source, found[-1])
+        except ConfigError as error:
+            errors.append(str(error))
+    if errors:
+        raise ConfigError("\n".join(errors))
+    planned = jobs(found)
+    took = {name: durations(results / name) for name in {job.experiment.name for job in planned}}
+    seconds = [took[job.experiment.name].get(job.rule) for job in planned]
+    known = [each for each in seconds if each is not None]
+    if not known:
+        yield f"  jobs         {len(planned)}"
+        return
+    rest = "" if len(known) == len(planned) else f" for {len(known)} of them"
+    yield f"  jobs         {len(planned)}; on one core {clock(sum(known))}{rest}, as earlier runs took"
+
+
 def _distinct(experiment: Experiment, name: str, method: Posterior) -> int | None:
     """The number of draws of a method that differ; None if it is as many as are asked for."""
     samples = experiment.draws(name)
@@ -61,11 +108,15 @@ def _distinct(experiment: Experiment, name: str, method: Posterior) -> int | Non
     return method.distinct if method.distinct is not None and method.distinct < samples else None
 
 
-def _methods(experiment: Experiment, problem: Problem) -> Iterator[tuple[str, Posterior]]:
-    """The methods, those that refine others, and the one of the reference, by their keys."""
-    for name, settings in experiment.methods.items():
-        method = baseline(experiment, name, problem)
-        refinement = settings.refinement
-        yield f"methods.{name}", method if refinement is None else refined(method, refinement, name)
+def _methods(experiment: Experiment, problem: Problem) -> Iterator[tuple[str, Callable[[], Posterior]]]:
+    """What builds the methods, those that refine others, and the one of the reference, by their keys."""
+    for name in experiment.methods:
+        yield f"methods.{name}", partial(_method, experiment, name, problem)
     if experiment.reference is not None:
-        yield "reference", build_reference(experiment, experiment.reference, problem)
+        yield "reference", partial(build_reference, experiment, experiment.reference, problem)
+
+
+def _method(experiment: Experiment, name: str, problem: Problem) -> Posterior:
+    """A method, which may refine another."""
+    method, refinement = baseline(experiment, name, problem), experiment.methods[name].refinement
+    return method if refinement is None else refined(method, refinement, name)

@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -13,6 +14,7 @@ from .. import __version__
 from ..data import atomic
 from ..errors import DataError
 from ..experiment import Experiment
+from .files import verdict as verdicts
 
 log = logging.getLogger("posterity")
 
@@ -77,8 +79,10 @@ moment that it covers, its spread-skill ratio lies within three standard errors 
 uniform (p at least 0.01, shared out over moments)."""
 
 
-def report(experiment: Experiment, table: Path, figures: Sequence[Path], output: Path) -> None:
-    """Writes a page that needs no other file: the table first, then figures with captions, then the configuration.
+def report(
+    experiment: Experiment, table: Path, figures: Sequence[Path], output: Path, verdict: Path | None = None
+) -> None:
+    """Writes a page that needs no other file: verdict and table, then figures with captions, then the configuration.
 
     Args:
         experiment: The experiment.
@@ -86,6 +90,7 @@ def report(experiment: Experiment, table: Path, figures: Sequence[Path], output:
         figures: The figures, in SVG or, if they move, in GIF, which takes the place of a still one of the same name;
             each is named like its file.
         output: The page to write, in HTML.
+        verdict: The verdict that ``aggregate`` wrote; None for none.
 
     Raises:
         DataError: If a file cannot be read.
@@ -105,6 +110,7 @@ def report(experiment: Experiment, table: Path, figures: Sequence[Path], output:
         f"<h1>{escape(experiment.title)}</h1>",
         f"<p>Experiment <b>{escape(experiment.name)}</b>, posterity {escape(__version__)}</p>",
         *_failures(rows),
+        *(() if verdict is None else _verdict(verdicts.kept(verdict))),
         *drawn[: order[:1] == ["table"]],
         *_table(rows),
         *drawn[order[:1] == ["table"] :],
@@ -123,6 +129,13 @@ def _failures(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
             yield f"<p><b>{escape(row['method'])} failed</b>: {escape(failed)}</p>"
 
 
+def _verdict(verdict: Mapping[str, Any]) -> Iterator[str]:
+    """What won, what to distrust, and the places of all methods."""
+    yield f"<h2>Verdict</h2><p><b>{escape(verdict['won'])}</b></p><p>{escape(verdict['distrust'])}</p>"
+    yield from _rows(verdicts.table(verdict))
+    yield f"<p>{escape(verdicts.note(verdict))} Methods share a place if paired differences do not tell them apart.</p>"
+
+
 def _figure(name: str, path: Path) -> str:
     """A figure with its caption."""
     image = f'<img alt="{escape(name)}" src="data:{TYPES[path.suffix]};base64,{b64encode(path.read_bytes()).decode()}">'
@@ -131,7 +144,13 @@ def _figure(name: str, path: Path) -> str:
 
 def _table(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
     """All numbers of all methods."""
-    yield f"<p>{NOTE}</p><div class=wide><table><tr>{''.join(f'<th>{escape(head)}</th>' for head in rows[0])}</tr>"
+    yield f"<p>{NOTE}</p>"
+    yield from _rows(rows)
+
+
+def _rows(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """Rows with the same heads."""
+    yield f"<div class=wide><table><tr>{''.join(f'<th>{escape(head)}</th>' for head in rows[0])}</tr>"
     for row in rows:
         yield f"<tr>{''.join(f'<td>{escape(value)}</td>' for value in row.values())}</tr>"
     yield "</table></div>"

@@ -8,7 +8,7 @@ from ...experiment.dependencies import STAGES, origins
 from ...experiment.sources.signature import signature
 
 #: The files that a job of each rule writes, where they are several; and those beside them, its log and its benchmark.
-OUTPUTS: Mapping[str, int] = {"train": 3, "train_on_nodes": 3, "aggregate": 2, "plot": 2, "animate": 3, "scaling": 4}
+OUTPUTS: Mapping[str, int] = {"train": 3, "train_on_nodes": 3, "aggregate": 3, "plot": 2, "animate": 3, "scaling": 4}
 BESIDE = 2
 
 

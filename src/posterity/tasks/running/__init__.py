@@ -1,0 +1,1 @@
+"""Runs of the workflow from the command line: Snakemake as a child, how far it is, and what it comes to."""
