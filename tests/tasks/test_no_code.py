@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from posterity.data import read
+from posterity.data.artifacts import DESCRIPTION, DIGESTS, WEIGHTS, description
 from posterity.errors import ConfigError, DataError
 from posterity.experiment import load
-from posterity.tasks.common import build, build_problem
-from posterity.tasks.files.artifacts import DESCRIPTION, DIGESTS, WEIGHTS, description
+from posterity.inference.components import build
+from posterity.inference.experiments import build_problem
 from posterity.tasks.sample import load_estimator
 from posterity.tasks.simulate import simulate
 from posterity.tasks.train import train

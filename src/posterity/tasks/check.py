@@ -4,12 +4,11 @@ from collections.abc import Iterator
 
 from ..errors import ConfigError
 from ..experiment import Experiment
+from ..inference.densities import refined
+from ..inference.experiments import build_problem, build_reference
+from ..inference.records import build_baseline
 from ..problems import Posterior, Problem
 from ..rules import obey
-from .assimilate import baseline
-from .common import build_problem
-from .reference import build_reference
-from .sample import refined
 
 
 def check(source: str, experiment: Experiment) -> Iterator[str]:
@@ -64,8 +63,9 @@ def _distinct(experiment: Experiment, name: str, method: Posterior) -> int | Non
 def _methods(experiment: Experiment, problem: Problem) -> Iterator[tuple[str, Posterior]]:
     """The methods, those that refine others, and the one of the reference, by their keys."""
     for name, settings in experiment.methods.items():
-        method = baseline(experiment, name, problem)
-        refinement = settings.refinement
-        yield f"methods.{name}", method if refinement is None else refined(method, refinement, name)
+        method = build_baseline(experiment, name, problem)
+        if settings.refinement is not None:
+            method = refined(method, settings.refinement, f"methods.{name}.refines")
+        yield f"methods.{name}", method
     if experiment.reference is not None:
-        yield "reference", build_reference(experiment, experiment.reference, problem)
+        yield "reference", build_reference(experiment, problem)
