@@ -56,7 +56,8 @@ LIGHT = {
 #: Rooms and modules that start quickly, on machines that may have no torch: nothing that they import may import it.
 NO_TORCH = (
     "metrics", "figures", "experiment", "errors", "cli", "data.schema", "data.files", "data.scores",
-    "inference.scores", "inference.plot", "inference.arviz", "inference.progress", "tasks.files.lock",
+    "inference.scores", "inference.drawing", "inference.progress", "inference.session.plot", "inference.session.arviz",
+    "inference.session.comparison", "tasks.files.lock",
     "tasks.files.provenance", "tasks.evaluate", "tasks.aggregate", "tasks.plot", "tasks.scaling",
     "tasks.literature", "tasks.why", "tasks.report", "tasks.training.submission", "tasks.nodes",
 )  # fmt: skip

@@ -7,12 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .inference import plot
-    from .inference.arviz import to_arviz
-    from .inference.method import LearnedMethod, Method, load_estimator, method
     from .inference.problem import Problem
-    from .inference.scores import compare, comparison, evaluate
-    from .inference.study import Study, load
+    from .inference.session import plot
+    from .inference.session.arviz import to_arviz
+    from .inference.session.comparison import compare, comparison, evaluate
+    from .inference.session.method import LearnedMethod, Method, load_estimator, method
+    from .inference.session.study import Study, load
 
 __version__ = "0.1.0"
 
@@ -48,12 +48,12 @@ __all__ = [
 
 #: The modules that hold what is not a room.
 OFFERED = {
-    **dict.fromkeys(("LearnedMethod", "Method", "load_estimator", "method"), "method"),
-    **dict.fromkeys(("Study", "load"), "study"),
-    **dict.fromkeys(("compare", "comparison", "evaluate"), "scores"),
+    **dict.fromkeys(("LearnedMethod", "Method", "load_estimator", "method"), "session.method"),
+    **dict.fromkeys(("Study", "load"), "session.study"),
+    **dict.fromkeys(("compare", "comparison", "evaluate"), "session.comparison"),
     "Problem": "problem",
-    "plot": "plot",
-    "to_arviz": "arviz",
+    "plot": "session.plot",
+    "to_arviz": "session.arviz",
 }
 
 

@@ -10,7 +10,7 @@ from ..errors import ConfigError, nearest
 from ..experiment import catalog
 from ..experiment.component import Component, check, line
 from ..problems import Composed, Mask, Operator
-from ..rules import construct, numbered, seen_channels
+from ..rules import BASES, construct, numbered, seen_channels
 
 
 def build(group: str, component: Component, *first: Any) -> Any:
@@ -59,9 +59,20 @@ def component_of(group: str, value: str | Mapping[str, Any] | Component) -> Comp
 
 
 def made(group: str, value: Any) -> Any:
-    """An object of a group: the value itself, or what a name or a mapping stands for (:func:`component_of`)."""
-    named = isinstance(value, str | Mapping | Component)
-    return build(group, component_of(group, value)) if named else value
+    """An object of a group: the value itself, what its class makes without options, or what a name stands for.
+
+    Raises:
+        ConfigError: If it is none of the group; see :func:`component_of` for names.
+    """
+    if isinstance(value, str | Mapping | Component):
+        return build(group, component_of(group, value))
+    found = value() if isinstance(value, type) else value
+    if group in BASES and not isinstance(found, BASES[group]):
+        raise ConfigError(
+            f"{group}: must be an object derived from {BASES[group].__name__}, a name, or a kind with options, not "
+            f"{value!r}"
+        )
+    return found
 
 
 def options_of(group: str, kind: Any, cls: type, options: Mapping[str, Any]) -> dict[str, Any]:

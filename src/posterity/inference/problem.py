@@ -9,7 +9,7 @@ import xarray as xr
 from .. import problems
 from ..data.tensors import twin_dataset
 from ..experiment.component import Component
-from ..problems import Observation, StateLibrary, Uniform
+from ..problems import Composed, Observation, StateLibrary, Uniform
 from ..problems.problem import Joint
 from ..systems import System
 from ..tensors import own_random_numbers
@@ -84,12 +84,26 @@ class Problem(problems.Problem):
             model_error=model_error,
             parameters={name: _prior(value) for name, value in (parameters or {}).items()},
             cycles=cycles,
-            truth=made("system", truth),
+            truth=None if truth is None else made("system", truth),
             start=(start, start) if isinstance(start, int) else start,
             library=library,
             background_correlation=made("correlation", background_correlation),
             error_correlation=made("correlation", error_correlation),
         )
+
+    def __repr__(self) -> str:
+        """Its system, lengths and observations, in a line."""
+        seen = self.observation.operator
+        operators = seen.operators if isinstance(seen, Composed) else (seen,)
+        parts = [
+            f"{type(self.system).__name__} with states {self.shape}",
+            f"{self.window} assimilated and {self.forecast} forecast" + f", {self.cycles} cycles" * (self.cycles > 1),
+            f"observed by {' and '.join(type(each).__name__ for each in operators) or 'Identity'}",
+            *(f"under {type(mask).__name__}" for mask in self.observation.masks),
+            f"{self.joint} joint",
+            *([f"unknown {', '.join(self.parameters)}"] if self.parameters else []),
+        ]
+        return f"Problem({'; '.join(parts)})"
 
     def twins(self, cases: int, seed: int = 0) -> xr.Dataset:
         """Draws twins: states, and observations of them.

@@ -1,27 +1,20 @@
 """Scores of draws against the truth and a reference, of datasets that are held to belong together. Imports no torch."""
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from ..data import accept, along_methods
 from ..data.times import Clock, on_steps
 from ..errors import DataError
-from ..metrics import COVERED, calibrated, judged_moment, summarize
-from ..metrics import evaluate as scores_of
-from ..metrics.table import headed
+from ..metrics import evaluate
 
 log = logging.getLogger("posterity")
 
 #: The largest gap between runs of a reference, in standard deviations, and the largest R-hat, to judge methods by it.
 GAP, RHAT = 0.3, 1.05
-
-
-#: The share of a step by which times of twins may be off a state, unless an experiment says otherwise.
-TOLERANCE = 0.25
 
 
 class Sources(NamedTuple):
@@ -76,96 +69,10 @@ def scored(
     draws = draws.assign_coords(time=_same_times(truth, draws))
     if reference is not None:
         held, end = _reference(reference, draws, length, (sources.posterior, sources.reference))
-    found = scores_of(truth, draws, held, end)
+    found = evaluate(truth, draws, held, end)
     if compute is not None:
         found = compute(found, draws["state"])
     return _with_coordinates(_at_all_times(found, truth), draws).assign_attrs(draws.attrs)
-
-
-def evaluate(
-    twin: xr.Dataset, posterior: xr.Dataset, reference: xr.Dataset | None = None, window: int | None = None
-) -> xr.Dataset:
-    """Scores a posterior against the truth, and against a reference if there is one.
-
-    Args:
-        twin: A ``twin`` dataset; without a ``state``, the scores against the truth are left out.
-        posterior: A ``posterior`` dataset of some or all of its cases.
-        reference: Another one, of the reference.
-        window: The number of assimilated states; as the posterior says if None.
-
-    Returns:
-        A ``metrics`` dataset: ``rmse(case, time)``, ``crps(case, time)``, ``coverage(case, time, level)``, …; see
-        :mod:`posterity.metrics.table`. Lazy if the posterior is.
-
-    Raises:
-        DataError: If the datasets are not of these kinds, or do not belong together.
-    """
-    twin, posterior = accept(twin, "twin", "twin"), accept(posterior, "posterior", "posterior")
-    held = None if reference is None else accept(reference, "posterior", "reference")
-    return scored(twin, posterior, held, window or _length(posterior), TOLERANCE, Sources())
-
-
-def compare(twin: xr.Dataset, posteriors: Mapping[str, xr.Dataset], reference: xr.Dataset | None = None) -> Any:
-    """Sets methods side by side: what the table of an experiment shows at the end of the window.
-
-    Args:
-        twin: A ``twin`` dataset.
-        posteriors: A ``posterior`` dataset for each method, by the name that the table shows.
-        reference: One of the reference, if there is one.
-
-    Returns:
-        A ``pandas.DataFrame``: a row for each method, and a column for each score, named as
-        :mod:`posterity.metrics.table` has it, averaged over cases; of a coverage that of 90 % intervals. Scores that no
-        method has are left out.
-
-    Raises:
-        DataError: If the datasets are not of these kinds, or do not belong together.
-    """
-    return tabled(summary_of(comparison(twin, posteriors, reference)))
-
-
-def comparison(
-    twin: xr.Dataset, posteriors: Mapping[str, xr.Dataset], reference: xr.Dataset | None = None
-) -> xr.Dataset:
-    """The scores of several posteriors side by side, see :func:`evaluate`; a ``comparison`` dataset."""
-    if not posteriors:
-        raise DataError("posteriors: there are none; give at least one, {name: posterior}")
-    found = along_methods({name: evaluate(twin, draws, reference) for name, draws in posteriors.items()})
-    return found.assign_attrs(_lengths(next(iter(posteriors.values()))))
-
-
-def summary_of(scores: xr.Dataset) -> xr.Dataset:
-    """The averages over cases of a comparison, at its moments."""
-    return summarize(scores, int(scores.attrs["window"]), int(scores.attrs["cycles"]))
-
-
-def tabled(summary: xr.Dataset) -> Any:
-    """The averages over cases at the moment by which methods are judged, a row for each method."""
-    at = summary.sel(moment=judged_moment(summary))
-    found = {"cases": summary["cases"]}
-    for name in ("rmse", "spread", *(quantity.name for quantity, _ in headed())):
-        if name in at and not at[name].isnull().all():
-            found[name] = at[name].sel(level=COVERED) if "level" in at[name].dims else at[name]
-    found["calibrated"] = calibrated(summary)
-    table = xr.Dataset(found)
-    return table.drop_vars([name for name in table.coords if name != "method"]).to_dataframe()
-
-
-def _length(posterior: xr.Dataset) -> int:
-    """The number of assimilated states of a posterior, as it says."""
-    lengths = _lengths(posterior)
-    return lengths["window"] * lengths["cycles"]
-
-
-def _lengths(posterior: xr.Dataset) -> dict[str, int]:
-    """The numbers of states of a window and of windows, as a posterior says them."""
-    try:
-        return {name: int(posterior.attrs[name]) for name in ("window", "cycles")}
-    except KeyError as error:
-        raise DataError(
-            f"posterior: has no attribute {error}, the number of assimilated states; add it, as by "
-            "posterior.assign_attrs(window=12, cycles=1)"
-        ) from None
 
 
 def _reference(

@@ -11,30 +11,30 @@ import torch
 import xarray as xr
 from pydantic import ValidationError
 
-from .. import __version__, problems
-from ..baselines.cycling import cycled
-from ..data import accept
-from ..data.artifacts import description
-from ..data.stream import Shards
-from ..data.weights import read_weights, write_training
-from ..errors import ConfigError
-from ..estimators import Learned
-from ..experiment import catalog
-from ..experiment.component import Component, line
-from ..experiment.sections import TrainingConfig
-from ..problems import Posterior
-from ..rules import construct, obey
-from ..tensors import own_random_numbers
-from .cases import Cases, training_batches, validation
-from .components import component_of, options_of
-from .densities import density_of, refined
+from ... import __version__, problems
+from ...baselines.cycling import cycled
+from ...data import accept
+from ...data.artifacts import description
+from ...data.stream import Shards
+from ...data.weights import read_weights, write_training
+from ...errors import ConfigError
+from ...estimators import Learned
+from ...experiment import catalog
+from ...experiment.component import Component, line
+from ...experiment.sections import TrainingConfig
+from ...problems import Posterior
+from ...rules import construct, obey
+from ...tensors import own_random_numbers
+from ..cases import Cases, training_batches, validation
+from ..components import component_of, options_of
+from ..densities import density_of, refined
+from ..devices import device_name, on_device
+from ..draws import drawn
+from ..observed import AS_IT_IS, Reading, observe, one_window
+from ..problem import simulated
+from ..progress import progress
+from ..training import run, summary, training_of
 from .descriptions import configuration, problem_of
-from .devices import device_name, on_device
-from .draws import drawn
-from .observed import AS_IT_IS, Reading, observe, one_window
-from .problem import simulated
-from .progress import progress
-from .training import run, summary, training_of
 
 log = logging.getLogger("posterity")
 
@@ -50,7 +50,7 @@ class Method:
         problem: The problem.
         build: Makes the method for a problem, that of one window or of more.
         kind: Its class.
-        samples: Draws per case, unless others are asked for.
+        samples: Draws per case, unless others are asked for; if None a thousand, or all that differ if those are fewer.
         reading: How times of twins that the package did not make are read.
     """
 
@@ -60,7 +60,7 @@ class Method:
         problem: problems.Problem,
         kind: type[Posterior],
         build: Callable[[problems.Problem], Posterior],
-        samples: int = SAMPLES,
+        samples: int | None = None,
         reading: Reading = AS_IT_IS,
     ) -> None:
         self.name, self.problem, self.kind, self.samples, self.reading = name, problem, kind, samples, reading
@@ -91,18 +91,29 @@ class Method:
             ConfigError: If the method refuses.
             DataError: If the twin does not fit the problem.
         """
-        count = self.samples if samples is None else samples
-        with on_device(device) as chosen, progress(f"{self.name}: {count} draws of {twin.sizes.get('case', 0)} cases"):
+        self.check_ready()
+        title = f"{self.name}: draws of {accept(twin, 'twin', 'twin').sizes['case']} cases"
+        with on_device(device) as chosen, progress(title):
             observed = observe(twin, self.problem, "twin", chosen, self.reading)
             if self.kind.trained:
                 observed = one_window(observed, "twin", self.name)
             posterior = self._for(observed.problem)
+            count = self._count(posterior) if samples is None else samples
             draws = drawn(posterior, self.name, observed, count, seed, density_of(posterior))
         attributes = {"experiment": "", "method": self.name, "seed": seed, "joint": self.problem.joint}
         return draws.assign_attrs(attributes, version=__version__)
 
     #: The same, by the name that it has for estimators elsewhere.
     sample = assimilate
+
+    def check_ready(self) -> None:
+        """Raises if the method cannot draw yet; one that need not be fitted always can."""
+
+    def _count(self, posterior: Posterior) -> int:
+        """The draws per case that are not asked for: as many as differ, of methods that have fewer than others."""
+        if self.samples is not None:
+            return self.samples
+        return SAMPLES if posterior.distinct is None else min(SAMPLES, posterior.distinct)
 
     def _for(self, problem: problems.Problem) -> Posterior:
         """The method for a problem of some number of windows."""
@@ -124,7 +135,7 @@ class LearnedMethod(Method):
         problem: problems.Problem,
         kind: type[Posterior],
         build: Callable[[problems.Problem], Posterior],
-        samples: int = SAMPLES,
+        samples: int | None = None,
         reading: Reading = AS_IT_IS,
         settings: TrainingConfig | None = None,
         configuration: Callable[[], Mapping[str, Any]] = dict,
@@ -184,6 +195,15 @@ class LearnedMethod(Method):
         self.settings = settings
         return self
 
+    def check_ready(self) -> None:
+        """Raises if it was neither fitted nor loaded.
+
+        Raises:
+            ConfigError: If it was not.
+        """
+        if not self.posterior.ready:
+            raise ConfigError(f"{self.name}: is not trained, and has nothing to draw by; call .fit(), or .load(folder)")
+
     def save(self, folder: str | Path) -> None:
         """Writes weights, the history of the training, and what both are, as ``posterity train`` does.
 
@@ -196,8 +216,7 @@ class LearnedMethod(Method):
             ConfigError: If the estimator is not trained.
             DataError: If the folder cannot be written.
         """
-        if not self.posterior.ready:
-            raise ConfigError(f"{self.name}: is not trained, and has no weights to save; call fit first")
+        self.check_ready()
         try:
             told = json.dumps(self._configuration())
         except ConfigError as error:

@@ -9,14 +9,14 @@ from typing import Any
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ..data import accept
-from ..data.times import Clock, on_steps, readable
-from ..errors import DataError, PosterityError, nearest
-from ..experiment import catalog
-from ..figures.drawing import style
-from .drawing import draw, histories, observes_state, of_case, one_case
-from .progress import in_notebook
-from .scores import TOLERANCE, comparison, summary_of
+from ...data import accept
+from ...data.times import Clock, on_steps, readable
+from ...errors import PosterityError, nearest
+from ...experiment import catalog
+from ...figures.drawing import style
+from ..drawing import draw, histories, observes_state, of_case, one_case
+from ..progress import in_notebook
+from .comparison import TOLERANCE, Posteriors, comparison, named, summary_of
 
 #: The most pictures of an animation.
 FRAMES = 40
@@ -36,7 +36,7 @@ def __getattr__(name: str) -> Callable[..., Any]:
 
     def figure(
         twin: xr.Dataset,
-        posteriors: Mapping[str, xr.Dataset],
+        posteriors: Posteriors,
         reference: xr.Dataset | None = None,
         *,
         case: int = 0,
@@ -49,7 +49,7 @@ def __getattr__(name: str) -> Callable[..., Any]:
 
     Args:
         twin: A ``twin`` dataset.
-        posteriors: A ``posterior`` dataset for each method, by the name that the figure shows.
+        posteriors: A ``posterior`` dataset for each method, by the name that the figure shows; or one alone.
         reference: One of the reference, if there is one.
         case: The case, by its place, of figures that show one.
         settings: What else the figure may be given: {", ".join(_settings(wanted)) or "nothing"}.
@@ -84,7 +84,7 @@ def _of_trainings(estimators: Mapping[str, Any]) -> Figure:
 def _of_draws(
     figure: str,
     twin: xr.Dataset,
-    posteriors: Mapping[str, xr.Dataset],
+    posteriors: Posteriors,
     reference: xr.Dataset | None,
     case: int,
     settings: Mapping[str, Any],
@@ -93,9 +93,7 @@ def _of_draws(
     wanted = signature(catalog.resolve("figure", figure)).parameters
     if unknown := [name for name in settings if name not in _settings(wanted)]:
         raise TypeError(f"{figure}: there is no setting '{unknown[0]}'{nearest(unknown[0], _settings(wanted))}")
-    if not posteriors:
-        raise DataError("posteriors: there are none; give at least one, {name: posterior}")
-    draws = {name: accept(each, "posterior", name).chunk() for name, each in posteriors.items()}
+    draws = {name: accept(each, "posterior", name).chunk() for name, each in named(posteriors).items()}
     held = None if reference is None else accept(reference, "posterior", "reference").chunk()
     first = next(iter(draws.values()))
 
@@ -149,6 +147,8 @@ def _of_draws(
     }
     if held is None and wanted.get("reference", _OPTIONAL).default is Parameter.empty:
         raise PosterityError(f"{figure}: draws the reference, and there is none; give one")
+    if held is None and "standard" in wanted and len(draws) == 1:
+        raise PosterityError(f"{figure}: holds methods against a reference, or the first of them; give it or another")
     return _shown(draw(figure, sources))
 
 

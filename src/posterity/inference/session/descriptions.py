@@ -4,13 +4,13 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from .. import problems
-from ..errors import ConfigError
-from ..experiment import catalog
-from ..experiment.component import Component
-from ..problems import Composed
-from .components import build, component_of
-from .problem import Problem
+from ... import problems
+from ...errors import ConfigError
+from ...experiment import catalog
+from ...experiment.component import Component
+from ...problems import Composed
+from ..components import build, component_of
+from ..problem import Problem
 
 
 def configuration(problem: problems.Problem, name: str, kind: Any, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from ..data import accept
+from ...data import accept
 
 #: The groups of ArviZ, with the variables of each by the names that they have here.
 GROUPS: Mapping[str, Mapping[str, str]] = {

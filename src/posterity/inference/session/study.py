@@ -6,21 +6,21 @@ from typing import cast
 
 import xarray as xr
 
-from ..errors import ConfigError, nearest
-from ..experiment import Experiment, catalog
-from ..experiment import load as load_experiment
-from ..experiment.dependencies import dependencies
-from ..problems import StateLibrary
-from ..tensors import Constant, own_random_numbers
-from .components import build
-from .devices import on_device
-from .experiments import build_method, build_problem, build_reference
-from .libraries import spun_up
+from ...errors import ConfigError, nearest
+from ...experiment import Experiment, catalog
+from ...experiment import load as load_experiment
+from ...experiment.dependencies import dependencies
+from ...problems import StateLibrary
+from ...tensors import Constant, own_random_numbers
+from ..components import build
+from ..devices import on_device
+from ..experiments import build_method, build_problem, build_reference
+from ..libraries import spun_up
+from ..observed import Reading, observe, one_window
+from ..problem import Problem
+from ..progress import progress
+from ..reference import reference_draws
 from .method import LearnedMethod, Method
-from .observed import Reading, observe, one_window
-from .problem import Problem
-from .progress import progress
-from .reference import reference_draws
 
 
 class Study:
