@@ -232,7 +232,7 @@ def test_methods_by_class_take_objects_and_longer_records(ring) -> None:
     assert ps.method("4dvar", short).assimilate(record, samples=3).sizes["time"] == 8
     # Fewer draws than a thousand, where there are no more that differ.
     assert ps.method("etkf", ring, members=10).assimilate(ring.twins(1)).sizes["sample"] == 10
-    npe = ps.method({"kind": "npe", "options": SMALL}, short)
+    npe = ps.method({"kind": "npe", "options": SMALL}, short).fit(cases=16, epochs=1)
     with pytest.raises(DataError, match="twin: has 8 times, and npe sees one window of 4 states"):
         npe.sample(record)
 
