@@ -103,10 +103,11 @@ def measure(name: str, cases: int, size: int) -> None:
 
     from posterity.experiment import load
     from posterity.experiment.sections import MethodConfig
+    from posterity.inference.components import build
+    from posterity.inference.experiments import build_problem
     from posterity.problems import Observation, StateLibrary
     from posterity.problems.covariances import SolenoidalClimatology
     from posterity.systems import Kolmogorov
-    from posterity.tasks.common import build, build_problem
     from posterity.tensors import Constant
 
     torch.set_num_threads(1)

@@ -78,9 +78,9 @@ def measure(way: str, frames: int, size: int, steps: int) -> None:
     import torch
 
     from posterity.experiment.sections import MethodConfig
+    from posterity.inference.components import build
     from posterity.problems import Coarsen, Observation, Problem, TimeMask
     from posterity.systems import Kolmogorov
-    from posterity.tasks.common import build
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -34,6 +34,10 @@ ARROWS = {
     "metrics": set(),
     "figures": {"metrics"},
     "data": {"problems", "systems", "metrics"},
+    "inference": {
+        *("systems", "problems", "rules", "baselines", "estimators", "metrics", "figures", "data", "experiment"),
+        "posterity",
+    },
 }
 #: What stands above the rooms, and may import all of them: the package itself is empty.
 ABOVE = {"posterity", "__main__", "arguments", "batches", "cli", "overview", "project", "tasks", "testing", "worker"}
@@ -52,7 +56,9 @@ LIGHT = {
 #: Rooms and modules that start quickly, on machines that may have no torch: nothing that they import may import it.
 NO_TORCH = (
     "metrics", "figures", "experiment", "errors", "cli", "data.schema", "data.files", "data.scores",
-    "tasks.files.lock", "tasks.files.provenance", "tasks.evaluate", "tasks.aggregate", "tasks.plot", "tasks.scaling",
+    "inference.scores", "inference.drawing", "inference.progress", "inference.session.plot", "inference.session.arviz",
+    "inference.session.comparison", "tasks.files.lock",
+    "tasks.files.provenance", "tasks.evaluate", "tasks.aggregate", "tasks.plot", "tasks.scaling",
     "tasks.literature", "tasks.why", "tasks.report", "tasks.training.submission", "tasks.nodes",
     "tasks.files.verdict", "tasks.running", "tasks.starting.new", "project",
 )  # fmt: skip

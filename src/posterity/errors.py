@@ -21,7 +21,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     names = sorted(names)
     if not names:
         return "; there are none"
-    close = difflib.get_close_matches(name, names, n=1)
+    close = difflib.get_close_matches(name, names, n=1) or difflib.get_close_matches(name.lower(), names, n=1)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(names)}"
 
 

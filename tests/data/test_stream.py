@@ -34,14 +34,14 @@ def numbers(dataset: xr.Dataset, source: str) -> tuple[torch.Tensor, ...]:
     "cases", [slice(0, 10), slice(0, 5), slice(4, 7), slice(5, 6), slice(9, 10), slice(3, 12), slice(None)]
 )
 def test_any_cases_are_read_in_order(paths, cases) -> None:
-    shards = Shards(paths, "states")
+    shards = Shards.open(paths, "states")
     assert len(shards) == 10
     for found in shards.read(cases, numbers):
         assert found.tolist() == list(range(10))[cases]
 
 
 def test_only_the_files_that_hold_them_are_read(paths) -> None:
-    shards = Shards(paths, "states")
+    shards = Shards.open(paths, "states")
     sources = []
 
     def noted(dataset: xr.Dataset, source: str) -> tuple[torch.Tensor, ...]:
@@ -55,7 +55,7 @@ def test_only_the_files_that_hold_them_are_read(paths) -> None:
 def test_a_truncated_file_is_named_at_once(paths) -> None:
     paths[1].write_bytes(paths[1].read_bytes()[:-100])
     with pytest.raises(DataError, match=r"1\.nc: cannot be read as NetCDF .* truncated"):
-        Shards(paths, "states")
+        Shards.open(paths, "states")
 
 
 def test_a_file_of_another_size_is_named(paths) -> None:
@@ -63,11 +63,11 @@ def test_a_file_of_another_size_is_named(paths) -> None:
         other = dataset.isel(time=[0]).load()
     data.write(other, paths[1], "states")
     with pytest.raises(DataError, match=r"1\.nc: has 1 along 'time', but .*0\.nc has 2"):
-        Shards(paths, "states")
+        Shards.open(paths, "states")
 
 
 def test_what_was_read_is_not_kept(paths) -> None:
     """HDF5's cache is one of each variable of each open file: of many shards it would hold all that they hold."""
     netCDF4.set_chunk_cache(2**20)
-    Shards(paths, "states")
+    Shards.open(paths, "states")
     assert netCDF4.get_chunk_cache()[0] == 0

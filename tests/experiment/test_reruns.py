@@ -84,6 +84,7 @@ TABLE = {
     "metrics": SCORES | {"plot"},
     "figures": {"plot"},
     "data": SIMULATIONS | DRAWS | SCORES | {"plot"},
+    "inference": SIMULATIONS | DRAWS | SCORES - {"aggregate"} | {"plot"},
     "tasks": SIMULATIONS | DRAWS | SCORES | {"plot"},
     "overview": set(),
     "project": set(),
@@ -167,6 +168,11 @@ def test_a_figure_redraws_itself_and_those_that_use_it(redone, edits) -> None:
         ("baselines.montecarlo.climatology", []),
         ("tasks.simulate", sorted(SIMULATIONS)),
         ("tasks.classify", []),
+        ("inference.session.method", []),
+        ("inference.session.comparison", []),
+        ("inference.training", ["train npe"]),
+        ("inference.records", sorted(BASELINES)),
+        ("inference.scores", ["evaluate 4dvar", "evaluate npe", "evaluate prior"]),
     ],
 )
 def test_a_module_redoes_those_who_build_on_it(redone, module, jobs) -> None:

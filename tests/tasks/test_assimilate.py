@@ -10,9 +10,9 @@ import xarray as xr
 from posterity import data
 from posterity.data.tensors import window_of
 from posterity.errors import ConfigError, DataError
+from posterity.inference.experiments import build_problem
 from posterity.problems import exact_posterior
 from posterity.tasks.assimilate import assimilate
-from posterity.tasks.common import build_problem
 from posterity.tasks.evaluate import evaluate
 
 OBSERVED = ("case", "time", "obs_channel", "obs_x")

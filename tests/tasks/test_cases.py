@@ -7,9 +7,10 @@ import pytest
 import torch
 import xarray as xr
 
+from posterity.data.stream import Shards
 from posterity.estimators import Batches
-from posterity.tasks.common import build_problem
-from posterity.tasks.files.cases import Cases, Validation
+from posterity.inference.cases import Cases, Validation
+from posterity.inference.experiments import build_problem
 from posterity.tasks.simulate import simulate
 
 
@@ -36,7 +37,7 @@ def failed(experiment, tmp_path):
 @pytest.mark.parametrize("memory", [None, 32], ids=["whole", "blocks"])
 def test_training_cases_that_are_not_finite_are_named_once_and_left_out(failed, caplog, memory) -> None:
     paths, problem = failed("train", 27)
-    cases = Cases(paths, "states", problem, torch.device("cpu"))
+    cases = Cases(Shards.open(paths, "states"), problem, torch.device("cpu"))
     batches = Batches(cases.states, len(cases), 16, memory=memory)
     with caplog.at_level("WARNING", "posterity"):
         seen = [*batches.parts(100, 100), *(states for epoch in range(2) for states in batches.epoch(epoch))]
@@ -59,7 +60,7 @@ def test_training_cases_that_are_not_finite_are_named_once_and_left_out(failed, 
 
 def test_validation_cases_that_are_not_finite_are_named_and_left_out(failed, caplog) -> None:
     paths, problem = failed("valid", 8)
-    cases = Cases(paths, "twin", problem, torch.device("cpu"))
+    cases = Cases(Shards.open(paths, "twin"), problem, torch.device("cpu"))
     with caplog.at_level("WARNING", "posterity"):
         twins = cases.twins(slice(None))
     assert len(twins.x) == 10

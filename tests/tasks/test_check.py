@@ -7,9 +7,9 @@ import pytest
 import xarray as xr
 
 from posterity.errors import ConfigError
+from posterity.inference.experiments import build_problem
 from posterity.tasks.assimilate import assimilate
 from posterity.tasks.check import check
-from posterity.tasks.common import build_problem
 from posterity.tasks.simulate import simulate
 from posterity.tasks.train import train
 

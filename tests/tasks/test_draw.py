@@ -9,8 +9,8 @@ from posterity import data, metrics
 from posterity.baselines.montecarlo.exact import Exact
 from posterity.data.tensors import truth_of, window_of
 from posterity.errors import DataError
+from posterity.inference.experiments import build_problem
 from posterity.tasks.assimilate import assimilate
-from posterity.tasks.common import build_problem
 from posterity.tasks.sample import load_estimator, sample
 from posterity.tasks.simulate import simulate
 from posterity.tasks.train import train

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from posterity.data import read
+from posterity.data.artifacts import DESCRIPTION, WEIGHTS, described, description
 from posterity.errors import ConfigError, DataError
 from posterity.experiment import load
-from posterity.tasks.common import build, build_problem
-from posterity.tasks.files.artifacts import DESCRIPTION, WEIGHTS, described, description
+from posterity.inference.components import build
+from posterity.inference.experiments import build_problem
 from posterity.tasks.sample import load_estimator
 from posterity.tasks.simulate import simulate
 from posterity.tasks.train import train

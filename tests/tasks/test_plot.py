@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from posterity.data import SCORES, write
+from posterity.data.artifacts import described
 from posterity.data.times import model_times
 from posterity.errors import ConfigError, DataError, PosterityError
 from posterity.experiment import Experiment, catalog
@@ -21,7 +22,6 @@ from posterity.experiment.dependencies import dependencies
 from posterity.figures.drawing.film import Film
 from posterity.metrics import RATES, evaluate
 from posterity.tasks.aggregate import aggregate
-from posterity.tasks.files.artifacts import described
 from posterity.tasks.plot import plot, save_film
 
 CASES, SAMPLES, TIMES, SITES, WINDOW = 3, 20, 6, 5, 4

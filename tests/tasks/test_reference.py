@@ -8,9 +8,9 @@ import xarray as xr
 from posterity import data
 from posterity.data.tensors import window_of
 from posterity.errors import ConfigError
+from posterity.inference.experiments import build_problem
 from posterity.problems import exact_posterior
 from posterity.tasks.assimilate import assimilate
-from posterity.tasks.common import build_problem
 from posterity.tasks.reference import reference
 from posterity.tasks.simulate import simulate
 

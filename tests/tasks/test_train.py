@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load, load_file, save_file
 
 from posterity import data
+from posterity.data.artifacts import check_intact, described
 from posterity.errors import ConfigError, DataError, PosterityError
 from posterity.estimators import Training
-from posterity.tasks.common import build_method, build_problem
-from posterity.tasks.files.artifacts import check_intact, described
+from posterity.inference.experiments import build_method, build_problem
 from posterity.tasks.files.lock import lock
 from posterity.tasks.sample import sample
 from posterity.tasks.simulate import simulate
@@ -235,7 +235,7 @@ def test_a_checkpoint_that_cannot_be_read_is_left_aside(experiment, shards, tmp_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("posterity.tasks.train.save", stop)
+        patch.setattr("posterity.data.weights.save", stop)
         with pytest.raises(KeyboardInterrupt):
             train(study, "npe", files["train"], files["valid"], tmp_path / "npe")
     (checkpoint,) = (tmp_path / ".npe.unfinished").glob("[!.]*.pt")

@@ -227,6 +227,27 @@ def along_cases(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     return xr.concat(parts, dim="case", data_vars="minimal", coords="minimal", compat="override", join="outer")
 
 
+def along_methods(scores: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """The scores of all methods side by side; of the attributes, those that all share.
+
+    Args:
+        scores: A ``metrics`` dataset for each method, by its name.
+
+    Returns:
+        A ``comparison`` dataset, with the leading dimension ``method``; what some method does not have is NaN.
+    """
+    beside = xr.concat(
+        list(scores.values()),
+        dim=xr.Variable("method", np.array(list(scores), dtype=object)),
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+        join="outer",
+        combine_attrs="drop_conflicts",
+    )
+    return beside.transpose("method", ...)
+
+
 def _encoding(dataset: xr.Dataset) -> dict[Hashable, dict]:
     """Single precision, fast compression, and chunks of the shape of :func:`_disk_chunk`."""
     encoding = {}

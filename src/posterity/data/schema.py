@@ -201,6 +201,26 @@ def check(dataset: xr.Dataset, kind: str, source: str, schema: Schema = SCHEMA) 
     return dataset.assign(ordered)
 
 
+def accept(dataset: xr.Dataset, kind: str, source: str) -> xr.Dataset:
+    """Takes a dataset as files have it: checked, see :func:`check`, and with numbers and their units for dates.
+
+    Args:
+        dataset: The dataset.
+        kind: The kind of file that it could be.
+        source: What messages call it.
+
+    Raises:
+        DataError: If it is not of that kind.
+    """
+    if not isinstance(dataset, xr.Dataset):
+        raise DataError(f"{source}: must be an xarray.Dataset, not {type(dataset).__name__}; open files by xarray")
+    found = check(dataset, kind, source)
+    if "time" not in found.coords or found["time"].dtype.kind != "M":
+        return found
+    time = xr.conventions.encode_cf_variable(found["time"].variable, name="time")
+    return found.assign_coords(time=xr.Variable("time", time.values, time.attrs))
+
+
 def described(dataset: xr.Dataset, kind: str, schema: Schema = SCHEMA) -> xr.Dataset:
     """Names all variables that do not name themselves: by ``long_name`` and, unless they are text, ``units``.
 

@@ -1,8 +1,9 @@
 """Streams of cases: shards as one sequence, read when asked for."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import torch
 import xarray as xr
@@ -13,28 +14,39 @@ from .files import read
 
 
 class Shards:
-    """The cases of several files, in order.
+    """The cases of several datasets, in order.
 
-    Files are opened lazily and checked against each other at once; their data are read, through dask, when asked for.
+    Datasets are checked against each other at once; lazy ones, as of files, are read when they are asked for.
 
     Args:
-        paths: The files.
-        kind: Their kind in the schema.
+        parts: The datasets, by the names that messages call them.
 
     Raises:
-        DataError: If a file cannot be read, or differs from the first in a size; the message names it.
+        DataError: If one differs from the first in a size; the message names it.
     """
 
-    def __init__(self, paths: Sequence[Path], kind: str) -> None:
-        self.paths = list(paths)
-        self.parts = [read(path, kind) for path in paths]
-        for path, part in zip(self.paths, self.parts, strict=True):
+    def __init__(self, parts: Mapping[str, xr.Dataset]) -> None:
+        self.names, self.parts = list(parts), list(parts.values())
+        for source, part in parts.items():
             for name, size in self.parts[0].sizes.items():
                 if name != "case" and part.sizes.get(name) != size:
                     raise DataError(
-                        f"{path}: has {part.sizes.get(name, 'no')} along '{name}', but {self.paths[0]} has {size}"
+                        f"{source}: has {part.sizes.get(name, 'no')} along '{name}', but {self.names[0]} has {size}"
                     )
         self.ends = [sum(part.sizes["case"] for part in self.parts[: n + 1]) for n in range(len(self.parts))]
+
+    @classmethod
+    def open(cls, paths: Sequence[Path], kind: str) -> Self:
+        """The cases of several files, opened lazily.
+
+        Args:
+            paths: The files.
+            kind: Their kind in the schema.
+
+        Raises:
+            DataError: If a file cannot be read, or differs from the first in a size; the message names it.
+        """
+        return cls({str(path): read(path, kind) for path in paths})
 
     def __len__(self) -> int:
         """The number of cases."""
@@ -60,6 +72,6 @@ class Shards:
             start = self.ends[number - 1] if number else 0
             stop = min(last, self.ends[number])
             chunk = self.parts[number].isel(case=slice(first - start, stop - start))
-            found.append(convert(chunk.load(), str(self.paths[number])))
+            found.append(convert(chunk.load(), self.names[number]))
             first = stop
         return tuple(torch.cat(values) if len(values) > 1 else values[0] for values in zip(*found, strict=True))

@@ -29,6 +29,7 @@ GROUPS: Mapping[str, str] = {
     "proposal": "proposals of importance sampling",
     "solver": "solvers of the steps of 4DVAR",
     "target": "what estimators learn",
+    "frame": "coordinates in which estimators learn",
     "network": "networks of estimators",
     "flow": "normalizing flows",
     "schedule": "noise levels of diffusion",

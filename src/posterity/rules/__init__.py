@@ -1,7 +1,7 @@
 """The rules that systems and operators keep (docs/extending.md), tried on a few states before anything is computed."""
 
 from .batch import obey
-from .components import construct, numbered, seen_channels
+from .components import BASES, construct, numbered, seen_channels
 from .trial import (
     BATCH,
     Part,
@@ -17,6 +17,7 @@ from .trial import (
 )
 
 __all__ = [
+    "BASES",
     "BATCH",
     "Part",
     "check_rules",

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 import xarray as xr
 
-from ..data import SCORES, along_cases, atomic, read, write
+from ..data import SCORES, along_cases, along_methods, atomic, read, write
 from ..errors import DataError
 from ..experiment import Experiment
 from ..experiment.experiment import PROBLEM
@@ -52,7 +52,7 @@ def aggregate(
     Raises:
         DataError: If a file cannot be read, does not name its method, or repeats cases of another.
     """
-    joined = _join(_by_method(metrics))
+    joined = along_methods(_by_method(metrics))
     if classifiers:
         joined = joined.merge(_classified(classifiers, joined["method"]), join="left", combine_attrs="override")
     left = experiment.without(failed, reference=experiment.reference is not None)
@@ -107,20 +107,6 @@ def _by_method(paths: Sequence[Path]) -> Mapping[str, xr.Dataset]:
                 "than once; give each chunk once"
             )
     return datasets
-
-
-def _join(datasets: Mapping[str, xr.Dataset]) -> xr.Dataset:
-    """The methods side by side; of the attributes, those that all share."""
-    joined = xr.concat(
-        list(datasets.values()),
-        dim=xr.Variable("method", np.array(list(datasets), dtype=object)),
-        data_vars="all",
-        coords="minimal",
-        compat="override",
-        join="outer",
-        combine_attrs="drop_conflicts",
-    )
-    return joined.transpose("method", ...)
 
 
 def _classified(paths: Sequence[Path], methods: xr.DataArray) -> xr.Dataset:

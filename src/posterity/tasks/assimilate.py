@@ -1,14 +1,17 @@
 """``posterity assimilate``: a baseline, case by case."""
 
-from functools import partial
 from pathlib import Path
 
-from ..baselines.cycling import cycled
+from ..data import read
 from ..errors import ConfigError
-from ..experiment import Experiment, catalog
-from ..problems import Posterior, Problem
-from .common import build_method, build_problem, on_device
-from .draw import draw, observations
+from ..experiment import Experiment
+from ..inference.devices import on_device
+from ..inference.draws import drawn
+from ..inference.experiments import build_problem
+from ..inference.observed import observe
+from ..inference.records import build_baseline
+from .common import seed_of
+from .files.draws import reading_of, write_draws
 from .files.library import library
 
 
@@ -40,15 +43,10 @@ def assimilate(
     if method in experiment.sampled():
         raise ConfigError(f"--method: '{method}' is trained: use `posterity train`, then `posterity sample`")
     with on_device(device) as chosen:
-        observed = observations(experiment, build_problem(experiment, library(experiment, climatology)), twin, chosen)
-        built = baseline(experiment, method, observed.problem)
-        draw("assimilate", experiment, method, built, observed, output, samples, chosen)
-
-
-def baseline(experiment: Experiment, name: str, problem: Problem) -> Posterior:
-    """Constructs a method of an experiment, run window by window where it knows no records and the problem has them."""
-    build = partial(build_method, experiment, name)
-    try:
-        return cycled(problem, catalog.resolve("method", experiment.methods[name].kind), build)
-    except ValueError as error:
-        raise ConfigError(f"methods.{name}: {error}") from error
+        problem = build_problem(experiment, library(experiment, climatology))
+        observed = observe(read(twin, "twin"), problem, str(twin), chosen, reading_of(experiment))
+        built = build_baseline(experiment, method, observed.problem)
+        count = experiment.draws(method) if samples is None else samples
+        seed = seed_of(experiment, "posterior", method, observed.cases[0])
+        draws = drawn(built, f"methods.{method}", observed, count, seed)
+    write_draws("assimilate", experiment, method, draws, output, seed)

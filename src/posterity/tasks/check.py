@@ -7,14 +7,13 @@ from pathlib import Path
 from ..errors import ConfigError
 from ..experiment import Experiment, load
 from ..experiment.loading import sources
+from ..inference.densities import refined
+from ..inference.experiments import build_problem, build_reference
+from ..inference.records import build_baseline
 from ..problems import Posterior, Problem
 from ..rules import obey
-from .assimilate import baseline
-from .common import build_problem
 from .estimate.jobs import jobs
-from .reference import build_reference
 from .running.progress import clock, durations
-from .sample import refined
 
 
 def check(source: str, experiment: Experiment) -> Iterator[str]:
@@ -113,10 +112,10 @@ def _methods(experiment: Experiment, problem: Problem) -> Iterator[tuple[str, Ca
     for name in experiment.methods:
         yield f"methods.{name}", partial(_method, experiment, name, problem)
     if experiment.reference is not None:
-        yield "reference", partial(build_reference, experiment, experiment.reference, problem)
+        yield "reference", partial(build_reference, experiment, problem)
 
 
 def _method(experiment: Experiment, name: str, problem: Problem) -> Posterior:
     """A method, which may refine another."""
-    method, refinement = baseline(experiment, name, problem), experiment.methods[name].refinement
-    return method if refinement is None else refined(method, refinement, name)
+    method, refinement = build_baseline(experiment, name, problem), experiment.methods[name].refinement
+    return method if refinement is None else refined(method, refinement, f"methods.{name}.refines")

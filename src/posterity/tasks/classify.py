@@ -13,10 +13,12 @@ from ..estimators import Classifier, Learned, ObservationView, Pairs, StateView,
 from ..estimators.classifier import fit, logits
 from ..experiment import Experiment
 from ..experiment.sections import ClassifierConfig
+from ..inference.components import build
+from ..inference.devices import cost, on_device
+from ..inference.experiments import build_problem
 from ..metrics import RATES, attributes, auc, true_positive_rate
 from ..problems import Problem, Twin
-from .common import build, build_problem, log, on_device, provenance, seed_everything
-from .draw import cost
+from .common import log, provenance, seed_everything
 from .files.library import library
 from .sample import load_estimator
 

@@ -1,20 +1,18 @@
 """``posterity climatology``: a library of states at the start of the system's ensemble, made once."""
 
-import sys
-from math import prod
 from pathlib import Path
 
 import numpy as np
-import torch
 import xarray as xr
-from rich.progress import track
 
 from ..data import write
 from ..data.schema import dims
-from ..errors import ConfigError, PosterityError
+from ..errors import ConfigError
 from ..experiment import Experiment
-from ..problems import chunks
-from .common import build, log, on_device, provenance, seed_everything
+from ..inference.components import build
+from ..inference.devices import on_device
+from ..inference.libraries import spun_up
+from .common import log, provenance, seed_everything
 
 
 def climatology(experiment: Experiment, output: Path, device: str = "auto") -> None:
@@ -33,15 +31,9 @@ def climatology(experiment: Experiment, output: Path, device: str = "auto") -> N
     if settings is None:
         raise ConfigError(f"'{experiment.name}' has no library of states: say how large, at least 'climatology: {{}}'")
     system, total = build("system", experiment.system), settings.states + settings.held_out
-    with on_device(device) as chosen, torch.no_grad():
+    with on_device(device) as chosen:
         seed = seed_everything(experiment, "climatology")
-        batches = list(chunks(total, prod(system.shape), chosen))
-        shown = track(batches, f"climatology of {experiment.name}", disable=not sys.stderr.isatty())
-        state = torch.cat([system.initial((batch.stop - batch.start,)).cpu() for batch in shown])
-    if failed := int((~state.flatten(1).isfinite().all(dim=1)).sum()):
-        raise PosterityError(
-            f"climatology: {failed} of {total} spin-ups diverged; give the system more substeps, or a smaller dt"
-        )
+        state = spun_up(system, total, f"climatology of {experiment.name}", chosen)
     variables = {
         "state": (dims("climatology", "state", len(system.shape) - 1), state.numpy(), {"units": system.units}),
         "held_out": ("draw", (np.arange(total) >= settings.states).astype(np.int8)),

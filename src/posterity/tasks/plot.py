@@ -17,13 +17,16 @@ from PIL import Image
 from rich.progress import track
 
 from ..data import SCORES, atomic, read
+from ..data.artifacts import DESCRIPTION, check_intact, description
 from ..data.times import Clock, on_steps, readable
 from ..errors import DataError, PosterityError
 from ..experiment import Experiment, catalog
 from ..figures.drawing import style
 from ..figures.drawing.film import Film
+from ..inference.drawing import CURVES, draw, observes_state, of_case
+from ..inference.drawing import histories as side_by_side
+from ..inference.drawing import one_case as one_case_of
 from ..metrics import summarize
-from .files.artifacts import DESCRIPTION, check_intact, description
 from .files.provenance import dependency_text
 
 log = logging.getLogger("posterity")
@@ -41,9 +44,6 @@ PAIR = (".svg", ".png")
 
 #: The suffix of animations, their pictures per second, dots per inch, and number of colours: what makes them a few MB.
 MOVING, RATE, DPI, COLOURS = ".gif", 6, 100, 96
-
-#: The curves of a training.
-CURVES = ("train_loss", "valid_loss", "seconds")
 
 
 def plot(
@@ -83,10 +83,10 @@ def plot(
         PosterityError: If there is no such figure, case or format, or the files lack what it draws.
     """
     formats(output)
-    draw = catalog.resolve("figure", figure)
+    function = catalog.resolve("figure", figure)
     names = {name: method.label or name for name, method in experiment.methods.items()}
     groups = experiment.groups()
-    wanted = signature(draw).parameters
+    wanted = signature(function).parameters
 
     @cache
     def joined() -> xr.Dataset:
@@ -113,7 +113,7 @@ def plot(
     @cache
     def one_case() -> xr.Dataset:
         """The twin's case."""
-        return _one_case(observed(), experiment.figures.case, twin)
+        return one_case_of(observed(), experiment.figures.case, str(twin), "figures.case")
 
     @cache
     def cycles() -> int:
@@ -141,16 +141,15 @@ def plot(
         "times": lambda: experiment.figures.times,
         "quantity": lambda: experiment.figures.quantity,
         "frames": lambda: experiment.figures.frames,
-        "observes_state": lambda: _observes_state(one_case(), drawn_from),
+        "observes_state": lambda: observes_state(one_case(), drawn_from),
     }
     needed = {name for name, parameter in wanted.items() if parameter.default is Parameter.empty}
     if reference is None and needed & {"reference", "standard"}:
         raise PosterityError(f"figure '{figure}': draws the reference, and there is none; give --reference FILE")
-    drawn = draw(**{name: sources[name]() for name in wanted})
-    film = drawn if isinstance(drawn, Film) else None
-    save(drawn if film is None else film.figure, output, dependency_text("plot", experiment, figure))
-    if film is not None:
-        save_film(film, output.with_suffix(MOVING), figure)
+    drawn = draw(figure, sources)
+    save(drawn.figure if isinstance(drawn, Film) else drawn, output, dependency_text("plot", experiment, figure))
+    if isinstance(drawn, Film):
+        save_film(drawn, output.with_suffix(MOVING), figure)
 
 
 def save(figure: Figure, output: Path, description: str) -> None:
@@ -228,21 +227,6 @@ def _renumbered(svg: str) -> str:
     return re.sub(r'(id="|#)([a-z][0-9a-f]{10})(?=["\)])', renamed, svg)
 
 
-def _one_case(twins: xr.Dataset, case: int, path: Path) -> xr.Dataset:
-    """One case of the twins, lazily; its number is the scalar coordinate ``case``."""
-    if not 0 <= case < twins.sizes["case"]:
-        raise PosterityError(
-            f"{path}: has {twins.sizes['case']} cases, so there is no case {case}; change 'figures.case'"
-        )
-    return twins.assign_coords(case=twins["case"]).isel(case=case)
-
-
-def _observes_state(twin: xr.Dataset, draws: Callable[[], xr.Dataset]) -> bool:
-    """Whether observations are of the state itself: what the twin says of them, or else the draws."""
-    said = twin["observation"].attrs
-    return bool(said["of_state"] if "of_state" in said else draws().attrs.get("of_state", False))
-
-
 def _metrics(dataset: xr.Dataset, labels: Mapping[str, str], groups: Mapping[str, str] | None = None) -> xr.Dataset:
     """The metrics of all methods, or of the first of each group, lazily, under the names that figures give them."""
     dataset = readable(dataset)
@@ -260,7 +244,7 @@ def _posteriors(paths: Sequence[Path], case: int, labels: Mapping[str, str]) -> 
     for path in paths:
         dataset = readable(read(path, "posterior"))
         method = str(dataset.attrs.get("method", path.stem))
-        methods[method] = methods.get(method) or _chosen(dataset, case)
+        methods[method] = methods.get(method) or of_case(dataset, case)
     found = [draws.assign_attrs(method=labels.get(name, name)) for name, draws in methods.items() if draws]
     if len(found) < len(methods):
         missing = ", ".join(name for name, draws in methods.items() if not draws)
@@ -275,7 +259,7 @@ def _reference(path: Path | None, case: int, labels: Mapping[str, str]) -> xr.Da
     if path is None:
         return None
     dataset = readable(read(path, "posterior"))
-    found = _chosen(dataset, case)
+    found = of_case(dataset, case)
     if found is None:
         raise PosterityError(f"{path}: there is no case {case}; name the file that has it, or change 'figures.case'")
     method = str(dataset.attrs.get("method", path.stem))
@@ -283,35 +267,24 @@ def _reference(path: Path | None, case: int, labels: Mapping[str, str]) -> xr.Da
 
 
 def _histories(paths: Sequence[Path], labels: Mapping[str, str], groups: Mapping[str, str]) -> xr.Dataset:
-    """The histories of all trainings, NaN behind the end of shorter ones; methods are named by their folders."""
-    found = {path.parent.name: _history(path) for path in paths}
-    method = xr.Variable("method", [labels.get(name, name) for name in found])
-    joined = xr.concat(list(found.values()), dim=method, join="outer") if found else xr.Dataset(coords={"method": []})
-    joined.attrs["methods"] = list(dict.fromkeys(groups.values()))
+    """The histories of all trainings; methods are named by their folders."""
+    names = [path.parent.name for path in paths]
+    records = {labels.get(name, name): _history(path) for name, path in zip(names, paths, strict=True)}
     units = [_loss_units(path.parent / DESCRIPTION) for path in paths]
-    return joined.assign_coords(group=("method", [groups.get(name, name) for name in found]), unit=("method", units))
+    joined = side_by_side(records, [groups.get(name, name) for name in names], units)
+    return joined.assign_attrs(methods=list(dict.fromkeys(groups.values())))
 
 
-def _history(path: Path) -> xr.Dataset:
+def _history(path: Path) -> list[dict[str, float]]:
     """The history of one training, by epoch."""
     check_intact(path)
     try:
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        epochs = [record["epoch"] for record in records]
-        losses = {name: ("epoch", [record[name] for record in records]) for name in CURVES}
+        return [{name: record[name] for name in ("epoch", *CURVES)} for record in records]
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: cannot be read as a history ({error}); train the estimator again") from error
-    return xr.Dataset(losses, {"epoch": epochs})
 
 
 def _loss_units(path: Path) -> str:
     """The units of a training's loss; empty if it has no description."""
     return str(description(path.parent, ["loss_units"])["loss_units"]) if path.exists() else ""
-
-
-def _chosen(posterior: xr.Dataset, case: int) -> xr.Dataset | None:
-    """The draws of one case; None if the file does not have it."""
-    try:
-        return posterior[[name for name in ("state", "theta", "info_ess") if name in posterior]].sel(case=case)
-    except (KeyError, IndexError):
-        return None

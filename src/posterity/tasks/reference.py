@@ -2,18 +2,15 @@
 
 from pathlib import Path
 
-import numpy as np
-
-from ..data import write
-from ..data.tensors import ensemble_dataset
+from ..data import read, write
 from ..errors import ConfigError
 from ..experiment import Experiment
-from ..experiment.component import Component
-from ..problems import Posterior, Problem, log_likelihood
-from ..problems.ensemble import join_runs
-from ..rules import obey
-from .common import build_posterior, build_problem, log, on_device, provenance, seed_everything
-from .draw import cost, observations, one_window, timed
+from ..inference.devices import on_device
+from ..inference.experiments import build_problem, build_reference
+from ..inference.observed import observe, one_window
+from ..inference.reference import reference_draws
+from .common import log, provenance, seed_of
+from .files.draws import reading_of
 from .files.library import library
 
 
@@ -39,36 +36,13 @@ def reference(
         raise ConfigError(f"'{experiment.name}' has no reference: say which method makes it, under 'reference'")
     with on_device(device) as chosen:
         problem = build_problem(experiment, library(experiment, climatology))
-        method = build_reference(experiment, settings, problem)
-        observed = one_window(observations(experiment, problem, twin, chosen), twin, "reference")
-        window, cases = observed.window, observed.cases
-        obey(problem, {"reference": method.differentiates}, window)
-        runs = []
-        for run in range(settings.runs):
-            seed = seed_everything(experiment, "reference", run, cases[0])
-            runs.append(timed(method, "reference", window, settings.samples, chosen))
-            log.info("reference: run %d of %d done", run + 1, settings.runs)
-        ensemble = join_runs(runs)
-        likelihood = log_likelihood(problem, window, ensemble)
-        result = ensemble_dataset(ensemble, problem, cases, likelihood, coordinates=observed.coordinates)
-        seconds = float(ensemble.info["seconds"].sum())
-        extra = cost(seconds, chosen)
-    numbers = np.repeat(np.arange(settings.runs), settings.samples)
-    result = result.assign(run=("sample", numbers, {"long_name": "number of the run"}))
-    result.attrs = provenance("reference", experiment, "", seed, settings.kind, **extra)
-    write(result, output, "posterior")
+        method = build_reference(experiment, problem)
+        found = observe(read(twin, "twin"), problem, str(twin), chosen, reading_of(experiment))
+        observed = one_window(found, str(twin), "reference")
+        seeds = [seed_of(experiment, "reference", run, observed.cases[0]) for run in range(settings.runs)]
+        draws = reference_draws(method, observed, settings.samples, seeds)
+    made = provenance("reference", experiment, "", seeds[-1], settings.kind)
+    write(draws.assign_attrs(made), output, "posterior")
     if settings.runs > 1:
-        worst, median = ensemble.info["gap"].max(), ensemble.info["gap_median"].median()
+        worst, median = float(draws["info_gap"].max()), float(draws["info_gap_median"].median())
         log.info("%s: gap between runs %.3f sd at worst, %.3f in the median", output, worst, median)
-
-
-def build_reference(experiment: Experiment, settings: Component, problem: Problem) -> Posterior:
-    """The method that makes the reference.
-
-    Raises:
-        ConfigError: If it must be trained, or targets another posterior.
-    """
-    method = build_posterior(experiment, "reference", settings, problem)
-    if method.trained:
-        raise ConfigError(f"reference: '{settings.kind}' must be trained, and a reference is not: try 'smc' or 'hmc'")
-    return method

@@ -1,26 +1,26 @@
 """``posterity sample``: a trained estimator."""
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
-from ..errors import ConfigError, DataError
-from ..estimators import DensityEstimator, Learned, network_chunks
-from ..estimators.refinement import Refined
+from ..data import read
+from ..data.artifacts import description
+from ..data.weights import read_weights
+from ..errors import ConfigError
+from ..estimators import Learned
 from ..experiment import Experiment
-from ..experiment.component import Component
 from ..experiment.dependencies import dependencies
-from ..problems import Posterior, Problem, Twin
-from ..tensors import append_dims
-from .common import build, build_method, build_problem, on_device
-from .draw import draw, observations, one_window
-from .files.artifacts import WEIGHTS, check_intact, description
+from ..inference.densities import density_of, refined
+from ..inference.devices import on_device
+from ..inference.draws import drawn
+from ..inference.experiments import build_method, build_problem
+from ..inference.observed import observe, one_window
+from ..problems import Problem
+from .common import seed_of
+from .files.draws import reading_of, write_draws
 from .files.library import library
 
 
@@ -54,26 +54,15 @@ def sample(
         raise ConfigError(f"--method: '{method}' is not trained: use `posterity assimilate`")
     with on_device(device) as chosen:
         problem = build_problem(experiment, library(experiment, climatology))
-        observed = one_window(observations(experiment, problem, twin, chosen), twin, f"methods.{method}")
-        posterior: Posterior = load_estimator(experiment, method, problem, weights, chosen)
-        if (refinement := experiment.methods[method].refinement) is not None:
-            posterior = refined(posterior, refinement, method)
-        density = partial(_density, posterior) if isinstance(posterior, DensityEstimator) else None
-        draw("sample", experiment, method, posterior, observed, output, samples, chosen, density)
-
-
-@torch.no_grad()
-def _density(estimator: DensityEstimator, truth: Twin) -> Tensor:
-    """The log-density of the truth of each case, with shape ``(case,)``; minus infinity beyond the prior."""
-    beyond = estimator.problem.encode_parameters(truth.theta).isinf().any(dim=-1)
-    z = estimator.encode(truth)
-    # Networks turn infinities into NaN.
-    z = torch.where(append_dims(beyond, len(estimator.shape)), 0, z)
-    found = [
-        estimator.log_prob(z[chunk], truth.window.select(chunk))
-        for chunk in network_chunks(len(z), 1, estimator.shape, z.device)
-    ]
-    return torch.where(beyond, -torch.inf, torch.cat(found))
+        found = observe(read(twin, "twin"), problem, str(twin), chosen, reading_of(experiment))
+        observed = one_window(found, str(twin), f"methods.{method}")
+        estimator = load_estimator(experiment, method, problem, weights, chosen)
+        refinement = experiment.methods[method].refinement
+        posterior = estimator if refinement is None else refined(estimator, refinement, f"methods.{method}.refines")
+        count = experiment.draws(method) if samples is None else samples
+        seed = seed_of(experiment, "posterior", method, observed.cases[0])
+        draws = drawn(posterior, f"methods.{method}", observed, count, seed, density_of(posterior))
+    write_draws("sample", experiment, method, draws, output, seed)
 
 
 def load_estimator(
@@ -98,23 +87,5 @@ def load_estimator(
     ):
         raise ConfigError(f"{weights}: was trained for another problem or with other options; train '{trained}' again")
     estimator = cast(Learned, build_method(experiment, method, problem))
-    check_intact(weights / WEIGHTS)
-    try:
-        estimator.load_state_dict(load_file(weights / WEIGHTS, device=str(device)))
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"{weights / WEIGHTS}: cannot be read ({error}); train '{trained}' again") from error
-    except RuntimeError as error:
-        raise DataError(
-            f"{weights / WEIGHTS}: does not fit '{method}', as weights of an earlier version; train '{trained}' again"
-        ) from error
+    read_weights(estimator, weights, device, method, f"train '{trained}' again")
     return estimator.eval()
-
-
-def refined(estimator: Posterior, refinement: Component, method: str) -> Posterior:
-    """An estimator whose draws are refined."""
-    if not isinstance(estimator, DensityEstimator):
-        raise ConfigError(f"methods.{method}.refines: that method has no density, and none to refine; choose another")
-    try:
-        return Refined(estimator, build("refinement", refinement))
-    except ValueError as error:
-        raise ConfigError(f"methods.{method}.refines: {error}") from error

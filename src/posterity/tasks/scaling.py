@@ -12,13 +12,13 @@ import xarray as xr
 
 from .. import __version__
 from ..data import SCORES, TRAININGS, apart, atomic, read, write
+from ..data.artifacts import description
 from ..errors import ConfigError
 from ..experiment import Experiment
 from ..experiment.dependencies import dependencies
 from ..figures.scaling import scaling as draw
 from ..metrics import COVERED, judged_moment, summarize
 from ..metrics.scores import ENTRIES
-from .files.artifacts import description
 from .files.provenance import CONVENTIONS
 from .plot import formats, save
 

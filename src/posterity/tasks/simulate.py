@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Literal
 
 from ..data import write
-from ..data.tensors import twin_dataset
 from ..errors import ConfigError
 from ..experiment import Experiment
+from ..inference.devices import on_device
+from ..inference.experiments import build_problem
+from ..inference.problem import simulated
 from ..rules import obey
-from .common import build_problem, log, on_device, provenance, seed_everything
+from .common import provenance, seed_of
 from .files.library import library
 
 Split = Literal["train", "valid", "test"]
@@ -42,16 +44,8 @@ def simulate(
         states = library(experiment, climatology, held_out=split != "train")
         problem = build_problem(experiment, states, truth=split == "test")
         obey(problem, {})
-        seed = seed_everything(experiment, "simulate", split, shard)
-        twin = problem.sample((shards[shard],))
-    failed = ~twin.x.flatten(1).isfinite().all(dim=1)
-    dataset = twin_dataset(twin, problem, first_case=sum(shards[:shard]), observations=split != "train")
-    dataset.attrs = provenance("simulate", experiment, split, seed, split=split, shard=shard)
-    dataset.attrs["failed"] = int(failed.sum())
-    write(dataset, output, "states" if split == "train" else "twin")
-    if failed.any():
-        cases = dataset["case"].values[failed.cpu().numpy()]
-        log.warning(
-            "%s: %d of %d cases of shard %d of split %s failed: their trajectories are not finite (case %s%s)",
-            output, len(cases), len(failed), shard, split, ", ".join(map(str, cases[:10])), ", …" * (len(cases) > 10),
-        )  # fmt: skip
+        seed, first = seed_of(experiment, "simulate", split, shard), sum(shards[:shard])
+        part = f" of shard {shard} of split {split}"
+        dataset = simulated(problem, shards[shard], seed, first, split != "train", str(output), part)
+    made = provenance("simulate", experiment, split, seed, split=split, shard=shard)
+    write(dataset.assign_attrs(made), output, "states" if split == "train" else "twin")

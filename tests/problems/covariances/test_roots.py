@@ -12,6 +12,7 @@ from posterity.baselines import FourDVar, cycled
 from posterity.data.tensors import window_of
 from posterity.errors import ConfigError
 from posterity.experiment import load
+from posterity.inference.experiments import build_problem
 from posterity.problems import Identity, Observation, Problem, Window, exact_posterior
 from posterity.problems.covariances import (
     Climatology,
@@ -26,7 +27,6 @@ from posterity.problems.covariances import (
 )
 from posterity.systems import LinearAdvection, Lorenz63, Lorenz96
 from posterity.tasks.assimilate import assimilate
-from posterity.tasks.common import build_problem
 from posterity.tasks.simulate import simulate
 from posterity.testing import check_gaussian
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ...data.artifacts import HISTORY
 from ...errors import ConfigError, DataError
 from ...experiment import Experiment, load
-from ..files.artifacts import HISTORY
 from .jobs import Job, jobs
 from .work import Work
 

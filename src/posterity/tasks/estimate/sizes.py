@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ...baselines.cycling import cycled
 from ...baselines.sequential.record import Sequential
 from ...data.coordinates import own_coordinates, sites_of
 from ...data.schema import dims
@@ -20,12 +19,13 @@ from ...estimators import DensityEstimator, Estimator, Learned
 from ...estimators.continuous import ContinuousFlow
 from ...estimators.refinement import Refined
 from ...estimators.target import StateTarget
-from ...experiment import Experiment, catalog
+from ...experiment import Experiment
+from ...inference.densities import refined
+from ...inference.experiments import build_problem
+from ...inference.records import build_baseline
 from ...metrics import RATES, evaluate
 from ...metrics.fields.spectra import shells
 from ...problems import Posterior
-from ..common import build_method, build_problem
-from ..sample import refined
 from .jobs import Job
 
 #: Bytes of a number in a file, of the number of a run, and of one that marks what is held out.
@@ -118,10 +118,9 @@ class Sizes:
         return job.cases * self.draws(job) * len(self.times(job.name)) * prod(self.problem.shape)
 
     def _made(self, name: str) -> Posterior:
-        settings = self.experiment.methods[name]
-        kind = catalog.resolve("method", settings.kind)
-        made = cycled(self.problem, kind, lambda problem: build_method(self.experiment, name, problem))
-        return made if settings.refinement is None else refined(made, settings.refinement, name)
+        made = build_baseline(self.experiment, name, self.problem)
+        refinement = self.experiment.methods[name].refinement
+        return made if refinement is None else refined(made, refinement, f"methods.{name}.refines")
 
     @cached_property
     def _sites(self) -> dict[str, int]:

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ...data import write
+from ...data import read, write
 from ...data.schema import GRIDS, dims
 from ...errors import ConfigError, DataError, nearest
 from ...experiment import Experiment
+from ...inference.experiments import build_problem
+from ...inference.observed import observe
 from ...problems import Problem
-from ..common import build_problem
-from ..draw import observations
+from ..files.draws import reading_of
 
 log = logging.getLogger("posterity")
 
@@ -87,7 +88,7 @@ def import_table(
         twin = twin.assign(_background(problem, background))
     write(twin, output, "twin")
     try:
-        observations(experiment, problem, output, torch.device("cpu"))
+        observe(read(output, "twin"), problem, str(output), "cpu", reading_of(experiment))
     except DataError:
         # What a method would refuse is no file to begin with.
         output.unlink()

@@ -15,11 +15,11 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, NamedTuple
 
+from ...data.artifacts import DESCRIPTION
 from ...errors import ConfigError, PosterityError
 from ...experiment import Experiment
 from ...experiment.dependencies import dependencies
 from ...experiment.sections import TrainingConfig
-from ..files.artifacts import DESCRIPTION
 from ..files.lock import lock
 from .ending import MARGIN, SIGNALS
 from .unfinished import unfinished

@@ -1,18 +1,22 @@
-"""Cases of several shards, as estimators take them."""
+"""Cases of training sets, as estimators take them: in batches, from one dataset or from several shards."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from pathlib import Path
+from math import prod
 
 import torch
 import xarray as xr
 from torch import Tensor
 
-from ...data.stream import Shards
-from ...data.tensors import states, window_of
-from ...estimators.learning.batches import States
-from ...problems import Problem, Twin, Window
-from ..common import log
+from ..data.stream import Shards
+from ..data.tensors import states, window_of
+from ..estimators.learning.batches import MEMORY, Batches, States
+from ..estimators.learning.processes import Processes
+from ..experiment.sections import TrainingConfig
+from ..problems import Problem, Twin, Window
+
+log = logging.getLogger("posterity")
 
 #: Failed cases that a message names.
 NAMED = 10
@@ -22,17 +26,13 @@ class Cases:
     """The cases of several shards, read when asked for; it says which of them are not finite.
 
     Args:
-        paths: The files.
-        kind: Their kind, ``states`` or ``twin``.
+        shards: The shards, of ``states`` or ``twin`` datasets.
         problem: The problem.
         device: Where the tensors go.
-
-    Raises:
-        DataError: If a file cannot be read, or differs from the first in a size.
     """
 
-    def __init__(self, paths: Sequence[Path], kind: str, problem: Problem, device: torch.device) -> None:
-        self.shards, self.problem, self.device = Shards(paths, kind), problem, device
+    def __init__(self, shards: Shards, problem: Problem, device: torch.device) -> None:
+        self.shards, self.problem, self.device = shards, problem, device
         self._said = set[tuple[str, object]]()
 
     def __len__(self) -> int:
@@ -115,3 +115,25 @@ class Validation:
     def __iter__(self) -> Iterator[Twin]:
         """One pass; batches without a case that is finite are left out."""
         return (twin for twin in map(self._read, self._starts) if len(twin.x))
+
+
+def training_batches(cases: Cases, settings: TrainingConfig, seed: int, processes: Processes) -> Batches:
+    """The training set, in batches of which each process takes its shares."""
+    problem = cases.problem
+    memory = max(1, MEMORY // (problem.steps * prod(problem.shape)))
+    shares = settings.equal_shares()
+    return Batches(cases.states, len(cases), settings.batch, seed, memory, processes.rank, processes.count, shares)
+
+
+def validation(cases: Cases, batch: int, processes: Processes) -> Validation:
+    """The validation draws of a process, in batches; each is read once, so that what is damaged shows at once."""
+    problem = cases.problem
+    starts = range(0, len(cases), batch)[processes.rank :: processes.count]
+    # Observations with their deviations beside the states, in a quarter of the memory of the training set.
+    numbers = problem.steps * (prod(problem.shape) + 2 * prod(problem.observation.shape))
+    draws = Validation(
+        lambda start: cases.twins(slice(start, start + batch)), starts, hold=len(cases) * numbers <= MEMORY // 4
+    )
+    for _ in draws:
+        pass
+    return draws
