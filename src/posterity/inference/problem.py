@@ -6,10 +6,10 @@ from typing import Any
 
 import xarray as xr
 
-from .. import problems
 from ..data.tensors import twin_dataset
 from ..experiment.component import Component
 from ..problems import Composed, Observation, StateLibrary, Uniform
+from ..problems import Problem as BareProblem
 from ..problems.problem import Joint
 from ..systems import System
 from ..tensors import own_random_numbers
@@ -18,7 +18,7 @@ from .components import composed, made, masks_of
 log = logging.getLogger("posterity")
 
 
-class Problem(problems.Problem):
+class Problem(BareProblem):
     """Inference problem, see :class:`posterity.problems.Problem`, stated in few words, and twins of it as datasets.
 
     Wherever it takes a component, that may be an object, a name of the catalogue (``"lorenz96"``), or a kind with
@@ -120,7 +120,7 @@ class Problem(problems.Problem):
 
 
 def simulated(
-    problem: problems.Problem,
+    problem: BareProblem,
     cases: int,
     seed: int,
     first_case: int = 0,
