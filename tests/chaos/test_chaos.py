@@ -51,7 +51,7 @@ def test_a_few_faults_are_survived():
 
 def test_a_few_faults_of_runs_of_the_workflow_are_survived():
     """The machine fails amid a run, results are cut off after one, and files are older than their inputs."""
-    kinds = "Snakemake and its jobs,truncated,older"
+    kinds = "Snakemake and its jobs,truncated,files older"
     code, printed = chaos("--level", "workflow", "--faults", "3", "--seed", "1", "--kinds", kinds)
     assert code == 0, printed
     assert "3 of 3 faults survived (seed 1)" in printed
