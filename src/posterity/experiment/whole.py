@@ -16,7 +16,7 @@ from .experiment import Experiment
 #: Files that are made beside those that the table of stages names.
 BESIDE: Mapping[str, tuple[str, ...]] = {
     "estimator.json": ("weights.safetensors", "history.jsonl"),
-    "metrics.nc": ("table.csv",),
+    "metrics.nc": ("table.csv", "verdict.json"),
     ".svg": (".png", ".gif"),
 }
 
