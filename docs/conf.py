@@ -39,6 +39,8 @@ autodoc_default_options = {"members": True, "show-inheritance": True, "ignore-mo
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+# Two classes are called Problem, since that of `import posterity as ps` is the other one, made of names and numbers.
+suppress_warnings = ["ref.python"]
 python_maximum_signature_line_length = 100
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False

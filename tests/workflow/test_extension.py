@@ -66,7 +66,10 @@ def test_an_estimator_of_another_package_lands_in_the_table(study) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    assert re.search(r"gaussian-npe +mylab\.gaussian:GaussianPosterior", run("posterity", "list", "methods"))
+    assert re.search(
+        r"gaussian-npe +A network from the window to the mean and the standard deviations of what is",
+        run("posterity", "list", "methods"),
+    )
     run("snakemake", "--profile", "profiles/local", "--config", "experiments=mine", "--", "results/mine/table.csv")
     with (study.folder / "results" / "mine" / "table.csv").open() as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
