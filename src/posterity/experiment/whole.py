@@ -55,9 +55,10 @@ def _results(experiment: Experiment, folder: Path) -> Iterator[Path]:
         if not made.results or (stage in ("climatology", "reference") and getattr(experiment, stage) is None):
             continue
         for name in made.names(experiment) if "{name}" in made.results else [""]:
+            split = getattr(experiment.splits, name if stage == "simulate" else "test")
+            shards = {str(shard) for shard in range(len(split.shards()))}
             for file in folder.glob(made.results.format(name=glob.escape(name))):
-                split = getattr(experiment.splits, name if stage == "simulate" else "test")
-                if "*" not in made.results or file.stem in map(str, range(len(split.shards()))):
+                if "*" not in made.results or file.stem in shards:
                     beside = [file.with_name(name) for name in BESIDE.get(file.name, ())]
                     beside += [file.with_suffix(suffix) for suffix in BESIDE.get(file.suffix, ())]
                     yield from filter(Path.is_file, (file, *beside))
