@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from ..data.missing import suspects
 from ..data.tensors import truth_of, window_of
 from ..data.times import Lengths, placed
 from ..errors import DataError
+from ..experiment import Experiment
 from ..problems import Problem, Twin, Window
 
 log = logging.getLogger("posterity")
@@ -38,6 +39,11 @@ class Reading(NamedTuple):
     unit: float | str | None = None
     tolerance: float = 0.25
     cycles: Callable[[int], int] | None = None
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """As an experiment has them read."""
+        return cls(experiment.time_unit, experiment.time_tolerance, experiment.cycles_in)
 
 
 class Observed(NamedTuple):

@@ -8,10 +8,10 @@ from ..experiment import Experiment
 from ..inference.devices import on_device
 from ..inference.draws import drawn
 from ..inference.experiments import build_problem
-from ..inference.observed import observe
+from ..inference.observed import Reading, observe
 from ..inference.records import build_baseline
 from .common import seed_of
-from .files.draws import reading_of, write_draws
+from .files.draws import write_draws
 from .files.library import library
 
 
@@ -44,7 +44,7 @@ def assimilate(
         raise ConfigError(f"--method: '{method}' is trained: use `posterity train`, then `posterity sample`")
     with on_device(device) as chosen:
         problem = build_problem(experiment, library(experiment, climatology))
-        observed = observe(read(twin, "twin"), problem, str(twin), chosen, reading_of(experiment))
+        observed = observe(read(twin, "twin"), problem, str(twin), chosen, Reading.of(experiment))
         built = build_baseline(experiment, method, observed.problem)
         count = experiment.draws(method) if samples is None else samples
         seed = seed_of(experiment, "posterior", method, observed.cases[0])

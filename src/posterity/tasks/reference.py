@@ -7,10 +7,9 @@ from ..errors import ConfigError
 from ..experiment import Experiment
 from ..inference.devices import on_device
 from ..inference.experiments import build_problem, build_reference
-from ..inference.observed import observe, one_window
+from ..inference.observed import Reading, observe, one_window
 from ..inference.reference import reference_draws
 from .common import log, provenance, seed_of
-from .files.draws import reading_of
 from .files.library import library
 
 
@@ -37,7 +36,7 @@ def reference(
     with on_device(device) as chosen:
         problem = build_problem(experiment, library(experiment, climatology))
         method = build_reference(experiment, problem)
-        found = observe(read(twin, "twin"), problem, str(twin), chosen, reading_of(experiment))
+        found = observe(read(twin, "twin"), problem, str(twin), chosen, Reading.of(experiment))
         observed = one_window(found, str(twin), "reference")
         seeds = [seed_of(experiment, "reference", run, observed.cases[0]) for run in range(settings.runs)]
         draws = reference_draws(method, observed, settings.samples, seeds)

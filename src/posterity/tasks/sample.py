@@ -17,10 +17,10 @@ from ..inference.densities import density_of, refined
 from ..inference.devices import on_device
 from ..inference.draws import drawn
 from ..inference.experiments import build_method, build_problem
-from ..inference.observed import observe, one_window
+from ..inference.observed import Reading, observe, one_window
 from ..problems import Problem
 from .common import seed_of
-from .files.draws import reading_of, write_draws
+from .files.draws import write_draws
 from .files.library import library
 
 
@@ -54,7 +54,7 @@ def sample(
         raise ConfigError(f"--method: '{method}' is not trained: use `posterity assimilate`")
     with on_device(device) as chosen:
         problem = build_problem(experiment, library(experiment, climatology))
-        found = observe(read(twin, "twin"), problem, str(twin), chosen, reading_of(experiment))
+        found = observe(read(twin, "twin"), problem, str(twin), chosen, Reading.of(experiment))
         observed = one_window(found, str(twin), f"methods.{method}")
         estimator = load_estimator(experiment, method, problem, weights, chosen)
         refinement = experiment.methods[method].refinement

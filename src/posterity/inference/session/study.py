@@ -106,7 +106,7 @@ class Study:
     @property
     def _reading(self) -> Reading:
         """How the times of twins are read."""
-        return Reading(self.experiment.time_unit, self.experiment.time_tolerance, self.experiment.cycles_in)
+        return Reading.of(self.experiment)
 
     def _method(self, name: str) -> Method:
         """A method, made."""

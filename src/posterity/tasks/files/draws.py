@@ -1,4 +1,4 @@
-"""Files of draws, and how an experiment has those of observations read."""
+"""Files of draws."""
 
 import logging
 from pathlib import Path
@@ -7,15 +7,9 @@ import xarray as xr
 
 from ...data import write
 from ...experiment import Experiment
-from ...inference.observed import Reading
 from ..common import provenance
 
 log = logging.getLogger("posterity")
-
-
-def reading_of(experiment: Experiment) -> Reading:
-    """How the times of observations are read."""
-    return Reading(experiment.time_unit, experiment.time_tolerance, experiment.cycles_in)
 
 
 def write_draws(stage: str, experiment: Experiment, name: str, draws: xr.Dataset, output: Path, seed: int) -> None:

@@ -15,9 +15,8 @@ from ...data.schema import GRIDS, dims
 from ...errors import ConfigError, DataError, nearest
 from ...experiment import Experiment
 from ...inference.experiments import build_problem
-from ...inference.observed import observe
+from ...inference.observed import Reading, observe
 from ...problems import Problem
-from ..files.draws import reading_of
 
 log = logging.getLogger("posterity")
 
@@ -88,7 +87,7 @@ def import_table(
         twin = twin.assign(_background(problem, background))
     write(twin, output, "twin")
     try:
-        observe(read(output, "twin"), problem, str(output), "cpu", reading_of(experiment))
+        observe(read(output, "twin"), problem, str(output), "cpu", Reading.of(experiment))
     except DataError:
         # What a method would refuse is no file to begin with.
         output.unlink()
