@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from posterity.problems import Composed, Identity, Observation, Operator, Problem, Quadratic, Uniform
-from posterity.rules import check_rules, lost_gradients
+from posterity.rules import check_rules, lost_gradients, obey
 from posterity.systems import LinearAdvection, Lorenz63, System, TwoScaleLorenz96
 from posterity.testing import Breaking
 
@@ -219,3 +219,13 @@ def test_single_precision_within_a_step_is_no_lost_gradient():
     """As of an emulator whose weights are floats."""
     system = Plug.named(step=lambda self, x: torch.tanh(x.float() / sqrt(2)).to(x))
     assert lost_gradients(problem(system), torch.randn(2, 3, 1, 4)) == {}
+
+
+def test_what_is_drawn_behind_a_trial_stays_the_same():
+    """So that nobody has to seed again."""
+    tried = problem(Plane(), parameters={"damping": Uniform(0.0, 0.5)}, joint="climatology")
+    torch.manual_seed(3)
+    expected = torch.randn(4)
+    torch.manual_seed(3)
+    obey(tried, {"vi": ("system", "operator")})
+    assert torch.equal(torch.randn(4), expected)

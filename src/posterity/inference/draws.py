@@ -57,7 +57,6 @@ def drawn(
     problem, window, cases, truth, coordinates = observed
     with own_random_numbers(seed):
         obey(problem, {key: method.differentiates}, window)
-        torch.manual_seed(seed)
         ensemble = timed(method, key, window, samples)
         truth_log_q = None
         # A truth of another system may lack the parameters, and has then no density.

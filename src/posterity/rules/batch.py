@@ -8,13 +8,15 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..problems import Problem, Window
 from ..systems.system import WITHOUT_GRADIENTS
+from ..tensors import own_random_numbers
 from .trial import BATCH, check_rules, lost_gradients
 
 
+@own_random_numbers(0)
 def obey(problem: Problem, differentiated: Mapping[str, Sequence[str]], window: Window | None = None) -> None:
     """Checks by one step, one observation and, for methods that need it, one gradient of a small batch.
 
-    Seeds torch.
+    Its random numbers are its own: those drawn behind stay the same.
 
     Args:
         problem: The problem.

@@ -20,7 +20,7 @@ def check(source: str, experiment: Experiment) -> Iterator[str]:
     """Constructs and tries the problem, the methods and the reference of an experiment, and says what they mean.
 
     Systems and operators take one step, one observation and one gradient of a small batch; see
-    :mod:`posterity.rules`. Seeds torch.
+    :mod:`posterity.rules`.
 
     Args:
         source: What the experiment was loaded by.

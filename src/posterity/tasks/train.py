@@ -80,7 +80,6 @@ def train(
             seed = seed_everything(experiment, "train", method)
             estimator = cast(Learned, build_method(experiment, method, problem)).to(chosen)
             obey(problem, {f"methods.{method}": estimator.differentiates})
-            seed_everything(experiment, "train", method)
             training = training_of(estimator, problem, settings, seed)
             shards = (Shards.open(train, "states"), Shards.open(valid, "twin"))
             cases, judged = (Cases(part, problem, chosen) for part in shards)

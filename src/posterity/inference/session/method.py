@@ -177,7 +177,6 @@ class LearnedMethod(Method):
         settings = self._settings(training)
         sizes = self._sizes if cases is None else (cases, max(1, cases // 8))
         with on_device(device) as chosen, own_random_numbers(seed):
-            torch.manual_seed(seed)
             estimator = cast(Learned, self._new(self.problem)).to(chosen)
             obey(self.problem, {self.name: estimator.differentiates})
             learned, judged = (
