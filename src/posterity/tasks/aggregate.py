@@ -62,7 +62,8 @@ def aggregate(
         joined.attrs[FAILED] = json.dumps(failed)
     write(joined, output, "comparison", SCORES)
     cycles = experiment.cycles_in(joined.sizes["time"])
-    lines = rows(summarize(joined, experiment.window, cycles, experiment.burn_in))
+    summary = summarize(joined, experiment.window, cycles, experiment.burn_in)
+    lines = rows(summary)
     if failed:
         lines = _with_failed(lines, failed, list(experiment.methods))
     with atomic(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -71,7 +72,7 @@ def aggregate(
         writer.writerows(lines)
     log.info("%s: written", table)
     if verdict is not None:
-        keep(judge(joined, experiment.window, cycles, experiment.burn_in, list(failed)), verdict)
+        keep(judge(joined, experiment.window, cycles, experiment.burn_in, list(failed), summary), verdict)
         log.info("%s: written", verdict)
 
 

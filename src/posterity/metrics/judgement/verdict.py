@@ -89,7 +89,12 @@ class Scores(NamedTuple):
 
 
 def judge(
-    comparison: xr.Dataset, window: int, cycles: int = 1, burn_in: int = 0, failed: Sequence[str] = ()
+    comparison: xr.Dataset,
+    window: int,
+    cycles: int = 1,
+    burn_in: int = 0,
+    failed: Sequence[str] = (),
+    summary: xr.Dataset | None = None,
 ) -> Verdict:
     """Ranks methods by their distance to the reference or, where there is none, by their CRPS.
 
@@ -103,11 +108,12 @@ def judge(
         cycles: The number of windows that follow each other.
         burn_in: The number of first cycles to leave out.
         failed: The names of methods that have no scores, since they failed.
+        summary: The summary of the comparison, if it is at hand; see :func:`posterity.metrics.summarize`.
 
     Returns:
         The verdict.
     """
-    summary = summarize(comparison, window, cycles, burn_in)
+    summary = summarize(comparison, window, cycles, burn_in) if summary is None else summary
     moment = judged_moment(summary)
     at = at_moments(comparison, window, cycles, burn_in).sel(moment=moment)
     scores = _scores(at)
