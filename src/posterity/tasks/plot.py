@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from inspect import Parameter, signature
@@ -14,7 +13,6 @@ from typing import Any
 import xarray as xr
 from matplotlib.figure import Figure
 from PIL import Image
-from rich.progress import track
 
 from ..data import SCORES, atomic, read
 from ..data.artifacts import DESCRIPTION, check_intact, description
@@ -26,6 +24,7 @@ from ..figures.drawing.film import Film
 from ..inference.drawing import CURVES, draw, observes_state, of_case
 from ..inference.drawing import histories as side_by_side
 from ..inference.drawing import one_case as one_case_of
+from ..inference.progress import track
 from ..metrics import summarize
 from .files.provenance import dependency_text
 
@@ -182,7 +181,7 @@ def save_film(film: Film, output: Path, name: str) -> None:
     # One palette for all pictures, of which the first has every colour: in its colour bar.
     palette = _picture(film.figure).quantize(COLOURS, dither=Image.Dither.NONE)
     pictures = []
-    for frame in track(range(film.frames), f"plot {name}", disable=not sys.stderr.isatty()):
+    for frame in track(range(film.frames), f"plot {name}", film.frames):
         film.show(frame)
         pictures.append(_picture(film.figure).quantize(palette=palette, dither=Image.Dither.NONE))
     with atomic(output) as temporary:
