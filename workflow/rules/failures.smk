@@ -101,17 +101,13 @@ def failures():
 
 def results_made():
     """What the results come to, and where the tables and figures are that there are."""
-    from posterity.tasks.files.verdict import verdicts
+    from posterity.tasks.files.verdict import made, verdicts
 
+    results = Path("results")
     lines = (
-        {
-            f"results/{name}/table.csv": f"{name}: the table is results/{name}/table.csv,"
-            f" figures are in results/{name}/figures"
-            for name in ASKED
-        }
+        {f"results/{name}/table.csv": made(results, name) for name in ASKED}
         | {
-            f"results/{name}/scaling.csv": f"{name}: all variants are in results/{name}/scaling.csv"
-            f" and results/{name}/figures/scaling.svg"
+            f"results/{name}/scaling.csv": made(results, name, compared=True)
             for name in COMPARED
         }
         | {
@@ -119,8 +115,8 @@ def results_made():
             for name in ASKED
         }
     )
-    made = [line for file, line in lines.items() if Path(file).is_file()]
-    return [*verdicts(Path("results"), ASKED), "", *made]
+    there = [line for file, line in lines.items() if Path(file).is_file()]
+    return [*verdicts(results, ASKED), "", *there]
 
 
 def say_at_the_end(lines):

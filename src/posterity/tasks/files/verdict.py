@@ -145,6 +145,20 @@ def _cell(head: str, text: str, width: int) -> str:
     return text.ljust(width) if head in LEFT else text.rjust(width)
 
 
+def made(results: Path, name: str, compared: bool = False) -> str:
+    """Where table and figures of an experiment are, or those of all variants of a file.
+
+    Args:
+        results: The folder of the results of all experiments.
+        name: The name of the experiment, or of the file.
+        compared: Whether it is a file of several variants.
+    """
+    own = results / name
+    if compared:
+        return f"{name}: all variants are in {own}/scaling.csv and {own}/figures/scaling.svg"
+    return f"{name}: the table is {own}/table.csv, figures are in {own}/figures"
+
+
 def verdicts(results: Path, names: Sequence[str]) -> Iterator[str]:
     """What the results of experiments come to: of one its verdict, of several a sentence each.
 

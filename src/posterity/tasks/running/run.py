@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ...errors import ConfigError, PosterityError
 from ...experiment import Experiment, studies
-from ..files.verdict import FILE, verdicts
+from ..files.verdict import FILE, made, verdicts
 from .progress import Progress, clock, durations
 
 #: Lines that the workflow ends with if jobs failed, and how many lines of a log are shown of a run that did not start.
@@ -56,11 +56,11 @@ def run(
     elif not status:
         yield from verdicts(results, names)
         yield ""
-        yield from (_made(results / _name(study), len(study) > 1) for study in asked)
+        yield from (made(results, _name(study), len(study) > 1) for study in asked)
     else:
         # Of methods that are left there is one, too; an older one is of another run.
-        made = [name for name in names if (path := results / name / FILE).is_file() and path.stat().st_mtime >= start]
-        yield from verdicts(results, made)
+        left = [name for name in names if (path := results / name / FILE).is_file() and path.stat().st_mtime >= start]
+        yield from verdicts(results, left)
         said = ended or _tail(log)
         raise PosterityError("\n".join([*said, f"the run did not end well (exit code {status}); see {log}"]))
 
@@ -68,13 +68,6 @@ def run(
 def _name(study: Sequence[Experiment]) -> str:
     """The name of an experiment, or of the file of several variants."""
     return study[0].name.partition("/")[0] if len(study) > 1 else study[0].name
-
-
-def _made(own: Path, compared: bool) -> str:
-    """Where what was made stands, in a folder of results."""
-    if compared:
-        return f"{own.name}: all variants are in {own}/scaling.csv and {own}/figures/scaling.svg"
-    return f"{own.name}: the table is {own}/table.csv, figures are in {own}/figures"
 
 
 def _known(found: Sequence[Experiment], results: Path) -> dict[str, float]:
