@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,8 +28,11 @@ LOGS = dict(zip(
     strict=True,
 ))  # fmt: skip
 
+#: How often a run may fail before it is given up.
+TRIES = 4
+
 #: Seconds after which a run is taken to wait for ever.
-PATIENCE = 240.0
+PATIENCE = 480.0
 
 
 @contextmanager
@@ -128,6 +131,34 @@ def settle(folder: Path) -> None:
         if time.monotonic() > deadline:
             subprocess.run(["kill", "-KILL", *map(str, left)], check=False)
         time.sleep(0.02)
+
+
+def brought(act: Callable[[], str]) -> tuple[str, list[str]]:
+    """Brings a fault about; returns what happened, and what was said of it that should not be."""
+    try:
+        return act(), []
+    except AssertionError as error:
+        return "ended as it should not", [str(error)]
+
+
+def again(folder: Path, ended: Callable[[], Run]) -> list[str]:
+    """Runs the workflow until it has ended well; what others still have is waited for, as it says.
+
+    Args:
+        folder: The folder of the study.
+        ended: Makes a run, and waits for its end.
+
+    Returns:
+        What was not survived.
+    """
+    for _ in range(TRIES):
+        run = ended()
+        if run.code == 0:
+            return []
+        if "is in use by" not in run.said:
+            break
+        settle(folder)
+    return [f"the workflow ended with {run.code} when it was run again:\n{run.said}"]
 
 
 def behind(tasks: Iterable[Task]) -> list[Task]:

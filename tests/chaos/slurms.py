@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from runs import LOGS, Run, behind, prepare, processes, served, settle, unmake
+from runs import LOGS, PATIENCE, Run, again, behind, brought, prepare, processes, served, settle, unmake
 from study import ROOT, TASKS, Task, chosen, differences, files, partial
 
 CLUSTER = ROOT / "tests" / "slurm" / "cluster.sh"
@@ -27,13 +27,11 @@ OPTIONS = (
 )  # fmt: skip
 TRAINING = ("train_on_nodes:cpus_per_task=1", "train_on_nodes:mem_mb=4000", "train_on_nodes:runtime=60")
 
-#: How often a run may fail before it is given up.
-TRIES = 4
-
 
 def slurm(*words: str) -> str:
     """Runs a command of Slurm; returns what it printed, nothing if it was too late."""
-    environment = {**os.environ, "PATH": PATH}
+    # A daemon looks for its other settings beside this file, not beside the link to it.
+    environment = {**os.environ, "PATH": PATH, "SLURM_CONF": str(STATE / "slurm.conf")}
     return subprocess.run(words, capture_output=True, text=True, timeout=60, env=environment).stdout.strip()
 
 
@@ -69,18 +67,32 @@ class Scene(NamedTuple):
         return job, "node" + nodes.removeprefix("node").strip("[]")[0], f"{self.task.name}, {seconds:.1f} s"
 
     def end(self, run: Run) -> str:
-        """Waits for the end of a run, and starts jobs that are in the queue again: Slurm holds them for minutes."""
+        """Waits for the end of a run, and starts jobs that are in the queue again: Slurm holds them for minutes, or,
+        if the node had not yet forgotten them when it came back, until somebody releases them."""
+        deadline = time.monotonic() + PATIENCE
         while not run.ended():
-            for job in held():
+            if time.monotonic() > deadline:
+                run.send(signal.SIGKILL, group=True)
+            for node in refused():
+                slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
+            for job in held("launch failed requeued held"):
+                slurm("scontrol", "release", job)
+            for job in held("BeginTime"):
                 slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
             time.sleep(1)
         return f"exit {run.wait()}"
 
 
-def held() -> list[str]:
-    """The jobs that were put back into the queue."""
+def held(reason: str) -> list[str]:
+    """The jobs that wait in the queue for a reason."""
     lines = slurm("squeue", "--noheader", "--states=pending", "--format=%i %r").splitlines()
-    return [line.split()[0] for line in lines if line.endswith("BeginTime")]
+    return [line.split()[0] for line in lines if line.endswith(reason)]
+
+
+def refused() -> list[str]:
+    """The nodes that were drained since they were given a job that they still had."""
+    lines = slurm("sinfo", "--noheader", "--Node", "--partition=gpu", "--format=%N %E").splitlines()
+    return [line.split()[0] for line in lines if line.endswith("Duplicate jobid")]
 
 
 def killed_step(scene: Scene) -> str:
@@ -254,13 +266,10 @@ def disturb(reference: Path, command: str, folder: Path, name: str, rng: random.
     scene = Scene(folder, command, rng.choice(TASKS), rng)
     unmake(folder, behind([scene.task]))
     try:
-        try:
-            told, wrong = KINDS[name](scene), []
-        except AssertionError as error:
-            told, wrong = "ended as it should not", [str(error)]
+        told, wrong = brought(lambda: KINDS[name](scene))
         here = differences(folder, reference, files(folder))
         wrong += [f"half-written: {one}" for one in here if "cannot be read" in one]
-        wrong += again(scene)
+        wrong += again(folder, lambda: ended(scene))
         wrong += differences(folder, reference, files(reference))
         wrong += [f"{file}: is left behind" for file in partial(folder)]
         return told, wrong
@@ -270,16 +279,10 @@ def disturb(reference: Path, command: str, folder: Path, name: str, rng: random.
         shutil.rmtree(folder)
 
 
-def again(scene: Scene) -> list[str]:
-    """Runs the workflow until it has ended well, and waits for jobs that a killed one has left."""
-    for _ in range(TRIES):
-        run = scene.run()
-        scene.end(run)
-        if run.code == 0:
-            while slurm("squeue", "--noheader"):
-                time.sleep(0.5)
-            return []
-        if "is in use by" not in run.said:
-            break
-        settle(scene.folder)
-    return [f"the workflow ended with {run.code} when it was run again:\n{run.said}"]
+def ended(scene: Scene) -> Run:
+    """A run that has ended and, if it ended well, with it the jobs that a killed one has left."""
+    run = scene.run()
+    scene.end(run)
+    while run.code == 0 and slurm("squeue", "--noheader"):
+        time.sleep(0.5)
+    return run

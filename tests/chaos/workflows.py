@@ -1,5 +1,6 @@
 """Faults of whole runs of the workflow, one after another, in copies of a finished study."""
 
+import functools
 import os
 import random
 import shutil
@@ -12,14 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from disks import Disk, damage
-from runs import LOGS, Run, behind, finished, prepare, processes, served, settle, unmake
+from runs import LOGS, Run, again, behind, brought, finished, prepare, processes, served, settle, unmake
 from study import MADE_BY, ROOT, TASKS, Task, chosen, differences, files, partial
 
 #: How Snakemake is called.
 OPTIONS = ("--profile", str(ROOT / "profiles" / "local"), "--cores", "2")
-
-#: How often a run may fail before it is given up.
-TRIES = 4
 
 #: What a second pass makes of the methods that are left, when others have failed.
 JOINED = tuple(file for task in TASKS if task.name in ("aggregate", "plot") for file in task.writes)
@@ -55,11 +53,11 @@ class Scene(NamedTuple):
         return f"{self.task.name}, {seconds:.2f} s"
 
 
-def killed_snakemake(scene: Scene) -> str:
-    """kill -9 of Snakemake alone: its jobs go on."""
+def signalled(scene: Scene, number: int, group: bool = False) -> str:
+    """A signal to Snakemake alone, whose jobs go on, or also to its jobs, as when a machine fails."""
     run = scene.run()
     moment = scene.moment(run)
-    run.send(signal.SIGKILL)
+    run.send(number, group)
     return f"{moment}, exit {run.wait()}"
 
 
@@ -70,22 +68,6 @@ def killed_job(scene: Scene) -> str:
     jobs = sorted(set(processes(scene.folder)) - {run.pid})
     with suppress(ProcessLookupError, IndexError):
         os.kill(scene.rng.choice(jobs), signal.SIGKILL)
-    return f"{moment}, exit {run.wait()}"
-
-
-def killed_both(scene: Scene) -> str:
-    """kill -9 of Snakemake with its jobs, as when a machine fails."""
-    run = scene.run()
-    moment = scene.moment(run)
-    run.send(signal.SIGKILL, group=True)
-    return f"{moment}, exit {run.wait()}"
-
-
-def terminated(scene: Scene) -> str:
-    """SIGTERM of Snakemake."""
-    run = scene.run()
-    moment = scene.moment(run)
-    run.send(signal.SIGTERM)
     return f"{moment}, exit {run.wait()}"
 
 
@@ -118,7 +100,7 @@ def _partly(scene: Scene) -> str:
     if scene.rng.random() < 0.5:
         return "finished"
     unmake(scene.folder, behind([scene.task]))
-    told = killed_both(scene)
+    told = signalled(scene, signal.SIGKILL, group=True)
     settle(scene.folder)
     return told
 
@@ -205,10 +187,10 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "kill -9 of Snakemake": Kind(killed_snakemake),
+    "kill -9 of Snakemake": Kind(functools.partial(signalled, number=signal.SIGKILL)),
     "kill -9 of a job": Kind(killed_job),
-    "kill -9 of Snakemake and its jobs": Kind(killed_both),
-    "SIGTERM of Snakemake": Kind(terminated),
+    "kill -9 of Snakemake and its jobs": Kind(functools.partial(signalled, number=signal.SIGKILL, group=True)),
+    "SIGTERM of Snakemake": Kind(functools.partial(signalled, number=signal.SIGTERM)),
     "SIGINT of Snakemake": Kind(interrupted),
     "two at one folder": Kind(second_run),
     "clock jump": Kind(clock_jumps, whole=True),
@@ -260,10 +242,8 @@ def disturb(reference: Path, command: str, folder: Path, name: str, rng: random.
         task = rng.choice(TASKS)
         if not kind.whole:
             unmake(folder, behind([task]))
-        try:
-            told, wrong = kind.act(Scene(folder, command, task, rng, disk)), []
-        except AssertionError as error:
-            told, wrong = "ended as it should not", [str(error)]
+        scene = Scene(folder, command, task, rng, disk)
+        told, wrong = brought(lambda: kind.act(scene))
         here = differences(folder, reference, files(folder))
         if not kind.spoils:
             odd = (one for one in here if "cannot be read" in one or not one.startswith(JOINED))
@@ -272,7 +252,8 @@ def disturb(reference: Path, command: str, folder: Path, name: str, rng: random.
         bad = {one.partition(": ")[0] for one in here}
         redone = {file for one in behind(MADE_BY[file] for file in bad) for file in one.writes}
         kept = {file: state for file, state in finished(folder).items() if file not in redone}
-        wrong += again(folder, command)
+        wrong += again(folder, lambda: ended(scene.run()))
+        settle(folder)
         wrong += differences(folder, reference, files(reference))
         now = finished(folder)
         wrong += [f"{file}: was made again" for file, state in kept.items() if now.get(file) != state]
@@ -285,14 +266,7 @@ def disturb(reference: Path, command: str, folder: Path, name: str, rng: random.
         shutil.rmtree(folder)
 
 
-def again(folder: Path, command: str) -> list[str]:
-    """Runs the workflow until it has ended well; what others still have is waited for, as it says."""
-    for _ in range(TRIES):
-        run = Run(folder, command, *OPTIONS)
-        if run.wait() == 0:
-            settle(folder)
-            return []
-        if "is in use by" not in run.said:
-            break
-        settle(folder)
-    return [f"the workflow ended with {run.code} when it was run again:\n{run.said}"]
+def ended(run: Run) -> Run:
+    """A run that has ended."""
+    run.wait()
+    return run
