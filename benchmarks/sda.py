@@ -35,7 +35,7 @@ STATES, ORDER = 65, 4
 #: The units in which the peer sees states.
 MEAN, SCALE = (0.0, 0.0, 25.0), (8.0, 9.0, 8.6)
 #: What Posterity draws with: compositions, and Langevin corrections after each step.
-OURS = ("blankets 1", "junction 1", "junction 4")
+OURS = ("blankets 1", "junction 1", "junction 2", "junction 4")
 
 
 def fit(parameters: Any, loss: Callable[[Any], Any], data: Any, minutes: float) -> int:
