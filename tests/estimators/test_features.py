@@ -11,6 +11,7 @@ from posterity.problems import (
     Crop,
     GaussianStations,
     GridMask,
+    Identity,
     Observation,
     Operator,
     Problem,
@@ -20,7 +21,7 @@ from posterity.problems import (
     Twin,
     Vorticity,
 )
-from posterity.systems import LinearAdvection, Lorenz96
+from posterity.systems import Kolmogorov, LinearAdvection, Lorenz96
 
 
 @pytest.fixture
@@ -278,3 +279,14 @@ def test_masks_that_differ_are_one_network(make_problem) -> None:
     """The same shape for every pattern: that is what lets one network serve them all."""
     shapes = {Features(make_problem(masks=masks)).shape for masks in ((), (GridMask(2),), (RandomMask(0.5),))}
     assert shapes == {Features(make_problem()).shape}
+
+
+def test_the_landscape_of_a_system_is_seen() -> None:
+    """What a force does depends on where it acts: a flow that a wave drives is not the same when shifted along it."""
+    flow = Kolmogorov(size=16, dt=0.1, spinup=0.0)
+    problem = Problem(flow, Observation(Identity(flow.shape)), window=2, joint="climatology", background_std=None)
+    found = Features(problem, times=0)
+    twin = problem.sample((3,))
+    found.fit(twin.window)
+    assert torch.equal(found(twin.window)[:, -1:], flow.landscape.to(twin.window.y).expand(3, 1, 16, 16))
+    assert found.shape[0] == 1 + 3 * 2 * 2 == Features(problem, times=0, flat=True).shape[0] // 256 + 1

@@ -113,18 +113,21 @@ class Features(nn.Module):
     entry being zero in all three, and the innovations of the background's trajectory,
     :math:`\sinh^{-1}((y_t - H(x_t(x_b))) / \sigma_t)`, so that the network need not learn the dynamics first: chaos
     makes late ones huge, and beyond some standard deviations only their magnitude matters. Then come the background
-    with its standard deviation, and Fourier features of the start of the window. Stations stand at their sites; the
-    translation equivariance of the problem remains.
+    with its standard deviation, Fourier features of the start of the window, and the system's landscape. Stations stand
+    at their sites; the translation equivariance of the problem remains, and no other: what drives a flow at some sites
+    is seen there.
 
     Args:
         problem: The problem.
         observed: Whether to show observations, or the background and the time only.
         times: The number of frequencies of the Fourier features; 0 shows no time. Problems whose windows all start
             at the same time have none.
-        flat: Whether to flatten the field into a vector, for targets that are vectors.
+        flat: Whether to flatten the field into a vector, for targets that are vectors; it has no landscape, since
+            a network of vectors knows its sites.
     """
 
     sites: Tensor
+    landscape: Tensor
 
     def __init__(self, problem: Problem, observed: bool = True, times: int = 6, flat: bool = False) -> None:
         super().__init__()
@@ -141,7 +144,9 @@ class Features(nn.Module):
         self.y, self.std = Standardizer((channels, 1)), Standardizer((channels, 1))
         self.register_buffer("sites", sites.to(self.y.mean.device), persistent=False)
         self.state, self.spread = Standardizer(problem.shape), Standardizer(problem.shape)
-        count = (3 + self.background) * seen + 2 * problem.shape[0] * self.background + 2 * self.times
+        landscape = problem.system.landscape[:0] if flat else problem.system.landscape
+        self.register_buffer("landscape", landscape.to(self.y.mean), persistent=False)
+        count = (3 + self.background) * seen + 2 * problem.shape[0] * self.background + 2 * self.times + len(landscape)
         #: The shape of the features of a case.
         self.shape = (count * prod(grid),) if flat else (count, *grid)
 
@@ -182,10 +187,8 @@ class Features(nn.Module):
             channels += [self.state(window.background), self.spread(window.background_std)]
         if self.times:
             channels.append(self._time(window.start))
-        if not channels:
-            field = window.y.new_zeros(len(window.y), 0, *self.problem.shape[1:])
-        else:
-            field = torch.cat(channels, dim=1)
+        channels.append(self.landscape.to(window.y).expand(len(window.y), *self.landscape.shape))
+        field = torch.cat(channels, dim=1)
         return field.flatten(1) if self.flat else field
 
     def _observations(self, window: Window) -> list[Tensor]:

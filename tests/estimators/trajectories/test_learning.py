@@ -121,23 +121,20 @@ def test_crops_know_their_time_where_asked() -> None:
 
 
 def test_a_landscape_tells_sites_apart() -> None:
-    """Shifts by a period of the forcing change nothing; others do where the network knows it, and there alone."""
+    """Shifts by a period of the forcing change nothing; others along its waves do."""
     flow = Kolmogorov(size=16, dt=0.1, wavenumber=2)
     problem = Problem(flow, Observation(Identity(flow.shape)), window=3, joint="climatology", background_std=None)
     x, v = torch.randn(2, 3, 2, 16, 16), torch.zeros(2, 0)
-    for told in (False, True):
-        local = SDA(problem, 1, SMALL, landscape=told).local
-        for parameter in local.parameters():
-            torch.nn.init.normal_(parameter, std=0.3)
+    local = SDA(problem, 1, SMALL).local
+    for parameter in local.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
 
-        def found(x: torch.Tensor, local: torch.nn.Module = local) -> torch.Tensor:
-            return local(x, v, torch.tensor([0.3, 0.8]), torch.zeros(2), torch.ones(2, dtype=torch.bool))[0]
+    def found(x: torch.Tensor) -> torch.Tensor:
+        return local(x, v, torch.tensor([0.3, 0.8]), torch.zeros(2), torch.ones(2, dtype=torch.bool))[0]
 
-        for rows, columns, same in ((8, 3, True), (3, 0, not told)):
-            moved = found(x.roll((rows, columns), (-2, -1))).roll((-rows, -columns), (-2, -1))
-            assert torch.allclose(moved, found(x)) == same
-    with pytest.raises(ValueError, match="landscape: all sites of Lorenz96 are alike; leave it out"):
-        SOSDA(ring(), 1, SMALL, landscape=True)
+    for rows, columns, same in ((8, 3, True), (3, 0, False)):
+        moved = found(x.roll((rows, columns), (-2, -1))).roll((-rows, -columns), (-2, -1))
+        assert torch.allclose(moved, found(x)) == same
 
 
 def test_observations_train_nothing() -> None:

@@ -83,7 +83,7 @@ class Clock(nn.Module):
 class LocalResidual(nn.Module):
     r"""The residual network of crops, :math:`F(\bar x, \varphi, c)` in :mod:`posterity.diffusion`.
 
-    Its context is when a crop begins, the landscape of the grid if it is told, and, if it knows separators, whether a
+    Its context is when a crop begins, the landscape of the grid, and, if it knows separators, whether a
     crop is whole or one of these: it then lacks its last states, of which the network sees nothing.
 
     Args:
@@ -91,7 +91,7 @@ class LocalResidual(nn.Module):
         network: The plan of the network.
         times: The number of frequencies that encode when a crop begins; 0 for none.
         separator: The number of states of a separator; 0 if it knows none.
-        landscape: Fields that tell sites apart, with shape ``(channel, *grid)``; None for none.
+        landscape: Fields that tell sites apart, with shape ``(channel, *grid)``.
         shared: Whether the numbers are parameters of the whole crop, standard normal: their residuals can be centred.
     """
 
@@ -104,14 +104,13 @@ class LocalResidual(nn.Module):
         network: Network,
         times: int,
         separator: int,
-        landscape: Tensor | None = None,
+        landscape: Tensor,
         shared: bool = False,
     ) -> None:
         super().__init__()
         self.crop, self.separator, self.clock = crop, separator, Clock(times)
-        fixed = torch.zeros(0, *crop.layout.field[1:], device="cpu") if landscape is None else landscape
-        self.register_buffer("landscape", fixed.to(self.clock.first), persistent=False)
-        self.residual = DampedResidual(crop.layout, 2 * times + (separator > 0) + len(fixed), network)
+        self.register_buffer("landscape", landscape.to(self.clock.first), persistent=False)
+        self.residual = DampedResidual(crop.layout, 2 * times + (separator > 0) + len(landscape), network)
         #: The mean residuals of numbers beside separators, and those beside whole crops.
         self.centring = Centring(crop.numbers, 2 * crop.numbers) if shared and crop.numbers else None
         # Which states a whole crop has, and a separator.

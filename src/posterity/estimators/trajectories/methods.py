@@ -38,7 +38,6 @@ class SDA(TrajectoryScore):
         times: The number of frequencies that encode when a crop begins, where states are not stationary; 0 for none.
         crops: The number of crops of each training trajectory in a step.
         stride: The stride of the junction trees whose separators it learns too; 0 for none.
-        landscape: Whether the network is told what tells the sites of the system's grid apart, such as its forcing.
         per_window: Whether observations guide each window by itself, and not the trajectory as a whole.
         precision: In what networks compute when it draws: `bfloat16`, `float32`, or `auto`, the first on a GPU and the
             second elsewhere. What samplers step and guidance solves is never reduced.
@@ -59,12 +58,11 @@ class SDA(TrajectoryScore):
         times: int = 0,
         crops: int = 1,
         stride: int = 0,
-        landscape: bool = False,
         per_window: bool = False,
         precision: Precision = "auto",
     ) -> None:
         how = schedule, sampler, guidance, composition or Fold(order)
-        super().__init__(problem, order, network, *how, times, crops, stride, landscape, per_window, precision)
+        super().__init__(problem, order, network, *how, times, crops, stride, per_window, precision)
 
     @classmethod
     def check_problem(cls, problem: Problem) -> None:
@@ -103,7 +101,6 @@ class SOSDA(TrajectoryScore):
         times: The number of frequencies that encode when a crop begins, where states are not stationary; 0 for none.
         crops: The number of crops of each training trajectory in a step.
         drift: The standard deviation of an artificial error of the parameters in one step, whitened; 0 for none.
-        landscape: Whether the network is told what tells the sites of the system's grid apart, such as its forcing.
         per_window: Whether observations guide each window by itself, and not the trajectory as a whole.
         precision: In what networks compute when it draws: `bfloat16`, `float32`, or `auto`, the first on a GPU and the
             second elsewhere. What samplers step and guidance solves is never reduced.
@@ -125,14 +122,13 @@ class SOSDA(TrajectoryScore):
         times: int = 0,
         crops: int = 1,
         drift: float = 0.0,
-        landscape: bool = False,
         per_window: bool = False,
         precision: Precision = "auto",
     ) -> None:
         if not 0 <= drift < 1:
             raise ValueError(f"drift: must not be negative, and be less than 1, not {drift:g}")
         how = schedule, sampler, guidance, composition or Fold(order)
-        super().__init__(problem, order, network, *how, times, crops, 0, landscape, per_window, precision)
+        super().__init__(problem, order, network, *how, times, crops, 0, per_window, precision)
         self.drift = drift
 
     def beside(self, v: Tensor) -> Tensor:
@@ -172,7 +168,6 @@ class SharedSOSDA(TrajectoryScore):
         times: The number of frequencies that encode when a crop begins, where states are not stationary; 0 for none.
         crops: The number of crops of each training trajectory in a step.
         stride: The number of states from one window to the next, which share the rest.
-        landscape: Whether the network is told what tells the sites of the system's grid apart, such as its forcing.
         per_window: Whether observations guide each window by itself, and not the trajectory as a whole.
         centred: Whether scores of parameters are centred: less the mean that they have by mistake.
         precision: In what networks compute when it draws: `bfloat16`, `float32`, or `auto`, the first on a GPU and the
@@ -197,14 +192,13 @@ class SharedSOSDA(TrajectoryScore):
         times: int = 0,
         crops: int = 1,
         stride: int = 4,
-        landscape: bool = False,
         per_window: bool = False,
         centred: bool = True,
         precision: Precision = "auto",
     ) -> None:
         sampler = sampler or PredictorCorrector(64, corrections=2, tau=0.5)
         how = schedule, sampler, guidance, composition or Junction(order, stride)
-        super().__init__(problem, order, network, *how, times, crops, stride, landscape, per_window, precision)
+        super().__init__(problem, order, network, *how, times, crops, stride, per_window, precision)
         self.centred = centred
 
     def beside(self, v: Tensor) -> Tensor:

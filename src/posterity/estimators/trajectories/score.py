@@ -46,7 +46,6 @@ class TrajectoryScore(Learned):
         times: The number of frequencies that encode when a crop begins; 0 for none.
         crops: The number of crops of each training trajectory in a step.
         stride: The stride of junction trees, whose separators it learns too, crops of as many states less; 0 for none.
-        landscape: Whether the network is told what tells the sites of the system's grid apart.
         per_window: Whether observations guide each window by itself, and not the trajectory as a whole.
         precision: In what networks compute when it draws: `bfloat16`, `float32`, or `auto`, the first on a GPU and the
             second elsewhere. What samplers step and guidance solves is never reduced.
@@ -82,7 +81,6 @@ class TrajectoryScore(Learned):
         times: int,
         crops: int,
         stride: int,
-        landscape: bool,
         per_window: bool,
         precision: Precision,
     ) -> None:
@@ -105,11 +103,8 @@ class TrajectoryScore(Learned):
         check_part("composition", composition, Composition, Fold)
         self.order, self.crops = order, crops
         self.shape = (problem.window, *problem.shape)
-        fixed = problem.system.landscape if landscape else None
-        if fixed is not None and not len(fixed):
-            raise ValueError(f"landscape: all sites of {type(problem.system).__name__} are alike; leave it out")
         crop = Crop(2 * order + 1, problem.shape, self.numbers)
-        self.local = LocalResidual(crop, network, times, separator, fixed, self.shared)
+        self.local = LocalResidual(crop, network, times, separator, problem.system.landscape, self.shared)
         #: The statistics of all states, and those of the first ones of trajectories.
         self.scaler, self.first = Standardizer(problem.shape), Standardizer(problem.shape)
         self.register_buffer("examples", torch.zeros(EXAMPLES, *problem.shape))
