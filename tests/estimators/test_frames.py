@@ -16,12 +16,12 @@ from posterity.estimators import (
     StateTarget,
 )
 from posterity.estimators.frames.coordinates import LaplaceCoordinates
-from posterity.estimators.frames.frame import PriorFrame
+from posterity.estimators.frames.frame import PriorFrame, Seen
 from posterity.estimators.frames.laplace import LaplaceFrame
 from posterity.estimators.ratios.samplers import PriorImportance
 from posterity.estimators.refinement import Refined
 from posterity.estimators.refinements import Importance
-from posterity.flows import FullGaussian, MaskedAutoregressive
+from posterity.flows import CouplingSpline, FullGaussian, MaskedAutoregressive
 from posterity.nn import MLP, Convolution
 from posterity.problems import (
     Control,
@@ -33,7 +33,7 @@ from posterity.problems import (
     RandomMask,
     exact_posterior,
 )
-from posterity.systems import Lorenz63, Lorenz96
+from posterity.systems import LinearAdvection, Lorenz63, Lorenz96
 from posterity.testing import check_density, check_loss
 
 pytestmark = pytest.mark.usefixtures("any_weights")
@@ -263,6 +263,36 @@ def test_windows_without_a_plausible_minimum_have_the_frame_of_the_prior(lost) -
     # The others have what they would have alone.
     alone = estimator.view(window.select(torch.tensor([0, 3]))).context
     torch.testing.assert_close(view.context[[0, 3]], alone)
+
+
+@pytest.mark.slow
+def test_windows_with_and_without_a_frame_are_calibrated_together() -> None:
+    """Squares have two signs, and one iteration finds no plausible one in half of the windows."""
+    problem = Problem(
+        LinearAdvection(size=2), Observation(Quadratic((1, 2)), std=(0.2, 0.2)), window=1, background_std=(1.0, 1.0)
+    )
+    options = {"network": MLP((32,)), "context": 4, "flow": CouplingSpline(transforms=2, hidden=(32,))}
+    estimator = NeuralPosterior(problem, **options, frame=LaplaceFrame(iterations=1, increment=1))
+    twin, test = problem.sample((10_000,)), problem.sample((2_000,))
+    estimator.standardize(twin)
+    (seen,) = estimator.look(twin)
+    optimizer = torch.optim.Adam(estimator.parameters())
+    for step in range(600):
+        optimizer.param_groups[0]["lr"] = 4e-3 * (1 - step / 600)
+        chosen = torch.randint(len(seen.w), (400,))
+        optimizer.zero_grad()
+        estimator.loss(twin, Seen(*(part[chosen] for part in seen))).backward()
+        optimizer.step()
+    with torch.no_grad():
+        z, _ = estimator.draw(test.window, 100)
+    rank = (z < estimator.encode(test)).double().mean(dim=0).flatten(1)
+    lost = (estimator.view(test.window).coordinates.values == 1).all(dim=-1)
+    assert 0.3 < float(lost.double().mean()) < 0.7
+    for cases in (lost, ~lost):
+        for level in (0.5, 0.8, 0.95):
+            covered = float(((rank[cases] - 0.5).abs() < level / 2).double().mean())
+            # Four errors of 1400 entries, and 0.02 for what such a network has not learned.
+            assert abs(covered - level) < 4 * (level * (1 - level) / 1400) ** 0.5 + 0.02
 
 
 def test_a_model_that_diverges_from_everywhere_leaves_no_nan() -> None:
