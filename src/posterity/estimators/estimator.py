@@ -275,15 +275,6 @@ class FramedDensity(DensityEstimator):
         w, log_q = self.propose(view.context, samples)
         return self.drawn(window, view, w, {}, log_q)
 
-    def look(self, twin: Twin) -> tuple[Seen]:
-        """What is seen of the draws."""
-        return (self.seen(twin),)
-
-    def loss(self, twin: Twin, seen: Seen | None = None) -> Tensor:
-        r"""The average of :math:`-\log q(z | y)`, in nats."""
-        seen = seen or self.seen(twin)
-        return -(self.log_density(seen.context, seen.w) + seen.log_det).mean()
-
     def _draw(self, view: View, samples: int) -> tuple[Tensor, Tensor]:
         """Draws of the standardised target, with their log-densities."""
         w, log_q = self.propose(view.context, samples)

@@ -9,7 +9,7 @@ from ..flows.factorized import Factorized
 from ..nn import MLP, Network
 from ..problems import Problem, Twin, Window
 from .estimator import STARTING, FramedDensity, draw_flow
-from .frames.frame import Frame
+from .frames.frame import Frame, Seen
 from .target import Target
 
 
@@ -78,6 +78,15 @@ class NeuralPosterior(FramedDensity):
     def context(self, window: Window) -> Tensor:
         """The embedding of windows, with shape ``(case, channels, *grid)``, or ``(case, entries)`` for vectors."""
         return self.network(self.view(window).context)
+
+    def look(self, twin: Twin) -> tuple[Seen]:
+        """What is seen of the draws."""
+        return (self.seen(twin),)
+
+    def loss(self, twin: Twin, seen: Seen | None = None) -> Tensor:
+        r"""The average of :math:`-\log q(z | y)`, in nats."""
+        seen = seen or self.seen(twin)
+        return -(self.log_density(seen.context, seen.w) + seen.log_det).mean()
 
     def log_density(self, context: Tensor, w: Tensor) -> Tensor:
         """The log-density of coordinates, with shape ``(case,)``."""

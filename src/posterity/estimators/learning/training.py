@@ -274,7 +274,7 @@ class Training:
         for index, twin in enumerate(valid):
             key = self.processes.rank + index * self.processes.count
             self._seed("look", key)
-            draws = self._judged.at(key, lambda twin=twin: twin)
+            draws = self._judged.at(key, partial(Twin, *twin))
             self._seed("validation", key)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 loss = estimator.loss(*draws)
