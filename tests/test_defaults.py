@@ -16,7 +16,7 @@ from posterity.baselines.variational.markov import BlockTridiagonal, TrajectoryM
 from posterity.baselines.variational.optimizers import Adam
 from posterity.diffusion import PredictorCorrector, RungeKutta
 from posterity.estimators import Learned
-from posterity.estimators.frames import LaplaceFrame
+from posterity.estimators.frames.laplace import LaplaceFrame
 from posterity.estimators.ratios.samplers import TemperedSMC
 from posterity.estimators.refinement import Refined
 from posterity.estimators.refinements import Hamiltonian, Importance

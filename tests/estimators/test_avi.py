@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from posterity.estimators import AmortizedVariational
-from posterity.estimators.frames import LaplaceFrame
+from posterity.estimators.frames.laplace import LaplaceFrame
 from posterity.flows import CouplingSpline, Delta, DiagonalGaussian, Flow, FullGaussian
 from posterity.nn import MLP, Convolution
 from posterity.problems import Control, Identity, Normal, Observation, Problem, Quadratic, RandomMask, Twin, Window

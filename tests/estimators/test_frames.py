@@ -1,5 +1,7 @@
 """Frames: coordinates around an estimate, in which the posterior of a linear problem is white without a training."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -13,11 +15,13 @@ from posterity.estimators import (
     NeuralScore,
     StateTarget,
 )
-from posterity.estimators.frames import LaplaceCoordinates, LaplaceFrame, PriorFrame
+from posterity.estimators.frames.coordinates import LaplaceCoordinates
+from posterity.estimators.frames.frame import PriorFrame, Seen
+from posterity.estimators.frames.laplace import LaplaceFrame
 from posterity.estimators.ratios.samplers import PriorImportance
 from posterity.estimators.refinement import Refined
 from posterity.estimators.refinements import Importance
-from posterity.flows import FullGaussian, MaskedAutoregressive
+from posterity.flows import CouplingSpline, FullGaussian, MaskedAutoregressive
 from posterity.nn import MLP, Convolution
 from posterity.problems import (
     Control,
@@ -29,7 +33,7 @@ from posterity.problems import (
     RandomMask,
     exact_posterior,
 )
-from posterity.systems import Lorenz63, Lorenz96
+from posterity.systems import LinearAdvection, Lorenz63, Lorenz96
 from posterity.testing import check_density, check_loss
 
 pytestmark = pytest.mark.usefixtures("any_weights")
@@ -48,9 +52,11 @@ DENSITIES = pytest.mark.parametrize("kind", ESTIMATORS)
 
 @pytest.fixture
 def coordinates() -> LaplaceCoordinates:
-    """Two directions that differ from the prior, of five; three cases."""
-    vectors, _ = torch.linalg.qr(torch.randn(3, 5, 2))
-    return LaplaceCoordinates(torch.randn(3, 5), torch.tensor([[2.0, 9.0]] * 3), vectors)
+    """Three directions that differ from the prior, of five, the last two of which bend; three cases."""
+    vectors, _ = torch.linalg.qr(torch.randn(3, 5, 3))
+    bends = torch.zeros(3, 3, 2, 2)
+    bends[:, 1, 0, 0], bends[:, 2] = 0.7, torch.tensor([[0.4, -0.2], [-0.2, 0.3]])
+    return LaplaceCoordinates(torch.randn(3, 5), torch.tensor([[2.0, 5.0, 9.0]] * 3), vectors, bends)
 
 
 @pytest.fixture
@@ -86,9 +92,49 @@ def test_volume_is_that_of_the_map(coordinates, scale) -> None:
 
 
 def test_variance_is_that_of_white_coordinates(coordinates) -> None:
-    root = (coordinates.inverse(torch.eye(5).unsqueeze(1).expand(5, 3, 5))[0] - coordinates.origin).movedim(0, -1)
+    straight = replace(coordinates, bends=torch.zeros(3, 3, 0, 0))
+    root = (straight.inverse(torch.eye(5).unsqueeze(1).expand(5, 3, 5))[0] - coordinates.origin).movedim(0, -1)
     torch.testing.assert_close(root, root.mT)
     torch.testing.assert_close(coordinates.variance(), (root @ root.mT).diagonal(dim1=-2, dim2=-1))
+
+
+def test_coordinates_bend_with_those_before_alone(coordinates) -> None:
+    """Draws lie on parabolas: the last entries move with the square of the first, and that with none."""
+    white = torch.randn(6, 3, 5)
+    straight = replace(coordinates, bends=torch.zeros(3, 3, 0, 0))
+    moved = straight.forward(coordinates.inverse(0.1 * white)[0])[0] - 0.1 * white
+    e, shift = (torch.einsum("cnk,...cn->...ck", coordinates.vectors, value) for value in (0.1 * white, moved))
+    first = e[..., 0].square()
+    torch.testing.assert_close(shift[..., 0], torch.zeros(6, 3))
+    torch.testing.assert_close(shift[..., 1], -0.7 * first, rtol=0.01, atol=0)
+    assert float((shift[..., 2] + 0.4 * first - 0.4 * e[..., 0] * (e[..., 1] - 0.7 * first)).abs().max()) < 0.1
+
+
+@pytest.fixture(scope="module")
+def curved(device) -> Problem:
+    """Squares of a chaotic state, of which half are seen: posteriors are valleys that curve."""
+    observation = Observation(Quadratic((1, 8)), std=(3.0, 6.0), masks=(RandomMask(0.5),))
+    return Problem(Lorenz96(size=8, dt=0.1, spinup=2.0), observation, window=12, background_std=(0.6, 1.3))
+
+
+def test_frames_that_bend_are_nearer_to_posteriors(curved) -> None:
+    """Importance weights leave more of their draws in nearly all windows, and half as many again on average."""
+    window, kept = curved.sample((20,)).window, {}
+    for bent in (0, 8):
+        estimator = still(NeuralPosterior(curved, **{**FLOW, "frame": LaplaceFrame(bent=bent)}))
+        torch.manual_seed(3)
+        kept[bent] = Refined(estimator, Importance(draws=DRAWS)).sample(window, 2).info["ess"]
+    assert float((kept[8] > kept[0]).double().mean()) > 0.8
+    assert float(kept[8].mean()) > 1.5 * float(kept[0].mean())
+
+
+def test_straight_frames_are_those_without_directions_to_bend_with(curved, masked) -> None:
+    """A linear problem has no bends, a curved one has some, and they are those of the window alone."""
+    for problem, bends in ((masked, False), (curved, True)):
+        estimator, window = still(NeuralPosterior(problem, **FLOW)), problem.sample((8,)).window
+        found = estimator.view(window).coordinates.bends
+        assert (float(found.abs().amax()) > 0.05) is bends
+        torch.testing.assert_close(estimator.view(window.select(slice(3, 5))).coordinates.bends, found[3:5])
 
 
 @DENSITIES
@@ -219,6 +265,36 @@ def test_windows_without_a_plausible_minimum_have_the_frame_of_the_prior(lost) -
     torch.testing.assert_close(view.context[[0, 3]], alone)
 
 
+@pytest.mark.slow
+def test_windows_with_and_without_a_frame_are_calibrated_together() -> None:
+    """Squares have two signs, and one iteration finds no plausible one in half of the windows."""
+    problem = Problem(
+        LinearAdvection(size=2), Observation(Quadratic((1, 2)), std=(0.2, 0.2)), window=1, background_std=(1.0, 1.0)
+    )
+    options = {"network": MLP((32,)), "context": 4, "flow": CouplingSpline(transforms=2, hidden=(32,))}
+    estimator = NeuralPosterior(problem, **options, frame=LaplaceFrame(iterations=1, increment=1))
+    twin, test = problem.sample((10_000,)), problem.sample((2_000,))
+    estimator.standardize(twin)
+    (seen,) = estimator.look(twin)
+    optimizer = torch.optim.Adam(estimator.parameters())
+    for step in range(600):
+        optimizer.param_groups[0]["lr"] = 4e-3 * (1 - step / 600)
+        chosen = torch.randint(len(seen.w), (400,))
+        optimizer.zero_grad()
+        estimator.loss(twin, Seen(*(part[chosen] for part in seen))).backward()
+        optimizer.step()
+    with torch.no_grad():
+        z, _ = estimator.draw(test.window, 100)
+    rank = (z < estimator.encode(test)).double().mean(dim=0).flatten(1)
+    lost = (estimator.view(test.window).coordinates.values == 1).all(dim=-1)
+    assert 0.3 < float(lost.double().mean()) < 0.7
+    for cases in (lost, ~lost):
+        for level in (0.5, 0.8, 0.95):
+            covered = float(((rank[cases] - 0.5).abs() < level / 2).double().mean())
+            # Four errors of 1400 entries, and 0.02 for what such a network has not learned.
+            assert abs(covered - level) < 4 * (level * (1 - level) / 1400) ** 0.5 + 0.02
+
+
 def test_a_model_that_diverges_from_everywhere_leaves_no_nan() -> None:
     problem = Problem(Lorenz96(size=5, dt=0.1, spinup=0.0), Observation(Quadratic((1, 5)), std=(5.0, 5.0)), window=6)
     estimator, twin = NeuralPosterior(problem, **FLOW), problem.sample((6,))
@@ -250,8 +326,10 @@ def test_the_work_of_frames_counts_in_that_of_draws(masked) -> None:
 def test_states_have_no_frame_but_that_of_the_prior(masked) -> None:
     with pytest.raises(ValueError, match="frame: LaplaceFrame is one of the control, and what is learned are states"):
         NeuralScore(masked, StateTarget(), **SMALL)
-    with pytest.raises(ValueError, match="iterations, increment: at least one is needed of each, not 0 and 3"):
+    with pytest.raises(ValueError, match="iterations, increment: at least one is needed of each, not 0 and 2"):
         LaplaceFrame(iterations=0)
+    with pytest.raises(ValueError, match="bent: must not be negative, not -1; 0 stands for straight coordinates"):
+        LaplaceFrame(bent=-1)
     with pytest.raises(TypeError, match="frame: must be of class Frame, such as LaplaceFrame"):
         NeuralScore(masked, frame="laplace")
 

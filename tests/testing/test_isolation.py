@@ -15,7 +15,7 @@ from posterity.baselines.variational.optimizers import Adam, NaturalGradient
 from posterity.diffusion.guidance import SDAGuidance
 from posterity.diffusion.samplers import PredictorCorrector, RungeKutta
 from posterity.estimators import Learned, Refined
-from posterity.estimators.frames import LaplaceFrame
+from posterity.estimators.frames.laplace import LaplaceFrame
 from posterity.estimators.ratios.samplers import PriorImportance, TemperedSMC
 from posterity.estimators.refinements import Hamiltonian, Importance
 from posterity.experiment import catalog

@@ -12,7 +12,7 @@ from ..nn import MLP, Network
 from ..problems import Control, Ensemble, Joint, Problem, Twin, Window, decode_ensemble
 from ..tensors import white_noise
 from .estimator import STARTING, FramedDensity, draw_flow
-from .frames import Frame, View
+from .frames.frame import Frame, View
 from .target import ControlTarget
 
 
@@ -87,6 +87,10 @@ class AmortizedVariational(FramedDensity):
         context = self.network(self.view(twin.window.select(slice(STARTING))).context)
         self.flow.standardize(white_noise(context, len(context), *self.shape), context)
 
+    def look(self, twin: Twin) -> tuple[View]:
+        """What is seen of the windows: the loss draws coordinates of its own."""
+        return (self.view(twin.window),)
+
     def loss(self, twin: Twin, view: View | None = None) -> Tensor:
         r"""The average of :math:`-\mathrm{ELBO}` over windows, in nats; of a point it is :math:`-\log p(u, y)`.
 
@@ -100,13 +104,13 @@ class AmortizedVariational(FramedDensity):
             # A point has no density: its cost alone is minimised.
             return finite_mean(cost + torch.where(log_q.isnan(), 0, log_q) + control.log_normalizer())
 
-    def log_density(self, view: View, w: Tensor) -> Tensor:
+    def log_density(self, context: Tensor, w: Tensor) -> Tensor:
         """The log-density of coordinates, with shape ``(case,)``."""
-        return self.flow.log_prob(w, self.network(view.context))
+        return self.flow.log_prob(w, self.network(context))
 
-    def propose(self, view: View, samples: int) -> tuple[Tensor, Tensor]:
+    def propose(self, context: Tensor, samples: int) -> tuple[Tensor, Tensor]:
         """Draws from the flow, with their log-densities, some at once."""
-        return draw_flow(self.flow, self.network(view.context), samples, self.shape)
+        return draw_flow(self.flow, self.network(context), samples, self.shape)
 
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the density.

@@ -28,7 +28,7 @@ from ..nn import MLP, Network
 from ..problems import Ensemble, Problem, Twin, Window
 from ..tensors import white_noise
 from .estimator import Estimator, FramedDensity, contexts, network_chunks
-from .frames import Frame, View
+from .frames.frame import Frame, Seen
 from .target import Target
 
 
@@ -74,14 +74,14 @@ class Diffusion(Estimator):
         """The residual network."""
         return (self.residual,)
 
-    def look(self, twin: Twin) -> tuple[View]:
-        """What is seen of the windows."""
-        return (self.view(twin.window),)
+    def look(self, twin: Twin) -> tuple[Seen]:
+        """What is seen of the draws."""
+        return (self.seen(twin),)
 
-    def loss(self, twin: Twin, view: View | None = None) -> Tensor:
+    def loss(self, twin: Twin, seen: Seen | None = None) -> Tensor:
         """The denoising loss."""
-        view = view or self.view(twin.window)
-        return denoising_loss(self.residual, self.schedule, self.into(view, self.encode(twin))[0], view.context)
+        seen = seen or self.seen(twin)
+        return denoising_loss(self.residual, self.schedule, seen.w, seen.context)
 
     def mean(self, window: Window, context: Tensor) -> Mean:
         """The mean of the data given noisy ones and the window, for as many rows as there are contexts.
@@ -159,19 +159,19 @@ class ContinuousFlow(Diffusion, FramedDensity):
         return other
 
     @torch.no_grad()
-    def log_density(self, view: View, w: Tensor) -> Tensor:
+    def log_density(self, context: Tensor, w: Tensor) -> Tensor:
         """The log-density of coordinates, with shape ``(case,)``."""
         angles, found = self.schedule.angles(self.steps)[::-1], []
         for chunk in network_chunks(len(w), self.probes, self.shape, w.device):
-            noise, fallen = self._transport(w[chunk], angles, view.context[chunk])
+            noise, fallen = self._transport(w[chunk], angles, context[chunk])
             found.append(log_normal(noise) + fallen)
         return torch.cat(found)
 
     @torch.no_grad()
-    def propose(self, view: View, samples: int) -> tuple[Tensor, Tensor]:
+    def propose(self, context: Tensor, samples: int) -> tuple[Tensor, Tensor]:
         """Draws by the same equation, and their log-densities."""
         found, angles = [], self.schedule.angles(self.steps)
-        for given in contexts(view.context, samples, self.shape, self.probes):
+        for given in contexts(context, samples, self.shape, self.probes):
             noise = self.noise(given)
             w, fallen = self._transport(noise, angles, given)
             found.append((w, log_normal(noise) - fallen))

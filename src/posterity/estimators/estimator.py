@@ -14,12 +14,13 @@ from ..nn import MLP, Convolution, Layout, Network
 from ..problems import Control, Ensemble, Problem, Twin, Window, chunks
 from ..problems.posterior import check_differentiable
 from .features import Features, Standardizer
-from .frames import Frame, LaplaceFrame, PriorFrame, View
+from .frames.frame import Frame, PriorFrame, Seen, View
+from .frames.laplace import LaplaceFrame
 from .learned import Learned
 from .target import ControlTarget, StateTarget, Target
 
 #: Draws of the joint that flows are initialised from: enough for means and spreads.
-STARTING = 1024
+STARTING = 512
 
 
 class Estimator(Learned):
@@ -118,6 +119,11 @@ class Estimator(Learned):
         """The standardised targets of coordinates, with the same log-determinant."""
         z, log_det = view.coordinates.inverse(w.flatten(-len(self.shape)))
         return z.view_as(w), log_det
+
+    def seen(self, twin: Twin) -> Seen:
+        """What is seen of draws of the joint, with one batch dimension, in the frames of their windows."""
+        view = self.view(twin.window)
+        return Seen(view.context, *self.into(view, self.encode(twin)))
 
     def place(self, window: Window) -> Window:
         """The windows in the dtype and on the device of the weights."""
@@ -226,11 +232,11 @@ class FramedDensity(DensityEstimator):
     """
 
     @abc.abstractmethod
-    def log_density(self, view: View, w: Tensor) -> Tensor:
+    def log_density(self, context: Tensor, w: Tensor) -> Tensor:
         """The log-density of coordinates, one of each case.
 
         Args:
-            view: What is seen of the windows.
+            context: The features of the windows, with shape ``(case, *context_shape)``.
             w: The coordinates, with shape ``(case, *shape)``.
 
         Returns:
@@ -238,11 +244,11 @@ class FramedDensity(DensityEstimator):
         """
 
     @abc.abstractmethod
-    def propose(self, view: View, samples: int) -> tuple[Tensor, Tensor]:
+    def propose(self, context: Tensor, samples: int) -> tuple[Tensor, Tensor]:
         """Draws coordinates.
 
         Args:
-            view: What is seen of the windows.
+            context: The features of the windows, with shape ``(case, *context_shape)``.
             samples: The number of draws per case.
 
         Returns:
@@ -253,7 +259,7 @@ class FramedDensity(DensityEstimator):
         """The log-density of one value for each case, in nats, with shape ``(case,)``."""
         view = self.view(window)
         w, log_det = self.into(view, z)
-        return self.log_density(view, w) + log_det
+        return self.log_density(view.context, w) + log_det
 
     def draw(self, window: Window, samples: int) -> tuple[Tensor, Tensor]:
         """Draws from the density, with the log-density of each."""
@@ -266,22 +272,12 @@ class FramedDensity(DensityEstimator):
     def sample_cases(self, window: Window, samples: int) -> Ensemble:
         """Draws from the density, with the log-density of each draw."""
         view = self.view(window)
-        w, log_q = self.propose(view, samples)
+        w, log_q = self.propose(view.context, samples)
         return self.drawn(window, view, w, {}, log_q)
-
-    def look(self, twin: Twin) -> tuple[View]:
-        """What is seen of the windows."""
-        return (self.view(twin.window),)
-
-    def loss(self, twin: Twin, view: View | None = None) -> Tensor:
-        r"""The average of :math:`-\log q(z | y)`, in nats."""
-        view = view or self.view(twin.window)
-        w, log_det = self.into(view, self.encode(twin))
-        return -(self.log_density(view, w) + log_det).mean()
 
     def _draw(self, view: View, samples: int) -> tuple[Tensor, Tensor]:
         """Draws of the standardised target, with their log-densities."""
-        w, log_q = self.propose(view, samples)
+        w, log_q = self.propose(view.context, samples)
         z, log_det = self.out_of(view, w)
         return z, log_q + log_det
 

@@ -9,7 +9,7 @@ from ..flows.factorized import Factorized
 from ..nn import MLP, Network
 from ..problems import Problem, Twin, Window
 from .estimator import STARTING, FramedDensity, draw_flow
-from .frames import Frame, View
+from .frames.frame import Frame, Seen
 from .target import Target
 
 
@@ -72,17 +72,26 @@ class NeuralPosterior(FramedDensity):
         """Takes the statistics of the target and of the windows, and initialises the flow from them."""
         super().standardize(twin)
         some = Twin(twin.x[:STARTING], twin.theta[:STARTING], twin.window.select(slice(STARTING)))
-        view = self.view(some.window)
-        self.flow.standardize(self.into(view, self.encode(some))[0], self.network(view.context))
+        seen = self.seen(some)
+        self.flow.standardize(seen.w, self.network(seen.context))
 
     def context(self, window: Window) -> Tensor:
         """The embedding of windows, with shape ``(case, channels, *grid)``, or ``(case, entries)`` for vectors."""
         return self.network(self.view(window).context)
 
-    def log_density(self, view: View, w: Tensor) -> Tensor:
-        """The log-density of coordinates, with shape ``(case,)``."""
-        return self.flow.log_prob(w, self.network(view.context))
+    def look(self, twin: Twin) -> tuple[Seen]:
+        """What is seen of the draws."""
+        return (self.seen(twin),)
 
-    def propose(self, view: View, samples: int) -> tuple[Tensor, Tensor]:
+    def loss(self, twin: Twin, seen: Seen | None = None) -> Tensor:
+        r"""The average of :math:`-\log q(z | y)`, in nats."""
+        seen = seen or self.seen(twin)
+        return -(self.log_density(seen.context, seen.w) + seen.log_det).mean()
+
+    def log_density(self, context: Tensor, w: Tensor) -> Tensor:
+        """The log-density of coordinates, with shape ``(case,)``."""
+        return self.flow.log_prob(w, self.network(context))
+
+    def propose(self, context: Tensor, samples: int) -> tuple[Tensor, Tensor]:
         """Draws from the flow, with their log-densities, some at once."""
-        return draw_flow(self.flow, self.network(view.context), samples, self.shape)
+        return draw_flow(self.flow, self.network(context), samples, self.shape)

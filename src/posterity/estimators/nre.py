@@ -10,7 +10,7 @@ from ..nn import MLP, Network
 from ..problems import Ensemble, Problem, Twin, Window
 from ..tensors import white_noise
 from .estimator import Estimator, repeat
-from .frames import Frame, View
+from .frames.frame import Frame, Seen, View
 from .ratios.losses import NREContrastiveLoss, RatioLoss
 from .ratios.ratio import Ratio, RatioPotential
 from .ratios.samplers import RatioSampler, TemperedSMC
@@ -101,14 +101,14 @@ class NeuralRatio(Estimator):
         """The negative log-posterior of coordinates of each case, up to a constant that is zero for a perfect ratio."""
         return self._potential(self.view(window))
 
-    def look(self, twin: Twin) -> tuple[View]:
-        """What is seen of the windows."""
-        return (self.view(twin.window),)
+    def look(self, twin: Twin) -> tuple[Seen]:
+        """What is seen of the draws."""
+        return (self.seen(twin),)
 
-    def loss(self, twin: Twin, view: View | None = None) -> Tensor:
+    def loss(self, twin: Twin, seen: Seen | None = None) -> Tensor:
         """The sum of the losses of all classifiers."""
-        view = view or self.view(twin.window)
-        z, context = self.into(view, self.encode(twin))[0], self.embedding(view.context)
+        seen = seen or self.seen(twin)
+        z, context = seen.w, self.embedding(seen.context)
         noise = white_noise(z, self.ratio_loss.candidates, *z.shape)
         angle = self.angles[:-1].reshape(-1, *([1] * z.ndim))
         # The same noise at all levels, so that neighbours differ by little else than the level.

@@ -149,8 +149,8 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "nsf": "posterity.flows.vector:AutoregressiveSpline",
     },
     "frame": {
-        "laplace": "posterity.estimators.frames:LaplaceFrame",
-        "prior": "posterity.estimators.frames:PriorFrame",
+        "laplace": "posterity.estimators.frames.laplace:LaplaceFrame",
+        "prior": "posterity.estimators.frames.frame:PriorFrame",
     },
     "guidance": {
         "dps": "posterity.diffusion.guidance:DPSGuidance",

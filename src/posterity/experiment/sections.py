@@ -139,6 +139,11 @@ class TrainingConfig(Model):
         description="Steps by each batch, before the next is observed: where what they see takes longer than a step, "
         "as in the frame `laplace`.",
     )
+    renew: PositiveInt = Field(
+        default=1,
+        description="Epochs that see the same observations, before all are drawn anew: what networks see of them is "
+        "found once, and held in memory; where it takes longer than the steps of an epoch, as in the frame `laplace`.",
+    )
     learning_rate: PositiveFloat = Field(default=1e-3, description="AdamW's learning rate.")
     warmup: float = Field(default=0.01, ge=0, lt=1, description="Share of the steps over which it grows to its value.")
     lr_schedule: str = Field(default="cosine", description="How it falls: `posterity list lr_schedules`.")

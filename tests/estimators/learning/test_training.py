@@ -144,7 +144,8 @@ def test_echoes_are_steps_by_the_same_draws_with_other_noise(problem, batches, v
     before = float(training.estimator.number.detach())
     training.run(batches(), valid)
     given = training.estimator.given
-    assert (training.total, training.estimator.looks, len(given)) == (10, 10, 30)
+    # Ten batches, and two for validation.
+    assert (training.total, training.estimator.looks, len(given)) == (10, 12, 30)
     assert [look for _, look, _ in given] == [1 + step // 3 for step in range(30)]
     assert all(given[step][0] is given[step - step % 3][0] for step in range(30))
     assert len({float(noise) for _, _, noise in given}) == 30
@@ -154,22 +155,34 @@ def test_echoes_are_steps_by_the_same_draws_with_other_noise(problem, batches, v
     assert before - float(training.estimator.number) > 2 * (before - float(once.estimator.number))
 
 
+def test_what_is_seen_is_found_once_until_all_is_observed_anew(problem, batches, valid) -> None:
+    training = Training(estimator=Looking(problem), problem=problem, **{**SETTINGS, "epochs": 5, "renew": 2})
+    training.run(batches(), valid)
+    # Ten batches in each of the first, the third and the fifth epoch, and two for validation once.
+    given = training.estimator.given
+    assert (training.total, training.estimator.looks, len(given)) == (50, 32, 50)
+    twins = [draws for draws, _, _ in given]
+    assert all(twins[step] is twins[step + 10] for start in (0, 20) for step in range(start, start + 10))
+    assert not any(twins[step] is twins[step + 20] for step in range(20))
+    assert len({float(noise) for _, _, noise in given}) == 50
+
+
 class KilledError(Exception):
     """What stands for a kill."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("memory", [None, 32])
+@pytest.mark.parametrize(("memory", "renew"), [(None, 1), (32, 1), (None, 4)])
 @pytest.mark.parametrize("kill", [1, 10, 13, 47])
 def test_a_training_that_is_killed_goes_on_to_the_same_weights(
-    problem, batches, valid, tmp_path, monkeypatch, memory, kill
+    problem, batches, valid, tmp_path, monkeypatch, memory, renew, kill
 ) -> None:
     """Saved at some step, killed some steps later, and loaded into a new object: the same bits come out."""
     monkeypatch.setattr(engine, "LOOK", 3)
-    alone = regression(problem)
+    alone = regression(problem, renew=renew)
     records = alone.run(batches(memory), valid)
 
-    broken = regression(problem)
+    broken = regression(problem, renew=renew)
 
     def save() -> None:
         if broken.total <= kill:
@@ -182,7 +195,7 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights(
         broken.run(batches(memory), valid, save)
 
     torch.manual_seed(99)
-    resumed = regression(problem)
+    resumed = regression(problem, renew=renew)
     torch.randn(7)
     resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert resumed.total <= kill

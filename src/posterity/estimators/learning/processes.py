@@ -25,6 +25,17 @@ class Processes:
         self.rank = distributed.get_rank() if distributed.is_initialized() else 0
         self._shared: DistributedDataParallel | None = None
 
+    def seed(self, seed: int) -> None:
+        """Seeds the random numbers of this process, on its device too."""
+        # torch.manual_seed would notify every kind of device that there could be, at a millisecond a step.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+    def peak_memory(self) -> float:
+        """The peak memory of the GPU in mebibytes; 0 elsewhere."""
+        return torch.cuda.max_memory_allocated(self.device) / 2**20 if self.device.type == "cuda" else 0.0
+
     def mean(self, values: Tensor) -> Tensor:
         """The mean of values over processes."""
         if self.count > 1:

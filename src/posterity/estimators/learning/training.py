@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from math import isfinite
 from time import perf_counter
 from typing import Any
@@ -13,6 +14,7 @@ from ...problems import Problem, Twin
 from ..learned import Learned
 from .average import Average
 from .batches import Batches, States, TrainingError, derive
+from .looks import Looks
 from .lr_schedules import cosine
 from .processes import Loss, Processes
 from .statistics import settle, standardize
@@ -46,6 +48,8 @@ class Training:
         epochs: Passes over the training set.
         echoes: Steps by each batch before the next is observed. What estimators see of a batch is found once, so that
             it pays where that takes longer than a step.
+        renew: Epochs that see the same observations. What estimators see of them, and of validation draws, is found
+            once and held in memory if there are several: it pays where that takes longer than the steps of an epoch.
         learning_rate: AdamW's learning rate.
         weight_decay: AdamW's weight decay.
         clip: Largest norm of the gradient of all weights.
@@ -70,6 +74,7 @@ class Training:
     seed: int = 0
     epochs: int = 100
     echoes: int = 1
+    renew: int = 1
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     clip: float = 1.0
@@ -107,6 +112,7 @@ class Training:
         # Looked up once: to walk through the modules in every step takes as long as to change small ones.
         self._current = list(self.estimator.parameters())
         self._clock, self._pending = 0.0, list[Tensor]()
+        self._seen, self._judged = (Looks(self.estimator, hold=self.renew > 1) for _ in range(2))
 
     @property
     def done(self) -> bool:
@@ -155,7 +161,9 @@ class Training:
         while not self.done:
             self.estimator.train()
             self._clock = perf_counter()
-            for states in train.epoch(self.epoch, done=self.step):
+            if self._observed == self.epoch:
+                self._seen.forget()
+            for states in train.epoch(self._observed, done=self.step):
                 if self._out_of_time():
                     break
                 self._step(loss, states, train.own, self._share_done(steps))
@@ -181,19 +189,17 @@ class Training:
         """The steps of the optimiser by this process's own shares of a batch, when so much of the training is done."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(done)
-        held: list[tuple[Any, ...]] = []
+        parts = zip(own, batch.split(len(own)), strict=True)
+        seen = [self._seen.at((self.step, share), partial(self._observe, share, part)) for share, part in parts]
         for echo in range(self.echoes):
             for parameter in self._current:
                 parameter.grad = None
             values = list[Tensor]()
-            for share, states in zip(own, batch.split(len(own)), strict=True):
-                self._seed("step", self.epoch, self.step, share, *([echo] if echo else []))
-                if not echo:
-                    twin = states.observe(self.problem)
-                    held.append((twin, *self.estimator.look(twin)))
+            for share, draws in zip(own, seen, strict=True):
+                self._seed("step", self.epoch, self.step, share, echo)
                 with self.processes.wait(last=share == own[-1]):
                     with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-                        value = loss(*held[len(values)]) / len(own)
+                        value = loss(*draws) / len(own)
                     value.backward()
                 values.append(value.detach())
             nn.utils.clip_grad_norm_(self._current, self.clip, foreach=True)
@@ -204,14 +210,23 @@ class Training:
         self.step += 1
         self.total += 1
 
+    @property
+    def _observed(self) -> int:
+        """The epoch whose observations this one sees."""
+        return self.epoch - self.epoch % self.renew
+
+    def _observe(self, share: int, states: States) -> Twin:
+        """Draws the observations of a share of this step's batch."""
+        self._seed("observation", self._observed, self.step, share)
+        return states.observe(self.problem)
+
     def _record_losses(self) -> None:
         """Records the losses of the last steps and the time, and raises if a loss is not finite."""
         if not self._pending:
             return
         # The time is averaged with the losses, so that all processes read the same clock.
-        values = self.processes.mean(
-            torch.stack((*self._pending, self._pending[0].new_tensor(perf_counter() - self._clock)))
-        )
+        elapsed = self._pending[0].new_tensor(perf_counter() - self._clock)
+        values = self.processes.mean(torch.stack((*self._pending, elapsed)))
         self._pending.clear()
         self._clock = perf_counter()
         *losses, seconds = values.tolist()
@@ -235,9 +250,7 @@ class Training:
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
             "seconds": seconds,
             "cases_per_second": cases / seconds,
-            "gpu_memory_mib": torch.cuda.max_memory_allocated(self.device) / 2**20
-            if self.device.type == "cuda"
-            else 0.0,
+            "gpu_memory_mib": self.processes.peak_memory(),
         }
         self.epoch, self.step, self.losses, self.begun = self.epoch + 1, 0, [], self.seconds
         self.history.append(record)
@@ -258,10 +271,13 @@ class Training:
         """The loss over the validation draws, with the averaged weights, and the same random numbers every time."""
         estimator = self.average.weights().eval()
         total = torch.zeros(2, device=self.device)
-        for number, twin in enumerate(valid):
-            self._seed("validation", self.processes.rank + number * self.processes.count)
+        for index, twin in enumerate(valid):
+            key = self.processes.rank + index * self.processes.count
+            self._seed("look", key)
+            draws = self._judged.at(key, partial(Twin, *twin))
+            self._seed("validation", key)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-                loss = estimator.loss(twin)
+                loss = estimator.loss(*draws)
             total += torch.stack((loss, torch.ones_like(loss))) * len(twin.x)
         summed, cases = self.processes.mean(total).tolist()
         if not cases:
@@ -298,11 +314,7 @@ class Training:
 
     def _seed(self, *keys: object) -> None:
         """Seeds all random numbers from here on."""
-        seed = derive(self.seed, *keys)
-        # torch.manual_seed would notify every kind of device that there could be, at a millisecond a step.
-        torch.default_generator.manual_seed(seed)
-        if self.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
+        self.processes.seed(derive(self.seed, *keys))
 
     def _share_done(self, steps: int) -> float:
         """The share of the training that is done: of the epochs, with so many steps each, or of the time."""
@@ -333,7 +345,5 @@ class Training:
 
     def _remedy(self) -> str:
         """The remedy for a loss that is not finite."""
-        return (
-            f"try a smaller learning_rate (now {self.learning_rate:g}) or clip (now {self.clip:g}), "
-            f"or a longer warmup (now {self.warmup:g})"
-        )
+        rate, clip, warmup = (f"{value:g}" for value in (self.learning_rate, self.clip, self.warmup))
+        return f"try a smaller learning_rate (now {rate}) or clip (now {clip}), or a longer warmup (now {warmup})"

@@ -1,0 +1,168 @@
+"""The frame of each window's Laplace approximation."""
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ...nn import Layout
+from ...nn.layout import constant
+from ...problems import Control, Problem, Window, eigenpairs
+from ...problems.chunks import LARGE
+from ...problems.minimize import Minimum, highest_plausible, levenberg_marquardt
+from ...tensors import identity
+from ..features import Features
+from ..target import ControlTarget, Target
+from .coordinates import LaplaceCoordinates
+from .frame import Frame, View
+
+#: Directions that differ from those of the prior, where the control is too large for matrices.
+DIRECTIONS = 128
+
+#: The largest bend, in standard deviations for one of each direction: beyond, differences tell of another mode.
+MOST = 10.0
+
+#: Standard deviations of its climatology beyond which networks are told no more of a state.
+BEYOND = 10.0
+
+
+@dataclass(frozen=True)
+class LaplaceFrame(Frame):
+    r"""The frame of each window's Laplace approximation, bent along with its posterior.
+
+    Some iterations of quasi-static Levenberg–Marquardt from the background lead to :math:`\hat u`, with the
+    Gauss–Newton precision :math:`P`. What a step along a wide direction does to narrow ones, to second order, bends the
+    coordinates, see :class:`LaplaceCoordinates`: with :math:`r` the whitened misfits, and :math:`\partial_i` the
+    derivative along the :math:`i`-th eigenvector of :math:`P`, those of the largest variance first, in its own standard
+    deviations,
+
+    .. math:: B_{ijk} = \frac12 \, \partial_i r \cdot \partial_j \partial_k r , \qquad j, k < i .
+
+    These are curvatures of parameters in the sense of Bates and Watts, by differences over one standard deviation.
+    A Gaussian follows the valley in which a posterior lies along a straight line only, and where the model carries
+    it forward it is far too wide. In these coordinates posteriors are nearly white: what is left to learn is little.
+    A window of which the model diverges, or whose cost stays implausible (see
+    :func:`~posterity.problems.minimize.highest_plausible`), has the frame of the prior.
+
+    Beside the features of a window networks see the estimate :math:`\hat u`, the logarithms of its variances, its
+    trajectory, what that leaves of the observations, :math:`\sinh^{-1}((y_t - H(\hat x_t)) / \sigma_t)`, and the cost.
+
+    Takes the control as target. It depends on the window alone, so that densities and refinement stay exact under any
+    joint, and its work counts in that of draws.
+
+    Args:
+        iterations: The number of iterations on the full window, and the most on each shorter one, up to three.
+        increment: The number of states by which the window grows.
+        bent: The number of directions of the largest variance with which the others bend, for the square of as many
+            runs of the model; 0 for none. Controls that are too large for matrices have none.
+
+    References:
+        | Relative curvature measures of nonlinearity (Bates & Watts, 1980),
+          https://doi.org/10.1111/j.2517-6161.1980.tb01094.x
+        | Sampling via measure transport: an introduction (Marzouk et al., 2016), https://arxiv.org/abs/1602.05023
+    """
+
+    differentiates: ClassVar[tuple[str, ...]] = ("system", "operator")
+
+    iterations: int = 6
+    increment: int = 2
+    bent: int = 16
+
+    def __post_init__(self) -> None:
+        """Checks the options."""
+        if self.iterations < 1 or self.increment < 1:
+            raise ValueError(
+                f"iterations, increment: at least one is needed of each, not {self.iterations} and {self.increment}"
+            )
+        if self.bent < 0:
+            raise ValueError(f"bent: must not be negative, not {self.bent}; 0 stands for straight coordinates")
+
+    def check(self, problem: Problem, target: Target) -> None:
+        """Checks that the control is learned."""
+        if not isinstance(target, ControlTarget):
+            raise ValueError(
+                f"frame: LaplaceFrame is one of the control, and what is learned are states ({type(target).__name__}); "
+                "set the target 'control', which takes a background, or the frame 'prior'"
+            )
+
+    def shape(self, features: Features, layout: Layout) -> tuple[int, ...]:
+        """That of the features with a few channels more."""
+        problem = features.problem
+        states, observed = problem.window * problem.shape[0], problem.window * problem.observation.shape[0]
+        if features.flat:
+            return (features.shape[0] + 2 * layout.field[0] + (states + observed) * prod(problem.shape[1:]) + 1,)
+        return (features.shape[0] + 2 * layout.field[0] + states + observed + 1, *features.shape[1:])
+
+    @torch.no_grad()
+    def find(self, features: Features, layout: Layout, window: Window, control: Control | None = None) -> View:
+        """The coordinates of the Laplace approximation; in full precision, since models run."""
+        control = Control(features.problem, window) if control is None else control
+        with torch.autocast(window.y.device.type, enabled=False):
+            minimum = levenberg_marquardt(control, control.zero(), self.iterations, self.increment)
+            coordinates = _around(control, minimum)
+            if self.bent and control.size <= LARGE:
+                coordinates = replace(coordinates, bends=_bends(control, coordinates, min(self.bent, control.size)))
+            parts = [features(window), *self._seen(features, layout, control, minimum.cost, coordinates)]
+        context = torch.cat([part.flatten(1) for part in parts] if features.flat else parts, dim=1)
+        return View(context, coordinates, control)
+
+    def _seen(
+        self, features: Features, layout: Layout, control: Control, cost: Tensor, coordinates: LaplaceCoordinates
+    ) -> list[Tensor]:
+        """What networks see of the frame, channels on the grid of the state."""
+        problem = control.problem
+        x = control.trajectory(coordinates.origin, problem.window)
+        left = torch.asinh((control.y - problem.observation.operator(x)) * control.precision).nan_to_num(nan=0.0)
+        states = features.state(x).nan_to_num(nan=0.0).clamp(-BEYOND, BEYOND)
+        half = 0.5 * control.observed.flatten(1).sum(dim=-1).to(cost)
+        excess = ((cost - half) / half.clamp(min=1).sqrt()).clamp(max=BEYOND)
+        return [
+            layout.spread(coordinates.origin.unflatten(-1, layout.shape)),
+            layout.spread(coordinates.variance().log().unflatten(-1, layout.shape)),
+            states.flatten(1, 2),
+            features.on_grid(left),
+            constant(excess.unsqueeze(-1), () if features.flat else problem.shape[1:]),
+        ]
+
+
+def _around(control: Control, minimum: Minimum) -> LaplaceCoordinates:
+    """The coordinates around a minimum; those of the prior where that is none."""
+    if control.size > LARGE:
+        values, vectors = (field.nan_to_num(0.0) for field in eigenpairs(minimum.model, DIRECTIONS))
+        values, sound = values + 1, minimum.u.new_ones(control.cases, dtype=torch.bool)
+    else:
+        hessian = minimum.model.dense()
+        sound = hessian.isfinite().flatten(1).all(dim=-1)
+        values, vectors = torch.linalg.eigh(torch.where(sound[:, None, None], hessian, identity(hessian, control.size)))
+    sound = sound & (minimum.cost <= highest_plausible(control))
+    origin = torch.where(sound.unsqueeze(-1), minimum.u, 0)
+    values = torch.where(sound.unsqueeze(-1), values.clamp(min=1), 1)
+    straight = origin.new_zeros(*values.shape, 0, 0)
+    return LaplaceCoordinates(origin, values.to(origin), vectors.to(origin), straight)
+
+
+def _bends(control: Control, coordinates: LaplaceCoordinates, bent: int) -> Tensor:
+    """How coordinates bend with some directions, with shape ``(case, size, bent, bent)``."""
+    window, origin = control.problem.window, coordinates.origin
+    axes = (coordinates.vectors * coordinates.values.rsqrt().unsqueeze(-2)).movedim(-1, 0)
+
+    def misfits(step: Tensor) -> Tensor:
+        """The misfits some steps away, with shape ``(step, case, misfits)``."""
+        return torch.cat([control.mismatch(origin + step[chunk], window) for chunk in control.chunks(len(step))])
+
+    here, ahead, behind = control.mismatch(origin, window), misfits(axes), misfits(-axes)
+    along = (ahead + behind - 2 * here)[:bent]
+    second = torch.diag_embed(along.movedim(0, -1))
+    j, k = torch.tril_indices(bent, bent, -1, device=origin.device)
+    if len(j):
+        both = axes[j] + axes[k]
+        mixed = 0.5 * (misfits(both) + misfits(-both) - 2 * here - along[j] - along[k]).movedim(0, -1)
+        second[..., j, k] = second[..., k, j] = mixed
+    bends = 0.25 * torch.einsum("icm,cmjk->cijk", ahead - behind, second)
+    i, first = torch.arange(control.size, device=origin.device), torch.arange(bent, device=origin.device)
+    before = i[:, None, None] > torch.maximum(first[:, None], first)
+    # Windows in the frame of the prior, and those where the model diverges, are straight; NaN is no bend either.
+    sound = (coordinates.values > 1).any(dim=-1) & (bends.abs() <= MOST).flatten(1).all(dim=-1)
+    return torch.where(sound[:, None, None, None] & before, bends, 0)
