@@ -9,18 +9,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 #: An instruction: what is done, and with what. ``input`` has a field, a channel and an offset, ``parameter`` a field
 #: and a place, ``number`` a value; all others have two results of earlier instructions.
-Instruction = tuple[str, float, float, float] | tuple[str, float, float] | tuple[str, float]
+Instruction = tuple[Any, ...]
 
 
 class Neighbours(Protocol):
     """The state around a site: ``state[channel, offset]`` is the value so many sites further on, round the ring."""
 
-    #: The number of channels.
-    channels: int
+    @property
+    def channels(self) -> int:
+        """The number of channels."""
 
     def __getitem__(self, key: tuple[int, int]) -> "Expression":
         """The value of a channel at an offset."""
@@ -39,6 +40,14 @@ class Program:
 
     instructions: tuple[Instruction, ...]
     outputs: tuple[int, ...]
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both do the same."""
+        return isinstance(other, Program) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        """By what is done."""
+        return hash(self.digest)
 
     @cached_property
     def reach(self) -> int:
@@ -60,9 +69,9 @@ class Tape:
 
     def write(self, *instruction: str | float) -> "Expression":
         """Adds an instruction, unless it is there already."""
-        place = self._places.setdefault(instruction, len(self.instructions))  # type: ignore[arg-type]
+        place = self._places.setdefault(instruction, len(self.instructions))
         if place == len(self.instructions):
-            self.instructions.append(instruction)  # type: ignore[arg-type]
+            self.instructions.append(instruction)
         return Expression(self, place)
 
     def program(self, outputs: Sequence["Expression"]) -> Program:
@@ -295,7 +304,7 @@ def _transposed(tape: Tape, outputs: Sequence[Expression]) -> tuple[dict[int, Ex
         if operation == "input":
             # What this site gives to a neighbour is what the neighbour gets from the other side.
             channel, offset = int(arguments[1]), arguments[2]
-            moved = _copied(tape, bar, lambda row, by=offset: (*row[:3], row[3] - by) if row[0] == "input" else row)  # type: ignore[misc]
+            moved = _copied(tape, bar, lambda row, by=offset: (*row[:3], row[3] - by) if row[0] == "input" else row)
             states[channel] = states[channel] + moved if channel in states else moved
         elif operation == "parameter":
             parameters[int(arguments[1])] = bar

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -75,40 +75,43 @@ class ODE(System):
         axis = -len(self.shape) - 1
         at_once = max(1, HELD // max(1, x.numel()))
         for done in range(0, steps, at_once):
-            x = self.rollout(x, min(at_once, steps - done)).select(axis, -1)
+            # A copy, since a part of a trajectory holds all of its memory.
+            x = self.rollout(x, min(at_once, steps - done)).select(axis, -1).clone()
         return x
 
     def rollout(self, x0: Tensor, steps: int, error: Tensor | None = None) -> Tensor:
         """The trajectory; see :meth:`.System.rollout`."""
         if not self._compiled(x0, error):
             return super().rollout(x0, steps, error)
-        axes = len(self.shape)
+        axes, values = len(self.shape), self._values
         batch = x0.shape[: x0.ndim - axes]
-        others = [value.shape for value in self._values if isinstance(value, Tensor)]
+        others = [value.shape for value in values if isinstance(value, Tensor)]
         if error is not None:
             error = error.narrow(-axes - 1, 0, steps).flatten(-axes)
             others.append(error.shape[:-2])
+        x0 = x0.flatten(-axes)
         if any(other != batch for other in others):
             batch = torch.broadcast_shapes(batch, *others)
-            error = None if error is None else error.expand(*batch, *error.shape[-2:])
-        x0 = x0.flatten(-axes).expand(*batch, -1)
-        sites = self.shape[1] if axes > 1 else 1
-        equations = _equations(type(self), self.shape[0])
-        integration = Integration(equations, sites, self.substeps, self.dt / self.substeps)
-        path = rollouts.Rollout.apply(integration, steps, x0, self._numbers(x0, batch), error)
+            x0, error = x0.expand(*batch, -1), None if error is None else error.expand(*batch, *error.shape[-2:])
+        # Numbers are not kept as a tensor: one that is made under a transform of torch.func belongs to it.
+        if any(isinstance(value, Tensor) for value in values):
+            parts = [torch.as_tensor(value, dtype=x0.dtype, device=x0.device).expand(batch) for value in values]
+            theta = torch.stack(parts, dim=-1)
+        else:
+            theta = torch.tensor(values, dtype=x0.dtype, device=x0.device)
+        path = rollouts.Rollout.apply(self._integration, steps, x0, theta, error)
         return path.unflatten(-1, self.shape)
 
-    @property
-    def _values(self) -> list[float | Tensor]:
-        """The parameters that may be unknown, in order."""
-        return [getattr(self, name) for name in parameter_names(self)]
+    @cached_property
+    def _integration(self) -> Integration:
+        """The integration, without the values of parameters."""
+        sites = self.shape[1] if len(self.shape) > 1 else 1
+        return Integration(_equations(type(self), self.shape[0]), sites, self.substeps, self.dt / self.substeps)
 
-    def _numbers(self, like: Tensor, batch: torch.Size) -> Tensor:
-        """The parameters side by side, of all batch elements, or once where they are the same for all."""
-        if not any(isinstance(value, Tensor) for value in self._values):
-            return torch.tensor(self._values, dtype=like.dtype, device=like.device)
-        numbers = (torch.as_tensor(value, dtype=like.dtype, device=like.device) for value in self._values)
-        return torch.stack([number.expand(batch) for number in numbers], dim=-1)
+    @cached_property
+    def _values(self) -> tuple[float | Tensor, ...]:
+        """The parameters that may be unknown, in order."""
+        return tuple(getattr(self, name) for name in parameter_names(self))
 
     def _compiled(self, x: Tensor, error: Tensor | None = None) -> bool:
         """Whether states are advanced by compiled loops."""

@@ -8,14 +8,14 @@ Batches may lack dimensions on the left, of what is the same for all of them; st
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
-from inspect import signature
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._functorch.utils import unwrap_dead_wrappers
 
 from .expressions import Integration
 
@@ -41,17 +41,21 @@ def loops() -> Any:
     return compiled()
 
 
-def signed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Notes the signature of a function, which torch reads at each call: that takes longer than a short rollout."""
-    function.__signature__ = signature(function)  # type: ignore[attr-defined]
-    return function
+class Loops(torch.autograd.Function):
+    """A function whose values are computed by compiled loops."""
+
+    @classmethod
+    def apply(cls, *arguments: Any) -> Any:
+        """As torch's, without its look at the signature at each call, which takes as long as a short rollout."""
+        if torch._C._are_functorch_transforms_active():  # type: ignore[attr-defined]
+            return super().apply(*arguments)
+        return super(torch.autograd.Function, cls).apply(*unwrap_dead_wrappers(arguments))  # type: ignore[misc]
 
 
-class Rollout(torch.autograd.Function):
+class Rollout(Loops):
     r"""The trajectory :math:`x_{t+1} = M(x_t; \theta) + \eta_t`."""
 
     @staticmethod
-    @signed
     def forward(integration: Integration, steps: int, x0: Tensor, theta: Tensor, error: Tensor | None) -> Tensor:
         """The states, with shape ``(*batch, steps + 1, n)``."""
         return loops().rollout(integration, steps, x0, theta, error)
@@ -89,11 +93,10 @@ class Rollout(torch.autograd.Function):
         return Rollout.apply(integration, steps, *_in_front(info.batch_size, in_dims[2:], tensors, (1, 1, 2))), 0
 
 
-class Tangent(torch.autograd.Function):
+class Tangent(Loops):
     r"""The tangent :math:`\mu_{t+1} = \partial_x M(x_t) \mu_t + \partial_\theta M(x_t) \delta\theta + \delta\eta_t`."""
 
     @staticmethod
-    @signed
     def forward(
         integration: Integration, path: Tensor, theta: Tensor, dx0: Tensor, dtheta: Tensor, derror: Tensor | None
     ) -> Tensor:
@@ -129,14 +132,13 @@ class Tangent(torch.autograd.Function):
         return Tangent.apply(integration, *_in_front(info.batch_size, in_dims[1:], tensors, (2, 1, 1, 1, 2))), 0
 
 
-class Adjoint(torch.autograd.Function):
+class Adjoint(Loops):
     r"""The adjoint :math:`\lambda_t = g_t + \partial_x M(x_t)^T \lambda_{t+1}`.
 
     The gradient of parameters is :math:`\sum_t \partial_\theta M(x_t)^T \lambda_{t+1}`.
     """
 
     @staticmethod
-    @signed
     def forward(
         integration: Integration, path: Tensor, theta: Tensor, gradient: Tensor, everywhere: bool, parameters: bool
     ) -> tuple[Tensor, Tensor]:
@@ -191,11 +193,10 @@ class Adjoint(torch.autograd.Function):
         return Adjoint.apply(integration, *tensors, everywhere, parameters), (0, 0)
 
 
-class Curvature(torch.autograd.Function):
+class Curvature(Loops):
     r"""The second derivatives of steps, :math:`\nabla^2 (\lambda_{t+1}^T M)(x_t, \theta)\, (\mu_t, \delta\theta)`."""
 
     @staticmethod
-    @signed
     def forward(
         integration: Integration, path: Tensor, theta: Tensor, cotangent: Tensor, change: Tensor, dtheta: Tensor
     ) -> tuple[Tensor, Tensor]:
