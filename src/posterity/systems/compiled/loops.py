@@ -16,8 +16,10 @@ if vars(config)["DISABLE_JIT"]:
 
 log = logging.getLogger("posterity")
 
+#: Without its types, which lack options.
+_njit: Any = njit
 #: Compiles a function that others call, and Python does not.
-inner = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+inner = _njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def kept_on_disk(*modules: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -7,7 +7,7 @@ tangents and adjoints follow by the chain rule, so that nobody writes a derivati
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from typing import Any, NamedTuple, Protocol
 
@@ -256,6 +256,11 @@ def _copied(tape: Tape, expression: Expression, changed: Callable[[Instruction],
     return copy(expression.place)
 
 
+def _moved(by: int, row: Instruction) -> Instruction:
+    """An input some sites further on."""
+    return (*row[:3], row[3] + by) if row[0] == "input" else row
+
+
 def _changed(tape: Tape, output: Expression, fields: int) -> Expression:
     """The change of an expression with its inputs, whose own are so many fields further on."""
     done = dict[int, Expression]()
@@ -303,8 +308,7 @@ def _transposed(tape: Tape, outputs: Sequence[Expression]) -> tuple[dict[int, Ex
         bar, (operation, *arguments) = bars[place], tape.instructions[place]
         if operation == "input":
             # What this site gives to a neighbour is what the neighbour gets from the other side.
-            channel, offset = int(arguments[1]), arguments[2]
-            moved = _copied(tape, bar, lambda row, by=offset: (*row[:3], row[3] - by) if row[0] == "input" else row)
+            channel, moved = arguments[1], _copied(tape, bar, partial(_moved, -arguments[2]))
             states[channel] = states[channel] + moved if channel in states else moved
         elif operation == "parameter":
             parameters[int(arguments[1])] = bar

@@ -47,7 +47,7 @@ class Loops(torch.autograd.Function):
     @classmethod
     def apply(cls, *arguments: Any) -> Any:
         """As torch's, without its look at the signature at each call, which takes as long as a short rollout."""
-        if torch._C._are_functorch_transforms_active():  # type: ignore[attr-defined]
+        if torch._C._are_functorch_transforms_active():
             return super().apply(*arguments)
         return super(torch.autograd.Function, cls).apply(*unwrap_dead_wrappers(arguments))  # type: ignore[misc]
 
@@ -220,8 +220,7 @@ class Curvature(Loops):
     @staticmethod
     def vmap(info: Any, in_dims: Sequence[int | None], integration: Integration, *tensors: Any) -> Any:
         """Another batch dimension, in front."""
-        tensors = _in_front(info.batch_size, in_dims[1:], tensors, (2, 1, 2, 2, 1))
-        return Curvature.apply(integration, *tensors), (0, 0)
+        return Curvature.apply(integration, *_in_front(info.batch_size, in_dims[1:], tensors, (2, 1, 2, 2, 1))), (0, 0)
 
 
 def _like(
