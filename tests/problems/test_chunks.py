@@ -68,6 +68,7 @@ def test_adjoints_are_cut_by_what_they_hold(monkeypatch, device):
 
 def test_a_system_may_say_what_its_adjoint_keeps():
     class Fused(Lorenz96):
-        kept = 1.0
+        def kept(self, device):
+            return 0.5
 
     assert control(Fused(size=16, spinup=0.0)).adjoint_size() < control(SYSTEMS[2]).adjoint_size()

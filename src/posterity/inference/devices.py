@@ -3,7 +3,7 @@
 import os
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -25,7 +25,8 @@ def on_device(device: str) -> Iterator[torch.device]:
         raise ConfigError(f"--device: must be cpu, cuda or auto, not '{device}'") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device: torch sees no GPU; use --device cpu, or install a torch built for CUDA")
-    with chosen:
+    # A device's context takes part in every call of torch, which small ones feel.
+    with nullcontext() if chosen == torch.get_default_device() else chosen:
         yield chosen
 
 

@@ -95,7 +95,7 @@ class Control:
 
     def adjoint_size(self) -> float:
         """The number of entries that the adjoint of one member holds at once, measured by one step of the system."""
-        kept = (self.problem.window - 1) * self.problem.system.kept * self.states
+        kept = (self.problem.window - 1) * self.problem.system.kept(self.window.y.device) * self.states
         # States one by one and stacked, residuals, and gradients.
         return self.cases * (kept + 4 * self.problem.window * max(self.states, prod(self.problem.observation.shape)))
 

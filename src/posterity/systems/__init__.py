@@ -2,6 +2,7 @@
 
 from .black_box import BlackBox
 from .driven import Driven
+from .equations.ode import ODE
 from .kolmogorov import Kolmogorov
 from .linear import LinearAdvection
 from .lorenz63 import Lorenz63
@@ -15,6 +16,7 @@ from .stochastic import Stochastic
 from .system import System, jacobian, parameter_names
 
 __all__ = [
+    "ODE",
     "BlackBox",
     "Chaotic",
     "Driven",

@@ -130,8 +130,7 @@ class Kolmogorov(System):
         y = 2 * pi / height * torch.arange(height, device="cpu")
         return 2**0.5 * (self.wavenumber * y).sin().unsqueeze(-1).expand(1, height, width)
 
-    @property
-    def kept(self) -> float:
+    def kept(self, device: torch.device) -> float:
         """Of each state nothing but itself: the stages of a step are computed anew, a few batch elements at once."""
         return 1.0
 

@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from .integrators import rk4
-from .system import System, check_times
+from .equations.expressions import Neighbours
+from .equations.ode import ODE
+from .system import check_times
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lorenz63(System):
+class Lorenz63(ODE):
     r"""Lorenz-63 system of three convection modes:
 
     .. math::
@@ -58,16 +59,9 @@ class Lorenz63(System):
         x = torch.randn(*batch, 3) + torch.tensor([0.0, 0.0, 25.0])
         return self.advance(x, round(self.spinup / self.dt))
 
-    def tendency(self, x: Tensor) -> Tensor:
-        r"""The right-hand side :math:`(\dot x, \dot y, \dot z)`, with the shape of ``x``."""
-        x, y, z = x.unbind(dim=-1)
-        dx = self.sigma * (y - x)
-        dy = x * (self.rho - z) - y
-        dz = x * y - self.beta * z
-        return torch.stack((dx, dy, dz), dim=-1)
-
-    def step(self, x: Tensor) -> Tensor:
-        """Advances states of shape ``(*batch, 3)`` by ``dt``."""
-        for _ in range(self.substeps):
-            x = rk4(self.tendency, x, self.dt / self.substeps)
-        return x
+    @staticmethod
+    def equations(state: Neighbours, parameters: Sequence[Any]) -> Sequence[Any]:
+        """The tendencies of the three modes."""
+        sigma, rho, beta = parameters
+        x, y, z = (state[mode, 0] for mode in range(3))
+        return sigma * (y - x), x * (rho - z) - y, x * y - beta * z

@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ..tensors import append_dims
-from .integrators import rk4
-from .system import System, check_times
+from .equations.expressions import Neighbours
+from .equations.ode import ODE
+from .system import check_times
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lorenz96(System):
+class Lorenz96(ODE):
     r"""Lorenz-96, a ring of sites that advect, damp and force a scalar:
 
     .. math:: \dot x_i = (x_{i+1} - x_{i-2})\, x_{i-1} - x_i + F .
@@ -58,15 +59,15 @@ class Lorenz96(System):
         x = torch.randn(*batch, *self.shape)
         return self.advance(x, round(self.spinup / self.dt))
 
+    @staticmethod
+    def equations(state: Neighbours, parameters: Sequence[Any]) -> Sequence[Any]:
+        """The tendency at a site."""
+        (forcing,) = parameters
+        return ((state[0, 1] - state[0, -2]) * state[0, -1] + (forcing - state[0, 0]),)
+
     def tendency(self, x: Tensor) -> Tensor:
         r"""The right-hand side :math:`\dot x`, with the shape of ``x``."""
         # One padded copy and four views cost half of three rolls.
         ring = torch.cat((x[..., -2:], x, x[..., :1]), dim=-1)
         ahead, behind, two_behind = ring[..., 3:], ring[..., 1:-2], ring[..., :-3]
         return torch.addcmul(append_dims(self.forcing, 2) - x, ahead - two_behind, behind)
-
-    def step(self, x: Tensor) -> Tensor:
-        """Advances states of shape ``(*batch, 1, size)`` by ``dt``."""
-        for _ in range(self.substeps):
-            x = rk4(self.tendency, x, self.dt / self.substeps)
-        return x

@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ..tensors import append_dims
-from .integrators import rk4
-from .system import System, check_times
+from .equations.expressions import Neighbours
+from .equations.ode import ODE
+from .system import check_times
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwoScaleLorenz96(System):
+class TwoScaleLorenz96(ODE):
     r"""Two-scale Lorenz-96: a ring of slow sites :math:`X_k`, each coupled to :math:`J` fast ones :math:`Y_{j,k}`,
 
     .. math::
@@ -78,6 +79,20 @@ class TwoScaleLorenz96(System):
         x = torch.cat((slow, 0.1 * fast), dim=-2)
         return self.advance(x, round(self.spinup / self.dt))
 
+    @staticmethod
+    def equations(state: Neighbours, parameters: Sequence[Any]) -> Sequence[Any]:
+        """The tendencies of a slow site and of its fast ones."""
+        forcing, coupling, rate, ratio = parameters
+        exchange, x, count = coupling * rate / ratio, state[0, 0], state.channels - 1
+
+        def y(j: int) -> Any:
+            """The fast sites, those of the neighbours too."""
+            return state[1 + j % count, j // count]
+
+        slow = (state[0, 1] - state[0, -2]) * state[0, -1] - x + forcing - exchange * sum(map(y, range(count)))
+        fast = (rate * ratio * ((y(j - 1) - y(j + 2)) * y(j + 1)) - rate * y(j) + exchange * x for j in range(count))
+        return slow, *fast
+
     def tendency(self, state: Tensor) -> Tensor:
         """The right-hand sides, with the shape of ``state``."""
         forcing, coupling, rate, ratio = (
@@ -95,9 +110,3 @@ class TwoScaleLorenz96(System):
         turning = ((y[..., :-3] - y[..., 3:]) * y[..., 2:-1]).unflatten(-1, (self.size, self.fast)).mT
         d_fast = rate * ratio * turning - rate * fast + exchange * slow
         return torch.cat((d_slow, d_fast), dim=-2)
-
-    def step(self, x: Tensor) -> Tensor:
-        """Advances states of shape ``(*batch, 1 + fast, size)`` by ``dt``."""
-        for _ in range(self.substeps):
-            x = rk4(self.tendency, x, self.dt / self.substeps)
-        return x

@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from functools import cached_property
+from functools import cache, cached_property
 from math import prod
 from typing import ClassVar, get_args, get_type_hints
 
@@ -168,12 +168,19 @@ class System(abc.ABC):
             x = torch.where(steps > t, step(x), x)
         return x
 
-    @cached_property
-    def kept(self) -> float:
+    def kept(self, device: torch.device) -> float:
         """The number of entries that the adjoint of one step keeps, for each entry of the state: measured once.
 
         Batches are cut by it, to fit the memory. A system whose adjoint is fused may say it itself.
+
+        Args:
+            device: Where the states are.
         """
+        return self._measured
+
+    @cached_property
+    def _measured(self) -> float:
+        """What derivatives of the step itself keep."""
         with torch.inference_mode(False):
             x = torch.zeros(8, *self.shape, requires_grad=True)
         return sum(kept_bytes(lambda: self.step(x))) / (x.element_size() * x.numel())
@@ -232,7 +239,12 @@ def parameter_names(system: System) -> tuple[str, ...]:
     Raises:
         ValueError: If the annotations name something that the system's module does not know when it runs.
     """
-    cls = type(system)
+    return parameters_of(type(system))
+
+
+@cache
+def parameters_of(cls: type[System]) -> tuple[str, ...]:
+    """The names of the parameters of a class; see :func:`parameter_names`."""
     try:
         # Under `from __future__ import annotations` they are text, and Tensor may be imported for type checkers alone.
         hints = get_type_hints(cls, localns={"Tensor": Tensor, "torch": torch})
@@ -241,7 +253,7 @@ def parameter_names(system: System) -> tuple[str, ...]:
             f"system: the annotations of {cls.__name__} cannot be read ({error}); import what they name where the "
             "module runs, not for type checkers alone"
         ) from error
-    return tuple(f.name for f in fields(system) if Tensor in get_args(hints[f.name]))  # type: ignore[arg-type]
+    return tuple(f.name for f in fields(cls) if Tensor in get_args(hints[f.name]))  # type: ignore[arg-type]
 
 
 def with_gradient(value: Tensor, x: Tensor, what: str) -> Tensor:

@@ -4,39 +4,21 @@ The fields of a batch element stay in the CPU's caches over a whole step; batch 
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numba import config, njit
 from torch import Tensor
 
 from ..lawson import Lawson
 from .lanes import BYTES, load, spread, store
+from .loops import kept_on_disk, shared
 from .plan import Array, Plan, planned
 from .transforms import Memory, advection, advection_adjoint, advection_tangent, allocated, compiled
 
-if vars(config)["DISABLE_JIT"]:
-    raise ImportError("numba compiles nothing, as NUMBA_DISABLE_JIT says")
-
 #: Points and substeps that are worth a thread of their own: some milliseconds.
 GRAIN = 2**17
-#: When the modules were written that are compiled: numba itself looks only at the one that a function is in.
-WRITTEN = tuple(
-    Path(__file__).with_name(f"{name}.py").stat().st_mtime_ns for name in ("kernel", "lanes", "plan", "transforms")
-)
 
-
-def kept_on_disk(function: Callable[..., None]) -> Callable[..., None]:
-    """Compiles a function once for each precision, until its modules change."""
-    dispatcher: Any = njit(nogil=True, error_model="numpy", cache=True)(function)
-    # Where numba has no such attribute any more, it is the date of this module that counts.
-    with suppress(AttributeError):
-        dispatcher._cache._cache_file._source_stamp = WRITTEN
-    return dispatcher
+on_disk = kept_on_disk("kernel", "lanes", "plan", "transforms")
 
 
 @compiled
@@ -185,7 +167,7 @@ def unpacked(plan: Plan, out: Array, w: Array, real: bool) -> None:
             out[row, k] = complex(re + im, 0) if real else complex(re, im)
 
 
-@kept_on_disk
+@on_disk
 def advance_all(plan: Plan, h: float, substeps: int, w: Array, half: Array, source: Array, out: Array) -> None:
     """Advances all members by a step."""
     memory = allocated(plan)
@@ -203,7 +185,7 @@ def advance_all(plan: Plan, h: float, substeps: int, w: Array, half: Array, sour
         unpacked(plan, out[member], state, False)
 
 
-@kept_on_disk
+@on_disk
 def tangent_all(
     plan: Plan,
     h: float,
@@ -241,7 +223,7 @@ def tangent_all(
         unpacked(plan, out[member], d_state, False)
 
 
-@kept_on_disk
+@on_disk
 def adjoint_all(
     plan: Plan,
     h: float,
@@ -309,14 +291,8 @@ def _of_members(function: Callable[..., None], model: Lawson, *tensors: Tensor) 
     members, fine = len(fields[0]), model.fine
     constants = planned(fine, fields[0].real.dtype, BYTES), model.h, model.substeps
     work = members * model.substeps * fine.height * fine.width
-    threads = max(1, min(torch.get_num_threads(), members, work // GRAIN))
-    if threads == 1:
-        function(*constants, *fields)
-        return
-    ends = [members * i // threads for i in range(threads + 1)]
 
-    def part(i: int) -> None:
-        function(*constants, *(v if len(v) == 1 else v[ends[i] : ends[i + 1]] for v in fields))
+    def part(start: int, stop: int) -> None:
+        function(*constants, *(v if len(v) == 1 else v[start:stop] for v in fields))
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(part, range(threads)))
+    shared(part, members, work // GRAIN)

@@ -1,0 +1,157 @@
+"""Ordinary differential equations that are written once, for torch and for compiled loops."""
+
+import abc
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...tensors import append_dims
+from ..integrators import rk4
+from ..system import System, parameter_names, parameters_of
+from . import rollouts
+from .expressions import Equations, Integration, Neighbours, traced
+
+#: Entries of the states that are held at once where the last ones alone are wanted.
+HELD = 2**20
+
+
+class ODE(System):
+    r"""Abstract system of ordinary differential equations that are the same at all sites of a ring,
+
+    .. math:: \dot x_{c, i} = f_c(x_{\cdot, i - r}, …, x_{\cdot, i + r}; \theta) ,
+
+    integrated with the classical Runge–Kutta scheme, in ``substeps`` for each ``dt``. States have shape ``(channel,)``,
+    of one site, or ``(channel, site)``.
+
+    Subclasses are frozen dataclasses as all systems, with :meth:`equations` instead of ``step``. On a CPU rollouts,
+    tangents and adjoints are loops that are compiled from the equations (:mod:`posterity.systems.compiled`): once for
+    each precision, within seconds, and kept on disk. ``step`` is what they are held against, and what other devices do.
+    A subclass of a system that has another ``step`` goes by that one.
+    """
+
+    #: Integration steps per ``dt``. (A field of every subclass.)
+    substeps: int
+
+    @staticmethod
+    @abc.abstractmethod
+    def equations(state: Neighbours, parameters: Sequence[Any]) -> Sequence[Any]:
+        """The tendency of each channel at a site, in sums, differences, products, quotients and whole powers.
+
+        Args:
+            state: The state: ``state[channel, offset]`` is the value so many sites further on, and
+                ``state.channels`` the number of channels.
+            parameters: The parameters that may be unknown, in the order of the fields.
+        """
+
+    def tendency(self, x: Tensor) -> Tensor:
+        r"""The right-hand sides :math:`\dot x`, with the shape of ``x``."""
+        axes = len(self.shape) - 1
+        parameters = [append_dims(value, axes) for value in self._values]
+        return torch.stack(list(self.equations(_Shifted(x, axes), parameters)), dim=-1 - axes)
+
+    def step(self, x: Tensor) -> Tensor:
+        """Advances states of shape ``(*batch, *shape)`` by ``dt``."""
+        for _ in range(self.substeps):
+            x = rk4(self.tendency, x, self.dt / self.substeps)
+        return x
+
+    def stepper(self) -> Callable[[Tensor], Tensor]:
+        """The step, compiled where that is possible."""
+        axis, otherwise = -len(self.shape) - 1, super().stepper()
+        return lambda x: self.rollout(x, 1).select(axis, 1) if self._compiled(x) else otherwise(x)
+
+    def kept(self, device: torch.device) -> float:
+        """Of each state nothing but itself, where loops are compiled; else what is measured."""
+        compiled = device.type == "cpu" and _is_own(type(self)) and rollouts.compiled() is not None
+        return 1.0 if compiled else super().kept(device)
+
+    def advance(self, x: Tensor, steps: int) -> Tensor:
+        """Advances states by several ``dt``; see :meth:`.System.advance`."""
+        if not self._compiled(x):
+            return super().advance(x, steps)
+        axis = -len(self.shape) - 1
+        at_once = max(1, HELD // max(1, x.numel()))
+        for done in range(0, steps, at_once):
+            # A copy, since a part of a trajectory holds all of its memory.
+            x = self.rollout(x, min(at_once, steps - done)).select(axis, -1).clone()
+        return x
+
+    def rollout(self, x0: Tensor, steps: int, error: Tensor | None = None) -> Tensor:
+        """The trajectory; see :meth:`.System.rollout`."""
+        if not self._compiled(x0, error):
+            return super().rollout(x0, steps, error)
+        axes, values = len(self.shape), self._values
+        batch = x0.shape[: x0.ndim - axes]
+        others = [value.shape for value in values if isinstance(value, Tensor)]
+        if error is not None:
+            error = error.narrow(-axes - 1, 0, steps).flatten(-axes)
+            others.append(error.shape[:-2])
+        x0 = x0.flatten(-axes)
+        if any(other != batch for other in others):
+            batch = torch.broadcast_shapes(batch, *others)
+            x0, error = x0.expand(*batch, -1), None if error is None else error.expand(*batch, *error.shape[-2:])
+        # Numbers are not kept as a tensor: one that is made under a transform of torch.func belongs to it.
+        if any(isinstance(value, Tensor) for value in values):
+            parts = [torch.as_tensor(value, dtype=x0.dtype, device=x0.device).expand(batch) for value in values]
+            theta = torch.stack(parts, dim=-1)
+        else:
+            theta = torch.tensor(values, dtype=x0.dtype, device=x0.device)
+        path = rollouts.Rollout.apply(self._integration, steps, x0, theta, error)
+        return path.unflatten(-1, self.shape)
+
+    @cached_property
+    def _integration(self) -> Integration:
+        """The integration, without the values of parameters."""
+        sites = self.shape[1] if len(self.shape) > 1 else 1
+        return Integration(_equations(type(self), self.shape[0]), sites, self.substeps, self.dt / self.substeps)
+
+    @cached_property
+    def _values(self) -> tuple[float | Tensor, ...]:
+        """The parameters that may be unknown, in order."""
+        return tuple(getattr(self, name) for name in parameter_names(self))
+
+    def _compiled(self, x: Tensor, error: Tensor | None = None) -> bool:
+        """Whether states are advanced by compiled loops."""
+        tensors = (x, *(value for value in (error, *self._values) if isinstance(value, Tensor)))
+        return (
+            x.dtype in (torch.float32, torch.float64)
+            and all(value.dtype == x.dtype and value.device.type == "cpu" for value in tensors)
+            and _is_own(type(self))
+            and rollouts.compiled() is not None
+        )
+
+
+class _Shifted:
+    """The states around all sites at once.
+
+    Args:
+        x: States, with shape ``(*batch, channel, *grid)``.
+        axes: The number of axes of the grid, none or one.
+    """
+
+    def __init__(self, x: Tensor, axes: int) -> None:
+        self.values, self.axes = x.unbind(dim=-1 - axes), axes
+        self.channels = len(self.values)
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        channel, offset = key
+        return self.values[channel].roll(-offset, -1) if offset and self.axes else self.values[channel]
+
+
+@cache
+def _equations(cls: type[ODE], channels: int) -> Equations:
+    """The equations of a class, and their derivatives."""
+    return traced(cls.__name__, cls.equations, channels, len(parameters_of(cls)))
+
+
+@cache
+def _is_own(cls: type[ODE]) -> bool:
+    """Whether the step of a class is that of its equations, and not of a class derived from where they are written."""
+
+    def depth(name: str) -> int:
+        return next(place for place, base in enumerate(cls.__mro__) if name in vars(base))
+
+    return min(depth("step"), depth("tendency")) >= depth("equations")
