@@ -86,6 +86,16 @@ def test_experiments_on_pages_name_what_the_catalogue_holds(page):
                 assert kind is None or ":" in kind or kind in catalog.names("method") or kind in own
 
 
+def test_numbers_by_which_methods_are_chosen_were_measured():
+    """Each number of the page that helps to choose stands on the page of what was measured."""
+    chosen, measured = (
+        set(re.findall(r"(?<![\w.])\d+\.\d+", re.sub(r"\]\([^)]*\)", "]", (ROOT / "docs" / page).read_text())))
+        for page in ("which_method.md", "benchmarks.md")
+    )
+    assert len(chosen) > 50
+    assert chosen <= measured, chosen - measured
+
+
 def test_the_list_of_scores_is_as_generated():
     made = runpy.run_path(str(ROOT / "docs" / "make_scores_reference.py"))
     assert made["PAGE"].read_text(encoding="utf-8") == made["page"](), "run python docs/make_scores_reference.py"
