@@ -83,4 +83,4 @@ lock: $(READY)
 	  $(LOCK_FLAGS) requirements/core.in requirements/dev.in -o requirements/lock.txt
 
 clean:
-	rm -rf .venv .snakemake results docs/_build
+	rm -rf .venv .snakemake results docs/_build docs/auto_gallery

@@ -3,13 +3,18 @@
 The site asks for nothing outside itself: MathJax is shipped with its pages.
 """
 
+import logging
 import re
 import shutil
+import sys
 from pathlib import Path
 
 from posterity import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Where the gallery finds how its figures are saved.
+sys.path.insert(0, str(ROOT / "docs"))
 
 #: Pages that stand elsewhere in the project, where code hosts and readers look for them, and their names here.
 PAGES = {"config/README.md": "configuration.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
@@ -26,8 +31,9 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx-mathjax-offline",
+    "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "_templates"]
+exclude_patterns = ["_build", "_templates", "gallery"]
 templates_path = ["_templates"]
 
 myst_enable_extensions = ["dollarmath", "deflist"]
@@ -45,6 +51,22 @@ python_maximum_signature_line_length = 100
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 
+# Examples run whenever the site is built.
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "auto_gallery",
+    "filename_pattern": r"\.py$",
+    "within_subsection_order": "ExampleTitleSortKey",
+    "image_scrapers": ("gallery_figures.last_figure",),
+    "capture_repr": ("_repr_html_",),
+    "ignore_repr_types": "matplotlib",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_signature": False,
+    "min_reported_time": 3600,
+    "write_computation_times": False,
+}
+
 html_theme = "furo"
 html_title = "Posterity"
 copybutton_prompt_text = r"\$ |>>> "
@@ -57,8 +79,9 @@ def skip_fields(app, what, name, obj, skip, options):
 
 
 def gather_pages(app, config):
-    """Copies the pages that stand elsewhere, with their links as they are from here, and forgets former modules."""
-    shutil.rmtree(ROOT / "docs" / "api", ignore_errors=True)
+    """Copies the pages that stand elsewhere, with their links as they are from here; forgets what was made before."""
+    for made in ("api", "auto_gallery"):
+        shutil.rmtree(ROOT / "docs" / made, ignore_errors=True)
     for source, name in PAGES.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         (ROOT / "docs" / name).write_text(re.sub(r"\]\((?:\.\./)?docs/", "](", text), encoding="utf-8")
@@ -71,7 +94,8 @@ def link_pages(app, name, source):
 
 
 def setup(app):
-    """Connects to Sphinx."""
+    """Connects to Sphinx, which would print each epoch of the examples."""
+    logging.getLogger("posterity").setLevel(logging.WARNING)
     app.connect("config-inited", gather_pages)
     app.connect("source-read", link_pages)
     app.connect("autodoc-skip-member", skip_fields)

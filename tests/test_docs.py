@@ -14,12 +14,13 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Without those that `make docs` copies into the folder.
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"] + [
     page
-    for page in sorted((ROOT / "docs").glob("*.md"))
+    for folder in ("docs", "docs/methods")
+    for page in sorted((ROOT / folder).glob("*.md"))
     if page.stem not in ("changelog", "configuration", "contributing")
 ]
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -33,19 +34,29 @@ def test_changelog_and_citation_are_of_this_version():
     assert str(citation["version"]) == first == __version__
 
 
+def anchors(page: Path) -> set[str]:
+    """What links may lead to on a page: its headings as code hosts and Sphinx name them, and targets of MyST."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#{1,3} (.*)$", text, flags=re.MULTILINE)
+    named = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return named | set(re.findall(r"^\((\w+)\)=$", text, flags=re.MULTILINE))
+
+
 @each_page
-def test_links_lead_to_files(page):
+def test_links_lead_to_files_and_their_headings(page):
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
-        path = link.partition("#")[0]
-        if path and "://" not in link:
-            assert (page.parent / path).is_file(), f"{page.name} links to {link}"
+        path, _, anchor = link.partition("#")
+        if "://" not in link:
+            target = page.parent / path if path else page
+            assert target.is_file(), f"{page.name} links to {link}"
+            assert not anchor or anchor in anchors(target), f"{page.name} links to {link}"
 
 
 @each_page
 def test_pages_are_plain_markdown(page):
     """A code host shows directives of Sphinx as they stand; two pages to which none links are made of them."""
     directives = re.findall(r"^```\{.*", page.read_text(), flags=re.MULTILINE)
-    assert not directives or page.name in ("index.md", "reference.md")
+    assert not directives or page in (ROOT / "docs" / "index.md", ROOT / "docs" / "reference.md")
 
 
 @each_page
@@ -73,6 +84,16 @@ def test_experiments_on_pages_name_what_the_catalogue_holds(page):
             if method:
                 kind = method.get("kind")
                 assert kind is None or ":" in kind or kind in catalog.names("method") or kind in own
+
+
+def test_numbers_by_which_methods_are_chosen_were_measured():
+    """Each number of the page that helps to choose stands on the page of what was measured."""
+    chosen, measured = (
+        set(re.findall(r"(?<![\w.])\d+\.\d+", re.sub(r"\]\([^)]*\)", "]", (ROOT / "docs" / page).read_text())))
+        for page in ("which_method.md", "benchmarks.md")
+    )
+    assert len(chosen) > 50
+    assert chosen <= measured, chosen - measured
 
 
 def test_the_list_of_scores_is_as_generated():

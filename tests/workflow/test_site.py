@@ -22,6 +22,8 @@ def test_the_site_asks_for_nothing_outside_itself(tmp_path) -> None:
         "-q",
         "-b",
         "html",
+        "-D",
+        "plot_gallery=0",  # tests/test_gallery.py runs the examples
         "-d",
         str(tmp_path / "trees"),
         "docs",
