@@ -40,7 +40,6 @@ SETTINGS = {
     "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
     "DASK_LOGGING__DISTRIBUTED": "warning",
-    "MALLOC_TRIM_THRESHOLD_": "65536",
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
 }
 
@@ -113,7 +112,10 @@ def _known(file: Path) -> Iterator[Workers]:
     """The workers of a scheduler file."""
     from distributed import Client
 
-    remedy = f"start it: dask scheduler --scheduler-file {file}, and dask worker --scheduler-file {file} --nthreads 1"
+    remedy = (
+        f"start it: dask scheduler --scheduler-file {file}, and "
+        f"dask worker --scheduler-file {file} --nthreads 1 --no-nanny"
+    )
     try:
         address = json.loads(file.read_text(encoding="utf-8"))["address"]
     except FileNotFoundError as error:
