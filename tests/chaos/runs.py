@@ -72,6 +72,7 @@ class Run:
     def __init__(self, folder: Path, command: str, *options: str) -> None:
         # Not in the folder, whose disk may be full.
         self.log = folder.with_name(f"{folder.name}.{time.monotonic_ns()}.log")
+        self.deadline = time.monotonic() + PATIENCE
         self.code: int | None = None
         words = ["snakemake", "-s", str(ROOT / "Snakefile"), "--config", "experiments=small", *options]
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
@@ -86,17 +87,16 @@ class Run:
             forks.run(request, [os.open(os.devnull, os.O_RDONLY), said, os.dup(said)])
 
     def ended(self) -> bool:
-        """Whether it has."""
+        """Whether it has; one that seems to wait for ever is killed with its jobs."""
         if self.code is None and (found := os.waitpid(self.pid, os.WNOHANG))[0]:
             self.code = os.waitstatus_to_exitcode(found[1])
+        elif self.code is None and time.monotonic() > self.deadline:
+            os.killpg(self.pid, signal.SIGKILL)
         return self.code is not None
 
     def wait(self) -> int:
         """Waits for the end; returns the exit status, negative for a signal."""
-        deadline = time.monotonic() + PATIENCE
         while not self.ended():
-            if time.monotonic() > deadline:
-                self.send(signal.SIGKILL, group=True)
             time.sleep(0.01)
         assert self.code is not None
         return self.code

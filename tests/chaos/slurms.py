@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from runs import LOGS, PATIENCE, Run, again, behind, brought, prepare, processes, served, settle, unmake
+from runs import LOGS, Run, again, behind, brought, prepare, processes, served, settle, unmake
 from study import ROOT, TASKS, Task, chosen, differences, files, partial
 
 CLUSTER = ROOT / "tests" / "slurm" / "cluster.sh"
@@ -67,32 +67,27 @@ class Scene(NamedTuple):
         return job, "node" + nodes.removeprefix("node").strip("[]")[0], f"{self.task.name}, {seconds:.1f} s"
 
     def end(self, run: Run) -> str:
-        """Waits for the end of a run, and starts jobs that are in the queue again: Slurm holds them for minutes, or,
-        if the node had not yet forgotten them when it came back, until somebody releases them."""
-        deadline = time.monotonic() + PATIENCE
+        """Waits for the end of a run, and starts jobs that are in the queue again.
+
+        Slurm holds them for minutes or, if their node came back before it forgot them, until somebody lets them go.
+        """
         while not run.ended():
-            if time.monotonic() > deadline:
-                run.send(signal.SIGKILL, group=True)
-            for node in refused():
-                slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
-            for job in held("launch failed requeued held"):
-                slurm("scontrol", "release", job)
-            for job in held("BeginTime"):
-                slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
+            for job, reason in listed("squeue", "--states=pending", "--format=%i %r"):
+                if reason.endswith("BeginTime"):
+                    slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
+                elif reason.endswith("launch failed requeued held"):
+                    for node, why in listed("sinfo", "--Node", "--partition=gpu", "--format=%N %E"):
+                        if why.endswith("Duplicate jobid"):
+                            slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
+                    slurm("scontrol", "release", job)
             time.sleep(1)
         return f"exit {run.wait()}"
 
 
-def held(reason: str) -> list[str]:
-    """The jobs that wait in the queue for a reason."""
-    lines = slurm("squeue", "--noheader", "--states=pending", "--format=%i %r").splitlines()
-    return [line.split()[0] for line in lines if line.endswith(reason)]
-
-
-def refused() -> list[str]:
-    """The nodes that were drained since they were given a job that they still had."""
-    lines = slurm("sinfo", "--noheader", "--Node", "--partition=gpu", "--format=%N %E").splitlines()
-    return [line.split()[0] for line in lines if line.endswith("Duplicate jobid")]
+def listed(command: str, *options: str) -> list[tuple[str, str]]:
+    """The jobs or nodes that Slurm lists, and what it says of each, such as why a job waits."""
+    lines = slurm(command, "--noheader", *options).splitlines()
+    return [(line.split()[0], line.partition(" ")[2].strip()) for line in lines]
 
 
 def killed_step(scene: Scene) -> str:
