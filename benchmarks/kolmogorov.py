@@ -12,10 +12,8 @@ share the machine; the sides run in turn, and medians and the range of ratios ar
 """
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +26,8 @@ os.environ |= {
     "MKL_NUM_THREADS": "1",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
 }
+
+from turns import Side, serve
 
 TARGET = 1e-3
 #: Numbers of steps per time unit to choose from, about a tenth apart.
@@ -113,48 +113,32 @@ def torch_cfd(size: int, start: Any) -> tuple[Run, Callable[[Any], Any]]:
 SIDES = {"posterity": ours, "exponax": exponax, "torch-cfd": torch_cfd}
 
 
-def serve(side: str) -> None:
-    """Answers orders on the standard input: what a side makes of them, as JSON."""
+def answers(side: str) -> Callable[[dict[str, Any]], Any]:
+    """What a side makes of orders: a start to go on from, the steps that it needs, and the seconds of some."""
     import numpy as np
 
     run: Run
-    for line in sys.stdin:
-        order = json.loads(line)
+    field: Callable[[Any], Any]
+
+    def answer(order: dict[str, Any]) -> Any:
+        nonlocal run, field
         if "size" in order:
             run, field = SIDES[side](order["size"], np.load(order["start"])[: order["batch"]])
-            answer: Any = None
-        elif "many" in order:
+            return None
+        if "many" in order:
             end = field(run(order["many"], 1 / order["many"]))
             np.save(order["end"], end)
             for steps in (n for n in STEPS if n >= order["least"]):
                 error = np.linalg.norm(field(run(steps, 1 / steps)) - end) / np.linalg.norm(end)
                 if error <= TARGET:
                     break
-            answer = (steps, float(error))
-        else:
-            run(order["run"], order["h"])
-            before = time.process_time()
-            run(order["run"], order["h"])
-            answer = time.process_time() - before
-        print("ANSWER " + json.dumps(answer), flush=True)
+            return steps, float(error)
+        run(order["run"], order["h"])
+        before = time.process_time()
+        run(order["run"], order["h"])
+        return time.process_time() - before
 
-
-class Side:
-    """A solver in a process of its own."""
-
-    def __init__(self, name: str, python: str) -> None:
-        command = [python, __file__, "--serve", name]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def __call__(self, **order: Any) -> Any:
-        """Gives an order, and waits for the answer."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        print(json.dumps(order), file=self.process.stdin, flush=True)
-        for line in self.process.stdout:
-            if line.startswith("ANSWER "):
-                return json.loads(line.removeprefix("ANSWER "))
-        sys.exit("a side has failed; see above")
+    return answer
 
 
 def start(size: int, path: str) -> None:
@@ -270,10 +254,11 @@ def main() -> None:
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        serve(arguments.serve)
+        serve(answers(arguments.serve))
         return
     pythons = {"posterity": sys.executable, "exponax": arguments.exponax, "torch-cfd": arguments.torch_cfd}
-    forward({name: Side(name, python) for name, python in pythons.items() if python}, arguments.repeats)
+    sides = {name: Side(python, __file__, "--serve", name) for name, python in pythons.items() if python}
+    forward(sides, arguments.repeats)
     gradients(arguments.repeats)
 
 
