@@ -35,6 +35,13 @@ def stage(
 
 
 @inner
+def stages(layout: Layout, one: int, two: int) -> Any:
+    """The places of two fields at each of the four stages of a step, which stand one behind the other."""
+    size = layout.size
+    return (one, two), (one + size, two + size), (one + 2 * size, two + 2 * size), (one + 3 * size, two + 3 * size)
+
+
+@inner
 def runge_kutta(
     program: Program, layout: Layout, memory: Array, thetas: Any, fields: Any,
     x: int, a: int, b: int, c: int, total: int, end: int,
@@ -108,6 +115,5 @@ def recorded_tangent(
     for s in range(layout.substeps):
         x, dx = tape + 4 * s * size, changes + 4 * s * size
         a, b, c = dx + size, dx + 2 * size, dx + 3 * size
-        fields = ((x, dx), (x + size, a), (x + 2 * size, b), (x + 3 * size, c))
         after = dx + 4 * size if s + 1 < layout.substeps else end
-        runge_kutta(tangent, layout, memory, thetas, fields, dx, a, b, c, total, after)
+        runge_kutta(tangent, layout, memory, thetas, stages(layout, x, dx), dx, a, b, c, total, after)

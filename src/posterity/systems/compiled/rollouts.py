@@ -18,7 +18,7 @@ from ..equations.expressions import Integration, Program
 from .lanes import BYTES
 from .loops import announced, kept_on_disk, shared
 from .members import Layout, added, given, given_numbers, laid_out, taken, taken_numbers
-from .ode import recorded, recorded_tangent, runge_kutta, runge_kutta_adjoint, summed
+from .ode import recorded, recorded_tangent, runge_kutta, runge_kutta_adjoint, stages, summed
 from .plan import Array
 
 #: The work that is worth a thread of its own, in evaluations of a channel at a site for a vector: some milliseconds.
@@ -98,10 +98,7 @@ def adjoint_all(
             taken(layout, memory, tape, path, (steps + 1) * n, t * n, first, count)
             recorded(value, layout, memory, th, tape, total)
             for s in range(layout.substeps - 1, -1, -1):
-                x = tape + 4 * s * size
-                fields = (
-                    (x, k), (x + size, k + size), (x + 2 * size, k + 2 * size), (x + 3 * size, k + 3 * size)
-                )  # fmt: skip
+                fields = stages(layout, tape + 4 * s * size, k)
                 runge_kutta_adjoint(adjoint, layout, memory, (th,), fields, g, k, total)
                 if len(sums):
                     summed(adjoint_parameters, layout, memory, (th,), fields, added_up)
@@ -137,16 +134,13 @@ def curvature_all(
             recorded_tangent(tangent, layout, memory, (th, dth), tape, changes, total, -1)
             for s in range(layout.substeps - 1, -1, -1):
                 x, y = tape + 4 * s * size, changes + 4 * s * size
-                fields = (
-                    (x, k), (x + size, k + size), (x + 2 * size, k + 2 * size), (x + 3 * size, k + 3 * size)
-                )  # fmt: skip
                 both = (
                     (x, k, y, dk),
                     (x + size, k + size, y + size, dk + size),
                     (x + 2 * size, k + 2 * size, y + 2 * size, dk + 2 * size),
                     (x + 3 * size, k + 3 * size, y + 3 * size, dk + 3 * size),
                 )
-                runge_kutta_adjoint(adjoint, layout, memory, (th,), fields, g, k, total)
+                runge_kutta_adjoint(adjoint, layout, memory, (th,), stages(layout, x, k), g, k, total)
                 runge_kutta_adjoint(curvature, layout, memory, (th, dth), both, dg, dk, total)
                 summed(curvature_parameters, layout, memory, (th, dth), both, added_up)
             given(layout, memory, dg, out, (steps + 1) * n, t * n, first, count)
