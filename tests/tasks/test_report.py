@@ -85,8 +85,10 @@ def test_the_verdict_stands_before_all_else(experiment, tmp_path) -> None:
     text = (tmp_path / "report.html").read_text()
     assert "<b>4dvar &lt; all others.</b>" in text
     rows = re.findall(r"<tr>(.*?)</tr>", text)
-    assert re.findall(r"<t[hd]>(.*?)</t", rows[0]) == ["place", "method", "CRPS", "calibrated", "by", "s/case"]
-    assert re.findall(r"<t[hd]>(.*?)</t", rows[1]) == [
+    assert re.findall(r"<t[hd][^>]*>(.*?)</t", rows[0]) == ["place", "method", "CRPS", "calibrated", "by", "s/case"]
+    assert re.findall(r"<t[hd][^>]*>(.*?)</t", rows[1]) == [
         "1", "4dvar", "0.125 ± 0.010", "no", "ranks of the truth at the start, p = 0.003", "1.5",
     ]  # fmt: skip
+    # Words begin on the left, under their heads.
+    assert re.findall(r"<t[hd] class=words>(.*?)</t", rows[0]) == ["method", "calibrated", "by"]
     assert text.index("Distrust: 4dvar.") < text.index("<td>1.25</td>")

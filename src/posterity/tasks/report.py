@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
@@ -71,8 +72,11 @@ body { font: 15px/1.45 sans-serif; max-width: 60rem; margin: 2rem auto; padding:
 figure { margin: 2rem 0; } figcaption { color: #444; } img { max-width: 100%; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: 12px; }
 th, td { padding: .2rem .5rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; } pre { background: #f4f4f4; padding: 1rem; overflow-x: auto; }
+.words { text-align: left; } pre { background: #f4f4f4; padding: 1rem; overflow-x: auto; }
 """
+
+#: A number, maybe with its error.
+NUMBER = re.compile(r"[-−]?[\d.]+(e[-+]\d+)?( ± .+)?")
 
 NOTE = """All scores are averages over cases. A method is called calibrated if nothing speaks against it: at every
 moment that it covers, its spread-skill ratio lies within three standard errors of one, and the ranks of the truth are
@@ -149,10 +153,12 @@ def _table(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
 
 
 def _rows(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
-    """Rows with the same heads."""
-    yield f"<div class=wide><table><tr>{''.join(f'<th>{escape(head)}</th>' for head in rows[0])}</tr>"
+    """Rows with the same heads; columns of words begin on the left, those of numbers end on the right."""
+    numeric = {head for row in rows for head, value in row.items() if NUMBER.fullmatch(value)}
+    kinds = {head: "" if head in numeric else " class=words" for head in rows[0]}
+    yield f"<div class=wide><table><tr>{''.join(f'<th{kind}>{escape(head)}</th>' for head, kind in kinds.items())}</tr>"
     for row in rows:
-        yield f"<tr>{''.join(f'<td>{escape(value)}</td>' for value in row.values())}</tr>"
+        yield f"<tr>{''.join(f'<td{kinds[head]}>{escape(value)}</td>' for head, value in row.items())}</tr>"
     yield "</table></div>"
 
 
