@@ -191,7 +191,7 @@ def ticks(ends: tuple[float, float], upright: bool = False) -> tuple[list[float]
         # A minus is wider than a digit, and a point narrower.
         widths = {p: len(name) + 0.3 * name.count("−") - 0.5 * name.count(".") for p, name in names.items()}
         sizes = dict.fromkeys(places, 2.0) if upright else widths
-        fitting = [p for p in places if min(p - ends[0], ends[1] - p) > 0.35 * sizes[p] * character]
+        fitting = [p for p in places if min(p - ends[0], ends[1] - p) > 0.5 * sizes[p] * character]
         # Of numbers that are too close, the first and the last.
         for chosen in (fitting, fitting[:: max(1, len(fitting) - 1)]):
             apart = [((sizes[p] + sizes[q]) / 2 + 0.3) * character for p, q in pairwise(chosen)]
