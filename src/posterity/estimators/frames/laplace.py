@@ -11,7 +11,7 @@ from ...nn import Layout
 from ...nn.layout import constant
 from ...problems import Control, Problem, Window, eigenpairs
 from ...problems.chunks import LARGE
-from ...problems.minimize import Minimum, highest_plausible, levenberg_marquardt
+from ...problems.minimize import Minimum, highest_plausible, minimize_along_paths
 from ...tensors import identity
 from ..features import Features
 from ..target import ControlTarget, Target
@@ -43,8 +43,9 @@ class LaplaceFrame(Frame):
     These are curvatures of parameters in the sense of Bates and Watts, by differences over one standard deviation.
     A Gaussian follows the valley in which a posterior lies along a straight line only, and where the model carries
     it forward it is far too wide. In these coordinates posteriors are nearly white: what is left to learn is little.
-    A window of which the model diverges, or whose cost stays implausible (see
-    :func:`~posterity.problems.minimize.highest_plausible`), has the frame of the prior.
+    A window whose minimum is implausible is searched again along other paths, see
+    :func:`~posterity.problems.minimize.minimize_along_paths`; one of which the model diverges, or whose cost stays
+    implausible, has the frame of the prior.
 
     Beside the features of a window networks see the estimate :math:`\hat u`, the logarithms of its variances, its
     trajectory, what that leaves of the observations, :math:`\sinh^{-1}((y_t - H(\hat x_t)) / \sigma_t)`, and the cost.
@@ -100,7 +101,7 @@ class LaplaceFrame(Frame):
         """The coordinates of the Laplace approximation; in full precision, since models run."""
         control = Control(features.problem, window) if control is None else control
         with torch.autocast(window.y.device.type, enabled=False):
-            minimum = levenberg_marquardt(control, control.zero(), self.iterations, self.increment)
+            minimum = minimize_along_paths(control, self.iterations, self.increment)
             coordinates = _around(control, minimum)
             if self.bent and control.size <= LARGE:
                 coordinates = replace(coordinates, bends=_bends(control, coordinates, min(self.bent, control.size)))
