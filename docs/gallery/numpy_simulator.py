@@ -15,6 +15,7 @@ passes through it, so filters, smoothers, particles and learned posteriors take 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from textwrap import fill
 from typing import ClassVar
 
 import numpy as np
@@ -44,7 +45,8 @@ class Hares(BlackBox):
         growth = parameters["growth"][:, 0]
         for _ in range(10):
             hares, lynxes = np.exp(x).T
-            x = x + self.dt / 10 * np.stack((growth - 0.05 * lynxes, 0.02 * hares - 0.6), axis=-1)
+            rates = np.stack((growth - 0.05 * lynxes, 0.02 * hares - 0.6), axis=-1)
+            x = x + self.dt / 10 * rates
         return x
 
 
@@ -73,7 +75,7 @@ twin = problem.twins(12, seed=2)
 try:
     ps.method("4dvar", problem).assimilate(twin)
 except ps.errors.PosterityError as error:
-    print(error)
+    print(fill(str(error), 80))
 
 # %%
 # The prior to begin with, an ensemble smoother, particles, and a flow that learns from draws of the simulator:

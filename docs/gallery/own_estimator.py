@@ -22,7 +22,7 @@ from posterity.problems import Window
 
 
 class DiagonalGaussian(DensityEstimator):
-    r"""A network from the window to moments, :math:`q(z | y) = N(z; m(y), \mathrm{diag}(s(y)^2))`."""
+    """A network from the window to the means and deviations of a Gaussian."""
 
     def __init__(self, problem: ps.problems.Problem) -> None:
         super().__init__(problem)
@@ -61,7 +61,8 @@ exact = ps.method("exact", problem)
 # --------
 # The class itself is what ``ps.method`` takes. Its settings are those of ``training`` in experiment files.
 
-mine = ps.method(DiagonalGaussian, problem, name="mine").fit(cases=1024, epochs=10, batch=64, learning_rate=3e-3)
+mine = ps.method(DiagonalGaussian, problem, name="mine")
+mine = mine.fit(cases=1024, epochs=10, batch=64, learning_rate=3e-3)
 ps.plot.training({"mine": mine})
 
 # %%

@@ -42,7 +42,7 @@ posteriors = {name: each.assimilate(twins, samples=100) for name, each in method
 by_truth = judge(ps.comparison(twins, posteriors), problem.window)
 for each in by_truth.methods:
     print(f"{each.place}  {each.method:20} {each.score:.3f} ± {each.error:.3f}")
-print(fill(by_truth.won, 100))
+print(fill(by_truth.won, 80))
 
 # %%
 # By a reference
@@ -58,7 +58,7 @@ scores = ps.comparison(twins, posteriors, reference)
 by_reference = judge(scores, problem.window)
 for each in by_reference.methods:
     print(f"{each.place}  {each.method:20} {each.score:.3f} ± {each.error:.3f}")
-print(fill(by_reference.won, 100))
+print(fill(by_reference.won, 80))
 
 # %%
 # What the truth could not tell
@@ -66,11 +66,12 @@ print(fill(by_reference.won, 100))
 # Errors of the mean are those of the case; what a method gets wrong is in spreads and shapes, which a reference shows
 # for each case.
 
-ps.compare(twins, posteriors, reference)[["rmse", "crps", "spread_skill", "mean_error", "c2st"]].round(2)
+table = ps.compare(twins, posteriors, reference)
+table[["rmse", "crps", "spread_skill", "mean_error", "c2st"]].round(2)
 
 # %%
 
-shown = {name: posteriors[name] for name in ("4DVAR", "VI, mean field", "VI, full")}
+shown = {name: posteriors[name] for name in methods}
 ps.plot.corner(twins, shown, reference, case=0, sites=[0, 1])
 
 # %%
