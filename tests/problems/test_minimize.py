@@ -12,13 +12,12 @@ from posterity.problems import (
     Normal,
     Observation,
     Problem,
-    Quadratic,
     RandomMask,
     StateControl,
     exact_posterior,
 )
 from posterity.problems.linearized.solvers import Cholesky, ConjugateGradients, Recursion, solver_of
-from posterity.problems.minimize import highest_plausible, levenberg_marquardt, minimize, minimize_along_paths
+from posterity.problems.minimize import levenberg_marquardt, minimize
 from posterity.systems import Lorenz96
 from posterity.testing import hopeless, linear_gaussian
 
@@ -57,36 +56,6 @@ def test_restarts_do_not_depend_on_which_other_cases_start_again(monkeypatch):
         minimize(Control(problem, each))
     assert [len(u) for u in starts] == [3, 2, 3, 1]
     assert (starts[1][1] == starts[3][0]).all()
-
-
-def test_other_paths_lead_out_of_other_modes():
-    """Squares of a chaotic state: most implausible minima are left, no other is touched, whatever cases are beside."""
-    observation = Observation(Quadratic((1, 16)), std=(2.8, 5.7), masks=(RandomMask(0.5),))
-    problem = Problem(Lorenz96(size=16, dt=0.1, spinup=6.0), observation, window=12, background_std=(0.64, 1.28))
-    window = problem.sample((500,)).window
-    control = Control(problem, window)
-    plain = levenberg_marquardt(control, control.zero(), 6, 2)
-    found = minimize_along_paths(Control(problem, window))
-    far = plain.cost > highest_plausible(control)
-    assert far.sum() >= 3
-    assert (found.cost > highest_plausible(control)).sum() <= far.sum() / 3
-    assert (found.cost <= plain.cost).all()
-    assert (found.u[~far] == plain.u[~far]).all()
-    alone = Control(problem, window.select(far.nonzero().squeeze(-1)))
-    torch.testing.assert_close(minimize_along_paths(alone).cost, found.cost[far])
-
-
-def test_other_paths_end_where_one_has_led_to_the_same_minimum():
-    """Data of another model: a linear problem has no other mode."""
-    problem = linear_gaussian(4, window=6)
-    window = problem.sample((3,)).window
-    window.y[1:] += 30
-    once, thorough = Control(problem, window), Control(problem, window)
-    first = levenberg_marquardt(once, once.zero(), 6, 2)
-    torch.testing.assert_close(minimize_along_paths(thorough).cost, first.cost)
-    extra = thorough.gradients - once.gradients
-    assert extra[0] == 0
-    assert ((extra[1:] > 0) & (extra[1:] < once.gradients[1:])).all()
 
 
 FIELD = Problem(Lorenz96(size=8, dt=0.1), Observation(Identity((1, 8)), 1.0, (RandomMask(0.6),)), 5)

@@ -1,6 +1,5 @@
 """Batched minimisation of the 4DVAR cost."""
 
-from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -102,77 +101,25 @@ def minimize(
         The minima.
     """
     minimum = levenberg_marquardt(control, control.zero(), iterations, increment, tolerance, solver)
+    plausible = (1 + perturbations) * highest_plausible(control)
     # Draws of a generator of their own: a case that starts again changes no other's random numbers.
-    generator = torch.Generator(minimum.u.device).manual_seed(0)
-
-    def again(part: Control, cases: Tensor) -> Minimum:
-        """Starts from draws of the prior, one for each of all cases."""
-        shape, like = (control.cases, control.size), minimum.u
-        draw = torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)[cases]
-        return levenberg_marquardt(part, draw, iterations, increment, tolerance, solver)
-
-    return _bettered(control, minimum, [again] * restarts, (1 + perturbations) * highest_plausible(control), tolerance)
-
-
-def minimize_along_paths(control: Control, iterations: int = 6, increment: int = 2, tolerance: float = 1e-5) -> Minimum:
-    r"""Minimises the 4DVAR cost of every case from the background, along other paths where the minimum is implausible.
-
-    Minima depend on how the window grows: that of some states may lie in the valley of another mode. A case whose
-    minimum is implausibly high (see :func:`minimize`) is minimised again with a window that grows by one state more at
-    a time, and keeps the lower minimum; then by two states more, up to the whole window at once, until it is plausible,
-    or until a path has led to the same minimum. All of this depends on the window alone, not on random numbers, and
-    moves with translations of the problem.
-
-    Args:
-        control: The control.
-        iterations: As for :func:`levenberg_marquardt`, as are ``increment`` and ``tolerance``; other paths have
-            twice as many.
-        increment: See there.
-        tolerance: See there.
-
-    Returns:
-        The minima.
-    """
-
-    def path(increment: int) -> Callable[[Control, Tensor], Minimum]:
-        """Minimises with a window that grows otherwise."""
-        return lambda part, _: levenberg_marquardt(part, part.zero(), 2 * iterations, increment, tolerance)
-
-    minimum = levenberg_marquardt(control, control.zero(), iterations, increment, tolerance)
-    paths = [path(other) for other in range(increment + 1, control.problem.window + 1)]
-    return _bettered(control, minimum, paths, highest_plausible(control), tolerance)
-
-
-def _bettered(
-    control: Control,
-    minimum: Minimum,
-    again: Sequence[Callable[[Control, Tensor], Minimum]],
-    plausible: Tensor,
-    tolerance: float,
-) -> Minimum:
-    """Minima of which those that are implausible were searched again, in one way after another.
-
-    Args:
-        control: The control.
-        minimum: What was found first.
-        again: Searches of some cases, given their control and their numbers.
-        plausible: The highest plausible cost of each case, with shape ``(case,)``.
-        tolerance: The tolerance of the searches.
-    """
+    generator = torch.Generator(plausible.device).manual_seed(0)
     settled = minimum.cost <= plausible
-    for search in again:
-        cases = (minimum.cost.isfinite() & ~settled).nonzero().squeeze(-1)
-        if not len(cases):
+    for _ in range(restarts):
+        again = (minimum.cost.isfinite() & ~settled).nonzero().squeeze(-1)
+        if not len(again):
             break
-        part = control.select(cases)
-        retry = search(part, cases)
-        control.absorb(part, cases)
-        best = minimum.cost[cases]
+        part = control.select(again)
+        shape, like = (control.cases, control.size), minimum.u
+        draw = torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)[again]
+        retry = levenberg_marquardt(part, draw, iterations, increment, tolerance, solver)
+        control.absorb(part, again)
+        best = minimum.cost[again]
         better = retry.cost < best
         # Each is within the tolerance of its limit, or a few times that where convergence is slow.
         same = (retry.cost - best).abs() <= 10 * tolerance * (1 + best)
-        settled = settled.index_copy(0, cases, same | (torch.minimum(retry.cost, best) <= plausible[cases]))
-        minimum = minimum.put(cases, better, retry)
+        settled = settled.index_copy(0, again, same | (torch.minimum(retry.cost, best) <= plausible[again]))
+        minimum = minimum.put(again, better, retry)
     return minimum
 
 

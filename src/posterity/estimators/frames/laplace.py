@@ -11,12 +11,13 @@ from ...nn import Layout
 from ...nn.layout import constant
 from ...problems import Control, Problem, Window, eigenpairs
 from ...problems.chunks import LARGE
-from ...problems.minimize import Minimum, highest_plausible, minimize_along_paths
+from ...problems.minimize import Minimum, highest_plausible
 from ...tensors import identity
 from ..features import Features
 from ..target import ControlTarget, Target
 from .coordinates import LaplaceCoordinates
 from .frame import Frame, View
+from .search import search
 
 #: Directions that differ from those of the prior, where the control is too large for matrices.
 DIRECTIONS = 128
@@ -44,7 +45,7 @@ class LaplaceFrame(Frame):
     A Gaussian follows the valley in which a posterior lies along a straight line only, and where the model carries
     it forward it is far too wide. In these coordinates posteriors are nearly white: what is left to learn is little.
     A window whose minimum is implausible is searched again along other paths, see
-    :func:`~posterity.problems.minimize.minimize_along_paths`; one of which the model diverges, or whose cost stays
+    :func:`~posterity.estimators.frames.search.search`; one of which the model diverges, or whose cost stays
     implausible, has the frame of the prior.
 
     Beside the features of a window networks see the estimate :math:`\hat u`, the logarithms of its variances, its
@@ -101,7 +102,7 @@ class LaplaceFrame(Frame):
         """The coordinates of the Laplace approximation; in full precision, since models run."""
         control = Control(features.problem, window) if control is None else control
         with torch.autocast(window.y.device.type, enabled=False):
-            minimum = minimize_along_paths(control, self.iterations, self.increment)
+            minimum = search(control, self.iterations, self.increment)
             coordinates = _around(control, minimum)
             if self.bent and control.size <= LARGE:
                 coordinates = replace(coordinates, bends=_bends(control, coordinates, min(self.bent, control.size)))
