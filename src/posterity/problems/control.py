@@ -136,6 +136,18 @@ class Control:
         w = u[..., self.known :].unflatten(-1, (self.problem.window - 1, *self.error_root.shape))
         return self.error_root.forward(w)
 
+    def directions(self, du: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What directions do to initial states, whitened parameters and model errors, all of which are affine in u.
+
+        Args:
+            du: The directions, with shape ``(*batch, case, size)``.
+
+        Returns:
+            The changes of :meth:`initial`, :meth:`whitened_parameters` and :meth:`errors`, with the shapes of these.
+        """
+        first = self.background_root.forward(du[..., : self.entries].unflatten(-1, self.background_root.shape))
+        return first, du[..., self.entries : self.known], Control.errors(self, du)
+
     def trajectory(self, u: Tensor, states: int) -> Tensor:
         """The first ``states`` states of the window, with shape ``(*batch, case, states, *shape)``."""
         return self._rollout(u, states, self.errors(u))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...tensors import identity
 from ..chunks import chunks
-from .tangents import basis, chain, tangent
+from .tangents import basis, sensitivities, tangent
 
 if TYPE_CHECKING:
     from ..control import Control
@@ -112,7 +112,7 @@ class LinearModel:
         """The states that count, ``(*batch, case, states, *shape)``; None where keeping them saves nothing."""
         if self._known is not None and self._known.path is not None:
             return self._known.path
-        if self.control.problem.system.retracer() is None:
+        if self.control.problem.system.retracer(self.u.device) is None:
             return None
         with torch.no_grad():
             return self._run(lambda control, u, _: control.trajectory(u, self.states), self.u, None)
@@ -299,23 +299,26 @@ def residual_graph(control: "Control", u: Tensor, states: int) -> tuple[Tensor, 
 def matrices(control: "Control", u: Tensor, states: int) -> Linearization:
     """The model of a cost as matrices: dense in the control, so meant for some hundred entries.
 
-    Where these are fewer than those of the state, one run of the model carries all of them; else steps are chained. Of
-    a stochastic system, whose noise is no term of a sum, one run carries them too.
+    Where these are fewer than those of the state, one run of the model carries all of them, as it does of a stochastic
+    system, whose noise is no term of a sum; for all others see :func:`.sensitivities`.
 
     Args:
         control: The control, whose prior is white.
         u: Where it is linearised, with shape ``(*batch, case, size)``.
         states: The number of states of the window that count.
     """
-    if control.size < control.states or control.problem.system.stochastic:
+    system = control.problem.system
+    if system.stochastic or (control.size < control.states and system.retracer(u.device) is None):
         model = LinearModel(control, u, states)
-        residual, sensitivity = model.residual, model.tangent(basis(u)).movedim(0, -1)
+        residual, changes = model.residual, model.tangent(basis(u))
     else:
-        residual, sensitivity = chain(control, u, states)
-    exact = sensitivity.double()
-    cost = 0.5 * (u.square().sum(dim=-1) + residual.square().sum(dim=-1))
+        residual, changes = sensitivities(control, u, states)
+    # Changes and residual side by side: their products are cost, gradient and Hessian.
+    both = torch.cat((changes, residual.unsqueeze(0))).double().movedim(0, -2)
+    products, n = both @ both.mT, control.size
+    cost = 0.5 * (u.square().sum(dim=-1) + products[..., n, n])
     return Linearization(
-        cost.nan_to_num(nan=torch.inf, posinf=torch.inf),
-        u + (sensitivity.mT @ residual.unsqueeze(-1)).squeeze(-1),
-        identity(exact, control.size) + exact.mT @ exact,
+        cost.to(u).nan_to_num(nan=torch.inf, posinf=torch.inf),
+        u + products[..., :n, n].to(u),
+        identity(both, n) + products[..., :n, :n],
     )
