@@ -95,14 +95,8 @@ class LinearModel:
             return self._known.cost, self._known.gradient
 
         def sweep(control: "Control", u: Tensor, _: Tensor) -> Tensor:
-            control.gradients += prod(u.shape[:-2])
-            leaf, residual = residual_graph(control, u, self.states)
-            (gradient,) = torch.autograd.grad(residual, leaf, residual.detach())
-            cost = 0.5 * residual.detach().square().sum(dim=-1, keepdim=True)
-            if control.white:
-                cost, gradient = cost + 0.5 * u.square().sum(dim=-1, keepdim=True), gradient + u
-            cost = cost.nan_to_num(nan=torch.inf, posinf=torch.inf)
-            return torch.cat((cost, torch.where(cost.isfinite(), gradient, torch.nan)), dim=-1)
+            cost, gradient = descent(control, u, self.states)
+            return torch.cat((cost.unsqueeze(-1), gradient), dim=-1)
 
         both = self._sweep(sweep, self.u)
         return both[..., 0], both[..., 1:]
@@ -294,6 +288,28 @@ def residual_graph(control: "Control", u: Tensor, states: int) -> tuple[Tensor, 
     with torch.enable_grad():
         leaf = u.detach().clone().requires_grad_()
         return leaf, control.residual(leaf, states)
+
+
+def descent(control: "Control", u: Tensor, states: int) -> tuple[Tensor, Tensor]:
+    """The cost and its gradient, by a sweep back from the residual: what a sum of squares adds needs no graph.
+
+    Args:
+        control: The control.
+        u: Where, with shape ``(*batch, case, size)``.
+        states: The number of states of the window that count.
+
+    Returns:
+        The cost, with shape ``(*batch, case)``, infinite where the model diverged, and the gradient, NaN there.
+    """
+    control.gradients += prod(u.shape[:-2])
+    leaf, residual = residual_graph(control, u, states)
+    (gradient,) = torch.autograd.grad(residual, leaf, residual.detach())
+    with torch.no_grad():
+        u, cost = leaf.detach(), 0.5 * residual.detach().square().sum(dim=-1)
+        if control.white:
+            cost, gradient = 0.5 * u.square().sum(dim=-1) + cost, gradient + u
+        cost = cost.nan_to_num(nan=torch.inf, posinf=torch.inf)
+        return cost, torch.where(cost.isfinite().unsqueeze(-1), gradient, torch.nan)
 
 
 def matrices(control: "Control", u: Tensor, states: int) -> Linearization:
