@@ -214,7 +214,7 @@ class LinearModel:
         members, axis = prod(self.u.shape[:-2]), self.u.ndim - 2
         parts = []
         for cases in chunks(self.control.cases, members * self.states * self.size**2, self.u.device):
-            with self._part(cases) as control:
+            with selected(self.control, cases) as control:
                 parts.append(control.quadratic(self.u[..., cases, :], self.states))
         fields = ([field for field in some if field is not None] for some in zip(*parts, strict=True))
         return Linearization(*(torch.cat(some, dim=axis) for some in fields if some))
@@ -238,16 +238,6 @@ class LinearModel:
             number = len(range(control.cases)[cases])
             for some in chunks(members, number * size, self.u.device, number * kept):
                 yield cases, some
-
-    @contextmanager
-    def _part(self, cases: slice) -> Iterator["Control"]:
-        """The control of some of the cases, whose work counts."""
-        if len(range(self.control.cases)[cases]) == self.control.cases:
-            yield self.control
-            return
-        part = self.control.select(cases)
-        yield part
-        self.control.absorb(part, cases)
 
     def _sweep(self, run: Callable[["Control", Tensor, Tensor], Tensor], direction: Tensor) -> Tensor:
         """Runs the model, or derives along the trajectory that is kept; see :meth:`_run`."""
@@ -275,12 +265,23 @@ class LinearModel:
         trajectories = None if path is None else path.reshape(len(u), *path.shape[self.u.ndim - 2 :])
         rows: dict[int, list[Tensor]] = {}
         for cases, members in self._pieces(len(direction)):
-            with self._part(cases) as control:
+            with selected(self.control, cases) as control:
                 if trajectories is not None:
                     control = control.along(trajectories[of[members], cases])
                 rows.setdefault(cases.start, []).append(run(control, u[of[members], cases], direction[members, cases]))
         value = torch.cat([torch.cat(row) for row in rows.values()], dim=1)
         return value.unflatten(0, batch) if batch else value.squeeze(0)
+
+
+@contextmanager
+def selected(control: "Control", cases: slice | Tensor) -> Iterator["Control"]:
+    """The control of some of the cases, in order, whose work counts; the control itself if these are all."""
+    if (len(cases) if isinstance(cases, Tensor) else len(range(control.cases)[cases])) == control.cases:
+        yield control
+        return
+    part = control.select(cases)
+    yield part
+    control.absorb(part, cases)
 
 
 def residual_graph(control: "Control", u: Tensor, states: int) -> tuple[Tensor, Tensor]:
