@@ -63,7 +63,6 @@ def ours(name: str, experiments: int, cycles: int) -> list[float]:
         Lorenz96(size=SITES, dt=0.05),
         Observation(Identity((1, SITES))),
         window=1,
-        joint="climatology",
         # As there: from larger errors, 24 members often lose the truth for good.
         background_std=(0.001**0.5, 0.001**0.5),
         cycles=cycles,
