@@ -3,6 +3,7 @@
 # make run EXPERIMENT=vi4dvar
 # make chaos FAULTS=100 SEED=0   disturbs a small study at random, and holds it against an undisturbed one: in tasks, in runs of
 #                                the workflow and, where it is installed, on Slurm; FLAGS="--level workflow" picks a level
+# make benchmarks   speed beside peers, by turns, in results/benchmarks/page.md: most of an hour of one processor
 # make literature   analysis errors of cycling methods beside published ones
 #
 # A machine with a GPU takes its own build of torch: make demo TORCH="torch==2.13.0 --index-url <your index>"
@@ -27,7 +28,7 @@ READY := .venv/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: setup demo run report literature chaos test check quick lint docs lock clean
+.PHONY: setup demo run report literature chaos benchmarks test check quick lint docs lock clean
 
 setup: $(READY)
 
@@ -45,6 +46,20 @@ literature: $(READY)
 
 chaos: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/chaos --faults $(FAULTS) --seed $(SEED) $(FLAGS)
+
+# The peers have an environment of their own.
+benchmarks: $(READY) .peers/.ready
+	mkdir -p results/benchmarks
+	$(BIN)/python benchmarks/rollouts.py --peers .peers/bin/python --json results/benchmarks/rollouts.json
+	$(BIN)/python benchmarks/filters.py --peers .peers/bin/python --json results/benchmarks/filters.json
+	$(BIN)/python benchmarks/methods.py --json results/benchmarks/methods.json
+	$(BIN)/python benchmarks/samplers.py --json results/benchmarks/samplers.json
+	$(BIN)/python benchmarks/page.py results/benchmarks
+
+.peers/.ready: benchmarks/requirements/rollouts.txt
+	$(PYTHON) -m venv --clear .peers
+	.peers/bin/python -m pip install --quiet -r $<
+	@touch $@
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS) $(FLAGS)
@@ -83,4 +98,4 @@ lock: $(READY)
 	  $(LOCK_FLAGS) requirements/core.in requirements/dev.in -o requirements/lock.txt
 
 clean:
-	rm -rf .venv .snakemake results docs/_build docs/auto_gallery
+	rm -rf .venv .peers .snakemake results docs/_build docs/auto_gallery

@@ -22,7 +22,7 @@ def test_transitions_leave_a_tempered_posterior_invariant(linear):
     scale = CovarianceFactor(torch.eye(16).expand(32, -1, -1) + 0.1 * torch.randn(32, 16, 16).tril())
     step = torch.full((32,), 0.5)
     start = evaluate(linear, u)
-    moved, rate = transition(linear, start, beta, scale, step, 3, Kick.draw(start))
+    moved, rate = transition(linear, start, beta, scale, step, torch.full((32,), 3), Kick.draw(start))
     assert 0.2 < float(rate.mean()) < 0.8
     torch.testing.assert_close(evaluate(linear, moved.u).misfit, moved.misfit)
     torch.testing.assert_close(evaluate(linear, moved.u).gradient, moved.gradient)
@@ -38,7 +38,8 @@ def test_transitions_leave_a_tempered_posterior_invariant(linear):
 def test_small_steps_conserve_energy(square):
     particles = evaluate(square, square.prior(8))
     scale = CovarianceFactor(torch.eye(16).expand(5, -1, -1))
-    _, rate = transition(square, particles, torch.ones(5), scale, torch.full((5,), 1e-4), 5, Kick.draw(particles))
+    step, five = torch.full((5,), 1e-4), torch.full((5,), 5)
+    _, rate = transition(square, particles, torch.ones(5), scale, step, five, Kick.draw(particles))
     assert (rate > 0.99).all()
 
 
@@ -55,6 +56,33 @@ def test_cases_take_steps_of_their_own_number(square):
     assert rate[4] == 0
     assert (moved.u[:, :4] != particles.u[:, :4]).any(dim=-1).any(dim=0).all()
     assert (moved.u[:, 4] == particles.u[:, 4]).all()
+
+
+def test_trajectories_of_different_lengths_are_those_of_each_case_alone(square):
+    """One batch takes as many gradients one after another as the longest trajectory has steps."""
+    particles, scale = evaluate(square, square.prior(6)), CovarianceFactor(0.1 * torch.eye(16).expand(5, -1, -1))
+    step, counts, kick = 0.2 + 0.1 * torch.rand(5), torch.tensor([4, 1, 8, 2, 4]), Kick.draw(particles)
+    taken = []
+
+    class Counted(Control):
+        """Counts the batches that it evaluates."""
+
+        def cost_and_gradient(self, u, states=None):
+            taken.append(u.shape[1])
+            return super().cost_and_gradient(u, states)
+
+    counted = Counted(square.problem, square.window)
+    moved, rate = transition(counted, particles, torch.ones(5), scale, step, counts, kick)
+    assert taken == [5, 4, 3, 3, 1, 1, 1, 1]
+    assert ((moved.u != particles.u).any(dim=-1).sum(dim=0) > 0).all()
+    for case in range(5):
+        one = torch.tensor([case])
+        alone, its_rate = transition(
+            square.select(one), particles.select(one), torch.ones(1), scale.select(one), step[one], counts[one],
+            kick.select(one),
+        )  # fmt: skip
+        torch.testing.assert_close(tuple(moved.select(one)), tuple(alone))
+        torch.testing.assert_close(rate[one], its_rate)
 
 
 def test_the_misfit_is_what_the_cost_has_beside_the_prior(square):

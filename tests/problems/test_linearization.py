@@ -123,6 +123,26 @@ def test_a_selection_is_the_case_alone(control):
     torch.testing.assert_close(model.select(index).dense(), model.dense()[index])
 
 
+@pytest.mark.parametrize(("dtype", "precision"), [(torch.float64, 1e-11), (torch.float32, 1e-4)])
+@pytest.mark.parametrize("parameters", [{}, {"forcing": Normal(8.0, 1.0)}], ids=["known", "unknown"])
+def test_matrices_of_compiled_tangents_are_those_of_chained_steps(parameters, dtype, precision, monkeypatch):
+    """Parameters are of each control, so a batch of their own; a chain takes no tangent but of torch's operations."""
+    problem = replace(STRONG, parameters=parameters)
+    window = problem.sample((3,)).window
+    window = type(window)(*(value.to(dtype) for value in window))
+    control = Control(problem, window)
+    u = 0.3 * torch.randn(2, 3, control.size, dtype=dtype)
+    found = [control.linearize(u, states).quadratic() for states in (1, 3, 4)]
+    work = control.gradients.clone()
+    monkeypatch.setattr("posterity.systems.equations.rollouts.compiled", lambda: None)
+    expected = [control.linearize(u, states).quadratic() for states in (1, 3, 4)]
+    assert torch.equal(control.gradients, 2 * work)
+    for one, other in zip(found, expected, strict=True):
+        for value, by_steps in zip(one[:3], other[:3], strict=True):
+            assert value.dtype == by_steps.dtype
+            torch.testing.assert_close(value, by_steps, rtol=precision, atol=precision * float(by_steps.abs().max()))
+
+
 class Cube(torch.autograd.Function):
     """A function with an adjoint that can be differentiated, and no forward mode."""
 
@@ -196,7 +216,7 @@ class Sine(System):
 class Forgetful(Kolmogorov):
     """The flow, run again for each derivative."""
 
-    def retracer(self):
+    def retracer(self, device):
         return None
 
 

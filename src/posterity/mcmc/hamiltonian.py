@@ -94,18 +94,23 @@ class Kick(NamedTuple):
 
 def evaluate(potential: Potential, u: Tensor) -> Particles:
     """Evaluates the misfit and its gradient at points, with shape ``(particle, case, size)``."""
-    cost, gradient = potential.cost_and_gradient(u)
+    return _particles(u, *potential.cost_and_gradient(u))
+
+
+def _particles(u: Tensor, cost: Tensor, gradient: Tensor) -> Particles:
+    """Points with their misfits, from costs and their gradients."""
     misfit = cost - 0.5 * u.square().sum(dim=-1)
     return Particles(u, misfit.nan_to_num(nan=torch.inf, posinf=torch.inf), gradient - u)
 
 
 def transition(
-    potential: Potential, particles: Particles, beta: Tensor, scale: Factor, step: Tensor, leapfrog: int, kick: Kick
+    potential: Potential, particles: Particles, beta: Tensor, scale: Factor, step: Tensor, leapfrog: Tensor, kick: Kick
 ) -> tuple[Particles, Tensor]:
     r"""One Hamiltonian transition of each particle, which leaves the tempered posterior of its case invariant.
 
     Each particle's step is that of its case times a draw from the uniform distribution on :math:`(\frac12, \frac32)`,
     because trajectories of one length may come back to where they started. A trajectory that diverges is rejected.
+    Cases whose trajectories have fewer steps drop out of the batch, which goes on without them.
 
     Args:
         potential: The potential.
@@ -113,34 +118,50 @@ def transition(
         beta: The inverse temperatures :math:`\beta`, with shape ``(case,)``.
         scale: The factors :math:`L`.
         step: The mean steps :math:`h`, with shape ``(case,)``.
-        leapfrog: The number of steps of a trajectory.
+        leapfrog: The numbers of steps of trajectories, with shape ``(case,)``.
         kick: Random numbers.
 
     Returns:
         The particles after the transition, and the mean probability of acceptance, with shape ``(case,)``.
     """
 
-    def force(at: Particles) -> Tensor:
-        """The whitened force."""
-        return -scale.transpose(at.u + beta.unsqueeze(-1) * at.gradient)
-
     def energy(at: Particles, momentum: Tensor) -> Tensor:
         """The Hamiltonian."""
         return 0.5 * (at.u.square() + momentum.square()).sum(dim=-1) + beta * at.misfit
 
-    momentum = kick.momentum
-    h = (step * kick.stretch).unsqueeze(-1)
-    before = energy(particles, momentum)
-    trial, push = particles, force(particles)
-    for _ in range(leapfrog):
-        momentum = momentum + 0.5 * h * push
-        trial = evaluate(potential, trial.u + h * scale.forward(momentum))
-        push = force(trial)
-        momentum = momentum + 0.5 * h * push
+    trial, momentum, h = particles, kick.momentum, (step * kick.stretch).unsqueeze(-1)
+    done = 0
+    for count in leapfrog.unique().tolist():
+        going = (leapfrog >= count).nonzero().squeeze(-1)
+        part = potential.select(going)
+        moved, pushed = _trajectory(
+            part, trial.select(going), momentum[:, going], beta[going], scale.select(going), h[:, going], count - done
+        )
+        potential.absorb(part, going)
+        trial, momentum, done = trial.insert(moved, going), momentum.index_copy(1, going, pushed), count
     # A difference of infinities is that of a trajectory that diverged.
-    probability = (before - energy(trial, momentum)).nan_to_num(nan=-torch.inf).clamp(max=0).exp()
+    change = energy(particles, kick.momentum) - energy(trial, momentum)
+    probability = change.nan_to_num(nan=-torch.inf).clamp(max=0).exp()
     accept = kick.threshold < probability
     return trial.where(accept, particles), probability.mean(dim=0)
+
+
+def _trajectory(
+    potential: Potential, start: Particles, momentum: Tensor, beta: Tensor, scale: Factor, h: Tensor, steps: int
+) -> tuple[Particles, Tensor]:
+    """Leapfrog steps of all particles, and their momenta; halves of kicks that follow each other are one."""
+
+    def force(u: Tensor, gradient: Tensor) -> Tensor:
+        """The whitened force."""
+        return -scale.transpose(torch.addcmul(u, beta.unsqueeze(-1), gradient))
+
+    u, cost, gradient = start.u, torch.zeros_like(start.misfit), start.u + start.gradient
+    momentum = torch.addcmul(momentum, h, force(u, start.gradient), value=0.5)
+    for k in range(1, steps + 1):
+        u = torch.addcmul(u, h, scale.forward(momentum))
+        cost, gradient = potential.cost_and_gradient(u)
+        momentum = torch.addcmul(momentum, h, force(u, gradient - u), value=1.0 if k < steps else 0.5)
+    return _particles(u, cost, gradient), momentum
 
 
 def move(
@@ -174,16 +195,7 @@ def move(
     counts = torch.exp2((length / step).log2().ceil().clamp(0, log2(leapfrog)))
     # A case of which every particle diverged stays where it is.
     counts = torch.where(particles.misfit.isfinite().any(dim=0), counts, 1).round().int()
-    rate = torch.zeros_like(step)
-    for count in counts.unique().tolist():
-        cases = (counts == count).nonzero().squeeze(-1)
-        part = potential.select(cases)
-        moved, rate[cases] = transition(
-            part, particles.select(cases), beta[cases], scale.select(cases), step[cases], count, kick.select(cases)
-        )
-        particles = particles.insert(moved, cases)
-        potential.absorb(part, cases)
-    return particles, rate
+    return transition(potential, particles, beta, scale, step, counts, kick)
 
 
 def check_trajectories(length: float, leapfrog: int, acceptance: float) -> None:

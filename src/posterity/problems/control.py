@@ -14,7 +14,7 @@ from ..tensors import white_noise
 from .chunks import LARGE, chunks
 from .covariances.root import Root, unseen_noise
 from .linearized.markov import linear_chain
-from .linearized.model import Linearization, LinearModel, matrices
+from .linearized.model import Linearization, LinearModel, descent, matrices
 from .observing.noise import check_gaussian_noise
 from .problem import Problem
 from .window import Window
@@ -135,6 +135,18 @@ class Control:
             return None
         w = u[..., self.known :].unflatten(-1, (self.problem.window - 1, *self.error_root.shape))
         return self.error_root.forward(w)
+
+    def directions(self, du: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What directions do to initial states, whitened parameters and model errors, all of which are affine in u.
+
+        Args:
+            du: The directions, with shape ``(*batch, case, size)``.
+
+        Returns:
+            The changes of :meth:`initial`, :meth:`whitened_parameters` and :meth:`errors`, with the shapes of these.
+        """
+        first = self.background_root.forward(du[..., : self.entries].unflatten(-1, self.background_root.shape))
+        return first, du[..., self.entries : self.known], Control.errors(self, du)
 
     def trajectory(self, u: Tensor, states: int) -> Tensor:
         """The first ``states`` states of the window, with shape ``(*batch, case, states, *shape)``."""
@@ -278,19 +290,10 @@ class Control:
         members = u.detach().reshape(-1, *u.shape[-2:])
         size, device = self.cases * self.problem.window * self.states, u.device
         pieces = chunks(len(members), size, device, self.adjoint_size())
-        parts = [self._adjoint(members[piece], states) for piece in pieces]
+        window = self.problem.window if states is None else states
+        parts = [descent(self, members[piece], window) for piece in pieces]
         cost, gradient = (torch.cat(part) for part in zip(*parts, strict=True))
         return cost.reshape(u.shape[:-1]), gradient.reshape(u.shape)
-
-    def _adjoint(self, u: Tensor, states: int | None = None) -> tuple[Tensor, Tensor]:
-        """The cost and its gradient at all of the controls at once."""
-        with torch.enable_grad():
-            u = u.detach().requires_grad_()
-            cost = self.cost(u, states)
-            (gradient,) = torch.autograd.grad(cost.sum(), u)
-        self.gradients += self.members(u)
-        cost = cost.detach()
-        return cost, torch.where(cost.isfinite().unsqueeze(-1), gradient, torch.nan)
 
     def linearize(self, u: Tensor, states: int | None = None, known: Linearization | None = None) -> LinearModel:
         """The Gauss–Newton model of the cost: tangents, adjoints and matrices, made as they are asked for.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..errors import check_part
 from .control import Control
-from .linearized.model import Linearization, LinearModel
+from .linearized.model import LinearModel, selected
 from .linearized.solvers import Cholesky, Solver, solver_of
 
 
@@ -179,21 +179,15 @@ def levenberg_marquardt(
     trace = []
     converged = u.new_zeros(control.cases, dtype=torch.bool)
 
-    def evaluate(u: Tensor, states: int, cases: Tensor) -> Linearization:
-        """Cost and gradient of some cases, whose work is counted."""
-        part = control.select(cases)
-        found = solver.evaluate(part, u, states)
-        control.absorb(part, cases)
-        return found
-
     for states in [*range(increment, window, increment), window]:
         final = states == window
-        model, reached = evaluate(u, states, torch.arange(control.cases, device=u.device)), torch.zeros_like(converged)
+        model, reached = solver.evaluate(control, u, states), torch.zeros_like(converged)
         lost = torch.isinf(model.cost).nonzero().squeeze(-1)
         if final and len(lost):
             # A start that diverges over the full window falls back to the background.
             u = u.index_fill(0, lost, 0)
-            model = model.put(lost, evaluate(u[lost], states, lost))
+            with selected(control, lost) as part:
+                model = model.put(lost, solver.evaluate(part, u[lost], states))
         trace.append(model.cost)
         damping, growth = torch.full_like(model.cost, 1e-3), torch.full_like(model.cost, 2.0)
         forcing = torch.full_like(model.cost, 0.5)
@@ -201,15 +195,15 @@ def levenberg_marquardt(
             active = (~reached & model.cost.isfinite()).nonzero().squeeze(-1)
             if not len(active):
                 break
-            here, chosen = model.take(active), control.select(active)
+            here = model.take(active)
             decrease = tolerance * (1 + here.cost)
             slope = here.gradient.norm(dim=-1)
             # A tenth of the square root: a hundredth of the decrease that counts as none.
             accuracy = torch.maximum(forcing[active] * slope, 0.1 * (2 * decrease).sqrt())
-            step = solver.solve(chosen, u[active], states, here, damping[active], accuracy)
-            control.absorb(chosen, active)
-            trial = u[active] + step.du
-            there = evaluate(trial, states, active)
+            with selected(control, active) as part:
+                step = solver.solve(part, u[active], states, here, damping[active], accuracy)
+                trial = u[active] + step.du
+                there = solver.evaluate(part, trial, states)
 
             better = there.cost < here.cost
             ratio = ((here.cost - there.cost) / step.predicted).nan_to_num(nan=-1.0)

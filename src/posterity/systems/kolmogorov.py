@@ -156,7 +156,7 @@ class Kolmogorov(System):
         arguments = self._arguments()
         return lambda x: Fused.apply(self.model, *arguments(x))
 
-    def retracer(self) -> Callable[[Tensor, Tensor], Tensor]:
+    def retracer(self, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
         """The derivatives of the step, which need its argument only."""
         arguments = self._arguments()
         return lambda x, after: Known.apply(self.model, *arguments(x), after)

@@ -107,11 +107,14 @@ class System(abc.ABC):
         """
         return self.step
 
-    def retracer(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+    def retracer(self, device: torch.device) -> Callable[[Tensor, Tensor], Tensor] | None:
         """The function of a state and the one after it, known already, that has the derivatives of a step.
 
         Tangents and adjoints along a trajectory that is kept need no other. None, if not overridden: derivatives of
         ordinary operations need what these have computed, so that the step is done again.
+
+        Args:
+            device: Where the states are.
         """
         return None
 
@@ -215,7 +218,7 @@ class System(abc.ABC):
         Returns:
             The trajectory, with the same shape.
         """
-        axis, step = -len(self.shape) - 1, self.retracer()
+        axis, step = -len(self.shape) - 1, self.retracer(path.device)
         if step is None:
             return self.rollout(x0, path.shape[axis] - 1, error)
         states = [x0]

@@ -112,6 +112,32 @@ def test_second_derivatives_are_those_of_steps(functions):
     close([next(hessians)], [next(hessians)], 1e-12)
 
 
+def test_a_known_trajectory_has_the_derivatives_of_its_run(functions, request):
+    system, names = SYSTEMS[request.node.callspec.params["functions"]]
+    fused, _, arguments = functions
+    at = arguments(9)
+    known, directions = fused(*at), tuple(map(torch.randn_like, at))
+    cotangent = torch.randn_like(known)
+
+    def retraced(x, error, *values):
+        return replace(system, **dict(zip(names, values, strict=True))).retrace(x, known, error)
+
+    def derivatives(f):
+        """Tangent, adjoint, and how the adjoint changes."""
+        both = torch.func.jvp(lambda *at: torch.func.vjp(f, *at)[1](cotangent), at, directions)
+        return *torch.func.jvp(f, at, directions), *both[0], *both[1]
+
+    torch.testing.assert_close(derivatives(retraced), derivatives(fused), rtol=0, atol=0)
+    # One step of it, as others take it, and directions in front of a trajectory that they share.
+    step = system.retracer(known.device)
+    found = torch.func.jvp(lambda x: step(x, known[:, 1]), at[:1], directions[:1])
+    torch.testing.assert_close(found[1], torch.func.jvp(system.step, at[:1], directions[:1])[1], rtol=1e-12, atol=1e-12)
+    several = torch.randn(4, *at[0].shape)
+    path, x = system.rollout(at[0], STEPS), at[0].expand(4, *at[0].shape).clone()
+    found = torch.func.jvp(lambda x: system.retrace(x, path), (x,), (several,))
+    torch.testing.assert_close(found, torch.func.jvp(lambda x: system.rollout(x, STEPS), (x,), (several,)))
+
+
 def test_third_derivatives_are_refused():
     x = torch.randn(2, 3)
     with pytest.raises(NotImplementedError, match="first and second derivatives"):

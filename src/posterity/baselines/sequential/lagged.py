@@ -66,6 +66,12 @@ class SlidingControl(Control):
         moved = torch.einsum("cnk,...ck->...cn", self.root[:, : self.states], u)
         return self.window.background + moved.unflatten(-1, self.problem.shape)
 
+    def directions(self, du: Tensor) -> tuple[Tensor, Tensor, None]:
+        """What directions do to initial states and whitened parameters; see :meth:`.Control.directions`."""
+        moved = torch.einsum("cnk,...ck->...cn", self.root, du)
+        first, parameters = moved.tensor_split([self.states], dim=-1)
+        return first.unflatten(-1, self.problem.shape), parameters, None
+
     def whitened_parameters(self, u: Tensor) -> Tensor:
         r"""The whitened unknown parameters :math:`v^f + L_v u`, with shape ``(*batch, case, parameters)``."""
         return self.guess + torch.einsum("cnk,...ck->...cn", self.root[:, self.states :], u)

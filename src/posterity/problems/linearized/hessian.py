@@ -11,7 +11,7 @@ from ...algebra import (
     leading_eigenpairs,
 )
 from ..chunks import LARGE, chunks
-from .model import LinearModel
+from .model import LinearModel, selected
 
 
 def structured(model: LinearModel) -> Precision:
@@ -24,9 +24,8 @@ def structured(model: LinearModel) -> Precision:
     if not control.is_chain:
         return DensePrecision(model.dense())
     for cases in chunks(control.cases, model.states * control.states**2, model.u.device):
-        part = control.select(cases)
-        parts.append(part.hessian(model.u[cases], model.states))
-        control.absorb(part, cases)
+        with selected(control, cases) as part:
+            parts.append(part.hessian(model.u[cases], model.states))
     return type(parts[0]).cat(parts)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...tensors import identity
 from ..chunks import chunks
-from .tangents import basis, chain, tangent
+from .tangents import basis, sensitivities, tangent
 
 if TYPE_CHECKING:
     from ..control import Control
@@ -95,14 +95,8 @@ class LinearModel:
             return self._known.cost, self._known.gradient
 
         def sweep(control: "Control", u: Tensor, _: Tensor) -> Tensor:
-            control.gradients += prod(u.shape[:-2])
-            leaf, residual = residual_graph(control, u, self.states)
-            (gradient,) = torch.autograd.grad(residual, leaf, residual.detach())
-            cost = 0.5 * residual.detach().square().sum(dim=-1, keepdim=True)
-            if control.white:
-                cost, gradient = cost + 0.5 * u.square().sum(dim=-1, keepdim=True), gradient + u
-            cost = cost.nan_to_num(nan=torch.inf, posinf=torch.inf)
-            return torch.cat((cost, torch.where(cost.isfinite(), gradient, torch.nan)), dim=-1)
+            cost, gradient = descent(control, u, self.states)
+            return torch.cat((cost.unsqueeze(-1), gradient), dim=-1)
 
         both = self._sweep(sweep, self.u)
         return both[..., 0], both[..., 1:]
@@ -112,7 +106,7 @@ class LinearModel:
         """The states that count, ``(*batch, case, states, *shape)``; None where keeping them saves nothing."""
         if self._known is not None and self._known.path is not None:
             return self._known.path
-        if self.control.problem.system.retracer() is None:
+        if self.control.problem.system.retracer(self.u.device) is None:
             return None
         with torch.no_grad():
             return self._run(lambda control, u, _: control.trajectory(u, self.states), self.u, None)
@@ -220,7 +214,7 @@ class LinearModel:
         members, axis = prod(self.u.shape[:-2]), self.u.ndim - 2
         parts = []
         for cases in chunks(self.control.cases, members * self.states * self.size**2, self.u.device):
-            with self._part(cases) as control:
+            with selected(self.control, cases) as control:
                 parts.append(control.quadratic(self.u[..., cases, :], self.states))
         fields = ([field for field in some if field is not None] for some in zip(*parts, strict=True))
         return Linearization(*(torch.cat(some, dim=axis) for some in fields if some))
@@ -244,16 +238,6 @@ class LinearModel:
             number = len(range(control.cases)[cases])
             for some in chunks(members, number * size, self.u.device, number * kept):
                 yield cases, some
-
-    @contextmanager
-    def _part(self, cases: slice) -> Iterator["Control"]:
-        """The control of some of the cases, whose work counts."""
-        if len(range(self.control.cases)[cases]) == self.control.cases:
-            yield self.control
-            return
-        part = self.control.select(cases)
-        yield part
-        self.control.absorb(part, cases)
 
     def _sweep(self, run: Callable[["Control", Tensor, Tensor], Tensor], direction: Tensor) -> Tensor:
         """Runs the model, or derives along the trajectory that is kept; see :meth:`_run`."""
@@ -281,12 +265,23 @@ class LinearModel:
         trajectories = None if path is None else path.reshape(len(u), *path.shape[self.u.ndim - 2 :])
         rows: dict[int, list[Tensor]] = {}
         for cases, members in self._pieces(len(direction)):
-            with self._part(cases) as control:
+            with selected(self.control, cases) as control:
                 if trajectories is not None:
                     control = control.along(trajectories[of[members], cases])
                 rows.setdefault(cases.start, []).append(run(control, u[of[members], cases], direction[members, cases]))
         value = torch.cat([torch.cat(row) for row in rows.values()], dim=1)
         return value.unflatten(0, batch) if batch else value.squeeze(0)
+
+
+@contextmanager
+def selected(control: "Control", cases: slice | Tensor) -> Iterator["Control"]:
+    """The control of some of the cases, in order, whose work counts; the control itself if these are all."""
+    if (len(cases) if isinstance(cases, Tensor) else len(range(control.cases)[cases])) == control.cases:
+        yield control
+        return
+    part = control.select(cases)
+    yield part
+    control.absorb(part, cases)
 
 
 def residual_graph(control: "Control", u: Tensor, states: int) -> tuple[Tensor, Tensor]:
@@ -296,26 +291,51 @@ def residual_graph(control: "Control", u: Tensor, states: int) -> tuple[Tensor, 
         return leaf, control.residual(leaf, states)
 
 
+def descent(control: "Control", u: Tensor, states: int) -> tuple[Tensor, Tensor]:
+    """The cost and its gradient, by a sweep back from the residual: what a sum of squares adds needs no graph.
+
+    Args:
+        control: The control.
+        u: Where, with shape ``(*batch, case, size)``.
+        states: The number of states of the window that count.
+
+    Returns:
+        The cost, with shape ``(*batch, case)``, infinite where the model diverged, and the gradient, NaN there.
+    """
+    control.gradients += prod(u.shape[:-2])
+    leaf, residual = residual_graph(control, u, states)
+    (gradient,) = torch.autograd.grad(residual, leaf, residual.detach())
+    with torch.no_grad():
+        u, cost = leaf.detach(), 0.5 * residual.detach().square().sum(dim=-1)
+        if control.white:
+            cost, gradient = 0.5 * u.square().sum(dim=-1) + cost, gradient + u
+        cost = cost.nan_to_num(nan=torch.inf, posinf=torch.inf)
+        return cost, torch.where(cost.isfinite().unsqueeze(-1), gradient, torch.nan)
+
+
 def matrices(control: "Control", u: Tensor, states: int) -> Linearization:
     """The model of a cost as matrices: dense in the control, so meant for some hundred entries.
 
-    Where these are fewer than those of the state, one run of the model carries all of them; else steps are chained. Of
-    a stochastic system, whose noise is no term of a sum, one run carries them too.
+    Where these are fewer than those of the state, one run of the model carries all of them, as it does of a stochastic
+    system, whose noise is no term of a sum; for all others see :func:`.sensitivities`.
 
     Args:
         control: The control, whose prior is white.
         u: Where it is linearised, with shape ``(*batch, case, size)``.
         states: The number of states of the window that count.
     """
-    if control.size < control.states or control.problem.system.stochastic:
+    system = control.problem.system
+    if system.stochastic or (control.size < control.states and system.retracer(u.device) is None):
         model = LinearModel(control, u, states)
-        residual, sensitivity = model.residual, model.tangent(basis(u)).movedim(0, -1)
+        residual, changes = model.residual, model.tangent(basis(u))
     else:
-        residual, sensitivity = chain(control, u, states)
-    exact = sensitivity.double()
-    cost = 0.5 * (u.square().sum(dim=-1) + residual.square().sum(dim=-1))
+        residual, changes = sensitivities(control, u, states)
+    # Changes and residual side by side: their products are cost, gradient and Hessian.
+    both = torch.cat((changes, residual.unsqueeze(0))).double().movedim(0, -2)
+    products, n = both @ both.mT, control.size
+    cost = 0.5 * (u.square().sum(dim=-1) + products[..., n, n])
     return Linearization(
-        cost.nan_to_num(nan=torch.inf, posinf=torch.inf),
-        u + (sensitivity.mT @ residual.unsqueeze(-1)).squeeze(-1),
-        identity(exact, control.size) + exact.mT @ exact,
+        cost.to(u).nan_to_num(nan=torch.inf, posinf=torch.inf),
+        u + products[..., :n, n].to(u),
+        identity(both, n) + products[..., :n, :n],
     )

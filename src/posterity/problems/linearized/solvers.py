@@ -12,7 +12,7 @@ from ...algebra import conjugate_gradients
 from ..chunks import LARGE, chunks
 from ..control import Control
 from .hessian import structured
-from .model import Linearization, LinearModel
+from .model import Linearization, LinearModel, selected
 
 #: Unknowns up to which matrices are faster, however many there are: a product has as many sweeps as a matrix has.
 TINY = 64
@@ -133,15 +133,15 @@ class ConjugateGradients(Solver):
         for cases in chunks(
             control.cases, control.problem.window * control.states, u.device, control.adjoint_size() / control.cases
         ):
-            part, gradient, shift = control.select(cases), here.gradient[cases], damping[cases].unsqueeze(-1)
-            model = part.linearize(u[cases], states, here.take(cases))
-            found = conjugate_gradients(
-                partial(_damped, model, shift),
-                -gradient,
-                accuracy[cases],
-                min(self.products, control.size),
-            )
-            control.absorb(part, cases)
+            gradient, shift = here.gradient[cases], damping[cases].unsqueeze(-1)
+            with selected(control, cases) as part:
+                model = part.linearize(u[cases], states, here.take(cases))
+                found = conjugate_gradients(
+                    partial(_damped, model, shift),
+                    -gradient,
+                    accuracy[cases],
+                    min(self.products, control.size),
+                )
             # With what is left over, r: δᵀ(H + λ)δ = -δᵀ(g + r).
             predicted = -0.5 * torch.linalg.vecdot(found.x, gradient - found.residual - shift * found.x)
             # No eigenvalue of the Hessian of a white prior is below one.

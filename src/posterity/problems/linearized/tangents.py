@@ -1,8 +1,8 @@
-"""Directional derivatives of functions, and the derivative of a trajectory as a chain of those of its steps."""
+"""Directional derivatives of functions, and those of trajectories: at once, or as a chain of those of their steps."""
 
 from collections.abc import Callable
 from math import prod
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -63,10 +63,11 @@ def _adjoint_of_adjoint(f: Callable[[Tensor], Tensor], x: Tensor, dx: Tensor, re
             ) from error
 
 
-def chain(control: "Control", u: Tensor, states: int) -> tuple[Tensor, Tensor]:
-    r"""The residual and its derivative, from the tangents of all steps, taken in one batch, then chained.
+def sensitivities(control: "Control", u: Tensor, states: int) -> tuple[Tensor, Tensor]:
+    r"""The residual, and what each entry of the control does to it.
 
-    No loop over sites or members.
+    Where the system has derivatives that need its states alone, one tangent carries all entries; else the tangents of
+    all steps are taken in one batch, and then chained.
 
     Args:
         control: The control.
@@ -74,34 +75,77 @@ def chain(control: "Control", u: Tensor, states: int) -> tuple[Tensor, Tensor]:
         states: The number of states of the window that count.
 
     Returns:
-        The residual, with shape ``(*batch, case, rows)``, and its derivative, ``(*batch, case, rows, size)``.
+        The residual, with shape ``(*batch, case, rows)``, and its changes, ``(size, *batch, case, rows)``.
     """
-    problem, axis = control.problem, u.ndim - 1
+    control.gradients += control.size * prod(u.shape[:-2])
     x = control.trajectory(u, states)
+    # A chain knows that errors do nothing to earlier states; tangents of all entries do not.
+    retraced = control.error_root is None and control.problem.system.retracer(u.device) is not None
+    return (at_once if retraced else chain)(control, u, x)
+
+
+def at_once(control: "Control", u: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Residual and changes by one tangent of all entries, along the trajectory; see :func:`sensitivities`."""
+    operator, axis = control.problem.observation.operator, u.ndim - 1
+    precision = control.precision[:, : x.shape[axis]]
+    residual = (operator(x) - control.y[:, : x.shape[axis]]) * precision
+    dx = states_tangent(control, u, basis(u), x)
+    changes = tangent(operator, x.expand_as(dx), dx) * precision
+    return residual.flatten(axis), changes.flatten(axis + 1)
+
+
+def states_tangent(control: "Control", u: Tensor, du: Tensor, path: Tensor) -> Tensor:
+    """What directions do to a trajectory that is known, of a system that can retrace it.
+
+    Args:
+        control: The control, whose states are a run of the model.
+        u: Where it is linearised, with shape ``(*batch, case, size)``.
+        du: The directions, with shape ``(directions, *batch, case, size)``.
+        path: The trajectory, with shape ``(*batch, case, states, *shape)``.
+
+    Returns:
+        The changes, with shape ``(directions, *batch, case, states, *shape)``.
+    """
+    dx, dv, derrors = control.directions(du)
+    path = path.expand(len(du), *path.shape)
+
+    def dual(x: Tensor, dx: Tensor) -> Tensor:
+        return forward_ad.make_dual(x.expand_as(dx).contiguous(), dx.contiguous())
+
+    # What is linear is not left to numbers that carry their derivative: theirs cost more than the model.
+    with torch.no_grad(), forward_ad.dual_level():
+        v = control.whitened_parameters(u)
+        theta = control.problem.decode_parameters(dual(v, dv) if v.shape[-1] else v)
+        errors = control.errors(u)
+        if errors is not None and derrors is not None:
+            errors = dual(errors, derrors)
+        system = control.problem.system_at(theta, control.window.start)
+        moved = system.retrace(dual(path.select(u.ndim, 0), dx), path, errors)
+        return forward_ad.unpack_dual(moved).tangent
+
+
+def chain(control: "Control", u: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Residual and changes by the chain of the tangents of all steps; see :func:`sensitivities`."""
+    problem, axis, states = control.problem, u.ndim - 1, x.shape[u.ndim - 1]
     h, slope = jacobian(problem.observation.operator, x, len(problem.shape), len(problem.observation.shape))
     precision = control.precision[:, :states].flatten(2)
     residual = (h.flatten(axis + 1) - control.y[:, :states].flatten(2)) * precision
     slope = slope * precision.unsqueeze(-1)
 
-    # Columns: what each entry of the control does to the state, and to the whitened parameters.
-    state = jacobian(lambda u: control.initial(u).flatten(axis), u, 1)[1]
+    # Columns: what each entry of the control does to the state, to the whitened parameters, and to the errors.
+    first, rest, errors = control.directions(basis(u))
+    state, rest = (value.flatten(axis + 1).movedim(0, -1) for value in (first, rest))
     rows = [slope.select(axis, 0) @ state]
     if states > 1:
         # The tangents take every step a second time.
         control.model_steps += (states - 1) * prod(u.shape[:-2])
         steps = step_jacobian(control, u, x.narrow(axis, 0, states - 1))
-        rest = jacobian(control.whitened_parameters, u, 1)[1] if problem.parameters else state[..., :0, :]
-        errors = None
-        if control.error_root is not None:
-            errors = jacobian(lambda u: cast(Tensor, control.errors(u)).flatten(axis), u, 1)[1]
-            errors = errors.unflatten(axis, (-1, control.states))
         for t in range(states - 1):
             state = steps.select(axis, t) @ torch.cat((state, rest), dim=-2)
             if errors is not None:
-                state = state + errors.select(axis, t)
+                state = state + errors.select(axis + 1, t).flatten(axis + 1).movedim(0, -1)
             rows.append(slope.select(axis, t + 1) @ state)
-    control.gradients += control.size * prod(u.shape[:-2])
-    return residual.flatten(-2), torch.cat(rows, dim=-2)
+    return residual.flatten(-2), torch.cat(rows, dim=-2).movedim(-1, 0)
 
 
 def basis(u: Tensor) -> Tensor:

@@ -159,7 +159,7 @@ def rollout(integration: Integration, steps: int, x0: Tensor, theta: Tensor, err
         theta: Parameters, with shape ``(*batch, parameters)``.
         error: Model errors, with shape ``(*batch, steps, n)``; none if omitted.
     """
-    batch = _batch((x0, 1), (theta, 1), *(() if error is None else ((error, 2),)))
+    batch = whole_batch((x0, 1), (theta, 1), *(() if error is None else ((error, 2),)))
     out = x0.new_empty(*batch, steps + 1, x0.shape[-1])
     errors = x0.new_empty(0) if error is None else error
     equations = integration.equations
@@ -173,7 +173,7 @@ def tangent(
     """The changes of trajectories, with the shape of these, with those of initial states, parameters and errors."""
     steps, n = path.shape[-2] - 1, path.shape[-1]
     extra = () if derror is None else ((derror, 2),)
-    batch = _batch((path, 2), (theta, 1), (dx0, 1), (dtheta, 1), *extra)
+    batch = whole_batch((path, 2), (theta, 1), (dx0, 1), (dtheta, 1), *extra)
     out = path.new_empty(*batch, steps + 1, n)
     errors = path.new_empty(0) if derror is None else derror
     programs, fields = (integration.equations.value, integration.equations.tangent), 4 + 8 * integration.substeps
@@ -199,7 +199,7 @@ def adjoint(
         The gradients, with shapes ``(*batch, kept, n)`` and ``(*batch, parameters)``.
     """
     steps, n = path.shape[-2] - 1, path.shape[-1]
-    batch = _batch((path, 2), (theta, 1), (gradient, 2))
+    batch = whole_batch((path, 2), (theta, 1), (gradient, 2))
     out, sums = path.new_empty(*batch, kept, n), path.new_zeros(*batch, theta.shape[-1])
     equations = integration.equations
     programs = equations.value, equations.adjoint, equations.adjoint_parameters
@@ -214,7 +214,7 @@ def curvature(
 ) -> tuple[Tensor, Tensor]:
     """The changes of the adjoints of single steps, for states, with the shape of trajectories, and for parameters."""
     steps, n = path.shape[-2] - 1, path.shape[-1]
-    batch = _batch((path, 2), (theta, 1), (cotangent, 2), (change, 2), (dtheta, 1))
+    batch = whole_batch((path, 2), (theta, 1), (cotangent, 2), (change, 2), (dtheta, 1))
     out, sums = path.new_zeros(*batch, steps + 1, n), path.new_zeros(*batch, theta.shape[-1])
     e, fields = integration.equations, 14 + 8 * integration.substeps
     programs = e.value, e.tangent, e.adjoint, e.curvature, e.curvature_parameters
@@ -223,7 +223,7 @@ def curvature(
     return out, sums
 
 
-def _batch(*arguments: tuple[Tensor, int]) -> torch.Size:
+def whole_batch(*arguments: tuple[Tensor, int]) -> torch.Size:
     """The whole batch of tensors, of which each has so many dimensions behind it."""
     return max((value.shape[: value.ndim - event] for value, event in arguments), key=len)
 

@@ -65,8 +65,7 @@ class ODE(System):
 
     def kept(self, device: torch.device) -> float:
         """Of each state nothing but itself, where loops are compiled; else what is measured."""
-        compiled = device.type == "cpu" and _is_own(type(self)) and rollouts.compiled() is not None
-        return 1.0 if compiled else super().kept(device)
+        return 1.0 if self._has_loops(device) else super().kept(device)
 
     def advance(self, x: Tensor, steps: int) -> Tensor:
         """Advances states by several ``dt``; see :meth:`.System.advance`."""
@@ -81,8 +80,24 @@ class ODE(System):
 
     def rollout(self, x0: Tensor, steps: int, error: Tensor | None = None) -> Tensor:
         """The trajectory; see :meth:`.System.rollout`."""
-        if not self._compiled(x0, error):
-            return super().rollout(x0, steps, error)
+        return self._by_loops(x0, steps, error) if self._compiled(x0, error) else super().rollout(x0, steps, error)
+
+    def retracer(self, device: torch.device) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """The derivatives of a step, which need its argument only, where loops are compiled."""
+        if not self._has_loops(device):
+            return None
+        axis = -len(self.shape) - 1
+        return lambda x, after: self.retrace(x, torch.stack((x.detach(), after), dim=axis)).select(axis, 1)
+
+    def retrace(self, x0: Tensor, path: Tensor, error: Tensor | None = None) -> Tensor:
+        """The derivatives of a known trajectory; see :meth:`.System.retrace`."""
+        steps = path.shape[-len(self.shape) - 1] - 1
+        if not self._compiled(x0, error) or path.dtype != x0.dtype:
+            return self.rollout(x0, steps, error)
+        return self._by_loops(x0, steps, error, path.detach().flatten(-len(self.shape)))
+
+    def _by_loops(self, x0: Tensor, steps: int, error: Tensor | None, known: Tensor | None = None) -> Tensor:
+        """The trajectory by compiled loops, or the derivatives of one whose flat states are known."""
         axes, values = len(self.shape), self._values
         batch = x0.shape[: x0.ndim - axes]
         others = [value.shape for value in values if isinstance(value, Tensor)]
@@ -99,7 +114,7 @@ class ODE(System):
             theta = torch.stack(parts, dim=-1)
         else:
             theta = torch.tensor(values, dtype=x0.dtype, device=x0.device)
-        path = rollouts.Rollout.apply(self._integration, steps, x0, theta, error)
+        path = rollouts.Rollout.apply(self._integration, steps, x0, theta, error, known)
         return path.unflatten(-1, self.shape)
 
     @cached_property
@@ -116,12 +131,13 @@ class ODE(System):
     def _compiled(self, x: Tensor, error: Tensor | None = None) -> bool:
         """Whether states are advanced by compiled loops."""
         tensors = (x, *(value for value in (error, *self._values) if isinstance(value, Tensor)))
-        return (
-            x.dtype in (torch.float32, torch.float64)
-            and all(value.dtype == x.dtype and value.device.type == "cpu" for value in tensors)
-            and _is_own(type(self))
-            and rollouts.compiled() is not None
+        return x.dtype in (torch.float32, torch.float64) and all(
+            value.dtype == x.dtype and self._has_loops(value.device) for value in tensors
         )
+
+    def _has_loops(self, device: torch.device) -> bool:
+        """Whether there are compiled loops for the system and a device."""
+        return device.type == "cpu" and _is_own(type(self)) and rollouts.compiled() is not None
 
 
 class _Shifted:

@@ -56,14 +56,19 @@ class Rollout(Loops):
     r"""The trajectory :math:`x_{t+1} = M(x_t; \theta) + \eta_t`."""
 
     @staticmethod
-    def forward(integration: Integration, steps: int, x0: Tensor, theta: Tensor, error: Tensor | None) -> Tensor:
-        """The states, with shape ``(*batch, steps + 1, n)``."""
-        return loops().rollout(integration, steps, x0, theta, error)
+    def forward(
+        integration: Integration, steps: int, x0: Tensor, theta: Tensor, error: Tensor | None, known: Tensor | None
+    ) -> Tensor:
+        """The states, with shape ``(*batch, steps + 1, n)``; if they are known, this is for their derivatives."""
+        if known is None:
+            return loops().rollout(integration, steps, x0, theta, error)
+        given = ((x0, 1), (theta, 1), (known, 2), *(() if error is None else ((error, 2),)))
+        return known.expand(*loops().whole_batch(*given), *known.shape[-2:]).clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         """Keeps states and parameters."""
-        ctx.integration, _, x0, theta, error = inputs
+        ctx.integration, _, x0, theta, error, _ = inputs
         ctx.shapes = [None if value is None else value.shape for value in (x0, theta, error)]
         ctx.save_for_backward(output, theta)
         ctx.save_for_forward(output, theta)
@@ -75,13 +80,13 @@ class Rollout(Loops):
         with_error = ctx.shapes[2] is not None and ctx.needs_input_grad[4]
         states, parameters = Adjoint.apply(ctx.integration, path, theta, gradient, with_error, ctx.needs_input_grad[3])
         found = states[..., 0, :], parameters, states[..., 1:, :] if with_error else None
-        return None, None, *_like(ctx.shapes, found, ctx.needs_input_grad[2:])
+        return None, None, *_like(ctx.shapes, found, ctx.needs_input_grad[2:5]), None
 
     @staticmethod
     def jvp(ctx: Any, *changes: Tensor | None) -> Tensor:
         """The tangent."""
         path, theta = ctx.saved_tensors
-        dx0, dtheta, derror = changes[2:]
+        dx0, dtheta, derror = changes[2:5]
         dx0 = torch.zeros_like(path[..., 0, :]) if dx0 is None else dx0
         return Tangent.apply(
             ctx.integration, path, theta, dx0, torch.zeros_like(theta) if dtheta is None else dtheta, derror
@@ -90,7 +95,7 @@ class Rollout(Loops):
     @staticmethod
     def vmap(info: Any, in_dims: Sequence[int | None], integration: Integration, steps: int, *tensors: Any) -> Any:
         """Another batch dimension, in front."""
-        return Rollout.apply(integration, steps, *_in_front(info.batch_size, in_dims[2:], tensors, (1, 1, 2))), 0
+        return Rollout.apply(integration, steps, *_in_front(info.batch_size, in_dims[2:], tensors, (1, 1, 2, 2))), 0
 
 
 class Tangent(Loops):
