@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from posterity.nn import MLP, Convolution, UNet
-from posterity.nn.layers import Attention, PeriodicConvolution, offsets
+from posterity.nn.layers import Attention, Block, PeriodicConvolution, offsets
 
 
 def livened(module: nn.Module) -> nn.Module:
@@ -25,13 +25,14 @@ def count(module: nn.Module) -> int:
     [
         (Convolution(8, blocks=2), (8,), 1),
         (Convolution(8, blocks=2, kernel=3), (4, 6), 1),
+        (Convolution(8, blocks=2, kernel=3, gated=True), (4, 6), 1),
         (UNet((8, 16)), (8,), 2),
         (UNet((8, 8, 8), blocks=1), (12,), 4),
         (UNet((8, 8, 8), blocks=1, attention=(1, 2), heads=2), (12,), 4),
         (UNet((8, 8), blocks=1, attention=(0, 1), heads=2), (4, 6), 2),
         (UNet((8,), attention=(0,), heads=2), (7,), 1),
     ],
-    ids=["conv-1d", "conv-2d", "unet-1d", "unet-three", "unet-attention", "unet-2d", "unet-one-level"],
+    ids=["conv-1d", "conv-2d", "conv-gated", "unet-1d", "unet-three", "unet-attention", "unet-2d", "unet-one-level"],
 )
 def test_a_translated_input_gives_a_translated_output(plan, grid, stride) -> None:
     module = livened(plan.build(3, 2, grid, 4))
@@ -43,6 +44,19 @@ def test_a_translated_input_gives_a_translated_output(plan, grid, stride) -> Non
         torch.testing.assert_close(module(x.roll(shifts, axes), condition), y.roll(shifts, axes), rtol=0, atol=1e-11)
     # The comparison can fail: the output is no constant.
     assert (y - y.roll(1, 2)).abs().max() > 1e-3
+
+
+def test_a_gated_block_adds_products_of_standardised_channels() -> None:
+    block, x = Block(1, 2, 1, 0, gated=True), torch.randn(4, 2, 8)
+    inner, outer = (block.branch[i].layer for i in (0, 2))
+    with torch.no_grad():
+        for layer in (inner, outer):
+            layer.bias.zero_()
+        # Of channels a and b, the products a b and b b.
+        inner.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]]).unsqueeze(-1))
+        outer.weight.copy_(torch.eye(2).unsqueeze(-1))
+    a, b = ((x - x.mean((1, 2), keepdim=True)) / x.std((1, 2), keepdim=True, unbiased=False)).unbind(1)
+    torch.testing.assert_close(block(x), x + torch.stack((a * b, b * b), dim=1), rtol=1e-4, atol=1e-4)
 
 
 def test_a_unet_is_not_equivariant_below_its_stride() -> None:

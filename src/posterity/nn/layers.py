@@ -61,32 +61,44 @@ def shrink(layer: nn.Module) -> None:
         nn.init.normal_(parameter, std=1e-3)
 
 
+class Gate(nn.Module):
+    """The products of the first half of the channels with the second."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From fields of shape ``(case, 2 * channel, *grid)`` to fields of shape ``(case, channel, *grid)``."""
+        left, right = x.chunk(2, dim=1)
+        return left * right
+
+
 class Block(nn.Module):
     r"""A residual block whose input is scaled and shifted by a condition,
 
     .. math:: x \mapsto x + C_2 \phi\left( C_1 \left[ (1 + a(c)) \, \mathrm{norm}(x) + b(c) \right] \right) ,
 
-    with convolutions :math:`C` and :math:`\phi` the SiLU. It is nearly the identity when training begins.
+    with convolutions :math:`C` and :math:`\phi` the SiLU or, gated, the product of one half of its channels with the
+    other. It is nearly the identity when training begins.
 
     Args:
         dims: The number of dimensions of the grid.
         channels: The number of channels.
         kernel: The width of the kernels.
         condition: The size of the condition; 0 for none.
+        gated: Whether channels are multiplied with each other.
 
     References:
         | FiLM: Visual Reasoning with a General Conditioning Layer (Perez et al., 2017),
           https://arxiv.org/abs/1709.07871
         | Scalable Diffusion Models with Transformers (Peebles & Xie, 2022), https://arxiv.org/abs/2212.09748
+        | Simple Baselines for Image Restoration (Chen et al., 2022), https://arxiv.org/abs/2204.04676
     """
 
-    def __init__(self, dims: int, channels: int, kernel: int, condition: int) -> None:
+    def __init__(self, dims: int, channels: int, kernel: int, condition: int, gated: bool = False) -> None:
         super().__init__()
         self.norm = standardized(channels)
         self.modulation = nn.Linear(condition, 2 * channels) if condition else None
         self.branch = nn.Sequential(
-            PeriodicConvolution(dims, channels, channels, kernel),
-            nn.SiLU(),
+            PeriodicConvolution(dims, channels, 2 * channels if gated else channels, kernel),
+            Gate() if gated else nn.SiLU(),
             PeriodicConvolution(dims, channels, channels, kernel),
         )
         shrink(self.branch[-1])
