@@ -96,8 +96,8 @@ class Control:
     def adjoint_size(self) -> float:
         """The number of entries that the adjoint of one member holds at once, measured by one step of the system."""
         kept = (self.problem.window - 1) * self.problem.system.kept(self.window.y.device) * self.states
-        # States one by one and stacked, residuals, and gradients.
-        return self.cases * (kept + 4 * self.problem.window * max(self.states, prod(self.problem.observation.shape)))
+        # States, residuals, and gradients.
+        return self.cases * (kept + 3 * self.problem.window * max(self.states, prod(self.problem.observation.shape)))
 
     def blocks(self) -> list[slice]:
         """The slices of the control, of the initial state and of what belongs to each later state of the window."""

@@ -1,6 +1,6 @@
 """The weak-constraint control in states instead of model errors, in which the posterior is a Markov chain."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -35,6 +35,8 @@ class StateControl(Control):
     Args:
         problem: The problem, of one cycle.
         window: The windows, with one batch dimension ``case``.
+        origin: The trajectories from the backgrounds without errors, in double precision, with shape ``(case, states,
+            *shape)``; None to run the model.
 
     Raises:
         ValueError: If some state, or some entry of it, has no error, or the whitened initial state has another size.
@@ -46,7 +48,7 @@ class StateControl(Control):
     #: The prior is a chain of states, and part of the residual.
     white: ClassVar[bool] = False
 
-    def __init__(self, problem: Problem, window: Window) -> None:
+    def __init__(self, problem: Problem, window: Window, origin: Tensor | None = None) -> None:
         super().__init__(problem, window)
         if problem.system.stochastic:
             raise ValueError(
@@ -67,9 +69,14 @@ class StateControl(Control):
             )
         # In double precision, as is all that subtracts trajectories: errors of the model are small beside the states.
         exact = Control(problem, Window(*(field.double() for field in window)))
-        self.origin = exact.trajectory(exact.zero(), problem.window)
-        self._first, self._later = exact.background_root, error_root(problem, self.origin)
-        self.model_steps += problem.window - 1
+        if origin is None:
+            origin = exact.trajectory(exact.zero(), problem.window)
+            self.model_steps += problem.window - 1
+        self.origin, self._first, self._later = origin, exact.background_root, error_root(problem, origin)
+
+    def select(self, index: Tensor | slice) -> Self:
+        """The control of some of the cases, with its own count of work; see :meth:`Control.select`."""
+        return type(self)(self.problem, self.window.select(index), self.origin[index])
 
     def prior(self, samples: int) -> Tensor:
         """Draws from the prior, with shape ``(samples, case, size)``."""

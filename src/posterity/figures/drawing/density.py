@@ -1,7 +1,7 @@
 """Densities of draws along one coordinate: kernel estimates, their intervals and panels."""
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from math import ceil, floor, log10
 
 import numpy as np
@@ -185,13 +185,15 @@ def ticks(ends: tuple[float, float], upright: bool = False) -> tuple[list[float]
     character = (ends[1] - ends[0]) / ROOM
     largest = 10 ** ceil(log10(ends[1] - ends[0]))
     single: dict[float, str] = {}
-    for step in (digit * largest / 10**power for power in range(3) for digit in DIGITS):
+    steps = [digit * largest / 10**power for power in range(3) for digit in DIGITS]
+    # Labels inside the panel, or else a little beyond it.
+    for margin, step in product((0.5, 0.35), steps):
         places = [round(k * step, 12) for k in range(ceil(ends[0] / step), floor(ends[1] / step) + 1)]
         names = {place: f"{place + 0:.6g}".replace("-", "−") for place in places}
         # A minus is wider than a digit, and a point narrower.
         widths = {p: len(name) + 0.3 * name.count("−") - 0.5 * name.count(".") for p, name in names.items()}
         sizes = dict.fromkeys(places, 2.0) if upright else widths
-        fitting = [p for p in places if min(p - ends[0], ends[1] - p) > 0.5 * sizes[p] * character]
+        fitting = [p for p in places if min(p - ends[0], ends[1] - p) > margin * sizes[p] * character]
         # Of numbers that are too close, the first and the last.
         for chosen in (fitting, fitting[:: max(1, len(fitting) - 1)]):
             apart = [((sizes[p] + sizes[q]) / 2 + 0.3) * character for p, q in pairwise(chosen)]
