@@ -10,16 +10,16 @@ computes while it assimilates. Both work in their own precision: DAPPER in doubl
 behind the first tenth of the cycles are printed, since a filter that has lost the truth takes as long.
 """
 
-import argparse
 import os
+import statistics
 import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 # Before NumPy and torch are imported: one thread each, so that neither side wins by the other's idle core.
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
-from turns import Side, serve, take_turns, write
+from turns import Side, parser, serve, take_turns, write
 
 SITES, EXPERIMENTS = 40, 64
 #: Members, inflation and radius of localisation.
@@ -80,15 +80,22 @@ def ours(name: str, experiments: int, cycles: int) -> list[float]:
     return [passed, float(error[:, cycles // 10 :].mean(dim=-1).median())]
 
 
+def noting(run: Callable[[], list[float]], errors: list[float]) -> Callable[[], float]:
+    """The seconds of a run, whose error is noted."""
+
+    def seconds() -> float:
+        passed, error = run()
+        errors.append(error)
+        return passed
+
+    return seconds
+
+
 def main() -> None:
     """Prints the seconds of all sides, and their errors."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", help="the interpreter of an environment with DAPPER")
-    parser.add_argument("--cycles", type=int, default=300, help="analyses of each experiment (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each side, in turn (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="where to write what is printed, as JSON")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    options = parser(__doc__, "DAPPER")
+    options.add_argument("--cycles", type=int, default=300, help="analyses of each experiment (default: %(default)s)")
+    arguments = options.parse_args()
     if arguments.serve:
         serve(peer())
         return
@@ -102,15 +109,10 @@ def main() -> None:
         if side is not None:
             runs["DAPPER"] = lambda name=name: side(method=name, cycles=arguments.cycles)
         errors: dict[str, list[float]] = {what: [] for what in runs}
-
-        def seconds(what: str, runs: Any = runs, errors: Any = errors) -> float:
-            passed, error = runs[what]()
-            errors[what].append(error)
-            return passed
-
-        row = take_turns({what: (lambda what=what: seconds(what)) for what in runs}, arguments.repeats, name)
+        turns = {what: noting(run, errors[what]) for what, run in runs.items()}
+        row = take_turns(turns, arguments.repeats, name)
         for what, found in errors.items():
-            row[what]["error"] = sorted(found)[len(found) // 2]
+            row[what]["error"] = statistics.median(found)
             print(f"{name}, {what}: analysis error {row[what]['error']:.3f}", flush=True)
         rows.append(row)
     write(arguments.json, rows)

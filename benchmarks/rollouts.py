@@ -9,10 +9,8 @@ against Posterity's double; all others in single. JAX compiles the loop over ste
 the fastest counts, for each batch.
 """
 
-import argparse
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 # Before NumPy, torch and JAX are imported: one thread each, so that neither side wins by the other's idle core.
@@ -23,7 +21,7 @@ os.environ |= {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
 }
 
-from turns import Side, serve, spent, take_turns, write
+from turns import Side, parser, serve, spent, take_turns, write
 
 SITES, STEPS, DT = 40, 20, 0.05
 
@@ -168,12 +166,7 @@ def peak_share() -> float:
 
 def main() -> None:
     """Prints all of it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", help="the interpreter of an environment with DAPPER and JAX")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each side, in turn (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="where to write what is printed, as JSON")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser(__doc__, "DAPPER and JAX").parse_args()
     if arguments.serve:
         serve(peer())
         return

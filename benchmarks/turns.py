@@ -1,5 +1,6 @@
 """What benchmarks share: sides that take turns, so that a busy minute hits all of them, and ratios with their range."""
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -8,6 +9,16 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+
+def parser(description: str | None, peers: str) -> argparse.ArgumentParser:
+    """The options of benchmarks that run peers in a process of their own, which :func:`serve` answers there."""
+    found = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("--peers", help=f"the interpreter of an environment with {peers}")
+    found.add_argument("--repeats", type=int, default=5, help="runs of each side, in turn (default: %(default)s)")
+    found.add_argument("--json", type=Path, help="where to write what is printed, as JSON")
+    found.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    return found
 
 
 def spent(run: Callable[[], Any], least: float = 0.1) -> float:
