@@ -22,7 +22,8 @@ from posterity.problems import (
     RandomMask,
     decode_ensemble,
 )
-from posterity.problems.minimize import Minimum, levenberg_marquardt
+from posterity.problems.linearized.minimum import Minimum
+from posterity.problems.minimize import levenberg_marquardt
 from posterity.systems import LinearAdvection
 from posterity.testing import check_gaussian, log_evidence
 

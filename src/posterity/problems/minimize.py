@@ -1,72 +1,15 @@
 """Batched minimisation of the 4DVAR cost."""
 
-from typing import NamedTuple
+from itertools import repeat
 
 import torch
 from torch import Tensor
 
 from ..errors import check_part
 from .control import Control
+from .linearized.minimum import Minimum
 from .linearized.model import LinearModel, selected
 from .linearized.solvers import Cholesky, Solver, solver_of
-
-
-class Minimum(NamedTuple):
-    """Minimum of the 4DVAR cost of each case, and how it was reached.
-
-    Args:
-        u: The minimisers, with shape ``(case, size)``.
-        cost: :math:`J(u)`, with shape ``(case,)``; infinite where no finite cost was found.
-        model: The Gauss–Newton model there, whose Hessian is known as products, or as a matrix.
-        iterations: The number of iterations, with shape ``(case,)``.
-        converged: Whether the tolerance was met, with shape ``(case,)``.
-        trace: The cost at the start of each window and after each iteration on it, with shape
-            ``(case, iteration)``, over the states assimilated by then; constant once the case has converged.
-    """
-
-    u: Tensor
-    cost: Tensor
-    model: LinearModel
-    iterations: Tensor
-    converged: Tensor
-    trace: Tensor
-
-    def put(self, cases: Tensor, better: Tensor, other: "Minimum") -> "Minimum":
-        """These minima, but for some cases the ones of another minimisation, of these cases alone, where it did better.
-
-        Args:
-            cases: The cases that were minimised again, with shape ``(some,)``.
-            better: Which of them to replace, with the same shape.
-            other: What was found for them.
-        """
-        if not better.any():
-            # Transforms of systems refuse batches without a case.
-            return self
-        length = max(self.trace.shape[-1], other.trace.shape[-1])
-        taken = better.nonzero().squeeze(-1)
-        index = cases[taken]
-
-        def merged(old: Tensor, new: Tensor) -> Tensor:
-            return old.index_copy(0, index, new[taken])
-
-        return Minimum(
-            u=merged(self.u, other.u),
-            cost=merged(self.cost, other.cost),
-            model=self.model.put(index, other.model.select(taken)),
-            iterations=merged(self.iterations, other.iterations),
-            converged=merged(self.converged, other.converged),
-            trace=merged(_extended(self.trace, length), _extended(other.trace, length)),
-        )
-
-    @property
-    def info(self) -> dict[str, Tensor]:
-        """The diagnostics of each case."""
-        return {
-            "cost": self.cost,
-            "iterations": self.iterations,
-            "converged": self.converged,
-            "objective": self.trace,
-        }
 
 
 def minimize(
@@ -104,23 +47,13 @@ def minimize(
     plausible = (1 + perturbations) * highest_plausible(control)
     # Draws of a generator of their own: a case that starts again changes no other's random numbers.
     generator = torch.Generator(plausible.device).manual_seed(0)
-    settled = minimum.cost <= plausible
-    for _ in range(restarts):
-        again = (minimum.cost.isfinite() & ~settled).nonzero().squeeze(-1)
-        if not len(again):
-            break
-        part = control.select(again)
+
+    def restart(part: Control, cases: Tensor) -> Minimum:
         shape, like = (control.cases, control.size), minimum.u
-        draw = torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)[again]
-        retry = levenberg_marquardt(part, draw, iterations, increment, tolerance, solver)
-        control.absorb(part, again)
-        best = minimum.cost[again]
-        better = retry.cost < best
-        # Each is within the tolerance of its limit, or a few times that where convergence is slow.
-        same = (retry.cost - best).abs() <= 10 * tolerance * (1 + best)
-        settled = settled.index_copy(0, again, same | (torch.minimum(retry.cost, best) <= plausible[again]))
-        minimum = minimum.put(again, better, retry)
-    return minimum
+        draw = torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)[cases]
+        return levenberg_marquardt(part, draw, iterations, increment, tolerance, solver)
+
+    return minimum.retried(control, plausible, repeat(restart, restarts), tolerance)
 
 
 def highest_plausible(control: Control) -> Tensor:
@@ -130,11 +63,6 @@ def highest_plausible(control: Control) -> Tensor:
     """
     half = 0.5 * control.observed.flatten(1).sum(dim=-1, dtype=control.y.dtype)
     return half + 5 * half.sqrt()
-
-
-def _extended(trace: Tensor, length: int) -> Tensor:
-    """Repeats the last entry of curves up to a length."""
-    return torch.cat((trace, trace[:, -1:].expand(-1, length - trace.shape[-1])), dim=-1)
 
 
 def levenberg_marquardt(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ...problems import Control, Ensemble, Posterior, Problem, Window, chunks, decode_ensemble, replace_failed
+from ...problems.linearized.model import selected
 from ...problems.resampling import effective_sample_size, normalise_weights, systematic_resampling, take
 from ...tensors import append_dims, own_random_numbers, white_noise
 
@@ -68,10 +69,9 @@ class PriorImportanceSampling(Posterior):
         control = Control(self.problem, window)
         kept, ess = [], []
         for cases in chunks(control.cases, self.draws * control.size, window.y.device):
-            part = control.select(cases)
-            u = part.prior(self.draws)
-            log_weights = -torch.cat([part.misfit(u[chunk]) for chunk in part.chunks(self.draws)])
-            control.absorb(part, cases)
+            with selected(control, cases) as part:
+                u = part.prior(self.draws)
+                log_weights = -torch.cat([part.misfit(u[chunk]) for chunk in part.chunks(self.draws)])
             index, size = self._resampled(log_weights, samples)
             kept.append(take(u, index))
             ess.append(size)

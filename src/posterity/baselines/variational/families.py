@@ -17,7 +17,8 @@ from ...algebra import (
     leading_eigenpairs,
 )
 from ...problems import Control, Problem, Window
-from ...problems.minimize import Minimum, minimize
+from ...problems.linearized.minimum import Minimum
+from ...problems.minimize import minimize
 from ...tensors import white_noise
 
 #: Free parameters of a family, each with one row per case.

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from ...algebra import Curvature, Factor, TridiagonalFactor
 from ...problems import Control, Problem, StateControl, Window
-from ...problems.minimize import Minimum, levenberg_marquardt, minimize
+from ...problems.linearized.minimum import Minimum
+from ...problems.minimize import levenberg_marquardt, minimize
 from ...tensors import white_noise
 from .families import DiagonalFamily, Family, Free
 

@@ -11,7 +11,8 @@ from ...nn import Layout
 from ...nn.layout import constant
 from ...problems import Control, Problem, Window, eigenpairs
 from ...problems.chunks import LARGE
-from ...problems.minimize import Minimum, highest_plausible
+from ...problems.linearized.minimum import Minimum
+from ...problems.minimize import highest_plausible
 from ...tensors import identity
 from ..features import Features
 from ..target import ControlTarget, Target

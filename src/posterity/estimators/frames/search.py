@@ -1,9 +1,12 @@
 """The search for the centre of a frame, by a function of the window alone."""
 
-import torch
+from collections.abc import Callable
+
+from torch import Tensor
 
 from ...problems import Control
-from ...problems.minimize import Minimum, highest_plausible, levenberg_marquardt
+from ...problems.linearized.minimum import Minimum
+from ...problems.minimize import highest_plausible, levenberg_marquardt
 
 #: The predicted decrease, relative to the cost, at which a search ends.
 TOLERANCE = 1e-5
@@ -27,19 +30,10 @@ def search(control: Control, iterations: int, increment: int) -> Minimum:
     Returns:
         The minima.
     """
+
+    def along(growth: int) -> Callable[[Control, Tensor], Minimum]:
+        return lambda part, _: levenberg_marquardt(part, part.zero(), 2 * iterations, growth, TOLERANCE)
+
     minimum = levenberg_marquardt(control, control.zero(), iterations, increment, TOLERANCE)
-    plausible = highest_plausible(control)
-    settled = minimum.cost <= plausible
-    for other in range(increment + 1, control.problem.window + 1):
-        again = (minimum.cost.isfinite() & ~settled).nonzero().squeeze(-1)
-        if not len(again):
-            break
-        part = control.select(again)
-        retry = levenberg_marquardt(part, part.zero(), 2 * iterations, other, TOLERANCE)
-        control.absorb(part, again)
-        best = minimum.cost[again]
-        # Each is within the tolerance of its limit, or a few times that where convergence is slow.
-        same = (retry.cost - best).abs() <= 10 * TOLERANCE * (1 + best)
-        settled = settled.index_copy(0, again, same | (torch.minimum(retry.cost, best) <= plausible[again]))
-        minimum = minimum.put(again, retry.cost < best, retry)
-    return minimum
+    others = map(along, range(increment + 1, control.problem.window + 1))
+    return minimum.retried(control, highest_plausible(control), others, TOLERANCE)

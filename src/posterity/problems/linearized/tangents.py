@@ -95,7 +95,7 @@ def at_once(control: "Control", u: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def states_tangent(control: "Control", u: Tensor, du: Tensor, path: Tensor) -> Tensor:
-    """What directions do to a trajectory that is known, of a system that can retrace it.
+    """What directions do to a trajectory that is known, of a system without errors that can retrace it.
 
     Args:
         control: The control, whose states are a run of the model.
@@ -106,7 +106,7 @@ def states_tangent(control: "Control", u: Tensor, du: Tensor, path: Tensor) -> T
     Returns:
         The changes, with shape ``(directions, *batch, case, states, *shape)``.
     """
-    dx, dv, derrors = control.directions(du)
+    dx, dv, _ = control.directions(du)
     path = path.expand(len(du), *path.shape)
 
     def dual(x: Tensor, dx: Tensor) -> Tensor:
@@ -116,11 +116,8 @@ def states_tangent(control: "Control", u: Tensor, du: Tensor, path: Tensor) -> T
     with torch.no_grad(), forward_ad.dual_level():
         v = control.whitened_parameters(u)
         theta = control.problem.decode_parameters(dual(v, dv) if v.shape[-1] else v)
-        errors = control.errors(u)
-        if errors is not None and derrors is not None:
-            errors = dual(errors, derrors)
         system = control.problem.system_at(theta, control.window.start)
-        moved = system.retrace(dual(path.select(u.ndim, 0), dx), path, errors)
+        moved = system.retrace(dual(path.select(u.ndim, 0), dx), path)
         return forward_ad.unpack_dual(moved).tangent
 
 
