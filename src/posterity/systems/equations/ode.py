@@ -3,6 +3,7 @@
 import abc
 from collections.abc import Callable, Sequence
 from functools import cache, cached_property
+from math import inf, prod
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from .expressions import Equations, Integration, Neighbours, traced
 
 #: Entries of the states that are held at once where the last ones alone are wanted.
 HELD = 2**20
+#: Entries of the largest state that is compiled for: on a GPU it stays in the registers of one program, and larger ones
+#: keep it busy by steps of torch.
+LARGEST = {"cpu": inf, "cuda": 2**12}
 
 
 class ODE(System):
@@ -137,7 +141,8 @@ class ODE(System):
 
     def _has_loops(self, device: torch.device) -> bool:
         """Whether there are compiled loops for the system and a device."""
-        return device.type == "cpu" and _is_own(type(self)) and rollouts.compiled() is not None
+        fits = prod(self.shape) <= LARGEST.get(device.type, 0)
+        return fits and _is_own(type(self)) and rollouts.compiled(device.type) is not None
 
 
 class _Shifted:
