@@ -44,7 +44,7 @@ ABOVE = {"posterity", "__main__", "arguments", "batches", "cli", "overview", "pr
 #: What may be imported beside the standard library, by rooms that must stay light.
 LIGHT = {
     "algebra": {"torch"},
-    "systems": {"torch", "numpy", "numba", "llvmlite"},
+    "systems": {"torch", "numpy", "numba", "llvmlite", "triton"},
     "nn": {"torch"},
     "flows": {"torch"},
     "diffusion": {"torch"},

@@ -32,8 +32,9 @@ class ODE(System):
 
     Subclasses are frozen dataclasses as all systems, with :meth:`equations` instead of ``step``. On a CPU rollouts,
     tangents and adjoints are loops that are compiled from the equations (:mod:`posterity.systems.compiled`): once for
-    each precision, within seconds, and kept on disk. ``step`` is what they are held against, and what other devices do.
-    A subclass of a system that has another ``step`` goes by that one.
+    each precision, within seconds, and kept on disk. On a GPU they are kernels (:mod:`posterity.systems.kernels`).
+    ``step`` is what they are held against, and what other devices do. A subclass of a system that has another ``step``
+    goes by that one.
     """
 
     #: Integration steps per ``dt``. (A field of every subclass.)

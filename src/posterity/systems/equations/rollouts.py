@@ -1,4 +1,4 @@
-"""Rollouts by compiled loops, as functions of torch with derivatives: states are kept, and stages computed anew.
+"""Rollouts by loops or kernels, as functions of torch with derivatives: states are kept, and stages computed anew.
 
 There are four of them: the rollout; its tangent; its adjoint; and the curvature of steps, by which tangent and adjoint
 change with the trajectory that they are taken at. The derivatives of each are made of the others, so that there are
@@ -32,14 +32,15 @@ def compiled(kind: str) -> ModuleType | None:
     try:
         if kind == "cpu":
             from ..compiled import rollouts
-        elif kind == "cuda":
-            from ..kernels import rollouts
-        else:
-            return None
+
+            return rollouts
+        if kind == "cuda":
+            from ..kernels import rollouts as kernels
+
+            return kernels
     except (ImportError, RuntimeError, OSError, SubprocessError) as error:
         warnings.warn(f"rollouts are many times slower, without compiled loops: {error}", stacklevel=2)
-        return None
-    return rollouts
+    return None
 
 
 def loops(like: Tensor) -> Any:
@@ -48,7 +49,7 @@ def loops(like: Tensor) -> Any:
 
 
 class Loops(torch.autograd.Function):
-    """A function whose values are computed by compiled loops."""
+    """A function whose values are computed by compiled loops or kernels."""
 
     @classmethod
     def apply(cls, *arguments: Any) -> Any:

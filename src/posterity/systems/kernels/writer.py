@@ -120,7 +120,7 @@ class Writer:
             elif operation == "parameter":
                 found.append(thetas[arguments[0]][arguments[1]])
             elif operation == "input":
-                found.append(self._input(*arguments, fields))
+                found.append(self._input(fields, *arguments))
             else:
                 one, other = (found[argument] for argument in arguments)
                 found.append(self.let(f"{one} {SYMBOLS[operation]} {other}"))
@@ -169,7 +169,7 @@ class Writer:
                 self.line(f"tl.store(around + {self._place(field, channel)} + place, {fields[field][channel]}, inside)")
             self.line("tl.debug_barrier()")
 
-    def _input(self, field: int, channel: int, offset: int, fields: Sequence[Field]) -> str:
+    def _input(self, fields: Sequence[Field], field: int, channel: int, offset: int) -> str:
         """An input of a program, at a site or at one of its neighbours."""
         value, offset = fields[field][channel], offset % self.sites
         if not offset:
