@@ -28,7 +28,7 @@ READY := .venv/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: setup demo run report literature chaos benchmarks test check quick lint docs lock clean
+.PHONY: setup demo run report literature chaos benchmarks test check quick lint docs lock triton clean
 
 setup: $(READY)
 
@@ -96,6 +96,12 @@ lock: $(READY)
 	$(BIN)/uv pip compile --python-version 3.11.7 --generate-hashes --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links --no-emit-package torch \
 	  $(LOCK_FLAGS) requirements/core.in requirements/dev.in -o requirements/lock.txt
+	$(BIN)/uv pip compile --python-version 3.11.7 --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links $(LOCK_FLAGS) requirements/triton.in -o requirements/triton.txt
+
+# Kernels for GPUs are tested without one, by Triton, which builds of torch for CPUs do not bring: 200 MB to download.
+triton: $(READY)
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes -r requirements/triton.txt
 
 clean:
 	rm -rf .venv .peers .snakemake results docs/_build docs/auto_gallery

@@ -1,12 +1,16 @@
 """Measures rollouts of Lorenz-96 and their gradients: compiled, by steps of torch, by DAPPER and by JAX.
 
     python benchmarks/rollouts.py --peers PYTHON [--json FILE]
+    python benchmarks/rollouts.py --device cuda [--json FILE]
 
 ``PYTHON`` is the interpreter of an environment of its own (``pip install -r benchmarks/requirements/rollouts.txt``);
 without it the peers are left out. 40 sites, F = 8, steps of 0.05, twenty of them. All sides run on one thread, in turn,
 and CPU seconds are counted, since other programs share the machine. DAPPER works in double precision, and is held
 against Posterity's double; all others in single. JAX compiles the loop over steps; of three ways to write the tendency
 the fastest counts, for each batch.
+
+On a GPU the sides are the kernel and the steps, in both precisions, by the clock; how far apart their numbers are is
+printed first.
 """
 
 import os
@@ -92,16 +96,16 @@ def peer() -> Any:
     return answer
 
 
-def ours(members: int, dtype: Any, gradient: bool, by_steps: bool) -> Any:
-    """What runs Posterity's side."""
+def ours(members: int, dtype: Any, gradient: bool, by_steps: bool, device: str = "cpu") -> Any:
+    """What runs Posterity's side, once."""
     import torch
 
     from posterity.systems import Lorenz96
 
     torch.set_num_threads(1)
     system = Lorenz96(size=SITES, dt=DT)
-    x = torch.tensor(start(members), dtype=dtype).unsqueeze(1)
-    weight = torch.ones(members, STEPS + 1, 1, SITES, dtype=dtype)
+    x = torch.tensor(start(members), dtype=dtype, device=device).unsqueeze(1)
+    weight = torch.ones(members, STEPS + 1, 1, SITES, dtype=dtype, device=device)
 
     def rollout(x: Any) -> Any:
         if not by_steps:
@@ -116,9 +120,40 @@ def ours(members: int, dtype: Any, gradient: bool, by_steps: bool) -> Any:
             with torch.no_grad():
                 return rollout(x)
         leaf = x.requires_grad_()
-        return torch.autograd.grad(rollout(leaf), leaf, weight)
+        return torch.autograd.grad(rollout(leaf), leaf, weight)[0]
 
+    return run
+
+
+def timed(*arguments: Any) -> Any:
+    """What measures it, in CPU seconds."""
+    run = ours(*arguments)
     return lambda: spent(run)
+
+
+def on_a_gpu(device: str, repeats: int) -> list[dict[str, Any]]:
+    """Kernels beside steps: how far apart their numbers are, and how long they take."""
+    import torch
+
+    rows: list[dict[str, Any]] = []
+    for dtype, gradient in ((d, g) for d in (torch.float32, torch.float64) for g in (False, True)):
+        what = f"{'gradient' if gradient else 'rollout'} in {dtype}"
+        found, expected = (ours(512, dtype, gradient, by_steps, device)() for by_steps in (False, True))
+        distance = float((found - expected).abs().max() / expected.abs().max())
+        print(f"{what}: the kernel is {distance:.1e} from the steps, of the largest number")
+        rows.append({"what": what, "distance": distance})
+        for members in (1, 32, 512, 8192, 65536):
+            sides = {}
+            for name, by_steps in (("kernel", False), ("by steps", True)):
+                run = ours(members, dtype, gradient, by_steps, device)
+
+                def measure(run: Any = run) -> float:
+                    """Until the device has done it."""
+                    return spent(lambda: (run(), torch.cuda.synchronize(device)), clock=time.perf_counter)
+
+                sides[name] = measure
+            rows.append(take_turns(sides, repeats, f"{what}, {members} members"))
+    return rows
 
 
 def peak_share() -> float:
@@ -166,9 +201,14 @@ def peak_share() -> float:
 
 def main() -> None:
     """Prints all of it."""
-    arguments = parser(__doc__, "DAPPER and JAX").parse_args()
+    options = parser(__doc__, "DAPPER and JAX")
+    options.add_argument("--device", default="cpu", help="a GPU to measure kernels on, as torch names it")
+    arguments = options.parse_args()
     if arguments.serve:
         serve(peer())
+        return
+    if arguments.device != "cpu":
+        write(arguments.json, on_a_gpu(arguments.device, arguments.repeats))
         return
     import torch
 
@@ -176,22 +216,23 @@ def main() -> None:
     rows = []
     for members in (1, 32, 512, 8192):
         sides = {
-            "compiled": ours(members, torch.float32, True, False), "by steps": ours(members, torch.float32, True, True)
-        }  # fmt: skip
+            "compiled": timed(members, torch.float32, True, False),
+            "by steps": timed(members, torch.float32, True, True),
+        }
         if side is not None:
             sides["JAX"] = lambda m=members: side(side="JAX", members=m, gradient=True)
         rows.append(take_turns(sides, arguments.repeats, f"gradient, {members} members"))
     for members in (1, 32, 1024):
         sides = {
-            "compiled": ours(members, torch.float32, False, False),
-            "by steps": ours(members, torch.float32, False, True),
+            "compiled": timed(members, torch.float32, False, False),
+            "by steps": timed(members, torch.float32, False, True),
         }
         if side is not None:
             sides["JAX"] = lambda m=members: side(side="JAX", members=m, gradient=False)
         rows.append(take_turns(sides, arguments.repeats, f"rollout, {members} members"))
         if side is not None:
             sides = {
-                "compiled": ours(members, torch.float64, False, False),
+                "compiled": timed(members, torch.float64, False, False),
                 "DAPPER": lambda m=members: side(side="DAPPER", members=m),
             }
             rows.append(take_turns(sides, arguments.repeats, f"rollout in double precision, {members} members"))

@@ -44,7 +44,7 @@ ABOVE = {"posterity", "__main__", "arguments", "batches", "cli", "overview", "pr
 #: What may be imported beside the standard library, by rooms that must stay light.
 LIGHT = {
     "algebra": {"torch"},
-    "systems": {"torch", "numpy", "numba", "llvmlite"},
+    "systems": {"torch", "numpy", "numba", "llvmlite", "triton"},
     "nn": {"torch"},
     "flows": {"torch"},
     "diffusion": {"torch"},
@@ -63,7 +63,7 @@ NO_TORCH = (
     "tasks.files.verdict", "tasks.running", "tasks.starting.new", "project",
 )  # fmt: skip
 #: Packages that take a good part of a second to import, which every job would pay: functions import them when they run.
-SLOW = {"arviz_stats", "dask.array", "distributed", "numba", "scipy", "sklearn", "submitit"}
+SLOW = {"arviz_stats", "dask.array", "distributed", "numba", "scipy", "sklearn", "submitit", "triton"}
 #: Rooms in which files are read and written, and modules; a recorded current is a component, and its file an option.
 FILES = (
     "data", "tasks", "cli", "experiment.files", "experiment.sources", "experiment.whole", "systems.neurons.stimuli",
@@ -194,7 +194,7 @@ def test_light_modules_import_no_torch(module):
     assert not guilty, f"{module} imports torch by way of {guilty}"
 
 
-@each(but(("systems.compiled",)))
+@each(but(("systems.compiled", "systems.kernels")))
 def test_slow_packages_are_imported_when_they_are_needed(module):
     found = {name for name in imports(module, everywhere=False) for slow in SLOW if f"{name}.".startswith(f"{slow}.")}
     assert not found, f"{module} imports {found} for all who import it"

@@ -289,16 +289,20 @@ def test_compiling_is_said_in_the_log(caplog):
     assert [record.message for record in caplog.records] == ["compiling rollouts of Decay: some seconds, once"]
 
 
-def test_without_numba_rollouts_go_by_steps_and_say_so(monkeypatch):
+def test_without_numba_or_triton_rollouts_go_by_steps_and_say_so(monkeypatch):
     x = RING.initial((3,))
     expected = RING.rollout(x, 3)
-    monkeypatch.setitem(sys.modules, "posterity.systems.compiled", None)
+    for kind in ("compiled", "kernels"):
+        monkeypatch.setitem(sys.modules, f"posterity.systems.{kind}", None)
     rollouts.compiled.cache_clear()
     try:
         with pytest.warns(UserWarning, match="without compiled loops"):
             found = RING.rollout(x, 3)
         torch.testing.assert_close(found, expected)
         torch.testing.assert_close(RING.advance(x, 3), expected[:, -1])
+        with pytest.warns(UserWarning, match="without compiled loops") as said:
+            assert [rollouts.compiled("cuda") for _ in range(2)] == [None, None]
+        assert len(said) == 1
     finally:
         monkeypatch.undo()
         rollouts.compiled.cache_clear()

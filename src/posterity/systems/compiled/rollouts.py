@@ -15,6 +15,7 @@ from numba.np.numpy_support import from_dtype
 from torch import Tensor
 
 from ..equations.expressions import Integration, Program
+from ..equations.rollouts import whole_batch
 from .lanes import BYTES
 from .loops import announced, kept_on_disk, shared
 from .members import Layout, added, given, given_numbers, laid_out, taken, taken_numbers
@@ -221,11 +222,6 @@ def curvature(
     tensors = path, theta, cotangent, change, dtheta, out, sums
     _of_members(curvature_all, programs, fields, integration, (steps,), batch, *tensors)
     return out, sums
-
-
-def whole_batch(*arguments: tuple[Tensor, int]) -> torch.Size:
-    """The whole batch of tensors, of which each has so many dimensions behind it."""
-    return max((value.shape[: value.ndim - event] for value, event in arguments), key=len)
 
 
 def _of_members(

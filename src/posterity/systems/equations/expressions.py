@@ -1,8 +1,9 @@
 """Arithmetic that is written once, as a function of neighbours, and its derivatives as more of the same.
 
 The right-hand sides of an ordinary differential equation, called with the symbols of this module instead of numbers,
-write down what they compute: programs, from which loops are compiled (:mod:`posterity.systems.compiled.ode`). Those of
-tangents and adjoints follow by the chain rule, so that nobody writes a derivative.
+write down what they compute: programs, from which loops are compiled (:mod:`posterity.systems.compiled.ode`), and
+kernels (:mod:`posterity.systems.kernels.writer`). Those of tangents and adjoints follow by the chain rule, so that
+nobody writes a derivative.
 """
 
 from collections.abc import Callable, Sequence

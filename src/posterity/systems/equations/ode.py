@@ -3,6 +3,7 @@
 import abc
 from collections.abc import Callable, Sequence
 from functools import cache, cached_property
+from math import inf, prod
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from .expressions import Equations, Integration, Neighbours, traced
 
 #: Entries of the states that are held at once where the last ones alone are wanted.
 HELD = 2**20
+#: Entries of the largest state that is compiled for: on a GPU it stays in the registers of one program, and larger ones
+#: keep it busy by steps of torch.
+LARGEST = {"cpu": inf, "cuda": 2**12}
 
 
 class ODE(System):
@@ -28,8 +32,9 @@ class ODE(System):
 
     Subclasses are frozen dataclasses as all systems, with :meth:`equations` instead of ``step``. On a CPU rollouts,
     tangents and adjoints are loops that are compiled from the equations (:mod:`posterity.systems.compiled`): once for
-    each precision, within seconds, and kept on disk. ``step`` is what they are held against, and what other devices do.
-    A subclass of a system that has another ``step`` goes by that one.
+    each precision, within seconds, and kept on disk. On a GPU they are kernels (:mod:`posterity.systems.kernels`).
+    ``step`` is what they are held against, and what other devices do. A subclass of a system that has another ``step``
+    goes by that one.
     """
 
     #: Integration steps per ``dt``. (A field of every subclass.)
@@ -137,7 +142,8 @@ class ODE(System):
 
     def _has_loops(self, device: torch.device) -> bool:
         """Whether there are compiled loops for the system and a device."""
-        return device.type == "cpu" and _is_own(type(self)) and rollouts.compiled() is not None
+        fits = prod(self.shape) <= LARGEST.get(device.type, 0)
+        return fits and _is_own(type(self)) and rollouts.compiled(device.type) is not None
 
 
 class _Shifted:

@@ -1,4 +1,4 @@
-"""Rollouts by compiled loops, as functions of torch with derivatives: states are kept, and stages computed anew.
+"""Rollouts by loops or kernels, as functions of torch with derivatives: states are kept, and stages computed anew.
 
 There are four of them: the rollout; its tangent; its adjoint; and the curvature of steps, by which tangent and adjoint
 change with the trajectory that they are taken at. The derivatives of each are made of the others, so that there are
@@ -10,6 +10,7 @@ Batches may lack dimensions on the left, of what is the same for all of them; st
 import warnings
 from collections.abc import Sequence
 from functools import cache
+from subprocess import SubprocessError
 from types import ModuleType
 from typing import Any
 
@@ -26,23 +27,29 @@ TWICE = (
 
 
 @cache
-def compiled() -> ModuleType | None:
-    """The module of compiled loops, if numba is there and has a folder to keep them in."""
+def compiled(kind: str) -> ModuleType | None:
+    """The module of compiled loops or kernels for a kind of device, if numba or Triton can be had."""
     try:
-        from ..compiled import rollouts
-    except (ImportError, RuntimeError) as error:
+        if kind == "cpu":
+            from ..compiled import rollouts
+
+            return rollouts
+        if kind == "cuda":
+            from ..kernels import rollouts as kernels
+
+            return kernels
+    except (ImportError, RuntimeError, OSError, SubprocessError) as error:
         warnings.warn(f"rollouts are many times slower, without compiled loops: {error}", stacklevel=2)
-        return None
-    return rollouts
+    return None
 
 
-def loops() -> Any:
-    """The module of compiled loops, which is there."""
-    return compiled()
+def loops(like: Tensor) -> Any:
+    """The module for the device of a tensor, which is there."""
+    return compiled(like.device.type)
 
 
 class Loops(torch.autograd.Function):
-    """A function whose values are computed by compiled loops."""
+    """A function whose values are computed by compiled loops or kernels."""
 
     @classmethod
     def apply(cls, *arguments: Any) -> Any:
@@ -61,9 +68,9 @@ class Rollout(Loops):
     ) -> Tensor:
         """The states, with shape ``(*batch, steps + 1, n)``; if they are known, this is for their derivatives."""
         if known is None:
-            return loops().rollout(integration, steps, x0, theta, error)
+            return loops(x0).rollout(integration, steps, x0, theta, error)
         given = ((x0, 1), (theta, 1), (known, 2), *(() if error is None else ((error, 2),)))
-        return known.expand(*loops().whole_batch(*given), *known.shape[-2:]).clone()
+        return known.expand(*whole_batch(*given), *known.shape[-2:]).clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -106,7 +113,7 @@ class Tangent(Loops):
         integration: Integration, path: Tensor, theta: Tensor, dx0: Tensor, dtheta: Tensor, derror: Tensor | None
     ) -> Tensor:
         """The changes of states, with shape ``(*batch, steps + 1, n)``."""
-        return loops().tangent(integration, path, theta, dx0, dtheta, derror)
+        return loops(path).tangent(integration, path, theta, dx0, dtheta, derror)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -149,7 +156,7 @@ class Adjoint(Loops):
     ) -> tuple[Tensor, Tensor]:
         """The gradients of the first states or all, ``(*batch, states, n)``, and of parameters, if asked for."""
         kept = path.shape[-2] if everywhere else 1
-        return loops().adjoint(integration, path, theta, gradient, kept, parameters)
+        return loops(path).adjoint(integration, path, theta, gradient, kept, parameters)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -206,7 +213,7 @@ class Curvature(Loops):
         integration: Integration, path: Tensor, theta: Tensor, cotangent: Tensor, change: Tensor, dtheta: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Those with states, ``(*batch, steps + 1, n)``, zero for the last, and the sum of those with parameters."""
-        return loops().curvature(integration, path, theta, cotangent, change, dtheta)
+        return loops(path).curvature(integration, path, theta, cotangent, change, dtheta)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -226,6 +233,11 @@ class Curvature(Loops):
     def vmap(info: Any, in_dims: Sequence[int | None], integration: Integration, *tensors: Any) -> Any:
         """Another batch dimension, in front."""
         return Curvature.apply(integration, *_in_front(info.batch_size, in_dims[1:], tensors, (2, 1, 2, 2, 1))), (0, 0)
+
+
+def whole_batch(*arguments: tuple[Tensor, int]) -> torch.Size:
+    """The whole batch of tensors, of which each has so many dimensions behind it."""
+    return max((value.shape[: value.ndim - event] for value, event in arguments), key=len)
 
 
 def _like(
