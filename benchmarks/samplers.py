@@ -19,18 +19,22 @@ from torch import Tensor
 from turns import write
 
 import posterity as ps
-from posterity.diffusion import EDM, RungeKutta
+from posterity.diffusion import EDM, Multistep, RungeKutta, Sampler
 from posterity.problems import Control
 
-STEPS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32)
+#: Samplers by the number of evaluations.
+SAMPLERS: dict[str, dict[int, Sampler]] = {
+    "multistep": {steps: Multistep(steps) for steps in (6, 8, 10, 12, 16, 24, 32, 64)},
+    "runge-kutta": {4 * steps - 1: RungeKutta(steps) for steps in (3, 4, 5, 6, 8, 10, 12, 16)},
+}
 WIDTHS = (0.3, 0.1, 0.03, 0.01)
 
 
-def drawn(steps: int, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+def drawn(sampler: Sampler, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     """The means and standard deviations of draws, number by number, from those of the data.
 
     Args:
-        steps: The number of steps.
+        sampler: The sampler.
         mean: The means, with shape ``(numbers,)``.
         variance: The variances, with the same shape.
     """
@@ -41,7 +45,7 @@ def drawn(steps: int, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         return mean + c * variance / (c**2 * variance + s**2) * (x - c * mean)
 
     noise = torch.stack((torch.zeros_like(mean), torch.ones_like(mean)))
-    zero, one = RungeKutta(steps)(denoised, EDM(), noise)
+    zero, one = sampler(denoised, EDM(), noise)
     return zero, (one - zero).abs()
 
 
@@ -72,22 +76,22 @@ def main() -> None:
     means = -(directions.mT @ model.gradient.unsqueeze(-1)).squeeze(-1) / precisions
     rows: list[dict[str, Any]] = []
     print(f"posterior over prior: {float(precisions.max()) ** -0.5:.3f} to {float(precisions.min()) ** -0.5:.3f}")
-    print("| steps | calls | classifier | ratio of sd | " + " | ".join(f"width {width}" for width in WIDTHS) + " |")
-    for steps in STEPS:
+    print("| sampler | calls | classifier | ratio of sd | " + " | ".join(f"width {width}" for width in WIDTHS) + " |")
+    for name, calls, sampler in ((name, *item) for name, made in SAMPLERS.items() for item in made.items()):
         best, furthest = [], torch.tensor(1.0)
         for mean, precision in zip(means, precisions, strict=True):
             std = precision.rsqrt()
-            found, spread = drawn(steps, mean, std.square())
+            found, spread = drawn(sampler, mean, std.square())
             best.append(accuracy(mean, std, found, spread))
             ratio = spread / std
             worst = ratio[ratio.log().abs().argmax()]
             furthest = worst if worst.log().abs() > furthest.log().abs() else furthest
         widths = torch.tensor(WIDTHS)
-        alone = (drawn(steps, torch.zeros_like(widths), widths.square())[1] / widths).tolist()
-        row = {"steps": steps, "calls": 4 * steps - 1, "classifier": sum(best) / len(best), "ratio": float(furthest)}
+        alone = (drawn(sampler, torch.zeros_like(widths), widths.square())[1] / widths).tolist()
+        row = {"sampler": name, "calls": calls, "classifier": sum(best) / len(best), "ratio": float(furthest)}
         rows.append(row | {"widths": dict(zip(map(str, WIDTHS), alone, strict=True))})
         print(
-            f"| {steps} | {row['calls']} | {row['classifier']:.4f} | {row['ratio']:.4f} | "
+            f"| {name} | {calls} | {row['classifier']:.4f} | {row['ratio']:.4f} | "
             + " | ".join(f"{value:.4f}" for value in alone) + " |"
         )  # fmt: skip
     write(arguments.json, rows)

@@ -59,7 +59,7 @@ from .centring import Centring
 from .denoisers import DampedResidual, Denoiser, LearnedDenoiser, Mean, Residual, denoising_loss
 from .guidance import DPSGuidance, Guidance, Likelihood, MomentMatching, SDAGuidance
 from .ode import flow, integrate, probe, transport
-from .samplers import Ancestral, PredictorCorrector, RungeKutta, Sampler
+from .samplers import Ancestral, Multistep, PredictorCorrector, RungeKutta, Sampler
 from .schedules import EDM, Schedule, Straight
 
 __all__ = [
@@ -74,6 +74,7 @@ __all__ = [
     "Likelihood",
     "Mean",
     "MomentMatching",
+    "Multistep",
     "PredictorCorrector",
     "Residual",
     "RungeKutta",

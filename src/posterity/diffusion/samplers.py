@@ -1,9 +1,11 @@
 """Samplers of reverse diffusion, given a denoiser; see :mod:`posterity.diffusion`."""
 
 import abc
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import cos, sin, sqrt, tan
+from math import cos, log, prod, sin, sqrt, tan
 
 import torch
 from torch import Tensor
@@ -11,6 +13,13 @@ from torch import Tensor
 from .denoisers import Mean
 from .ode import flow, integrate
 from .schedules import Schedule
+
+#: Nodes and weights of a quadrature on (-1, 1), that of Gauss and Legendre with five nodes.
+QUADRATURE = (
+    (0.0, 128 / 225),
+    *((side * sqrt(5 - 2 * sqrt(10 / 7)) / 3, (322 + 13 * sqrt(70)) / 900) for side in (-1, 1)),
+    *((side * sqrt(5 + 2 * sqrt(10 / 7)) / 3, (322 - 13 * sqrt(70)) / 900) for side in (-1, 1)),
+)
 
 
 class Sampler(abc.ABC):
@@ -50,6 +59,53 @@ class RungeKutta(Sampler):
     def __call__(self, mean: Mean, schedule: Schedule, noise: Tensor) -> Tensor:
         """Integrates from noise to data."""
         return integrate(flow(mean), noise, schedule.angles(self.steps))
+
+
+@dataclass(frozen=True)
+class Multistep(Sampler):
+    r"""A linear multistep method for the probability flow, whose steps take the last three velocities,
+
+    .. math:: \bar x_{k + 1} = \bar x_k + \sum_{j = 0}^{2} w_{k j} v_{k - j}, \qquad
+        w_{k j} = \int_{\varphi_k}^{\varphi_{k + 1}} \ell_{k j}(\log\tan\varphi)\, d\varphi, \qquad
+        v_k = \frac{\cos\varphi_k\, \bar x_k - D(\bar x_k, \varphi_k)}{\sin\varphi_k} ,
+
+    with the polynomials :math:`\ell_{k j}` that are one at the level :math:`\log\tan\varphi_{k - j}` of the noise, and
+    zero at the other two: the method of Adams and Bashforth, but that velocities are taken for polynomials in the
+    level, in which they change at one pace, whatever the width of the posterior. The first two steps take what
+    velocities there are, and the first is made again with the one that it leads to.
+
+    Of third order but for the first steps, and exact for standard normal data, whose velocity is zero: an unobserved
+    control is drawn from its prior.
+
+    Args:
+        steps: The number of steps, each an evaluation of the denoiser.
+
+    References:
+        | Fast Sampling of Diffusion Models with Exponential Integrator (Zhang & Chen, 2023),
+          https://arxiv.org/abs/2204.13902
+        | DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models (Lu et al., 2022),
+          https://arxiv.org/abs/2211.01095
+    """
+
+    steps: int = 12
+
+    def __post_init__(self) -> None:
+        """Checks the number of steps."""
+        check_steps(self.steps)
+
+    def __call__(self, mean: Mean, schedule: Schedule, noise: Tensor) -> Tensor:
+        """Steps from noise to data."""
+        *angles, last, _ = schedule.angles(self.steps)
+        x, velocity = noise, flow(mean)
+        known, past = deque[float](maxlen=3), deque[Tensor](maxlen=3)
+        for t, s in pairwise([*angles, last]):
+            known.append(t)
+            past.append(velocity(x, t))
+            if len(past) == 2:
+                # The first step knew one velocity, which changes fast there.
+                x = noise + integral(past, known, known[0], t)
+            x = x + integral(past, known, t, s)
+        return arrive(mean, x, last)
 
 
 @dataclass(frozen=True)
@@ -144,6 +200,18 @@ def step(mean: Mean, x: Tensor, t: float, s: float, eta: float) -> Tensor:
     fresh = eta * sin(s) * sqrt(1 - (tan(s) / tan(t)) ** 2)
     x = cos(s) * found + sqrt(sin(s) ** 2 - fresh**2) * kept
     return x + fresh * torch.randn_like(x) if eta else x
+
+
+def integral(values: Iterable[Tensor], angles: Sequence[float], t: float, s: float) -> Tensor:
+    r"""The integral from angle ``t`` to ``s`` of the polynomial in :math:`\log\tan\varphi` through values at angles."""
+    levels, middle, half = [log(tan(angle)) for angle in angles], (t + s) / 2, (s - t) / 2
+    weights = [0.0] * len(levels)
+    for node, share in QUADRATURE:
+        level = log(tan(middle + half * node))
+        for j, own in enumerate(levels):
+            others = (other for i, other in enumerate(levels) if i != j)
+            weights[j] += half * share * prod((level - other) / (own - other) for other in others)
+    return torch.stack([weight * value for weight, value in zip(weights, values, strict=True)]).sum(dim=0)
 
 
 def arrive(mean: Mean, x: Tensor, angle: float) -> Tensor:

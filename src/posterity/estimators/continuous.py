@@ -12,8 +12,8 @@ from ..diffusion import (
     EDM,
     LearnedDenoiser,
     Mean,
+    Multistep,
     Residual,
-    RungeKutta,
     Sampler,
     Schedule,
     Straight,
@@ -65,7 +65,7 @@ class Diffusion(Estimator):
         network = network or self.default_network()
         check_part("network", network, Network, MLP)
         check_part("schedule", schedule, Schedule, EDM)
-        check_part("sampler", sampler, Sampler, RungeKutta)
+        check_part("sampler", sampler, Sampler, Multistep)
         self.schedule, self.sampler = schedule, sampler
         self.residual = residual(self.layout, self.context_shape[0], network)
 
@@ -120,7 +120,7 @@ class ContinuousFlow(Diffusion, FramedDensity):
         target: The target; None for the control if the prior is a background, and for the last state if not.
         network: The plan of the network; None for a convolutional one, or an MLP for vectors.
         schedule: The angles of samplers and of the loss; None for those of the method.
-        sampler: The sampler of draws that need no density; None for the Runge–Kutta method, 16 steps.
+        sampler: The sampler of draws that need no density; None for the multistep method, 12 steps.
         times: The number of frequencies that encode the start of the window; 0 for none.
         steps: The steps of the Runge–Kutta method for densities, each four evaluations of the network, with as many
             vector-Jacobian products as there are probes.
@@ -146,7 +146,7 @@ class ContinuousFlow(Diffusion, FramedDensity):
         density: bool = False,
         frame: Frame | None = None,
     ) -> None:
-        schedule, sampler = schedule or self.default, sampler or RungeKutta()
+        schedule, sampler = schedule or self.default, sampler or Multistep()
         super().__init__(problem, target, Residual, network, schedule, sampler, times, frame=frame)
         if steps < 1 or probes < 1:
             raise ValueError(f"steps, probes: at least one is needed of each, not {steps} and {probes}")

@@ -13,7 +13,7 @@ from ..diffusion import (
     Likelihood,
     Mean,
     MomentMatching,
-    RungeKutta,
+    Multistep,
     Sampler,
     Schedule,
 )
@@ -43,7 +43,7 @@ class GuidedScore(Diffusion):
         problem: The problem, of one cycle.
         network: The network of the denoiser; None for a convolutional one, or an MLP where the state has no grid.
         schedule: The angles of samplers and of the loss; None for those of EDM.
-        sampler: The sampler; None for the Runge–Kutta method, 8 steps.
+        sampler: The sampler; None for the multistep method, 12 steps.
         guidance: The likelihood of noisy trajectories; None for moment matching.
         times: The number of frequencies that encode the start of the window; 0 for none.
         correlation: The correlation whose whitened vectors are learned instead of states; see
@@ -66,7 +66,7 @@ class GuidedScore(Diffusion):
         times: int = 6,
         correlation: Correlation | None = None,
     ) -> None:
-        self.states, schedule, sampler = StateTarget(None, correlation), schedule or EDM(), sampler or RungeKutta(8)
+        self.states, schedule, sampler = StateTarget(None, correlation), schedule or EDM(), sampler or Multistep()
         super().__init__(problem, self.states, DampedResidual, network, schedule, sampler, times, observed=False)
         self.guidance = guidance or MomentMatching()
         check_part("guidance", self.guidance, Guidance, MomentMatching)

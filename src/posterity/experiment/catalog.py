@@ -181,6 +181,7 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
     },
     "sampler": {
         "ancestral": "posterity.diffusion.samplers:Ancestral",
+        "multistep": "posterity.diffusion.samplers:Multistep",
         "predictor-corrector": "posterity.diffusion.samplers:PredictorCorrector",
         "runge-kutta": "posterity.diffusion.samplers:RungeKutta",
     },

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ...diffusion import EDM, LearnedDenoiser, Mean, PredictorCorrector, Residual, RungeKutta, Sampler, Schedule
+from ...diffusion import EDM, LearnedDenoiser, Mean, Multistep, PredictorCorrector, Residual, Sampler, Schedule
 from ...diffusion.centring import Centring
 from ...diffusion.denoisers import denoising_loss, mixed, stratified
 from ...errors import check_part
@@ -247,7 +247,7 @@ class FactorizedScore(Learned):
         given, found = contexts.flatten(0, 1), []
         for rows in self._chunks(self.draws, contexts):
             mean = LearnedDenoiser(self.residual, repeat(given, rows)).mean
-            found.append(RungeKutta(8)(mean, self.schedule, self._noise(contexts, rows, len(given))))
+            found.append(Multistep()(mean, self.schedule, self._noise(contexts, rows, len(given))))
         v = torch.cat(found).unflatten(0, (self.draws, *contexts.shape[:2]))
         apart = v - v.mean(dim=0)
         covariance = torch.einsum("s...i,s...j->...ij", apart, apart) / (self.draws - 1)
