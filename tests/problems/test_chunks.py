@@ -20,9 +20,17 @@ SYSTEMS = [
 ]
 
 
-def control(system, cases=2):
+class ByRollout(Control):
+    """A control without sweeps."""
+
+    def swept(self, u, states):
+        """None."""
+        return
+
+
+def control(system, cases=2, of=Control):
     problem = Problem(system, Observation(Identity(system.shape), std=(1.0, 1.0)), window=8)
-    return Control(problem, problem.sample((cases,)).window)
+    return of(problem, problem.sample((cases,)).window)
 
 
 def peak(run: Callable[[], object]) -> int:
@@ -41,10 +49,15 @@ def peak(run: Callable[[], object]) -> int:
 def test_the_adjoint_holds_what_is_counted(system, device):
     if device.type != "cpu":
         pytest.skip("the profiler's account is that of the processor's memory")
-    study = control(system)
+    study = control(system, of=ByRollout)
     u = 0.1 * study.prior(64)
     measured = peak(lambda: descent(study, u, study.problem.window))
     assert 0.9 < measured / (64 * study.adjoint_size()) < 1.15
+    # One sweep there and back keeps no states but those of a vector of members.
+    swept = control(system)
+    assert (swept.swept(u, 8) is None) == isinstance(system, LinearAdvection)
+    if not isinstance(system, LinearAdvection):
+        assert peak(lambda: descent(swept, u, 8)) < 0.75 * measured
 
 
 def test_adjoints_are_cut_by_what_they_hold(monkeypatch, device):

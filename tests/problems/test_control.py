@@ -10,6 +10,7 @@ from posterity.problems import (
     Control,
     GaussianStations,
     Identity,
+    Normal,
     Observation,
     Pointwise,
     Problem,
@@ -35,6 +36,14 @@ PROBLEMS = {
 }
 each_problem = pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
 LINEAR = PROBLEMS["linear"]
+
+
+class ByRollout(Control):
+    """A control without sweeps."""
+
+    def swept(self, u, states):
+        """None."""
+        return
 
 
 @each_problem
@@ -113,6 +122,21 @@ def test_pieces_change_nothing(members, monkeypatch):
     torch.testing.assert_close(together, apart)
     assert torch.equal(whole.gradients, cut.gradients)
     assert torch.equal(whole.model_steps, cut.model_steps)
+
+
+@pytest.mark.parametrize("options", [{}, {"model_error": 0.3}, {"parameters": {"forcing": Normal(8.0, 1.0)}}])
+def test_one_sweep_there_and_back_is_a_rollout_and_its_adjoint(options, device):
+    problem = replace(PROBLEMS["Lorenz-96"], **options)
+    window = problem.sample((5,)).window
+    one, two = Control(problem, window), ByRollout(problem, window)
+    u = torch.randn(3, 5, one.size)
+    assert (one.swept(u, 3) is None) == (device.type != "cpu")
+    for states in (1, 3, 4):
+        found, expected = one.cost_and_gradient(u, states), two.cost_and_gradient(u, states)
+        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+    # The first of them looked at three states more.
+    assert torch.equal(one.model_steps, two.model_steps + 3 * 2 * (device.type == "cpu"))
+    assert torch.equal(one.gradients, two.gradients)
 
 
 @each_problem

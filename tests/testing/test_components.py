@@ -135,6 +135,10 @@ class Operated(Identity):
         (Operated.named(__call__=mixes), "treats batch elements otherwise than alone"),
         (Operated.named(__call__=detached), "has not the derivatives of finite differences"),
         (Operated.named(__call__=double), "has dtype torch.float64, not torch.float32"),
+        (
+            Operated.named(at_site=lambda self, values: [2 * value for value in values]),
+            "something else than its at_site",
+        ),
         (Operated.named(sites=torch.arange(3)), "names 3 sites for observations of 4"),
         (Operated.named(sites=torch.arange(1, 5)), "names sites that are not on the grid of 4"),
     ],

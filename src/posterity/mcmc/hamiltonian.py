@@ -132,13 +132,16 @@ def transition(
     trial, momentum, h = particles, kick.momentum, (step * kick.stretch).unsqueeze(-1)
     done = 0
     for count in leapfrog.unique().tolist():
-        going = (leapfrog >= count).nonzero().squeeze(-1)
+        going, steps, done = (leapfrog >= count).nonzero().squeeze(-1), count - done, count
+        if len(going) == len(leapfrog):
+            trial, momentum = _trajectory(potential, trial, momentum, beta, scale, h, steps)
+            continue
         part = potential.select(going)
         moved, pushed = _trajectory(
-            part, trial.select(going), momentum[:, going], beta[going], scale.select(going), h[:, going], count - done
+            part, trial.select(going), momentum[:, going], beta[going], scale.select(going), h[:, going], steps
         )
         potential.absorb(part, going)
-        trial, momentum, done = trial.insert(moved, going), momentum.index_copy(1, going, pushed), count
+        trial, momentum = trial.insert(moved, going), momentum.index_copy(1, going, pushed)
     # A difference of infinities is that of a trajectory that diverged.
     change = energy(particles, kick.momentum) - energy(trial, momentum)
     probability = change.nan_to_num(nan=-torch.inf).clamp(max=0).exp()

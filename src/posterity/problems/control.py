@@ -253,6 +253,20 @@ class Control:
         h = with_gradient(operator(x), x, f"operator: {type(operator).__name__}")
         return ((h - self.y[:, :states]) * self.precision[:, :states]).flatten(u.ndim - 1)
 
+    def swept(self, u: Tensor, states: int) -> Tensor | None:
+        """The observation cost with its first derivatives, where the system finds both in one sweep; None elsewhere.
+
+        Of controls ``(*batch, case, size)`` it has shape ``(*batch, case)``; not finite where the model diverged.
+        """
+        if self._path is not None or not self.white:
+            return None
+        system = self.problem.system_at(self.parameters(u), self.window.start)
+        y, precision, operator = self.y[:, :states], self.precision[:, :states], self.problem.observation.operator
+        cost = system.misfit(self.initial(u), y, precision, operator, self.errors(u))
+        if cost is not None:
+            self.model_steps += (states - 1) * self.members(u)
+        return cost
+
     def residual(self, u: Tensor, states: int) -> Tensor:
         """What the cost is the sum of squares of, beside the white prior: :meth:`mismatch`, of the same shape."""
         return self.mismatch(u, states)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..tensors import append_dims, identity, kept_bytes
+from .equations.misfits import Sight
 
 #: Examples of methods that need no gradients, for messages.
 WITHOUT_GRADIENTS = "such as enkf, ienks, particle-smoother or npe"
@@ -229,6 +230,24 @@ class System(abc.ABC):
                 moved = error.select(axis, t)
                 states.append(step(states[-1], after - moved.detach()) + moved)
         return torch.stack(states, dim=axis)
+
+    def misfit(
+        self, x0: Tensor, y: Tensor, precision: Tensor, sight: Sight, error: Tensor | None = None
+    ) -> Tensor | None:
+        r"""Half the squares of misfits, :math:`\frac12 \sum_t \|p_t (H(x_t) - y_t)\|^2`, where it has a sweep for them.
+
+        Args:
+            x0: Initial states, with shape ``(*batch, case, *shape)``.
+            y: What is seen of the trajectory, with shape ``(case, states, *seen)``.
+            precision: The factors :math:`p`, with the same shape.
+            sight: What sees a state.
+            error: Model errors, as for :meth:`rollout`.
+
+        Returns:
+            The halves of squares, with shape ``(*batch, case)``, and with first derivatives; None where :meth:`rollout`
+            and the sight of its states do as well.
+        """
+        return None
 
     def _checked(self) -> Callable[[Tensor], Tensor]:
         """One step, with the gradient that its argument carries."""

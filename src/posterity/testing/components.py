@@ -65,7 +65,8 @@ def check_operator(operator: Operator, x: Tensor | None = None) -> None:
 
     Observations have the shape that it says for any batch, and the precision of the states. It leaves its argument as
     it is, sees batch elements as it would alone, has the derivatives of finite differences, and tangent and adjoint
-    are transposes of each other. If it says at which sites it sees, there is one for each entry, on the grid.
+    are transposes of each other. If it says at which sites it sees, there is one for each entry, on the grid; if it
+    says what it sees at a site, that is what it sees.
 
     Args:
         operator: The operator.
@@ -81,6 +82,7 @@ def check_operator(operator: Operator, x: Tensor | None = None) -> None:
             check_values(seen_by(operator), x[torch.randint(2, batch)])
         check_values(seen_by(operator), x.float())
         _check_sites(operator)
+        _check_at_site(operator, x)
         if operator.differentiable:
             _check_derivatives(operator, x)
 
@@ -106,3 +108,12 @@ def _check_sites(operator: Operator) -> None:
     expect(sites.shape == (count,), f"{name}: names {len(sites)} sites for observations of {count}")
     inside = (sites >= 0) & (sites < prod(operator.shape[1:]))
     expect(inside.all(), f"{name}: names sites that are not on the grid of {prod(operator.shape[1:])}")
+
+
+def _check_at_site(operator: Operator, x: Tensor) -> None:
+    """Checks what an operator sees at a site, if it says it for compiled loops."""
+    axis = -len(operator.shape)
+    seen = operator.at_site(x.unbind(dim=axis))
+    if seen is not None:
+        message = f"{type(operator).__name__}: sees something else than its at_site, which compiled loops go by"
+        expect_close(torch.stack(list(seen), dim=axis), operator(x), message)

@@ -5,7 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from posterity.baselines import ETKF, StochasticEnKF
-from posterity.baselines.sequential.kalman import inflate_and_rotate, rotation
+from posterity.baselines.sequential.kalman import inflate_and_rotate, rotated_update, rotation, square_root
 from posterity.problems import Identity, Observation, Problem
 from posterity.systems import LinearAdvection, Lorenz96
 
@@ -79,6 +79,18 @@ def test_rotations_have_no_preferred_direction():
     trace = torch.stack([rotation(9, torch.empty(0)).trace() for _ in range(500)])
     assert abs(float(trace.mean()) - 1) < 4 / 500**0.5
     assert abs(float(trace.var()) - 1) < 4 * (2 / 500) ** 0.5
+
+
+# What is observed of the last two cases is a hundred thousand times as precise.
+@pytest.mark.parametrize("observations", [7, 12])
+def test_a_rotated_update_is_the_symmetric_one_up_to_its_rotation(observations):
+    z, innovation = torch.randn(7, 4, 5), torch.randn(7, 4, observations)
+    innovation[:, 2:] *= 1e5
+    found, expected = rotated_update(z, innovation, 1.2), square_root(innovation)(z)
+    torch.testing.assert_close(found.mean(dim=0), expected.mean(dim=0), rtol=1e-9, atol=1e-9)
+    one, other = (e - e.mean(dim=0) for e in (found, expected))
+    covariance = (torch.einsum("ncs,nct->cst", a, a) for a in (one, 1.2 * other))
+    torch.testing.assert_close(next(covariance), next(covariance), rtol=1e-6, atol=1e-12)
 
 
 def test_inflation_multiplies_the_anomalies_and_rotation_keeps_their_covariance():

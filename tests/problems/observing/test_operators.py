@@ -151,3 +151,20 @@ def test_observations_know_where_they_stand():
     assert Identity((2, 3, 4)).sites.tolist() == list(range(12))
     assert stations.sites.tolist() == [2, 5, 9]
     assert Composed(RING, [Quadratic(RING), stations, of_stations]).sites.tolist() == [9, 2]
+
+
+def test_a_class_that_sees_otherwise_forgets_what_is_seen_at_a_site():
+    class Cubic(Quadratic):
+        """Cubes."""
+
+        def __call__(self, x):
+            """Cubes each entry."""
+            return x**3
+
+    class Named(Quadratic):
+        """The same under another name."""
+
+    assert Cubic(RING).at_site([2.0, 3.0]) is None
+    assert Named(RING).at_site([2.0, 3.0]) == [4.0, 9.0]
+    assert Composed(RING, [Quadratic(RING), Channels(RING, [1])]).at_site([2.0, 3.0]) == [9.0]
+    assert Composed(RING, [Quadratic(RING), GaussianStations(RING)]).at_site([2.0, 3.0]) is None

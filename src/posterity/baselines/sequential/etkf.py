@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .kalman import EnsembleKalman, square_root
+from .kalman import EnsembleKalman, rotated_update, square_root
+from .record import Record
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class ETKF(EnsembleKalman):
         problem: The problem.
         members: The number of members :math:`N`.
         inflation: The factor by which the anomalies of each analysis are multiplied.
-        rotation: Whether they are rotated at random; mean and covariance stay.
+        rotation: Whether they are rotated at random; mean and covariance stay. All square roots are then alike in
+            distribution, and with no more members than observations it is a triangular one that is computed.
 
     References:
         | Adaptive sampling with the ensemble transform Kalman filter (Bishop, Etherton & Majumdar, 2001),
@@ -36,3 +38,9 @@ class ETKF(EnsembleKalman):
     def update(self, z: Tensor, innovation: Tensor) -> Tensor:
         """Transforms the ensemble of each case."""
         return square_root(innovation)(z)
+
+    def analyse(self, z: Tensor, innovation: Tensor, record: Record, t: int) -> Tensor:
+        """Updates, rotates and inflates; if they are rotated, and not more than observations, by a cheaper root."""
+        if self.rotation and len(z) <= innovation.shape[-1]:
+            return rotated_update(z, innovation, self.inflation)
+        return super().analyse(z, innovation, record, t)

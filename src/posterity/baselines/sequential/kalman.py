@@ -169,6 +169,28 @@ def square_root(innovation: Tensor) -> Update:
     return Spectrum.of(s).update(solve_gain(s, mean) / (len(innovation) - 1) ** 0.5)
 
 
+def contrasts(members: int, like: Tensor) -> Tensor:
+    """An orthonormal basis of what has no mean over the members, row by row.
+
+    Args:
+        members: The number of members.
+        like: A tensor whose dtype and device it has.
+
+    Returns:
+        The matrix, with shape ``(members - 1, members)``.
+    """
+    # All but the first row of the reflection that swaps the first axis with the direction of ones.
+    v = like.new_full((members, 1), -(members**-0.5))
+    v[0] += 1
+    return (identity(like, members) - 2 * v @ v.mT / v.square().sum())[1:]
+
+
+def orthogonal(size: int, like: Tensor) -> Tensor:
+    """Draws an orthogonal matrix, uniform among all of them, in the dtype and on the device of another tensor."""
+    q, r = torch.linalg.qr(white_noise(like, size, size))
+    return q * r.diagonal().sign()  # else the draw depends on how the factorisation chooses signs
+
+
 def rotation(members: int, like: Tensor) -> Tensor:
     """Draws a mean-preserving rotation: an orthogonal matrix, uniform among those that keep the vector of ones.
 
@@ -179,13 +201,42 @@ def rotation(members: int, like: Tensor) -> Tensor:
     Returns:
         The matrix, with shape ``(members, members)``.
     """
-    q, r = torch.linalg.qr(white_noise(like, members - 1, members - 1))
-    q = q * r.diagonal().sign()  # else the draw depends on how the factorisation chooses signs
-    # The reflection that swaps the first axis with the direction of ones.
-    v = like.new_full((members, 1), -(members**-0.5))
-    v[0] += 1
-    reflection = identity(like, members) - 2 * v @ v.mT / v.square().sum()
-    return reflection @ torch.block_diag(identity(like, 1), q) @ reflection
+    basis = contrasts(members, like)
+    return basis.mT @ orthogonal(members - 1, like) @ basis + 1 / members
+
+
+def rotated_update(z: Tensor, innovation: Tensor, inflation: float) -> Tensor:
+    r"""The update of an ensemble by a square root, a random rotation, and inflation :math:`\rho`:
+
+    .. math::
+        E = \bar x + \frac{(C^{-1} s \bar d)^T C^{-1} Q A}{\sqrt{N - 1}} + \rho\, Q^T \Omega\, C^{-1} Q A, \qquad
+        C C^T = I + s s^T, \quad s = Q S ,
+
+    with a basis :math:`Q` of what has no mean and a uniform orthogonal matrix :math:`\Omega`, the same for all cases.
+    Two roots differ by an orthogonal matrix, and so :math:`\Omega` makes all of them alike: this is the symmetric root
+    of :func:`square_root`, rotated, in distribution. A triangular one costs much less than eigenvectors do.
+
+    Args:
+        z: The ensemble, with shape ``(members, case, size)``.
+        innovation: The whitened innovations of each member, with shape ``(members, case, observations)``.
+        inflation: The factor of the anomalies.
+
+    Returns:
+        The ensemble, with shape ``(members, case, size)``.
+    """
+    members, _, size = z.shape
+    basis = contrasts(members, z.double())
+    # In double precision, as all updates; anomalies of states and of what is observed of them by one product.
+    both = torch.cat((z, innovation), dim=-1).double()
+    mean, anomalies = both.mean(dim=0), torch.tensordot(basis, both, dims=1).movedim(1, 0)
+    s = anomalies[..., size:] / -((members - 1) ** 0.5)
+    pull = s @ mean[:, size:, None]
+    root = torch.linalg.cholesky_ex(identity(s, members - 1) + s @ s.mT).L
+    halved = torch.linalg.solve_triangular(root, torch.cat((anomalies[..., :size], pull), dim=-1), upper=False)
+    analysed, weight = halved[..., :size], halved[..., size:]
+    moved = mean[:, :size] + (weight.mT @ analysed).squeeze(1) / (members - 1) ** 0.5
+    turn = inflation * basis.mT @ orthogonal(members - 1, z).double()
+    return (moved + torch.tensordot(turn, analysed.movedim(1, 0), dims=1)).to(z)
 
 
 def inflate_and_rotate(z: Tensor, inflation: float = 1.0, rotate: bool = False) -> Tensor:

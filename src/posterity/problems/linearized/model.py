@@ -303,10 +303,18 @@ def descent(control: "Control", u: Tensor, states: int) -> tuple[Tensor, Tensor]
         The cost, with shape ``(*batch, case)``, infinite where the model diverged, and the gradient, NaN there.
     """
     control.gradients += prod(u.shape[:-2])
-    leaf, residual = residual_graph(control, u, states)
-    (gradient,) = torch.autograd.grad(residual, leaf, residual.detach())
+    with torch.enable_grad():
+        leaf = u.detach().clone().requires_grad_()
+        misfit = control.swept(leaf, states)
+    if misfit is None:
+        leaf, residual = residual_graph(control, u, states)
+        (gradient,) = torch.autograd.grad(residual, leaf, residual.detach())
+        cost = 0.5 * residual.detach().square().sum(dim=-1)
+    else:
+        (gradient,) = torch.autograd.grad(misfit, leaf, torch.ones_like(misfit))
+        cost = misfit.detach()
     with torch.no_grad():
-        u, cost = leaf.detach(), 0.5 * residual.detach().square().sum(dim=-1)
+        u = leaf.detach()
         if control.white:
             cost, gradient = 0.5 * u.square().sum(dim=-1) + cost, gradient + u
         cost = cost.nan_to_num(nan=torch.inf, posinf=torch.inf)

@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Sequence
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,6 +22,12 @@ class Operator(abc.ABC):
 
     #: Whether gradients pass through it: methods that need them refuse an operator that says no.
     differentiable: ClassVar[bool] = True
+
+    def __init_subclass__(cls) -> None:
+        """Forgets what a class that it is derived from says of a site, if it sees otherwise and says nothing itself."""
+        super().__init_subclass__()
+        if "__call__" in vars(cls) and "at_site" not in vars(cls):
+            cls.at_site = Operator.at_site  # type: ignore[method-assign]
 
     def __init__(self, shape: Sequence[int]) -> None:
         self.shape = tuple(shape)
@@ -61,6 +67,18 @@ class Operator(abc.ABC):
     @abc.abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
         """Observes states of shape ``(*batch, *shape)`` without noise."""
+
+    def at_site(self, values: Sequence[Any]) -> Sequence[Any] | None:
+        """What is seen at a site, for compiled loops; None unless a subclass says it.
+
+        Args:
+            values: The values of all channels at the site.
+
+        Returns:
+            Those of what is seen there, in sums, differences, products, quotients and whole powers; None if it is not
+            made of these alone.
+        """
+        return None
 
 
 class BlackBoxOperator(Operator):
@@ -102,6 +120,10 @@ class Identity(Operator):
         """Returns ``x``."""
         return x
 
+    def at_site(self, values: Sequence[Any]) -> Sequence[Any]:
+        """The values."""
+        return values
+
 
 class Channels(Operator):
     """Some of the channels, :math:`H(x)_k = x_{c_k}`.
@@ -124,6 +146,10 @@ class Channels(Operator):
         """Chooses the channels of states of shape ``(*batch, *shape)``."""
         return x.index_select(x.ndim - len(self.shape), torch.tensor(self.channels, device=x.device))
 
+    def at_site(self, values: Sequence[Any]) -> Sequence[Any]:
+        """The values of the channels."""
+        return [values[channel] for channel in self.channels]
+
 
 class Quadratic(Operator):
     """:math:`H(x) = x^2`, blind to the sign."""
@@ -131,6 +157,10 @@ class Quadratic(Operator):
     def __call__(self, x: Tensor) -> Tensor:
         """Squares each entry."""
         return x.square()
+
+    def at_site(self, values: Sequence[Any]) -> Sequence[Any]:
+        """The squares."""
+        return [value**2 for value in values]
 
 
 class Pointwise(Operator):
@@ -238,6 +268,13 @@ class Composed(Operator):
         for operator in self.operators:
             x = with_gradient(operator(x), x, f"operator: {type(operator).__name__}")
         return x
+
+    def at_site(self, values: Sequence[Any]) -> Sequence[Any] | None:
+        """What the operators see in turn."""
+        seen: Sequence[Any] | None = values
+        for operator in self.operators:
+            seen = None if seen is None else operator.at_site(seen)
+        return seen
 
 
 def check_channels(channels: Sequence[int] | Sequence[str], shape: Sequence[int]) -> tuple[int, ...]:

@@ -96,14 +96,17 @@ def summed(program: Program, layout: Layout, memory: Array, thetas: Any, fields:
 
 
 @inner
-def recorded(value: Program, layout: Layout, memory: Array, theta: int, tape: int, total: int) -> None:
-    """Fills a tape with the arguments of all stages of a step; it starts with the state, and has four for a substep."""
+def recorded(value: Program, layout: Layout, memory: Array, theta: int, tape: int, total: int, end: int) -> None:
+    """Fills a tape with the arguments of all stages of a step; it starts with the state, and has four for a substep.
+
+    The step ends where asked to; at a negative place, only the stages are wanted.
+    """
     size = layout.size
     for s in range(layout.substeps):
         x = tape + 4 * s * size
         a, b, c = x + size, x + 2 * size, x + 3 * size
-        end = x + 4 * size if s + 1 < layout.substeps else -1
-        runge_kutta(value, layout, memory, (theta,), ((x,), (a,), (b,), (c,)), x, a, b, c, total, end)
+        after = x + 4 * size if s + 1 < layout.substeps else end
+        runge_kutta(value, layout, memory, (theta,), ((x,), (a,), (b,), (c,)), x, a, b, c, total, after)
 
 
 @inner

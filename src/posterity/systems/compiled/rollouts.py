@@ -69,7 +69,7 @@ def tangent_all(
         given(layout, memory, dx, out, (steps + 1) * n, ZERO, first, count)
         for t in range(steps):
             taken(layout, memory, tape, path, (steps + 1) * n, t * n, first, count)
-            recorded(value, layout, memory, th, tape, total)
+            recorded(value, layout, memory, th, tape, total, -1)
             recorded_tangent(tangent, layout, memory, (th, dth), tape, dx, total, dx)
             if len(derror):
                 taken(layout, memory, moved, derror, steps * n, t * n, first, count)
@@ -97,7 +97,7 @@ def adjoint_all(
             given(layout, memory, g, out, kept * n, steps * n, first, count)
         for t in range(steps - 1, -1, -1):
             taken(layout, memory, tape, path, (steps + 1) * n, t * n, first, count)
-            recorded(value, layout, memory, th, tape, total)
+            recorded(value, layout, memory, th, tape, total, -1)
             for s in range(layout.substeps - 1, -1, -1):
                 fields = stages(layout, tape + 4 * s * size, k)
                 runge_kutta_adjoint(adjoint, layout, memory, (th,), fields, g, k, total)
@@ -131,7 +131,7 @@ def curvature_all(
             taken(layout, memory, changes, change, (steps + 1) * n, t * n, first, count)
             taken(layout, memory, g, cotangent, (steps + 1) * n, (t + 1) * n, first, count)
             memory[dg : dg + size] = 0
-            recorded(value, layout, memory, th, tape, total)
+            recorded(value, layout, memory, th, tape, total, -1)
             recorded_tangent(tangent, layout, memory, (th, dth), tape, changes, total, -1)
             for s in range(layout.substeps - 1, -1, -1):
                 x, y = tape + 4 * s * size, changes + 4 * s * size
@@ -164,7 +164,7 @@ def rollout(integration: Integration, steps: int, x0: Tensor, theta: Tensor, err
     out = x0.new_empty(*batch, steps + 1, x0.shape[-1])
     errors = x0.new_empty(0) if error is None else error
     equations = integration.equations
-    _of_members(rollout_all, (equations.value,), 7, integration, (steps,), batch, x0, errors, theta, out)
+    of_members(rollout_all, (equations.value,), 7, integration, (steps,), batch, x0, errors, theta, out)
     return out
 
 
@@ -179,7 +179,7 @@ def tangent(
     errors = path.new_empty(0) if derror is None else derror
     programs, fields = (integration.equations.value, integration.equations.tangent), 4 + 8 * integration.substeps
     tensors = path, theta, dx0, errors, dtheta, out
-    _of_members(tangent_all, programs, fields, integration, (steps,), batch, *tensors)
+    of_members(tangent_all, programs, fields, integration, (steps,), batch, *tensors)
     return out
 
 
@@ -206,7 +206,7 @@ def adjoint(
     programs = equations.value, equations.adjoint, equations.adjoint_parameters
     wanted = sums if parameters else path.new_empty(0)
     fields = 9 + 4 * integration.substeps
-    _of_members(adjoint_all, programs, fields, integration, (steps, kept), batch, path, theta, gradient, out, wanted)
+    of_members(adjoint_all, programs, fields, integration, (steps, kept), batch, path, theta, gradient, out, wanted)
     return out, sums
 
 
@@ -220,11 +220,11 @@ def curvature(
     e, fields = integration.equations, 14 + 8 * integration.substeps
     programs = e.value, e.tangent, e.adjoint, e.curvature, e.curvature_parameters
     tensors = path, theta, cotangent, change, dtheta, out, sums
-    _of_members(curvature_all, programs, fields, integration, (steps,), batch, *tensors)
+    of_members(curvature_all, programs, fields, integration, (steps,), batch, *tensors)
     return out, sums
 
 
-def _of_members(
+def of_members(
     function: Callable[..., None],
     programs: tuple[Program, ...],
     fields: int,

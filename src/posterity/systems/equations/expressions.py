@@ -212,14 +212,14 @@ def traced(
     """
     tape = Tape()
     theta = [tape.write("parameter", 0, p) for p in range(parameters)]
-    given = equations(_Symbols(tape, channels), theta)
+    given = equations(Symbols(tape, channels), theta)
     value = [
         expression if isinstance(expression, Expression) else tape.write("number", expression) for expression in given
     ]
     if len(value) != channels:
         raise ValueError(f"equations: {len(value)} tendencies for {channels} channels; give one for each")
     tangent = [_changed(tape, output, 1) for output in value]
-    states, theirs = _transposed(tape, value)
+    states, theirs = transposed(tape, value, [tape.write("input", 1, channel, 0) for channel in range(channels)])
     adjoint = [states.get(channel, tape.write("number", 0.0)) for channel in range(channels)]
     adjoint_parameters = [theirs.get(p, tape.write("number", 0.0)) for p in range(parameters)]
     parts = (
@@ -231,7 +231,7 @@ def traced(
 
 
 @dataclass(frozen=True)
-class _Symbols:
+class Symbols:
     """The state around a site as symbols."""
 
     tape: Tape
@@ -293,15 +293,17 @@ def _changed(tape: Tape, output: Expression, fields: int) -> Expression:
     return change(output.place)
 
 
-def _transposed(tape: Tape, outputs: Sequence[Expression]) -> tuple[dict[int, Expression], dict[int, Expression]]:
+def transposed(
+    tape: Tape, outputs: Sequence[Expression], cotangents: Sequence[Expression]
+) -> tuple[dict[int, Expression], dict[int, Expression]]:
     """The gradients that cotangents of the outputs give to each channel at a site, and the site to each parameter."""
     bars = dict[int, Expression]()
 
     def add(place: int, bar: Expression) -> None:
         bars[place] = bars[place] + bar if place in bars else bar
 
-    for channel, output in enumerate(outputs):
-        add(output.place, tape.write("input", 1, channel, 0))
+    for output, cotangent in zip(outputs, cotangents, strict=True):
+        add(output.place, cotangent)
     states, parameters = dict[int, Expression](), dict[int, Expression]()
     for place in range(max(bars), -1, -1):
         if place not in bars:

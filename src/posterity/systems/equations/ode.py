@@ -12,8 +12,9 @@ from torch import Tensor
 from ...tensors import append_dims
 from ..integrators import rk4
 from ..system import System, parameter_names, parameters_of
-from . import rollouts
+from . import misfits, rollouts
 from .expressions import Equations, Integration, Neighbours, traced
+from .misfits import Sight
 
 #: Entries of the states that are held at once where the last ones alone are wanted.
 HELD = 2**20
@@ -103,6 +104,30 @@ class ODE(System):
 
     def _by_loops(self, x0: Tensor, steps: int, error: Tensor | None, known: Tensor | None = None) -> Tensor:
         """The trajectory by compiled loops, or the derivatives of one whose flat states are known."""
+        path = rollouts.Rollout.apply(self._integration, steps, *self._flat(x0, steps, error), known)
+        return path.unflatten(-1, self.shape)
+
+    def misfit(
+        self, x0: Tensor, y: Tensor, precision: Tensor, sight: Sight, error: Tensor | None = None
+    ) -> Tensor | None:
+        """Half the squares of misfits, by one compiled sweep there and back; see :meth:`.System.misfit`."""
+        if not self._compiled(x0, error) or y.dtype != x0.dtype:
+            return None
+        pull, steps = misfits.pull_of(sight, self.shape[0]), y.shape[1] - 1
+        if pull is None:
+            return None
+        if y.shape[2:] != (pull.seen, *self.shape[1:]):
+            raise ValueError(
+                f"{type(sight).__name__}: at_site gives {pull.seen} values for each of the sites {self.shape[1:]}, and "
+                f"observations have the shape {tuple(y.shape[2:])}"
+            )
+        if not misfits.loops().fits(self._integration, steps, pull.seen, y.element_size()):
+            return None
+        given = self._flat(x0, steps, error)
+        return misfits.Misfit.apply(self._integration, pull.program, *given, y.flatten(2), precision.flatten(2))
+
+    def _flat(self, x0: Tensor, steps: int, error: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Initial states, parameters and errors, flat, of one batch."""
         axes, values = len(self.shape), self._values
         batch = x0.shape[: x0.ndim - axes]
         others = [value.shape for value in values if isinstance(value, Tensor)]
@@ -119,8 +144,7 @@ class ODE(System):
             theta = torch.stack(parts, dim=-1)
         else:
             theta = torch.tensor(values, dtype=x0.dtype, device=x0.device)
-        path = rollouts.Rollout.apply(self._integration, steps, x0, theta, error, known)
-        return path.unflatten(-1, self.shape)
+        return x0, theta, error
 
     @cached_property
     def _integration(self) -> Integration:

@@ -1,0 +1,143 @@
+"""Misfits by compiled loops: those of rollouts and what sees them, with their gradients."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from posterity.systems import LinearAdvection, Lorenz63, Lorenz96
+from posterity.systems.equations.misfits import pull_of
+
+SYSTEMS = {
+    "ring": (Lorenz96(size=5, substeps=2, spinup=0.0), ("forcing",)),
+    "modes": (Lorenz63(spinup=0.0), ("sigma", "rho", "beta")),
+}
+STATES = 4
+
+
+@pytest.fixture(autouse=True)
+def on_a_cpu(device):
+    """Skips what is of CPUs alone."""
+    if device.type != "cpu":
+        pytest.skip("loops are compiled for CPUs")
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Sees the square of each channel and, of the first, the reciprocal too."""
+
+    def at_site(self, values):
+        """All operations."""
+        return [value**2 - 0.5 for value in values] + [1 / (2 + values[0] * values[0])]
+
+
+class Nothing:
+    """Sees what is no arithmetic."""
+
+    def at_site(self, values):
+        """Says so."""
+        return
+
+
+def drawn(system, names, members, cases):
+    """Arguments of a misfit: states, errors, parameters of each case, and what is seen, some of it missing."""
+    values = [getattr(system, name) + torch.rand(cases) for name in names]
+    error = 0.1 * torch.randn(members, cases, STATES - 1, *system.shape)
+    seen = (cases, STATES, system.shape[0] + 1, *system.shape[1:])
+    precision = torch.where(torch.rand(seen) < 0.3, 0, 0.5 + torch.rand(seen))
+    return (torch.randn(members, cases, *system.shape), error, *values), torch.randn(seen), precision
+
+
+def by_steps(system, x, y, precision, error):
+    """The definition."""
+    axis, states = -len(system.shape) - 1, [x]
+    for t in range(STATES - 1):
+        states.append(system.step(states[-1]) + error.select(axis, t))
+    path = torch.stack(states, dim=axis)
+    seen = torch.stack(Squares().at_site(path.unbind(dim=axis + 1)), dim=axis + 1)
+    return 0.5 * ((seen - y) * precision).square().flatten(2).sum(dim=-1)
+
+
+# A vector holds 8 members in double precision: fewer, whole vectors of cases, and cases that are no part of one.
+@pytest.mark.parametrize(("members", "cases"), [(1, 1), (2, 8), (3, 5), (9, 4)])
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_misfits_and_their_gradients_are_those_of_steps(name, members, cases):
+    system, names = SYSTEMS[name]
+    given, y, precision = drawn(system, names, members, cases)
+    leaves = tuple(value.requires_grad_() for value in given)
+    at = replace(system, **dict(zip(names, leaves[2:], strict=True)))
+    costs = at.misfit(leaves[0], y, precision, Squares(), leaves[1]), by_steps(at, leaves[0], y, precision, leaves[1])
+    torch.testing.assert_close(*costs, rtol=1e-12, atol=0)
+    cotangent = torch.randn(members, cases)
+    found, expected = (torch.autograd.grad(cost, leaves, cotangent) for cost in costs)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12 * float(other.abs().max()))
+
+
+def test_what_is_not_asked_for_is_left_out_and_members_stand_alone():
+    system, names = SYSTEMS["ring"]
+    (x, _, _), y, precision = drawn(system, names, 3, 5)
+    leaf = x.clone().requires_grad_()
+    cost = system.misfit(leaf, y, precision, Squares())
+    (gradient,) = torch.autograd.grad(cost.sum(), leaf)
+    alone = x[1:2, 3:4].clone().requires_grad_()
+    single = system.misfit(alone, y[3:4], precision[3:4], Squares())
+    assert torch.equal(single, cost[1:2, 3:4])
+    assert torch.equal(torch.autograd.grad(single.sum(), alone)[0], gradient[1:2, 3:4])
+
+
+def test_what_diverges_is_not_finite_and_spoils_no_other():
+    system, names = SYSTEMS["ring"]
+    (x, error, _), y, precision = drawn(system, names, 3, 5)
+    expected = system.misfit(x, y, precision, Squares(), error)
+    x[1, 2] = 1e200
+    found = system.misfit(x, y, precision, Squares(), error)
+    assert not found[1, 2].isfinite()
+    found[1, 2] = expected[1, 2]
+    assert torch.equal(found, expected)
+
+
+def test_the_gradient_has_none():
+    system, names = SYSTEMS["ring"]
+    (x, _, _), y, precision = drawn(system, names, 1, 2)
+    leaf = x.requires_grad_()
+    cost = system.misfit(leaf, y, precision, Squares()).sum()
+    with pytest.raises(NotImplementedError, match="first derivatives only"):
+        torch.autograd.grad(cost, leaf, create_graph=True)
+
+
+def test_there_is_none_of_other_systems_sights_and_long_windows():
+    x, y = torch.zeros(1, 1, 4), torch.zeros(1, 3, 2, 4)
+    assert LinearAdvection(size=4).misfit(x, y, y, Squares()) is None
+    ring = Lorenz96(size=4, spinup=0.0)
+    assert ring.misfit(x, y, y, Nothing()) is None
+    assert ring.misfit(x, y.float(), y.float(), Squares()) is None
+    # More states than fit the cache.
+    y = torch.zeros(1, 2000, 2, 4)
+    assert ring.misfit(x, y, y, Squares()) is None
+
+
+def test_observations_have_the_shape_of_what_is_seen():
+    y = torch.zeros(1, 3, 1, 4)
+    with pytest.raises(ValueError, match=r"Squares: at_site gives 2 values for each of the sites \(4,\)"):
+        Lorenz96(size=4, spinup=0.0).misfit(torch.zeros(1, 1, 4), y, y, Squares())
+
+
+def test_a_sight_is_written_down_once():
+    assert pull_of(Squares(), 1) is pull_of(Squares(), 1)
+
+
+def test_sights_that_say_nothing_are_not_compared():
+    class Weighted(Nothing):
+        """Two of them cannot be compared, as tensors cannot."""
+
+        def __hash__(self):
+            """All alike."""
+            return 0
+
+        def __eq__(self, other):
+            """Refuses."""
+            raise RuntimeError
+
+    assert pull_of(Weighted(), 1) is None
+    assert pull_of(Weighted(), 1) is None
