@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ...diffusion import EDM, LearnedDenoiser, Mean, PredictorCorrector, Residual, RungeKutta, Sampler, Schedule
+from ...diffusion import EDM, LearnedDenoiser, Mean, PredictorCorrector, RungeKutta, Sampler, Schedule
 from ...diffusion.centring import Centring
-from ...diffusion.denoisers import denoising_loss, mixed, stratified
+from ...diffusion.denoisers import FaintResidual, denoising_loss, mixed, stratified
 from ...errors import check_part
 from ...nn import Convolution, Layout, Network, ResidualMLP
 from ...problems import Ensemble, Problem, Twin, Window
@@ -42,7 +42,7 @@ class Step(nn.Module):
         channels, *grid = features.shape
         shape = features.problem.shape
         self.network = network.build(channels + (shape[0] if grid else prod(shape)), context, grid)
-        self.residual = Residual(Layout((parameters,)), context, head)
+        self.residual = FaintResidual(Layout((parameters,)), context, head)
         self.centring = Centring(parameters, parameters)
 
     def centred(self, v: Tensor, angle: Tensor, context: Tensor) -> Tensor:
