@@ -25,6 +25,12 @@ WIDEST = atan(8)
 FINEST = atan(0.05)
 
 
+def level(angle: Tensor) -> Tensor:
+    """The level of noise as networks see it, at angles of any shape."""
+    # A quarter of the logarithm of the noise, as in EDM; closer to either end nothing changes any more.
+    return angle.clamp(LEAST_ANGLE, pi / 2 - LEAST_ANGLE).tan().log() / 4
+
+
 class Denoiser(abc.ABC):
     r"""Abstract denoiser, the mean of the data given noisy ones :math:`\bar x`, and the products with its derivative.
 
@@ -82,10 +88,8 @@ class Residual(nn.Module):
         Returns:
             The estimate :math:`F`, with shape ``(rows, *shape)``.
         """
-        # A quarter of the logarithm of the noise, as in EDM; closer to either end nothing changes any more.
-        level = angle.clamp(LEAST_ANGLE, pi / 2 - LEAST_ANGLE).tan().log() / 4
         seen = torch.cat((self.layout.spread(x), context), dim=1)
-        return self.layout.gather(self.network(seen, self.encoding(level)))
+        return self.layout.gather(self.network(seen, self.encoding(level(angle))))
 
 
 class DampedResidual(Residual):
