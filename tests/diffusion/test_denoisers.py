@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from posterity.diffusion import EDM, LearnedDenoiser, Residual, Straight, denoising_loss
-from posterity.diffusion.denoisers import stratified
+from posterity.diffusion.denoisers import FINEST, FaintResidual, stratified
 from posterity.nn import MLP, Layout, Network
 
 
@@ -168,3 +168,19 @@ def test_stratified_draws_fill_each_interval_once() -> None:
     assert torch.equal((found * 1000).long().sort().values, torch.arange(1000))
     # In random order: neighbours are no nearer than others.
     assert float(found.diff().abs().mean()) == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_scores_of_faint_residuals_settle_as_noise_fades() -> None:
+    """Beyond the score of the prior there is F / tan: of any network it stays what it is at the smallest noise seen."""
+    residual = FaintResidual(Layout((3,)), 2, MLP((8,)))
+    clean, context = torch.randn(5, 3), torch.randn(5, 2)
+
+    def score(angle: Tensor) -> Tensor:
+        found = residual(clean / angle.cos(), angle, context)
+        return found / angle.sin()
+
+    with torch.no_grad():
+        finest = score(torch.tensor([FINEST]))
+        assert float(finest.abs().min()) > 1e-3
+        for angle in (1e-1 * FINEST, 1e-3 * FINEST):
+            torch.testing.assert_close(score(torch.tensor([angle])), finest, atol=5e-3, rtol=0)

@@ -21,6 +21,15 @@ LEAST_ANGLE = 1e-3
 #: The largest angle that damped residuals see: noise is eight times as large as data.
 WIDEST = atan(8)
 
+#: The smallest angle that faint residuals see.
+FINEST = atan(0.05)
+
+
+def level(angle: Tensor) -> Tensor:
+    """The level of noise as networks see it, at angles of any shape."""
+    # A quarter of the logarithm of the noise, as in EDM; closer to either end nothing changes any more.
+    return angle.clamp(LEAST_ANGLE, pi / 2 - LEAST_ANGLE).tan().log() / 4
+
 
 class Denoiser(abc.ABC):
     r"""Abstract denoiser, the mean of the data given noisy ones :math:`\bar x`, and the products with its derivative.
@@ -79,10 +88,8 @@ class Residual(nn.Module):
         Returns:
             The estimate :math:`F`, with shape ``(rows, *shape)``.
         """
-        # A quarter of the logarithm of the noise, as in EDM; closer to either end nothing changes any more.
-        level = angle.clamp(LEAST_ANGLE, pi / 2 - LEAST_ANGLE).tan().log() / 4
         seen = torch.cat((self.layout.spread(x), context), dim=1)
-        return self.layout.gather(self.network(seen, self.encoding(level)))
+        return self.layout.gather(self.network(seen, self.encoding(level(angle))))
 
 
 class DampedResidual(Residual):
@@ -101,6 +108,22 @@ class DampedResidual(Residual):
     def forward(self, x: Tensor, angle: Tensor, context: Tensor) -> Tensor:
         """Estimates the residual; see :meth:`Residual.forward`."""
         return super().forward(append_dims(angle.cos(), x.ndim - 1) * x, angle.clamp(max=WIDEST), context)
+
+
+class FaintResidual(DampedResidual):
+    r"""A residual network of numbers whose scores add up, :math:`F = \sin\varphi\, G(\cos\varphi\, \bar x, \varphi)`.
+
+    Of numbers with little noise all else says next to nothing: beyond the score of the prior there is
+    :math:`F / \tan\varphi`, which tends to that of a likelihood. An error of :math:`F` is one of the score that grows
+    without bounds as noise fades, and where many scores are added, as of the steps of a record, draws end with it. Of
+    :math:`G` it is one of the same size at all levels. Below the smallest noise that the network sees nothing changes
+    but the factor: what one window says of a number is no finer.
+    """
+
+    def forward(self, x: Tensor, angle: Tensor, context: Tensor) -> Tensor:
+        """Estimates the residual; see :meth:`Residual.forward`."""
+        found = super().forward(x, angle.clamp(min=FINEST), context)
+        return append_dims(angle.sin(), x.ndim - 1) * found
 
 
 class LearnedDenoiser(Denoiser):

@@ -101,6 +101,17 @@ def test_steps_start_anywhere_with_parameters_of_the_prior() -> None:
     assert float(residual.std()) == pytest.approx(1, abs=0.03)
 
 
+@pytest.mark.parametrize("error", [None, 0.3])
+def test_innovations_are_what_the_model_leaves_at_the_median(error: float | None) -> None:
+    """Of steps with parameters that are known and states that are seen, what they leave is the errors of the model."""
+    parameters = {"forcing": Normal(8.0, 1e-6)}
+    problem = replace(ring(model_error=error, parameters=parameters), observation=Observation(Identity((1, 8)), 1e-9))
+    estimator = FactorizedScore(problem, **SMALL, crops=500)
+    left = estimator.step.innovation(estimator.steps(problem.sample((2,))).window)
+    assert left.shape == (1000, 1, 8)
+    assert float(left.std()) == pytest.approx(error or 0, abs=0.01)
+
+
 @pytest.mark.parametrize("problem", [ring(forecast=1), ring(window=2)], ids=["a forecast", "one step"])
 def test_draws_are_those_of_parameters_and_what_is_observed(problem: Problem) -> None:
     estimator = FactorizedScore(problem, **SMALL)

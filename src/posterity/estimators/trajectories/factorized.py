@@ -2,27 +2,31 @@ r"""Factorised neural score estimation: parameters from the scores of single ste
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from math import cos, sin
+from math import cos, prod, sin
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ...diffusion import EDM, LearnedDenoiser, Mean, Multistep, PredictorCorrector, Residual, Sampler, Schedule
+from ...diffusion import EDM, LearnedDenoiser, Mean, Multistep, PredictorCorrector, Sampler, Schedule
 from ...diffusion.centring import Centring
-from ...diffusion.denoisers import denoising_loss, mixed, stratified
+from ...diffusion.denoisers import FaintResidual, denoising_loss, mixed, stratified
 from ...errors import check_part
 from ...nn import Convolution, Layout, Network, ResidualMLP
 from ...problems import Ensemble, Problem, Twin, Window
 from ...tensors import identity, white_noise
 from ..estimator import network_chunks, repeat
-from ..features import Features
+from ..features import Features, Standardizer
 from ..learned import Learned
 from ..target import StateTarget
 
 
 class Step(nn.Module):
-    """What two states in a row say of parameters, and the residual of noisy ones given this.
+    r"""What two states in a row say of parameters, and the residual of noisy ones given this.
+
+    Beside the states the network sees the innovation, what the model leaves of the second one,
+    :math:`y_{t+1} - \mathcal{M}(y_t, \theta)` at the median :math:`\theta` of the prior: it need not learn the dynamics
+    to tell what parameters do in a step, which is next to nothing beside them.
 
     Args:
         features: The features of a pair of observations.
@@ -34,20 +38,43 @@ class Step(nn.Module):
 
     def __init__(self, features: Features, parameters: int, network: Network, head: Network, context: int) -> None:
         super().__init__()
-        self.features = features
+        self.features, self.innovations = features, Standardizer(features.problem.shape)
         channels, *grid = features.shape
-        self.network = network.build(channels, context, grid)
-        self.residual = Residual(Layout((parameters,)), context, head)
+        shape = features.problem.shape
+        self.network = network.build(channels + (shape[0] if grid else prod(shape)), context, grid)
+        self.residual = FaintResidual(Layout((parameters,)), context, head)
         self.centring = Centring(parameters, parameters)
 
     def centred(self, v: Tensor, angle: Tensor, context: Tensor) -> Tensor:
         """The residual, less the mean that it has by mistake."""
         return self.residual(v, angle, context) - self.centring(v, angle)
 
+    def count(self, window: Window) -> None:
+        """Counts pairs, some of many, in the statistics that :meth:`settle` takes."""
+        self.features.count(window)
+        self.innovations.count(self.innovation(window))
+
+    def settle(self) -> None:
+        """Takes the statistics of what was counted, and forgets it."""
+        self.features.settle()
+        self.innovations.settle()
+
     def context(self, window: Window) -> Tensor:
         """What pairs say, with shape ``(pairs, context)``."""
-        found: Tensor = self.network(self.features(window))
+        features, innovation = self.features(window), self.innovations(self.innovation(window))
+        beside = innovation.flatten(1) if features.ndim == 2 else innovation
+        found: Tensor = self.network(torch.cat((features, beside), dim=1))
         return found.flatten(2).mean(dim=-1) if found.ndim > 2 else found
+
+    @torch.no_grad()
+    def innovation(self, window: Window) -> Tensor:
+        """The innovations of pairs, with the shape of a state; in full precision, since the model runs."""
+        problem, median = self.features.problem, window.y.new_zeros(len(window.y), self.residual.layout.shape[0])
+        with torch.autocast(window.y.device.type, enabled=False):
+            system = problem.system_at(problem.decode_parameters(median), window.start)
+            found = window.y[:, 1] - system.rollout(window.y[:, 0], 1)[:, 1]
+        # A model may leave what it can hold from a state that is off by noise.
+        return found.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
 
 class FactorizedScore(Learned):
@@ -153,10 +180,10 @@ class FactorizedScore(Learned):
 
     @torch.no_grad()
     def measure(self, twins: Iterable[Twin]) -> None:
-        """Takes the statistics of what is observed."""
+        """Takes the statistics of what is observed of single steps."""
         for twin in twins:
-            self.step.features.count(twin.window)
-        self.step.features.settle()
+            self.step.count(self.steps(twin).window)
+        self.step.settle()
 
     def loss(self, twin: Twin) -> Tensor:
         """The denoising loss of parameters given one step, of which these are drawn anew."""

@@ -11,6 +11,7 @@ from ...diffusion import Centring, DampedResidual
 from ...nn import Layout, Network
 from ...nn.layout import constant
 from ...tensors import append_dims, kept_bytes
+from .parameters import ParameterResidual
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class LocalResidual(nn.Module):
         separator: The number of states of a separator; 0 if it knows none.
         landscape: Fields that tell sites apart, with shape ``(channel, *grid)``.
         shared: Whether the numbers are parameters of the whole crop, standard normal: their residuals can be centred.
+        own: The residual of the numbers, if a network of its own has it.
     """
 
     there: Tensor
@@ -106,17 +108,23 @@ class LocalResidual(nn.Module):
         separator: int,
         landscape: Tensor,
         shared: bool = False,
+        own: ParameterResidual | None = None,
     ) -> None:
         super().__init__()
-        self.crop, self.separator, self.clock = crop, separator, Clock(times)
+        self.crop, self.separator, self.clock, self.own = crop, separator, Clock(times), own
         self.register_buffer("landscape", landscape.to(self.clock.first), persistent=False)
-        self.residual = DampedResidual(crop.layout, 2 * times + (separator > 0) + len(landscape), network)
+        self.residual = DampedResidual(crop.layout, LocalResidual.known(times, separator, landscape), network)
         #: The mean residuals of numbers beside separators, and those beside whole crops.
         self.centring = Centring(crop.numbers, 2 * crop.numbers) if shared and crop.numbers else None
         # Which states a whole crop has, and a separator.
         states = torch.arange(crop.states, device="cpu")
         there = torch.stack((states < separator, states < crop.states))
         self.register_buffer("there", there.to(self.clock.first.device), persistent=False)
+
+    @staticmethod
+    def known(times: int, separator: int, landscape: Tensor) -> int:
+        """The number of channels of the context."""
+        return 2 * times + (separator > 0) + len(landscape)
 
     @cached_property
     def held(self) -> tuple[int, int]:
@@ -160,4 +168,9 @@ class LocalResidual(nn.Module):
         known = [self.clock(start), *([whole.to(start).unsqueeze(-1)] if self.separator else [])]
         fixed = self.landscape.to(x).expand(len(x), *self.landscape.shape)
         context = torch.cat((constant(torch.cat(known, dim=-1), self.crop.layout.field[1:]), fixed), dim=1)
-        return self.crop.split(self.residual(self.crop.join(x * self.seen(whole), v), angle, context))
+        there = self.seen(whole)
+        found_x, found_v = self.crop.split(self.residual(self.crop.join(x * there, v), angle, context))
+        if self.own is not None:
+            cos, sin = (append_dims(part, x.ndim - 1) for part in (angle.cos(), angle.sin()))
+            found_v = self.own((cos * x + sin * found_x).detach(), v, angle, start, there, context)
+        return found_x, found_v

@@ -172,6 +172,8 @@ class SharedSOSDA(TrajectoryScore):
         centred: Whether scores of parameters are centred: less the mean that they have by mistake.
         precision: In what networks compute when it draws: `bfloat16`, `float32`, or `auto`, the first on a GPU and the
             second elsewhere. What samplers step and guidance solves is never reduced.
+        innovations: Whether parameters have a network of their own, of the same plan, which sees what the model leaves
+            of each state from the one before (:class:`.ParameterResidual`).
 
     References:
         | Score-based Data Assimilation (Rozet & Louppe, 2023), https://arxiv.org/abs/2306.10574
@@ -195,10 +197,12 @@ class SharedSOSDA(TrajectoryScore):
         per_window: bool = False,
         centred: bool = True,
         precision: Precision = "auto",
+        innovations: bool = False,
     ) -> None:
         sampler = sampler or PredictorCorrector(64, corrections=2, tau=0.5)
         how = schedule, sampler, guidance, composition or Junction(order, stride)
-        super().__init__(problem, order, network, *how, times, crops, stride, per_window, precision)
+        rest = per_window, precision, innovations
+        super().__init__(problem, order, network, *how, times, crops, stride, *rest)
         self.centred = centred
 
     def beside(self, v: Tensor) -> Tensor:
