@@ -117,6 +117,14 @@ def test_there_is_none_of_other_systems_sights_and_long_windows():
     assert ring.misfit(x, y, y, Squares()) is None
 
 
+def test_there_is_none_off_the_cpu_where_kernels_advance_states(monkeypatch):
+    """Of a device whose states are advanced by compiled functions too, as those of GPUs are."""
+    system = SYSTEMS["ring"][0]
+    monkeypatch.setattr(type(system), "_compiled", lambda *arguments: True)
+    y = torch.empty(1, STATES, system.shape[0] + 1, 5, device="meta")
+    assert system.misfit(torch.empty(2, 1, 1, 5, device="meta"), y, y, Squares()) is None
+
+
 def test_observations_have_the_shape_of_what_is_seen():
     y = torch.zeros(1, 3, 1, 4)
     with pytest.raises(ValueError, match=r"Squares: at_site gives 2 values for each of the sites \(4,\)"):

@@ -111,7 +111,8 @@ class ODE(System):
         self, x0: Tensor, y: Tensor, precision: Tensor, sight: Sight, error: Tensor | None = None
     ) -> Tensor | None:
         """Half the squares of misfits, by one compiled sweep there and back; see :meth:`.System.misfit`."""
-        if not self._compiled(x0, error) or y.dtype != x0.dtype:
+        # There is none for GPUs: a trajectory and what is seen of it are two kernels there.
+        if x0.device.type != "cpu" or not self._compiled(x0, error) or y.dtype != x0.dtype:
             return None
         pull, steps = misfits.pull_of(sight, self.shape[0]), y.shape[1] - 1
         if pull is None:
