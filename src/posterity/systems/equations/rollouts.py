@@ -37,6 +37,7 @@ def compiled(kind: str) -> ModuleType | None:
         if kind == "cuda":
             from ..kernels import rollouts as kernels
 
+            kernels.check()
             return kernels
     except (ImportError, RuntimeError, OSError, SubprocessError) as error:
         warnings.warn(f"rollouts are many times slower, without compiled loops: {error}", stacklevel=2)

@@ -26,9 +26,11 @@ LANES = 64
 #: The most warps of a program.
 WARPS = 16
 
-if not triton.knobs.runtime.interpret:
-    # Raises where Triton has no device, or no C compiler for what calls kernels.
-    triton.runtime.driver.active.get_current_target()
+
+def check() -> None:
+    """Raises where Triton has no device, or no C compiler for what calls kernels."""
+    if not triton.knobs.runtime.interpret:
+        triton.runtime.driver.active.get_current_target()
 
 
 def rollout(integration: Integration, steps: int, x0: Tensor, theta: Tensor, error: Tensor | None) -> Tensor:
