@@ -7,7 +7,6 @@ import logging
 import re
 import shutil
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 from posterity import __version__
@@ -42,8 +41,6 @@ myst_heading_anchors = 3
 
 # The reference is generated into docs/api, a page for each module.
 autosummary_generate = True
-# Builds of torch for CPUs do not bring it, and pages need none of what it does.
-autodoc_mock_imports = [] if find_spec("triton") else ["triton"]
 autodoc_default_options = {"members": True, "show-inheritance": True, "ignore-module-all": True}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"

@@ -10,8 +10,6 @@ from functools import cache
 from typing import Any
 
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor
 
 from ..equations.expressions import Integration
@@ -28,7 +26,9 @@ WARPS = 16
 
 
 def check() -> None:
-    """Raises where Triton has no device, or no C compiler for what calls kernels."""
+    """Raises where there is no Triton, or it has no device, or no C compiler for what calls kernels."""
+    import triton
+
     if not triton.knobs.runtime.interpret:
         triton.runtime.driver.active.get_current_target()
 
@@ -123,6 +123,10 @@ def _launch(
 @cache
 def _kernel(kind: Kind, integration: Integration, tensors: tuple[str, ...], dtype: torch.dtype) -> Any:
     """A kernel for one system and precision, whatever the numbers of members and steps."""
+    # Not with the module, which pages of the reference import where there is no Triton.
+    import triton
+    import triton.language as tl
+
     writer = Writer(integration, tensors, {torch.float32: "tl.float32", torch.float64: "tl.float64"}[dtype])
     kind(writer)
     text = writer.text()
