@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nn import MLP, Convolution, Network
+from ..nn.layout import averaged
 from ..problems import Problem, Window
 from .features import Features, Standardizer
 from .learning.batches import TrainingError
@@ -177,7 +178,7 @@ class Classifier(nn.Module):
     def _logit(self, context: Tensor, seen: Tensor) -> Tensor:
         """The logit of states, from the features of their windows and the view of them."""
         found = self.network(torch.cat((context, seen), dim=1))
-        return self.readout(found.flatten(2).mean(dim=-1) if found.ndim > 2 else found).squeeze(-1)
+        return self.readout(averaged(found)).squeeze(-1)
 
 
 def fit(classifier: Classifier, pairs: Pairs, epochs: int, batch: int, learning_rate: float) -> float:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..nn.layout import Layout, constant
+from ..nn.layout import Layout, averaged, constant
 from .flow import ConditionalFlow, Flow
 
 
@@ -31,25 +31,20 @@ class Factorized(ConditionalFlow):
     def log_prob(self, z: Tensor, context: Tensor) -> Tensor:
         """The log-density, with shape ``(case,)``."""
         x, v = self.layout.split(z)
-        return self.numbers.log_prob(v, pooled(context)) + self.fields.log_prob(x, self.given(v, context))
+        return self.numbers.log_prob(v, averaged(context)) + self.fields.log_prob(x, self.given(v, context))
 
     def standardize(self, z: Tensor, context: Tensor) -> None:
         """Initialises both flows from the statistics of training draws."""
         x, v = self.layout.split(z)
-        self.numbers.standardize(v, pooled(context))
+        self.numbers.standardize(v, averaged(context))
         self.fields.standardize(x, self.given(v, context))
 
     def draw(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """One draw for each case, with its log-density."""
-        v, log_v = self.numbers.draw(pooled(context))
+        v, log_v = self.numbers.draw(averaged(context))
         x, log_x = self.fields.draw(self.given(v, context))
         return self.layout.join(x, v), log_v + log_x
 
     def given(self, v: Tensor, context: Tensor) -> Tensor:
         """What the fields are given: the context, and the numbers as constant channels."""
         return torch.cat((context, constant(v, context.shape[2:])), dim=1)
-
-
-def pooled(context: Tensor) -> Tensor:
-    """The mean of contexts over the grid, with shape ``(case, channel)``."""
-    return context.flatten(2).mean(dim=-1)

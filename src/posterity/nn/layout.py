@@ -75,6 +75,11 @@ class Layout(NamedTuple):
         return cls((entries // prod(grid), *grid), constants, place)
 
 
+def averaged(field: Tensor) -> Tensor:
+    """The means of channels over the grid, ``(rows, channel, *grid)`` to ``(rows, channel)``; vectors as they are."""
+    return field.flatten(2).mean(dim=-1) if field.ndim > 2 else field
+
+
 def constant(numbers: Tensor, grid: Sequence[int]) -> Tensor:
     """Fields that are constant over a grid, ``(*batch, channel)`` to ``(*batch, channel, *grid)``."""
     return numbers.reshape(*numbers.shape, *([1] * len(grid))).expand(*numbers.shape, *grid)

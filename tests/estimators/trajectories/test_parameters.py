@@ -8,6 +8,7 @@ import torch
 
 from posterity.diffusion.compositions import Trajectory
 from posterity.estimators.trajectories.denoiser import LearnedLocal
+from posterity.estimators.trajectories.innovations import innovations
 from posterity.estimators.trajectories.methods import SharedSOSDA
 from posterity.nn import Convolution, ResidualMLP
 from posterity.problems import Normal, Problem
@@ -33,9 +34,8 @@ def made() -> tuple[SharedSOSDA, Problem]:
 def test_innovations_are_what_the_model_leaves_at_the_median(error: float | None) -> None:
     """Of trajectories with parameters that are known, what is left is the errors of the model."""
     problem = replace(ring(), parameters={"forcing": Normal(8.0, 1e-6)}, model_error=error)
-    estimator = SharedSOSDA(problem, 1, PROBLEMS["ring"][1], stride=2, innovations=True)
     twin = problem.sample((200,))
-    left = estimator.local.own.left(twin.x, twin.window.start)
+    left = innovations(problem, twin.x, twin.window.start)
     assert left.shape == (200, problem.steps - 1, 1, 8)
     assert float(left.std()) == pytest.approx(error or 0, abs=0.01)
 

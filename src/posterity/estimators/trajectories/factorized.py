@@ -13,20 +13,21 @@ from ...diffusion.centring import Centring
 from ...diffusion.denoisers import FaintResidual, denoising_loss, mixed, stratified
 from ...errors import check_part
 from ...nn import Convolution, Layout, Network, ResidualMLP
+from ...nn.layout import averaged
 from ...problems import Ensemble, Problem, Twin, Window
 from ...tensors import identity, white_noise
 from ..estimator import network_chunks, repeat
 from ..features import Features, Standardizer
 from ..learned import Learned
 from ..target import StateTarget
+from .innovations import innovations
 
 
 class Step(nn.Module):
     r"""What two states in a row say of parameters, and the residual of noisy ones given this.
 
-    Beside the states the network sees the innovation, what the model leaves of the second one,
-    :math:`y_{t+1} - \mathcal{M}(y_t, \theta)` at the median :math:`\theta` of the prior: it need not learn the dynamics
-    to tell what parameters do in a step, which is next to nothing beside them.
+    Beside the states the network sees the innovation, what the model leaves of the second one (:func:`.innovations`):
+    it need not learn the dynamics to tell what parameters do in a step, which is next to nothing beside them.
 
     Args:
         features: The features of a pair of observations.
@@ -64,17 +65,11 @@ class Step(nn.Module):
         features, innovation = self.features(window), self.innovations(self.innovation(window))
         beside = innovation.flatten(1) if features.ndim == 2 else innovation
         found: Tensor = self.network(torch.cat((features, beside), dim=1))
-        return found.flatten(2).mean(dim=-1) if found.ndim > 2 else found
+        return averaged(found)
 
-    @torch.no_grad()
     def innovation(self, window: Window) -> Tensor:
-        """The innovations of pairs, with the shape of a state; in full precision, since the model runs."""
-        problem, median = self.features.problem, window.y.new_zeros(len(window.y), self.residual.layout.shape[0])
-        with torch.autocast(window.y.device.type, enabled=False):
-            system = problem.system_at(problem.decode_parameters(median), window.start)
-            found = window.y[:, 1] - system.rollout(window.y[:, 0], 1)[:, 1]
-        # A model may leave what it can hold from a state that is off by noise.
-        return found.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+        """The innovations of pairs, with the shape of a state."""
+        return innovations(self.features.problem, window.y, window.start).squeeze(1)
 
 
 class FactorizedScore(Learned):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ...diffusion import Centring, DampedResidual
 from ...nn import Layout, Network
 from ...nn.layout import constant
+from ...problems import Problem
 from ...tensors import append_dims, kept_bytes
 from .parameters import ParameterResidual
 
@@ -94,7 +95,7 @@ class LocalResidual(nn.Module):
         separator: The number of states of a separator; 0 if it knows none.
         landscape: Fields that tell sites apart, with shape ``(channel, *grid)``.
         shared: Whether the numbers are parameters of the whole crop, standard normal: their residuals can be centred.
-        own: The residual of the numbers, if a network of its own has it.
+        problem: The problem, if the numbers have a network of their own, of the same plan, which sees innovations.
     """
 
     there: Tensor
@@ -108,23 +109,20 @@ class LocalResidual(nn.Module):
         separator: int,
         landscape: Tensor,
         shared: bool = False,
-        own: ParameterResidual | None = None,
+        problem: Problem | None = None,
     ) -> None:
         super().__init__()
-        self.crop, self.separator, self.clock, self.own = crop, separator, Clock(times), own
+        self.crop, self.separator, self.clock = crop, separator, Clock(times)
         self.register_buffer("landscape", landscape.to(self.clock.first), persistent=False)
-        self.residual = DampedResidual(crop.layout, LocalResidual.known(times, separator, landscape), network)
+        context = 2 * times + (separator > 0) + len(landscape)
+        self.residual = DampedResidual(crop.layout, context, network)
+        self.own = None if problem is None else ParameterResidual(problem, crop.states, context, network)
         #: The mean residuals of numbers beside separators, and those beside whole crops.
         self.centring = Centring(crop.numbers, 2 * crop.numbers) if shared and crop.numbers else None
         # Which states a whole crop has, and a separator.
         states = torch.arange(crop.states, device="cpu")
         there = torch.stack((states < separator, states < crop.states))
         self.register_buffer("there", there.to(self.clock.first.device), persistent=False)
-
-    @staticmethod
-    def known(times: int, separator: int, landscape: Tensor) -> int:
-        """The number of channels of the context."""
-        return 2 * times + (separator > 0) + len(landscape)
 
     @cached_property
     def held(self) -> tuple[int, int]:

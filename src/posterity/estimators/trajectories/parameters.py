@@ -6,9 +6,11 @@ from torch import Tensor, nn
 from ...diffusion.denoisers import FINEST, WIDEST, FaintResidual, level
 from ...nn import Layout, Network, ResidualMLP
 from ...nn.embedding import SineEncoding
+from ...nn.layout import averaged
 from ...problems import Problem
 from ...tensors import append_dims
 from ..features import Standardizer
+from .innovations import innovations
 
 #: What the network says of a crop: so many numbers, averages over the grid.
 CONTEXT = 32
@@ -19,11 +21,7 @@ class ParameterResidual(nn.Module):
 
     A step moves states by much more than parameters change it, and beside all states of a crop the loss of a few
     numbers is next to nothing. The network of this :math:`c` learns nothing else, and need not learn the dynamics:
-    beside states it sees their innovations, what the model :math:`\mathcal{M}` leaves of each from that before,
-
-    .. math:: d_t = \hat x_{t+1} - \mathcal{M}(\hat x_t, \theta) ,
-
-    at the median :math:`\theta` of the prior, of states that another network has freed from noise,
+    beside states it sees their :func:`.innovations`, of states that another network has freed from noise,
     :math:`\hat x = E[x | \bar x, \bar v]`.
 
     To derivatives :math:`c` is a constant. Nothing is observed of parameters themselves, so that guidance never asks
@@ -54,32 +52,12 @@ class ParameterResidual(nn.Module):
             start: When they begin, in steps, with shape ``(rows,)``.
         """
         self.states.count(x.flatten(0, 1))
-        self.innovations.count(self.left(x, start).flatten(0, 1))
+        self.innovations.count(innovations(self.problem, x, start).flatten(0, 1))
 
     def settle(self) -> None:
         """Takes the statistics of what was counted, and forgets it."""
         self.states.settle()
         self.innovations.settle()
-
-    @torch.no_grad()
-    def left(self, x: Tensor, start: Tensor) -> Tensor:
-        """What the model leaves of each state of crops from the one before; in full precision, since it runs.
-
-        Args:
-            x: The states, with shape ``(rows, states, *shape)``.
-            start: When the crops begin, in steps, with shape ``(rows,)``.
-
-        Returns:
-            The innovations, with shape ``(rows, states - 1, *shape)``.
-        """
-        steps = x.shape[1] - 1
-        with torch.autocast(x.device.type, enabled=False):
-            time = start.unsqueeze(1) + torch.arange(steps, device=start.device)
-            median = x.new_zeros(len(x) * steps, len(self.problem.parameters))
-            system = self.problem.system_at(self.problem.decode_parameters(median), time.flatten())
-            forecast = system.rollout(x[:, :-1].flatten(0, 1), 1)[:, 1]
-        # From a state that is mostly noise a model may go where nothing is finite.
-        return (x[:, 1:] - forecast.view_as(x[:, 1:])).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
     def forward(self, x: Tensor, v: Tensor, angle: Tensor, start: Tensor, there: Tensor, context: Tensor) -> Tensor:
         r"""Estimates the residual.
@@ -100,13 +78,12 @@ class ParameterResidual(nn.Module):
         # Those of which no two states are known need no run of the model.
         rows = known.flatten(1).any(dim=1).nonzero().squeeze(1)
         if len(rows):
-            left[rows] = self.left(self.states.inverse(x[rows]), start[rows])
+            left[rows] = innovations(self.problem, self.states.inverse(x[rows]), start[rows])
         # As large as they are with noise in them that is left.
         noise = append_dims(angle.sin(), x.ndim - 1) * self.states.scale
         spread = (self.innovations.scale.square() + noise.square()).sqrt()
         left = (left - self.innovations.mean) / spread * known
         seen = torch.cat((x.flatten(1, 2), left.flatten(1, 2), context), dim=1)
         found = self.network(seen, self.encoding(level(angle.clamp(FINEST, WIDEST))))
-        said = found.flatten(2).mean(dim=-1) if found.ndim > 2 else found
-        residual: Tensor = self.residual(v, angle, said)
+        residual: Tensor = self.residual(v, angle, averaged(found))
         return residual

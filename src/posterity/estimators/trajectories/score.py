@@ -23,7 +23,6 @@ from ..learned import Learned
 from ..target import StateTarget
 from .denoiser import LearnedLocal
 from .local import Crop, LocalResidual
-from .parameters import ParameterResidual
 from .seen import Tie, likelihood
 
 #: In what networks compute when draws are made.
@@ -107,10 +106,8 @@ class TrajectoryScore(Learned):
         self.order, self.crops = order, crops
         self.shape = (problem.window, *problem.shape)
         crop, landscape = Crop(2 * order + 1, problem.shape, self.numbers), problem.system.landscape
-        own = None
-        if innovations:
-            own = ParameterResidual(problem, crop.states, LocalResidual.known(times, separator, landscape), network)
-        self.local = LocalResidual(crop, network, times, separator, landscape, self.shared, own)
+        seen = problem if innovations else None
+        self.local = LocalResidual(crop, network, times, separator, landscape, self.shared, seen)
         #: The statistics of all states, and those of the first ones of trajectories.
         self.scaler, self.first = Standardizer(problem.shape), Standardizer(problem.shape)
         self.register_buffer("examples", torch.zeros(EXAMPLES, *problem.shape))
