@@ -8,18 +8,13 @@ import torch
 from posterity.systems import LinearAdvection, Lorenz63, Lorenz96
 from posterity.systems.equations.misfits import pull_of
 
+from ..steps import stepped
+
 SYSTEMS = {
     "ring": (Lorenz96(size=5, substeps=2, spinup=0.0), ("forcing",)),
     "modes": (Lorenz63(spinup=0.0), ("sigma", "rho", "beta")),
 }
 STATES = 4
-
-
-@pytest.fixture(autouse=True)
-def on_a_cpu(device):
-    """Skips what is of CPUs alone."""
-    if device.type != "cpu":
-        pytest.skip("loops are compiled for CPUs")
 
 
 @dataclass(frozen=True)
@@ -50,10 +45,7 @@ def drawn(system, names, members, cases):
 
 def by_steps(system, x, y, precision, error):
     """The definition."""
-    axis, states = -len(system.shape) - 1, [x]
-    for t in range(STATES - 1):
-        states.append(system.step(states[-1]) + error.select(axis, t))
-    path = torch.stack(states, dim=axis)
+    axis, path = -len(system.shape) - 1, stepped(system, x, STATES - 1, error)
     seen = torch.stack(Squares().at_site(path.unbind(dim=axis + 1)), dim=axis + 1)
     return 0.5 * ((seen - y) * precision).square().flatten(2).sum(dim=-1)
 

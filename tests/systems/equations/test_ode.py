@@ -14,17 +14,12 @@ from posterity.systems.equations import rollouts
 from posterity.systems.equations.ode import ODE
 from posterity.testing import check_system
 
+from ..steps import close, stepped
+
 RING = Lorenz96(size=5, substeps=2, spinup=0.0)
 MODES = Lorenz63(spinup=0.0)
 SYSTEMS = {"ring": (RING, ("forcing",)), "modes": (MODES, ("sigma", "rho", "beta"))}
 STEPS = 3
-
-
-@pytest.fixture(autouse=True)
-def on_a_cpu(device):
-    """Skips what is of CPUs alone."""
-    if device.type != "cpu":
-        pytest.skip("loops are compiled for CPUs")
 
 
 @pytest.fixture(params=SYSTEMS)
@@ -44,21 +39,6 @@ def functions(request):
         return torch.randn(members, *system.shape), noise, *values
 
     return fused, by_steps, arguments
-
-
-def stepped(system, x, steps, error=None):
-    """The rollout by the steps that define it."""
-    axis, states = -len(system.shape) - 1, [x]
-    for t in range(steps):
-        after = system.step(states[-1])
-        states.append(after if error is None else after + error.select(axis, t))
-    return torch.stack(states, dim=axis)
-
-
-def close(found, expected, precision=1e-13):
-    """Whether numbers agree to some digits of the largest one."""
-    for one, other in zip(found, expected, strict=True):
-        assert float((one - other).detach().abs().max()) <= precision * float(other.detach().abs().max())
 
 
 # A vector holds 8 members in double precision: fewer, whole vectors, and one more.

@@ -9,6 +9,8 @@ import torch
 from posterity.systems import Lorenz63, Lorenz96, TwoScaleLorenz96
 from posterity.systems.equations import ode, rollouts
 
+from ..steps import close, stepped
+
 pytest.importorskip("triton", reason="kernels are tested where Triton is: make triton")
 
 STEPS = 2
@@ -31,21 +33,6 @@ def kernels(device, monkeypatch):
     monkeypatch.setattr(rollouts, "compiled", lambda _: kernels)
     monkeypatch.setattr(kernels, "LANES", 16)
     return kernels
-
-
-def stepped(system, x, steps, error=None):
-    """The rollout by the steps that define it."""
-    axis, states = -len(system.shape) - 1, [x]
-    for t in range(steps):
-        after = system.step(states[-1])
-        states.append(after if error is None else after + error.select(axis, t))
-    return torch.stack(states, dim=axis)
-
-
-def close(found, expected, precision=1e-13):
-    """Whether numbers agree to some digits of the largest one."""
-    for one, other in zip(found, expected, strict=True):
-        assert float((one - other).detach().abs().max()) <= precision * float(other.detach().abs().max())
 
 
 def derivatives(rollout, at, directions, cotangent):
