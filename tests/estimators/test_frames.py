@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from posterity.estimators import (
     AmortizedVariational,
@@ -15,9 +16,11 @@ from posterity.estimators import (
     NeuralScore,
     StateTarget,
 )
+from posterity.estimators.frames import curvature
 from posterity.estimators.frames.coordinates import LaplaceCoordinates
 from posterity.estimators.frames.frame import PriorFrame, Seen
 from posterity.estimators.frames.laplace import LaplaceFrame
+from posterity.estimators.frames.search import search
 from posterity.estimators.ratios.samplers import PriorImportance
 from posterity.estimators.refinement import Refined
 from posterity.estimators.refinements import Importance
@@ -54,9 +57,11 @@ DENSITIES = pytest.mark.parametrize("kind", ESTIMATORS)
 def coordinates() -> LaplaceCoordinates:
     """Three directions that differ from the prior, of five, the last two of which bend; three cases."""
     vectors, _ = torch.linalg.qr(torch.randn(3, 5, 3))
-    bends = torch.zeros(3, 3, 2, 2)
+    straight = LaplaceCoordinates.straight(torch.randn(3, 5), torch.tensor([[2.0, 5.0, 9.0]] * 3), vectors)
+    bends, scales = torch.zeros(3, 3, 2, 2), torch.zeros(3, 3, 2)
     bends[:, 1, 0, 0], bends[:, 2] = 0.7, torch.tensor([[0.4, -0.2], [-0.2, 0.3]])
-    return LaplaceCoordinates(torch.randn(3, 5), torch.tensor([[2.0, 5.0, 9.0]] * 3), vectors, bends)
+    scales[:, 1, 0], scales[:, 2] = 0.2, torch.tensor([-0.3, 0.1])
+    return replace(straight, bends=bends, scales=scales, means=torch.tensor([[0.1, -0.2, 0.3]] * 3))
 
 
 @pytest.fixture
@@ -80,7 +85,8 @@ def test_places_are_found_again_near_and_far(coordinates, scale) -> None:
     back, same = coordinates.inverse(w)
     torch.testing.assert_close(back, z)
     torch.testing.assert_close(same, log_det)
-    assert (w.abs() < 4 + (10 + 3 * z.abs().max()).log()).all()
+    # Scales reach exp(6 * 0.4), ten times, and shifts 6 * 6 * 1.1.
+    assert (w.abs() < 4 + (12 * (50 + 3 * z.abs().max())).log()).all()
 
 
 @pytest.mark.parametrize("scale", [1.0, 8.0])
@@ -92,7 +98,7 @@ def test_volume_is_that_of_the_map(coordinates, scale) -> None:
 
 
 def test_variance_is_that_of_white_coordinates(coordinates) -> None:
-    straight = replace(coordinates, bends=torch.zeros(3, 3, 0, 0))
+    straight = LaplaceCoordinates.straight(coordinates.origin, coordinates.values, coordinates.vectors)
     root = (straight.inverse(torch.eye(5).unsqueeze(1).expand(5, 3, 5))[0] - coordinates.origin).movedim(0, -1)
     torch.testing.assert_close(root, root.mT)
     torch.testing.assert_close(coordinates.variance(), (root @ root.mT).diagonal(dim1=-2, dim2=-1))
@@ -101,7 +107,8 @@ def test_variance_is_that_of_white_coordinates(coordinates) -> None:
 def test_coordinates_bend_with_those_before_alone(coordinates) -> None:
     """Draws lie on parabolas: the last entries move with the square of the first, and that with none."""
     white = torch.randn(6, 3, 5)
-    straight = replace(coordinates, bends=torch.zeros(3, 3, 0, 0))
+    coordinates = replace(coordinates, scales=torch.zeros(3, 3, 2), means=torch.zeros(3, 3))
+    straight = LaplaceCoordinates.straight(coordinates.origin, coordinates.values, coordinates.vectors)
     moved = straight.forward(coordinates.inverse(0.1 * white)[0])[0] - 0.1 * white
     e, shift = (torch.einsum("cnk,...cn->...ck", coordinates.vectors, value) for value in (0.1 * white, moved))
     first = e[..., 0].square()
@@ -126,6 +133,43 @@ def test_frames_that_bend_are_nearer_to_posteriors(curved) -> None:
         kept[bent] = Refined(estimator, Importance(draws=DRAWS)).sample(window, 2).info["ess"]
     assert float((kept[8] > kept[0]).double().mean()) > 0.8
     assert float(kept[8].mean()) > 1.5 * float(kept[0].mean())
+
+
+@pytest.fixture(scope="module")
+def squared(device) -> Problem:
+    """Squares of a linear flow: misfits are quadratic, and curve little over a standard deviation."""
+    observation = Observation(Quadratic((1, 4)), std=(0.5, 1.0), masks=(RandomMask(0.7),))
+    return Problem(LinearAdvection(size=4), observation, window=3, background_std=(0.1, 0.2))
+
+
+def derivative(values: Tensor, u: Tensor) -> Tensor:
+    """The derivative of values with shape ``(case, *batch)`` by the control of each case, a last dimension more."""
+    rows = [torch.autograd.grad(row.sum(), u, create_graph=True)[0] for row in values.reshape(len(u), -1).unbind(dim=1)]
+    return torch.stack(rows, dim=1).view(*values.shape, -1)
+
+
+def test_coordinates_follow_the_cost_to_third_order(squared) -> None:
+    """But for the skewness of single directions: their log-density beside derivatives of the cost itself."""
+    control = Control(squared, squared.sample((6,)).window)
+    minimum = search(control, 20, 1)
+    gaussian = LaplaceCoordinates.straight(minimum.u, *torch.linalg.eigh(minimum.model.dense()))
+    found = curvature.curved(control, gaussian, 4)
+    u = minimum.u.clone().requires_grad_()
+    hessian = derivative(derivative(control.cost(u), u), u)
+    torch.testing.assert_close(
+        found.vectors @ found.values.diag_embed() @ found.vectors.mT, hessian, atol=1e-6, rtol=1e-6
+    )
+
+    w, log_det = found.forward(u)
+    ours = derivative(derivative(derivative(0.5 * w.square().sum(dim=-1) - log_det, u), u), u)
+    axes = found.vectors * found.values.rsqrt().unsqueeze(-2)
+    along = "cabd,cai,cbj,cdk->cijk"
+    ours, wanted = (torch.einsum(along, third, axes, axes, axes) for third in (ours, derivative(hessian, u)))
+    single = torch.arange(4)
+    wanted[:, single, single, single] = ours[:, single, single, single] = 0
+    # What differs is of second order in the curvature.
+    assert float((ours - wanted).abs().max()) < 2 * float(wanted.abs().max()) ** 2
+    assert float(wanted.abs().max()) > 0.02
 
 
 def test_straight_frames_are_those_without_directions_to_bend_with(curved, masked) -> None:

@@ -1,6 +1,6 @@
 """The frame of each window's Laplace approximation."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
@@ -17,14 +17,12 @@ from ...tensors import identity
 from ..features import Features
 from ..target import ControlTarget, Target
 from .coordinates import LaplaceCoordinates
+from .curvature import curved
 from .frame import Frame, View
 from .search import search
 
 #: Directions that differ from those of the prior, where the control is too large for matrices.
 DIRECTIONS = 128
-
-#: The largest bend, in standard deviations for one of each direction: beyond, differences tell of another mode.
-MOST = 10.0
 
 #: Standard deviations of its climatology beyond which networks are told no more of a state.
 BEYOND = 10.0
@@ -35,14 +33,8 @@ class LaplaceFrame(Frame):
     r"""The frame of each window's Laplace approximation, bent along with its posterior.
 
     Some iterations of quasi-static Levenberg–Marquardt from the background lead to :math:`\hat u`, with the
-    Gauss–Newton precision :math:`P`. What a step along a wide direction does to narrow ones, to second order, bends the
-    coordinates, see :class:`LaplaceCoordinates`: with :math:`r` the whitened misfits, and :math:`\partial_i` the
-    derivative along the :math:`i`-th eigenvector of :math:`P`, those of the largest variance first, in its own standard
-    deviations,
-
-    .. math:: B_{ijk} = \frac12 \, \partial_i r \cdot \partial_j \partial_k r , \qquad j, k < i .
-
-    These are curvatures of parameters in the sense of Bates and Watts, by differences over one standard deviation.
+    Gauss–Newton precision. From second derivatives of the misfits come what that precision leaves out, and the cost to
+    third order, with which the coordinates bend; see :func:`~posterity.estimators.frames.curvature.curved`.
     A Gaussian follows the valley in which a posterior lies along a straight line only, and where the model carries
     it forward it is far too wide. In these coordinates posteriors are nearly white: what is left to learn is little.
     A window whose minimum is implausible is searched again along other paths, see
@@ -106,7 +98,7 @@ class LaplaceFrame(Frame):
             minimum = search(control, self.iterations, self.increment)
             coordinates = _around(control, minimum)
             if self.bent and control.size <= LARGE:
-                coordinates = replace(coordinates, bends=_bends(control, coordinates, min(self.bent, control.size)))
+                coordinates = curved(control, coordinates, min(self.bent, control.size))
             parts = [features(window), *self._seen(features, layout, control, minimum.cost, coordinates)]
         context = torch.cat([part.flatten(1) for part in parts] if features.flat else parts, dim=1)
         return View(context, coordinates, control)
@@ -142,30 +134,4 @@ def _around(control: Control, minimum: Minimum) -> LaplaceCoordinates:
     sound = sound & (minimum.cost <= highest_plausible(control))
     origin = torch.where(sound.unsqueeze(-1), minimum.u, 0)
     values = torch.where(sound.unsqueeze(-1), values.clamp(min=1), 1)
-    straight = origin.new_zeros(*values.shape, 0, 0)
-    return LaplaceCoordinates(origin, values.to(origin), vectors.to(origin), straight)
-
-
-def _bends(control: Control, coordinates: LaplaceCoordinates, bent: int) -> Tensor:
-    """How coordinates bend with some directions, with shape ``(case, size, bent, bent)``."""
-    window, origin = control.problem.window, coordinates.origin
-    axes = (coordinates.vectors * coordinates.values.rsqrt().unsqueeze(-2)).movedim(-1, 0)
-
-    def misfits(step: Tensor) -> Tensor:
-        """The misfits some steps away, with shape ``(step, case, misfits)``."""
-        return torch.cat([control.mismatch(origin + step[chunk], window) for chunk in control.chunks(len(step))])
-
-    here, ahead, behind = control.mismatch(origin, window), misfits(axes), misfits(-axes)
-    along = (ahead + behind - 2 * here)[:bent]
-    second = torch.diag_embed(along.movedim(0, -1))
-    j, k = torch.tril_indices(bent, bent, -1, device=origin.device)
-    if len(j):
-        both = axes[j] + axes[k]
-        mixed = 0.5 * (misfits(both) + misfits(-both) - 2 * here - along[j] - along[k]).movedim(0, -1)
-        second[..., j, k] = second[..., k, j] = mixed
-    bends = 0.25 * torch.einsum("icm,cmjk->cijk", ahead - behind, second)
-    i, first = torch.arange(control.size, device=origin.device), torch.arange(bent, device=origin.device)
-    before = i[:, None, None] > torch.maximum(first[:, None], first)
-    # Windows in the frame of the prior, and those where the model diverges, are straight; NaN is no bend either.
-    sound = (coordinates.values > 1).any(dim=-1) & (bends.abs() <= MOST).flatten(1).all(dim=-1)
-    return torch.where(sound[:, None, None, None] & before, bends, 0)
+    return LaplaceCoordinates.straight(origin, values.to(origin), vectors.to(origin))
