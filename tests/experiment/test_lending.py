@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 import yaml
 
 from posterity.errors import ConfigError
-from posterity.experiment import Experiment, lent, load, studies
+from posterity.experiment import Experiment, catalog, lent, load, studies
 from posterity.experiment.dependencies import dependencies, lineage, origins
+from posterity.experiment.methods import drawing_options
 
 LENDER: dict[str, Any] = {
     "title": "What is learned",
@@ -176,3 +178,11 @@ def test_weights_that_see_observations_but_no_window_serve_others(write) -> None
 def test_experiments_that_lend_each_other_are_refused(write) -> None:
     with pytest.raises(ConfigError, match="draws with weights of its own"):
         write({}, {"methods.back": {"weights": "borrower/far"}})
+
+
+@pytest.mark.parametrize("kind", sorted(catalog.CATALOG["method"]))
+def test_options_of_drawing_are_read_as_their_class_says(kind: str) -> None:
+    """From sources, before anything is imported: an option that is missed there trains anew for nothing."""
+    module, _, name = catalog.target("method", kind).partition(":")
+    said = getattr(getattr(import_module(module), name), "drawing", "")
+    assert drawing_options(kind) == {option for option in said.split(", ") if option}

@@ -130,6 +130,8 @@ class ContinuousFlow(Diffusion, FramedDensity):
         frame: The coordinates in which it learns; None for those of the prior.
     """
 
+    drawing: ClassVar[str] = "sampler, steps, probes, density"
+
     #: The schedule if none is given.
     default: ClassVar[Schedule]
 

@@ -85,7 +85,7 @@ class Learned(Posterior, nn.Module):
 
         Args:
             twins: Draws of the joint in parts, each with one batch dimension: of so many cases as a tenth of the
-                training had.
+                training had. They can be gone through more than once.
         """
 
     def mark_trained(self) -> Self:

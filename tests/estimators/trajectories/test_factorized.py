@@ -87,6 +87,23 @@ def test_widths_of_draws_of_exact_scores(steps: int, corrections: int, corrected
     assert found == pytest.approx([corrected, plain], abs=1e-3)
 
 
+def test_what_a_step_adds_is_right_on_average(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a few draws of exact scores, of which each tells less than the error: the sum of many steps is what counts."""
+    added, problem = 0.05, ring()
+
+    def residual(v: Tensor, angle: Tensor, context: Tensor) -> Tensor:
+        """That of N(0, 1 / 1.05), whatever was seen."""
+        return -angle.cos() * angle.sin() * added / (1 + angle.sin() ** 2 * added) * v
+
+    monkeypatch.setattr(FactorizedScore, "residual", staticmethod(residual))
+    estimator = FactorizedScore(problem, **SMALL | {"draws": 16})
+    found = estimator.excess(torch.zeros(100, 40, 4))
+    # A precision of sixteen draws has a relative error of (2 / 11) ** 0.5.
+    assert float(found.mean()) == pytest.approx(added, abs=4 * (2 / 11 / 4000) ** 0.5)
+    assert float(found.std()) > 5 * added
+    assert (found.sum(dim=1) >= -1e-6).all()
+
+
 def test_steps_start_anywhere_with_parameters_of_the_prior() -> None:
     """Pairs obey the model with the parameters that they come with, which where they start says nothing of."""
     problem = ring(model_error=None)
@@ -191,7 +208,7 @@ def test_centred_residuals_have_mean_zero(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"context": 0}, "context: at least one"), ({"draws": 2}, "draws: a cov")]
+    ("options", "message"), [({"context": 0}, "context: at least one"), ({"draws": 2}, "draws: a pre")]
 )
 def test_options_that_make_no_sense_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -1,6 +1,7 @@
 """What estimators take of more training cases than fit the memory: statistics, and what is settled in the end."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 from math import prod
 
@@ -40,9 +41,27 @@ def settle(estimator: Learned, problem: Problem, train: Batches, epochs: int) ->
         train: The training set.
         epochs: The epochs of its training.
     """
-    cases = -(-train.cases * epochs // 10)
-    rounds = (_observed(problem, train, cases - done) for done in range(0, cases, train.cases))
-    estimator.settle(chain.from_iterable(rounds))
+    estimator.settle(Rounds(problem, train, -(-train.cases * epochs // 10)))
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Draws of the joint in parts, of so many cases of a set, which is gone through again and again.
+
+    Args:
+        problem: The problem that observations are drawn from.
+        train: The set.
+        cases: The number of cases.
+    """
+
+    problem: Problem
+    train: Batches
+    cases: int
+
+    def __iter__(self) -> Iterator[Twin]:
+        """The parts, from the start."""
+        for done in range(0, self.cases, self.train.cases):
+            yield from _observed(self.problem, self.train, self.cases - done)
 
 
 def _observed(problem: Problem, train: Batches, most: int) -> Iterator[Twin]:

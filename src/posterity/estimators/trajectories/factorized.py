@@ -142,8 +142,8 @@ class FactorizedScore(Learned):
             if number < 1:
                 raise ValueError(f"{name}: at least one is needed, not {number}")
         numbers = len(problem.parameters)
-        if draws < numbers + 2:
-            raise ValueError(f"draws: a covariance takes {numbers + 2} of them at least, not {draws}")
+        if draws < numbers + 3:
+            raise ValueError(f"draws: a precision takes {numbers + 3} of them at least, not {draws}")
         network = network or (Convolution(32, 2, 3) if problem.shape[1:] else ResidualMLP())
         head = head or ResidualMLP(64, 2)
         self.schedule, self.sampler = schedule or EDM(), sampler or PredictorCorrector()
@@ -233,16 +233,20 @@ class FactorizedScore(Learned):
                 f"observation: {type(self).__name__} takes observations of all states for these, and {missing} entries "
                 "are missing; choose sosda-shared"
             )
+        v = self.parameters_of(window, samples)
+        states = window.y + window.std * white_noise(window.y, samples, *window.y.shape)
+        values = torch.cat((states.flatten(2), v), dim=-1)
+        return StateTarget(states=None).ensemble(self.problem, window, values, {}, None)
+
+    def parameters_of(self, window: Window, samples: int) -> Tensor:
+        """Draws of whitened parameters, with shape ``(samples, case, parameters)``."""
         contexts = self.contexts(window)
         excess = self.excess(contexts) if self.gauss else None
         found = [
             self.sampler(self.mean(contexts, excess, rows), self.schedule, self._noise(contexts, rows, len(contexts)))
             for rows in self._chunks(samples, contexts)
         ]
-        v = torch.cat(found).unflatten(0, (samples, -1))
-        states = window.y + window.std * white_noise(window.y, samples, *window.y.shape)
-        values = torch.cat((states.flatten(2), v), dim=-1)
-        return StateTarget(states=None).ensemble(self.problem, window, values, {}, None)
+        return torch.cat(found).unflatten(0, (samples, -1))
 
     @property
     def residual(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
@@ -258,7 +262,11 @@ class FactorizedScore(Learned):
         return self.step.context(Window(y, std, nothing, nothing, start.flatten())).unflatten(0, (-1, steps))
 
     def excess(self, contexts: Tensor) -> Tensor:
-        r"""What a step adds to the precision of the prior, :math:`\Sigma_t^{-1} - I`, its negative part left out.
+        r"""What a step adds to the precision of the prior, :math:`\Sigma_t^{-1} - I`.
+
+        Of few draws, by the estimate of a precision that is right on average, :math:`(n - p - 2) / (n - 1)` times the
+        inverse of their covariance: what one step adds is less than its error, and steps are many. Their sum is what
+        has no negative part.
 
         Args:
             contexts: What each step says, with shape ``(case, steps, context)``.
@@ -271,13 +279,14 @@ class FactorizedScore(Learned):
             mean = LearnedDenoiser(self.residual, repeat(given, rows)).mean
             found.append(Multistep()(mean, self.schedule, self._noise(contexts, rows, len(given))))
         v = torch.cat(found).unflatten(0, (self.draws, *contexts.shape[:2]))
-        apart = v - v.mean(dim=0)
-        covariance = torch.einsum("s...i,s...j->...ij", apart, apart) / (self.draws - 1)
+        apart, size = v - v.mean(dim=0), v.shape[-1]
+        covariance = torch.einsum("s...i,s...j->...ij", apart, apart) / (self.draws - size - 2)
         # Where draws are not finite, as of a case that is hopeless, nothing is added.
         sound = covariance.isfinite().all(dim=-1, keepdim=True).all(dim=-2, keepdim=True)
-        values, vectors = torch.linalg.eigh(torch.where(sound, covariance, identity(v, v.shape[-1])))
-        added = 1 / values.clamp(min=torch.finfo(v.dtype).eps) - 1
-        return (vectors * added.clamp(min=0).unsqueeze(-2)) @ vectors.mT
+        values, vectors = torch.linalg.eigh(torch.where(sound, covariance, identity(v, size)))
+        added = (vectors / values.clamp(min=torch.finfo(v.dtype).eps).unsqueeze(-2)) @ vectors.mT - identity(v, size)
+        values, vectors = torch.linalg.eigh(added.mean(dim=1, keepdim=True))
+        return added - (vectors * values.clamp(max=0).unsqueeze(-2)) @ vectors.mT
 
     def mean(self, contexts: Tensor, excess: Tensor | None, draws: int) -> Mean:
         """The mean of parameters given noisy ones and all steps of a record, for so many draws of each case.

@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from ...diffusion import Centring, DampedResidual
 from ...nn import Layout, Network
 from ...nn.layout import constant
-from ...problems import Problem
 from ...tensors import append_dims, kept_bytes
-from .parameters import ParameterResidual
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,6 @@ class LocalResidual(nn.Module):
         separator: The number of states of a separator; 0 if it knows none.
         landscape: Fields that tell sites apart, with shape ``(channel, *grid)``.
         shared: Whether the numbers are parameters of the whole crop, standard normal: their residuals can be centred.
-        problem: The problem, if the numbers have a network of their own, of the same plan, which sees innovations.
     """
 
     there: Tensor
@@ -109,14 +106,12 @@ class LocalResidual(nn.Module):
         separator: int,
         landscape: Tensor,
         shared: bool = False,
-        problem: Problem | None = None,
     ) -> None:
         super().__init__()
         self.crop, self.separator, self.clock = crop, separator, Clock(times)
         self.register_buffer("landscape", landscape.to(self.clock.first), persistent=False)
         context = 2 * times + (separator > 0) + len(landscape)
         self.residual = DampedResidual(crop.layout, context, network)
-        self.own = None if problem is None else ParameterResidual(problem, crop.states, context, network)
         #: The mean residuals of numbers beside separators, and those beside whole crops.
         self.centring = Centring(crop.numbers, 2 * crop.numbers) if shared and crop.numbers else None
         # Which states a whole crop has, and a separator.
@@ -167,8 +162,4 @@ class LocalResidual(nn.Module):
         fixed = self.landscape.to(x).expand(len(x), *self.landscape.shape)
         context = torch.cat((constant(torch.cat(known, dim=-1), self.crop.layout.field[1:]), fixed), dim=1)
         there = self.seen(whole)
-        found_x, found_v = self.crop.split(self.residual(self.crop.join(x * there, v), angle, context))
-        if self.own is not None:
-            cos, sin = (append_dims(part, x.ndim - 1) for part in (angle.cos(), angle.sin()))
-            found_v = self.own((cos * x + sin * found_x).detach(), v, angle, start, there, context)
-        return found_x, found_v
+        return self.crop.split(self.residual(self.crop.join(x * there, v), angle, context))

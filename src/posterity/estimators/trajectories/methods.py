@@ -1,15 +1,25 @@
 r"""Score-based data assimilation: with known parameters, with parameters of every state, and with shared ones."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ...diffusion import Guidance, PredictorCorrector, Sampler, Schedule
+from ...diffusion import EDM, Guidance, PredictorCorrector, Sampler, Schedule
 from ...diffusion.compositions import Composition, Fold, Junction
 from ...nn import Network
-from ...problems import Problem
+from ...problems import Ensemble, Identity, Observation, Problem, Twin, Window
+from .factorized import FactorizedScore
 from .score import Precision, TrajectoryScore
+
+#: The standard deviation of observations that are the states themselves.
+EXACT = 1e-6
+
+#: Angles by which scores of single steps are learned: what a step says of parameters shows where these have much
+#: noise, and what hundreds say where they have little.
+WIDE = EDM(mean=0.0, std=1.5)
 
 
 class SDA(TrajectoryScore):
@@ -172,15 +182,17 @@ class SharedSOSDA(TrajectoryScore):
         centred: Whether scores of parameters are centred: less the mean that they have by mistake.
         precision: In what networks compute when it draws: `bfloat16`, `float32`, or `auto`, the first on a GPU and the
             second elsewhere. What samplers step and guidance solves is never reduced.
-        innovations: Whether parameters have a network of their own, of the same plan, which sees what the model leaves
-            of each state from the one before (:class:`.ParameterResidual`).
+        redrawn: Whether parameters are drawn once more in the end, given the states that were drawn, by scores of
+            single steps that a second network learns beside (:class:`.FactorizedScore`, the sum). Where steps are
+            random, and states are seen well, this takes away most of what guidance gets wrong of parameters: given the
+            states nothing is left of observations, and given these, states hardly depend on parameters.
 
     References:
         | Score-based Data Assimilation (Rozet & Louppe, 2023), https://arxiv.org/abs/2306.10574
     """
 
     shared: ClassVar[bool] = True
-    drawing: ClassVar[str] = f"{TrajectoryScore.drawing}, centred"
+    drawing: ClassVar[str] = "sampler, guidance, composition, per_window, precision, centred"
 
     def __init__(
         self,
@@ -197,14 +209,62 @@ class SharedSOSDA(TrajectoryScore):
         per_window: bool = False,
         centred: bool = True,
         precision: Precision = "auto",
-        innovations: bool = False,
+        redrawn: bool = False,
     ) -> None:
         sampler = sampler or PredictorCorrector(64, corrections=2, tau=0.5)
         how = schedule, sampler, guidance, composition or Junction(order, stride)
-        rest = per_window, precision, innovations
-        super().__init__(problem, order, network, *how, times, crops, stride, *rest)
+        super().__init__(problem, order, network, *how, times, crops, stride, per_window, precision)
         self.centred = centred
+        #: What draws parameters given all states; None if nothing does.
+        self.steps = self._given_states(network) if redrawn else None
+
+    def _given_states(self, network: Network | None) -> FactorizedScore:
+        """The posterior of parameters given states, which it takes for observed."""
+        problem, known = self.problem, Observation(Identity(self.problem.shape), EXACT)
+        if not (problem.weak):
+            raise ValueError(
+                "redrawn: states of a deterministic model tell its parameters exactly, and drawing these given those "
+                "leaves them as they are; set it to false, or give the problem model errors"
+            )
+        return FactorizedScore(
+            replace(problem, observation=known), network, schedule=WIDE, crops=self.crops, gauss=False
+        )
+
+    def measure(self, twins: Iterable[Twin]) -> None:
+        """Takes the statistics of states and times, and those of single steps."""
+        super().measure(twins if self.steps is None else map(self._counted, twins))
+        if self.steps is not None:
+            self.steps.step.settle()
+
+    def _counted(self, twin: Twin) -> Twin:
+        """Draws that have been counted in the statistics of single steps."""
+        assert self.steps is not None
+        self.steps.step.count(self.steps.steps(twin).window)
+        return twin
+
+    def loss(self, twin: Twin) -> Tensor:
+        """The denoising loss of crops, and that of parameters given single steps."""
+        loss = super().loss(twin)
+        return loss if self.steps is None else loss + self.steps.loss(twin)
+
+    def settle(self, twins: Iterable[Twin]) -> None:
+        """Takes the mean residuals of parameters, by which they are centred."""
+        super().settle(twins)
+        if self.steps is not None:
+            self.steps.settle(twins)
 
     def beside(self, v: Tensor) -> Tensor:
         """Themselves."""
         return v
+
+    def decode(self, window: Window, z: Tensor) -> Ensemble:
+        """Turns draws of trajectories into states and parameters, which may be drawn once more."""
+        if self.steps is not None:
+            states, v = self.trajectory.split(z)
+            x = self.restore(states[:, :, : self.problem.window]).flatten(0, 1)
+            nothing = torch.full_like(x[:, 0], torch.nan)
+            seen = Window(x, torch.full_like(x, EXACT), nothing, nothing, window.start.repeat(len(z)))
+            pieces = self._pieces(len(x), self.problem.window - 1, x.device)
+            found = [self.steps.parameters_of(seen.select(rows), 1)[0] for rows in pieces]
+            z = self.trajectory.join(states, torch.cat(found).view_as(v))
+        return super().decode(window, z)

@@ -49,7 +49,6 @@ class TrajectoryScore(Learned):
         per_window: Whether observations guide each window by itself, and not the trajectory as a whole.
         precision: In what networks compute when it draws: `bfloat16`, `float32`, or `auto`, the first on a GPU and the
             second elsewhere. What samplers step and guidance solves is never reduced.
-        innovations: Whether shared parameters have a network of their own, of the same plan, which sees innovations.
     """
 
     loss_units: ClassVar[str] = "1"
@@ -84,7 +83,6 @@ class TrajectoryScore(Learned):
         stride: int,
         per_window: bool,
         precision: Precision,
-        innovations: bool = False,
     ) -> None:
         super().__init__(problem)
         if crops < 1:
@@ -106,8 +104,7 @@ class TrajectoryScore(Learned):
         self.order, self.crops = order, crops
         self.shape = (problem.window, *problem.shape)
         crop, landscape = Crop(2 * order + 1, problem.shape, self.numbers), problem.system.landscape
-        seen = problem if innovations else None
-        self.local = LocalResidual(crop, network, times, separator, landscape, self.shared, seen)
+        self.local = LocalResidual(crop, network, times, separator, landscape, self.shared)
         #: The statistics of all states, and those of the first ones of trajectories.
         self.scaler, self.first = Standardizer(problem.shape), Standardizer(problem.shape)
         self.register_buffer("examples", torch.zeros(EXAMPLES, *problem.shape))
@@ -145,21 +142,16 @@ class TrajectoryScore(Learned):
     @torch.no_grad()
     def measure(self, twins: Iterable[Twin]) -> None:
         """Takes the statistics of states and times, and keeps some states."""
-        early, late, kept, own = inf, -inf, None, self.local.own
+        early, late, kept = inf, -inf, None
         for twin in twins:
             self.scaler.count(twin.x.flatten(0, 1))
             self.first.count(twin.x[:, 0])
-            if own is not None:
-                states, _, start = self.cut(twin)
-                own.count(states, start)
             kept = twin.x if kept is None else kept
             early = min(early, float(twin.window.start.min()))
             late = max(late, float(twin.window.start.max()) + twin.x.shape[1] - self.local.crop.states)
         assert kept is not None
         self.scaler.settle()
         self.first.settle()
-        if own is not None:
-            own.settle()
         self.local.clock.fit(early, late)
         # Of different trajectories, and different times.
         case, time = (torch.linspace(0, size - 1, EXAMPLES, device=kept.device).round() for size in kept.shape[:2])
@@ -199,20 +191,14 @@ class TrajectoryScore(Learned):
                 yield noisy[1], angle[rows], torch.cat(found, dim=1)
 
     def crop(self, twin: Twin) -> tuple[Tensor, Tensor, Tensor]:
-        """Random crops of trajectories, their states standardised; see :meth:`cut`."""
-        x, v, start = self.cut(twin)
-        with torch.autocast(x.device.type, enabled=False):
-            return self.scaler(x), v, start
-
-    def cut(self, twin: Twin) -> tuple[Tensor, Tensor, Tensor]:
         """Random crops of trajectories, in full precision.
 
         Args:
             twin: Draws of the joint, with one batch dimension.
 
         Returns:
-            The states, with shape ``(rows, states, *shape)``, the numbers beside them, with shape ``(rows, numbers)``,
-            and when the crops begin, with shape ``(rows,)``.
+            The standardised states, with shape ``(rows, states, *shape)``, the numbers beside them, with shape ``(rows,
+            numbers)``, and when the crops begin, with shape ``(rows,)``.
 
         Raises:
             ValueError: If trajectories are shorter than crops.
@@ -228,7 +214,7 @@ class TrajectoryScore(Learned):
         time = first.unsqueeze(-1) + torch.arange(states, device=twin.x.device)
         with torch.autocast(twin.x.device.type, enabled=False):
             v = self.beside(self.problem.encode_parameters(twin.theta)[row])
-        return twin.x[row.unsqueeze(-1), time], v, twin.window.start[row] + first
+            return self.scaler(twin.x[row.unsqueeze(-1), time]), v, twin.window.start[row] + first
 
     def place(self, window: Window) -> Window:
         """The windows in the dtype and on the device of the weights."""
