@@ -246,7 +246,7 @@ def bound(control: Control, q: Gaussian, draws: int = 4096) -> Tensor:
         one = slice(case, case + 1)
         part = control.select(one)
         noise = moment_matched_noise(part, draws)
-        parts.append(negative_elbo(part, Gaussian(q.mean[one], q.factor[one]), noise))
+        parts.append(negative_elbo(part, q.select(one), noise))
     return torch.cat(parts)
 
 
