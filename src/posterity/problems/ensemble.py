@@ -28,8 +28,12 @@ def decode_ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor], log
     Returns:
         The ensemble.
     """
-    parts = [control.decode(u[chunk]) for chunk in control.chunks(len(u))]
-    x, theta = (torch.cat(part) for part in zip(*parts, strict=True))
+    problem = control.problem
+    x = u.new_empty(*u.shape[:2], problem.steps, *problem.shape)
+    theta = u.new_empty(*u.shape[:2], len(problem.parameters))
+    # One chunk after the other is written where it stays, while it is in the cache.
+    for chunk in control.chunks(len(u)):
+        x[chunk], theta[chunk] = control.decode(u[chunk])
     x, theta, log_q, failed = replace_failed(x, theta, log_q)
     info = {
         **info,
@@ -37,7 +41,7 @@ def decode_ensemble(control: Control, u: Tensor, info: Mapping[str, Tensor], log
         "model_steps": control.model_steps,
         "gradients": control.gradients,
     }
-    return Ensemble(x, theta, range(control.problem.steps), info, log_q)
+    return Ensemble(x, theta, range(problem.steps), info, log_q)
 
 
 def replace_failed(x: Tensor, theta: Tensor, log_q: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
