@@ -221,7 +221,7 @@ class SharedSOSDA(TrajectoryScore):
     def _given_states(self, network: Network | None) -> FactorizedScore:
         """The posterior of parameters given states, which it takes for observed."""
         problem, known = self.problem, Observation(Identity(self.problem.shape), EXACT)
-        if not (problem.weak):
+        if not problem.weak:
             raise ValueError(
                 "redrawn: states of a deterministic model tell its parameters exactly, and drawing these given those "
                 "leaves them as they are; set it to false, or give the problem model errors"
