@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ...problems import Control
+from ...tensors import append_dims
 from .coordinates import LaplaceCoordinates
 
 #: The step of differences, in standard deviations of a direction.
@@ -52,7 +53,7 @@ def curved(control: Control, straight: LaplaceCoordinates, bent: int) -> Laplace
     misfits, slopes, second = _differences(control, straight, bent)
     finite = second.isfinite().flatten(1).all(dim=-1) & slopes.isfinite().flatten(1).all(dim=-1)
     misfits, slopes, second = (
-        torch.where(finite.view(-1, *[1] * (x.ndim - 1)), x, 0) for x in (misfits, slopes, second)
+        torch.where(append_dims(finite, part.ndim - 1), part, 0) for part in (misfits, slopes, second)
     )
     full, turn = _with_hessian(straight, torch.einsum("cm,cmjk->cjk", misfits, second))
     slopes = torch.einsum("cim,cij->cjm", slopes, turn)
@@ -62,7 +63,7 @@ def curved(control: Control, straight: LaplaceCoordinates, bent: int) -> Laplace
     sound = finite & (straight.values > 1).any(dim=-1) & (bends.abs() <= MOST).flatten(1).all(dim=-1)
     parts = (full.values, full.vectors, bends, scales, means)
     before = (straight.values, straight.vectors, *map(torch.zeros_like, (bends, scales, means)))
-    chosen = [torch.where(sound.view(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(parts, before, strict=True)]
+    chosen = (torch.where(append_dims(sound, new.ndim - 1), new, old) for new, old in zip(parts, before, strict=True))
     return LaplaceCoordinates(straight.origin, *chosen)
 
 
