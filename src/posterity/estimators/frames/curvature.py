@@ -56,9 +56,9 @@ def curved(control: Control, straight: LaplaceCoordinates, bent: int) -> Laplace
         torch.where(append_dims(finite, part.ndim - 1), part, 0) for part in (misfits, slopes, second)
     )
     full, turn = _with_hessian(straight, torch.einsum("cm,cmjk->cjk", misfits, second))
-    slopes = torch.einsum("cim,cij->cjm", slopes, turn)
-    second = torch.einsum("cmij,cik,cjl->cmkl", second, *[turn[:, :bent, :bent]] * 2)
-    bends, scales, means = _third_order(slopes, second)
+    third = torch.einsum("cim,cmjk->cijk", slopes, second)
+    known = turn[:, :bent, :bent]
+    bends, scales, means = _third_order(torch.einsum("cpqr,cpi,cqj,crk->cijk", third, turn, known, known))
     # Windows in the frame of the prior are those with a precision of one.
     sound = finite & (straight.values > 1).any(dim=-1) & (bends.abs() <= MOST).flatten(1).all(dim=-1)
     parts = (full.values, full.vectors, bends, scales, means)
@@ -101,12 +101,11 @@ def _with_hessian(straight: LaplaceCoordinates, curvature: Tensor) -> tuple[Lapl
     return replace(straight, values=values.to(like), vectors=vectors.to(like)), turn.to(like)
 
 
-def _third_order(slopes: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Bends, scales and means of all entries, by those whose second derivatives are known."""
-    size, bent = slopes.shape[1], second.shape[-1]
-    third = torch.einsum("cim,cmjk->cijk", slopes, second)
-    known = third[:, :bent]
-    third[:, :bent] = known + known.transpose(1, 2) + known.permute(0, 2, 3, 1)
+def _third_order(products: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Bends, scales and means, of the products :math:`\partial_i r \cdot \partial_j \partial_k r` that are known."""
+    size, bent = products.shape[1:3]
+    known = products[:, :bent]
+    third = torch.cat((known + known.transpose(1, 2) + known.permute(0, 2, 3, 1), products[:, bent:]), dim=1)
     i, first = torch.arange(size, device=third.device), torch.arange(bent, device=third.device)
     bends = torch.where(i[:, None, None] > torch.maximum(first[:, None], first), 0.5 * third, 0)
     twice = 0.5 * third[:, :bent].diagonal(dim1=1, dim2=2).mT.clamp(-HALF, HALF)
