@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from posterity.algebra import LowRankFactor
 from posterity.baselines import EnsembleFourDVar, FourDVar, RejectionABC, VariationalInference
 from posterity.baselines.variational.families import Family, Full, Gaussian, MeanField
 from posterity.baselines.variational.optimizers import NaturalGradient, moment_matched_noise, negative_elbo
@@ -285,7 +286,7 @@ def compare_quality(windows: Window, fits: list[Fit], tolerance: float = 0.01) -
         print(f"| −ELBO, {name}, ours alone | {CASES} | {diverged} | | {fitted[name].median():.2f} | | | | |")
     for which in ("corrected", "published"):
         mean, std = (torch.stack(part).double() for part in zip(*(getattr(f, which) for f in fits), strict=True))
-        theirs = bound(judge, Gaussian(mean, torch.diag_embed(1 / std)))
+        theirs = bound(judge, Gaussian(mean, LowRankFactor.diagonal(std.square())))
         for name, ours in fitted.items():
             summary(f"−ELBO, {name}, source's {which}", ours[some], theirs, tolerance)
 
