@@ -105,8 +105,7 @@ class LaplaceCoordinates(Coordinates):
         """The controls of coordinates; see :meth:`Coordinates.inverse`."""
         beyond = (w.abs() - CORE).clamp(min=0, max=FAR)
         white = torch.where(beyond > 0, w.sign() * (CORE + beyond.expm1()), w)
-        bent = self._entries(white)
-        e = bent - self.means
+        e = bent = self._entries(white)
         # Each pass settles one entry more, from those before it; the last, those that no other depends on.
         for _ in range(self.bends.shape[-1] + 1):
             shift, log_scale = self._bend(e)

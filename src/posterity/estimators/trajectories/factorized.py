@@ -20,14 +20,14 @@ from ..estimator import network_chunks, repeat
 from ..features import Features, Standardizer
 from ..learned import Learned
 from ..target import StateTarget
-from .innovations import innovations
 
 
 class Step(nn.Module):
     r"""What two states in a row say of parameters, and the residual of noisy ones given this.
 
-    Beside the states the network sees the innovation, what the model leaves of the second one (:func:`.innovations`):
-    it need not learn the dynamics to tell what parameters do in a step, which is next to nothing beside them.
+    Beside the states the network sees the innovation, what the model leaves of the second one,
+    :math:`y_{t+1} - \mathcal{M}(y_t, \theta)` at the median :math:`\theta` of the prior: it need not learn the dynamics
+    to tell what parameters do in a step, which is next to nothing beside them.
 
     Args:
         features: The features of a pair of observations.
@@ -67,9 +67,15 @@ class Step(nn.Module):
         found: Tensor = self.network(torch.cat((features, beside), dim=1))
         return averaged(found)
 
+    @torch.no_grad()
     def innovation(self, window: Window) -> Tensor:
-        """The innovations of pairs, with the shape of a state."""
-        return innovations(self.features.problem, window.y, window.start).squeeze(1)
+        """The innovations of pairs, with the shape of a state; in full precision, since the model runs."""
+        problem, median = self.features.problem, window.y.new_zeros(len(window.y), self.residual.layout.shape[0])
+        with torch.autocast(window.y.device.type, enabled=False):
+            system = problem.system_at(problem.decode_parameters(median), window.start)
+            found = window.y[:, 1] - system.rollout(window.y[:, 0], 1)[:, 1]
+        # From a state that is off by noise a model may go where nothing is finite.
+        return found.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
 
 class FactorizedScore(Learned):
