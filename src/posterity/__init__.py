@@ -6,6 +6,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .memory import keep_freed
+
 if TYPE_CHECKING:
     from .inference.problem import Problem
     from .inference.session import plot
@@ -55,6 +57,8 @@ OFFERED = {
     "plot": "session.plot",
     "to_arviz": "session.arviz",
 }
+
+keep_freed()
 
 
 def __getattr__(name: str) -> Any:

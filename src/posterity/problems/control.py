@@ -235,7 +235,11 @@ class Control:
         Returns:
             The cost, with shape ``(*batch, case)``; infinite where the model diverged.
         """
-        cost = 0.5 * self.mismatch(u, self.problem.window if states is None else states).square().sum(dim=-1)
+        states = self.problem.window if states is None else states
+        # A sweep has first derivatives only: who records derivatives may take others.
+        cost = None if torch.is_grad_enabled() else self.swept(u, states)
+        if cost is None:
+            cost = 0.5 * self.mismatch(u, states).square().sum(dim=-1)
         return cost.nan_to_num(nan=torch.inf, posinf=torch.inf)
 
     def mismatch(self, u: Tensor, states: int) -> Tensor:
@@ -276,14 +280,7 @@ class Control:
         return 0.5 * u.square().sum(dim=-1) + self.misfit(u, states)
 
     def log_prob(self, u: Tensor) -> Tensor:
-        r"""The log-density of the joint, :math:`\log N(u; 0, I) + \log p(y | x(u))`.
-
-        Args:
-            u: The controls, with shape ``(*batch, case, size)``.
-
-        Returns:
-            The log-density, with shape ``(*batch, case)``; minus infinity where the model diverged.
-        """
+        r"""The log-density :math:`\log N(u; 0, I) + \log p(y | x(u))`, ``(*batch, case)``; -inf where it diverged."""
         return -self.cost(u) - self.log_normalizer()
 
     def log_normalizer(self) -> Tensor:

@@ -76,6 +76,7 @@ def test_what_is_not_asked_for_is_left_out_and_members_stand_alone():
     single = system.misfit(alone, y[3:4], precision[3:4], Squares())
     assert torch.equal(single, cost[1:2, 3:4])
     assert torch.equal(torch.autograd.grad(single.sum(), alone)[0], gradient[1:2, 3:4])
+    assert torch.equal(system.misfit(x, y, precision, Squares()), cost)
 
 
 def test_what_diverges_is_not_finite_and_spoils_no_other():

@@ -47,10 +47,10 @@ class States(NamedTuple):
         """Selects some of the cases."""
         return type(self)(*(value.index_select(0, cases.to(value.device)) for value in self))
 
-    def split(self, count: int) -> "list[States]":
+    def split(self, count: int) -> "list[Self]":
         """The cases in equal parts, in order."""
         parts = zip(*(value.chunk(count) for value in self), strict=True) if count > 1 else [self]
-        return [States(*part) for part in parts]
+        return [type(self)(*part) for part in parts]
 
     def finite(self) -> Tensor:
         """Whether states and parameters of each case are finite, with shape ``(case,)``."""

@@ -14,6 +14,7 @@ from ...tensors import identity
 
 if TYPE_CHECKING:
     from ..control import Control
+    from ..observing import Operator
 
 
 def tangent(f: Callable[[Tensor], Tensor], x: Tensor, dx: Tensor) -> Tensor:
@@ -90,8 +91,31 @@ def at_once(control: "Control", u: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     precision = control.precision[:, : x.shape[axis]]
     residual = (operator(x) - control.y[:, : x.shape[axis]]) * precision
     dx = states_tangent(control, u, basis(u), x)
-    changes = tangent(operator, x.expand_as(dx), dx) * precision
-    return residual.flatten(axis), changes.flatten(axis + 1)
+    return residual.flatten(axis), seen_changes(operator, x, dx, precision).flatten(axis + 1)
+
+
+def seen_changes(operator: "Operator", x: Tensor, dx: Tensor, precision: Tensor) -> Tensor:
+    r"""What directions do to what is seen of states, :math:`p\, \partial H(x) / \partial x\; \delta x`.
+
+    Of what is seen site by site, the derivatives by each channel are taken once for all directions.
+
+    Args:
+        operator: The operator :math:`H`.
+        x: The states, with shape ``(*batch, *shape)``.
+        dx: The directions, with shape ``(directions, *batch, *shape)``.
+        precision: The factors :math:`p`, which broadcast against ``(*batch, *seen)``.
+
+    Returns:
+        The changes, with shape ``(directions, *batch, *seen)``.
+    """
+    axis = -len(operator.shape)
+    channels = x.unbind(axis)
+    if operator.at_site(channels) is None:
+        return tangent(operator, x.expand_as(dx), dx) * precision
+    one = identity(x, len(channels)).reshape(len(channels), *[1] * (x.ndim + axis), -1, *[1] * (-axis - 1))
+    slopes = (precision * tangent(operator, x, of.expand_as(x)) for of in one)
+    terms = [slope * dx.narrow(axis, channel, 1) for channel, slope in enumerate(slopes)]
+    return sum(terms[1:], start=terms[0])
 
 
 def states_tangent(control: "Control", u: Tensor, du: Tensor, path: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def misfit_all(
     start: int, stop: int, steps: int, channels: int, x0: Array, error: Array, theta: Array, y: Array,
     precision: Array, costs: Array, firsts: Array, parameters: Array, errors: Array,
 ) -> None:  # fmt: skip
-    """The costs of some members, and their gradients for first states, and if wanted for parameters and errors."""
+    """The costs of some members, and if wanted their gradients for first states, and for parameters and errors."""
     lanes, n, size = BYTES // costs.itemsize, layout.channels * layout.sites, layout.size
     seen = Layout(channels, layout.sites, 0, layout.reach, layout.pitch, size, 1, layout.h)
     m, wide = channels * layout.sites, max(channels, layout.channels + 1) * layout.pitch
@@ -70,20 +70,21 @@ def misfit_all(
                 if len(error):
                     taken(layout, memory, moved, error, steps * n, t * n, first, count)
                     added(layout, memory, x + length, x + length, moved)
-        memory[g : g + size] = 0
-        added(layout, memory, g, g, pulls + steps * wide)
-        for t in range(steps - 1, -1, -1):
-            if len(errors):
-                given(layout, memory, g, errors, steps * n, t * n, first, count)
-            for s in range(layout.substeps - 1, -1, -1):
-                fields = stages(layout, tape + t * length + 4 * s * size, k)
-                runge_kutta_adjoint(adjoint, layout, memory, (th,), fields, g, k, total)
-                if len(parameters):
-                    summed(adjoint_parameters, layout, memory, (th,), fields, added_up)
-            added(layout, memory, g, g, pulls + t * wide)
-        given(layout, memory, g, firsts, n, ZERO, first, count)
-        if len(parameters):
-            given_numbers(layout, memory, added_up, parameters, first, count)
+        if len(firsts):
+            memory[g : g + size] = 0
+            added(layout, memory, g, g, pulls + steps * wide)
+            for t in range(steps - 1, -1, -1):
+                if len(errors):
+                    given(layout, memory, g, errors, steps * n, t * n, first, count)
+                for s in range(layout.substeps - 1, -1, -1):
+                    fields = stages(layout, tape + t * length + 4 * s * size, k)
+                    runge_kutta_adjoint(adjoint, layout, memory, (th,), fields, g, k, total)
+                    if len(parameters):
+                        summed(adjoint_parameters, layout, memory, (th,), fields, added_up)
+                added(layout, memory, g, g, pulls + t * wide)
+            given(layout, memory, g, firsts, n, ZERO, first, count)
+            if len(parameters):
+                given_numbers(layout, memory, added_up, parameters, first, count)
         # Over the times there is one sum for each site.
         at = sums + layout.channels * layout.pitch + layout.reach * lanes
         cost = spread(memory.dtype.type(0))
@@ -96,9 +97,9 @@ def misfit_all(
 
 def misfit(
     integration: Integration, pull: Program, x0: Tensor, theta: Tensor, error: Tensor | None, y: Tensor,
-    precision: Tensor, wanted: tuple[bool, bool],
+    precision: Tensor, wanted: tuple[bool, bool, bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Half the squares of misfits of trajectories, and their gradients.
+    """Half the squares of misfits of trajectories, and their gradients if any is wanted.
 
     Args:
         integration: The integration.
@@ -108,7 +109,8 @@ def misfit(
         error: Model errors, with shape ``(*batch, steps, n)``; none if omitted.
         y: What is seen, with shape ``(case, steps + 1, m)``: of the last dimension of the batch.
         precision: The reciprocals of its standard deviations, zero where nothing is seen, with the same shape.
-        wanted: Whether the gradients of parameters and errors are; else they are empty.
+        wanted: Whether the gradients of initial states, parameters and errors are. What is not wanted is empty, but for
+            initial states with any other.
 
     Returns:
         The costs, with shape ``(*batch,)``, and the gradients of initial states, parameters and errors.
@@ -120,9 +122,9 @@ def misfit(
     repeats = min(lanes // gcd(lanes, cases), batch.numel() // cases)
     if repeats > 1:
         y, precision = y.repeat(repeats, 1, 1), precision.repeat(repeats, 1, 1)
-    costs, first = x0.new_empty(batch), x0.new_empty(*batch, n)
-    parameters = x0.new_zeros(*batch, theta.shape[-1]) if wanted[0] else x0.new_empty(0)
-    errors = x0.new_empty(*batch, steps, n) if wanted[1] else x0.new_empty(0)
+    costs, first = x0.new_empty(batch), x0.new_empty(*batch, n) if any(wanted) else x0.new_empty(0)
+    parameters = x0.new_zeros(*batch, theta.shape[-1]) if wanted[1] else x0.new_empty(0)
+    errors = x0.new_empty(*batch, steps, n) if wanted[2] else x0.new_empty(0)
     equations = integration.equations
     programs = equations.value, equations.adjoint, equations.adjoint_parameters, pull
     channels = m // integration.sites

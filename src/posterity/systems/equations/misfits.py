@@ -76,7 +76,7 @@ class Misfit(Loops):
         precision: Tensor,
     ) -> Tensor:  # fmt: skip
         """The cost, with shape ``(*batch,)``."""
-        wanted = ctx.needs_input_grad[3:5]
+        wanted = ctx.needs_input_grad[2:5]
         cost, *gradients = loops().misfit(integration, pull, x0, theta, error, y, precision, wanted)
         ctx.shapes = [None if value is None else value.shape for value in (x0, theta, error)]
         ctx.save_for_backward(*gradients)
