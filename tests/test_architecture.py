@@ -40,7 +40,10 @@ ARROWS = {
     },
 }
 #: What stands above the rooms, and may import all of them: the package itself is empty.
-ABOVE = {"posterity", "__main__", "arguments", "batches", "cli", "memory", "overview", "project", "tasks", "testing", "worker"}
+ABOVE = {
+    *("posterity", "__main__", "arguments", "batches", "cli", "memory", "overview", "project", "tasks", "testing"),
+    "worker",
+}
 #: What may be imported beside the standard library, by rooms that must stay light.
 LIGHT = {
     "algebra": {"torch"},

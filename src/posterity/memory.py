@@ -4,8 +4,8 @@ import ctypes
 import os
 from contextlib import suppress
 
-#: Options of glibc's allocator by their names in the environment, with their numbers and what they are set to: blocks
-#: up to the size from which it maps each anew (32 MiB, the most that it takes), and what is kept at the end of the heap.
+#: Options of glibc's allocator by their names in the environment, with their numbers and what they are set to: the size
+#: from which blocks are mapped anew each time (32 MiB, the most that it takes), and what is kept at the heap's end.
 OPTIONS = {"MALLOC_MMAP_THRESHOLD_": (-3, 2**25), "MALLOC_TRIM_THRESHOLD_": (-1, 2**28)}
 
 

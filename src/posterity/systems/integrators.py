@@ -22,3 +22,13 @@ def rk4(f: Callable[[Tensor], Tensor], x: Tensor, dt: float) -> Tensor:
     k3 = f(torch.add(x, k2, alpha=dt / 2))
     k4 = f(torch.add(x, k3, alpha=dt))
     return torch.add(x, torch.add(k1 + k4, k2 + k3, alpha=2), alpha=dt / 6)
+
+
+def check_times(dt: float, substeps: int, spinup: float) -> None:
+    """Checks that the time step is positive, is cut into at least one substep, and that the spin-up is not negative."""
+    if dt <= 0:
+        raise ValueError(f"dt: the time between states must be positive, not {dt}")
+    if substeps < 1:
+        raise ValueError(f"substeps: at least one is needed, not {substeps}")
+    if spinup < 0:
+        raise ValueError(f"spinup: the time must not be negative, not {spinup}")

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from ..tensors import Constant, append_dims
 from .fused import Fused
+from .integrators import check_times
 from .known import Known
 from .lawson import Lawson
 from .spectral import alias_free, resolved, solenoidal, waves
-from .system import System, check_times
+from .system import System
 
 #: Speeds for which substeps are stable: those of the attractor reach 4 with the default parameters.
 SPEED = 5.0

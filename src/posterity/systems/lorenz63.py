@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .equations.expressions import Neighbours
 from .equations.ode import ODE
-from .system import check_times
+from .integrators import check_times
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..tensors import append_dims
 from .equations.expressions import Neighbours
 from .equations.ode import ODE
-from .system import check_times
+from .integrators import check_times
 
 
 @dataclass(frozen=True, kw_only=True)

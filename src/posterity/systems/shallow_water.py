@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..tensors import append_dims
-from .integrators import rk4
-from .system import System, check_times
+from .integrators import check_times, rk4
+from .system import System
 
 
 @dataclass(frozen=True, kw_only=True)

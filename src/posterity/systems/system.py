@@ -1,7 +1,7 @@
 """The abstract dynamical system, with the only loops over its steps, and the Jacobian of a batched function."""
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import cache, cached_property
 from math import prod
@@ -249,6 +249,24 @@ class System(abc.ABC):
         """
         return None
 
+    def gauss_newton(
+        self, x0: Tensor, dx0: Tensor, dtheta: Mapping[str, Tensor], y: Tensor, precision: Tensor, sight: Sight
+    ) -> Tensor | None:
+        r"""The matrix :math:`(G, r)^T (G, r)` of misfits :math:`r` and their changes :math:`G`; see :meth:`misfit`.
+
+        Args:
+            x0: As there.
+            dx0: What directions do to it, with shape ``(directions, *batch, case, *shape)``.
+            dtheta: What they do to unknown parameters, by name, with shape ``(directions, *batch, case)``.
+            y: As there.
+            precision: As there.
+            sight: As there.
+
+        Returns:
+            The products, in double precision, with shape ``(*batch, case, directions + 1, directions + 1)``; or None.
+        """
+        return None
+
     def _checked(self) -> Callable[[Tensor], Tensor]:
         """One step, with the gradient that its argument carries."""
         step, what = self.stepper(), f"system: the step of {type(self).__name__}"
@@ -297,16 +315,6 @@ def with_gradient(value: Tensor, x: Tensor, what: str) -> Tensor:
             f"or choose a method that needs no gradients, {WITHOUT_GRADIENTS}"
         )
     return value
-
-
-def check_times(dt: float, substeps: int, spinup: float) -> None:
-    """Checks that the time step is positive, is cut into at least one substep, and that the spin-up is not negative."""
-    if dt <= 0:
-        raise ValueError(f"dt: the time between states must be positive, not {dt}")
-    if substeps < 1:
-        raise ValueError(f"substeps: at least one is needed, not {substeps}")
-    if spinup < 0:
-        raise ValueError(f"spinup: the time must not be negative, not {spinup}")
 
 
 def jacobian(f: Callable[[Tensor], Tensor], x: Tensor, event: int, output: int | None = None) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from posterity.systems import LinearAdvection, Lorenz63, Lorenz96
-from posterity.systems.equations.misfits import pull_of
+from posterity.systems.equations.misfits import seen_of
 
 from ..steps import stepped
 
@@ -79,6 +79,41 @@ def test_what_is_not_asked_for_is_left_out_and_members_stand_alone():
     assert torch.equal(system.misfit(x, y, precision, Squares()), cost)
 
 
+@pytest.mark.parametrize(("members", "cases"), [(1, 1), (2, 8), (3, 5), (9, 4)])
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_products_of_misfits_and_their_changes_are_those_of_steps(name, members, cases):
+    system, names = SYSTEMS[name]
+    (x, _, *values), y, precision = drawn(system, names, members, cases)
+    # Of each member, as unknown parameters are.
+    values = [value.expand(members, cases).contiguous() for value in values]
+    changes = [torch.randn(3, *value.shape) for value in (x, *values)]
+
+    def misfits(x, *values):
+        at = replace(system, **dict(zip(names, values, strict=True)))
+        axis, path = -len(system.shape) - 1, stepped(at, x, STATES - 1, None)
+        seen = torch.stack(Squares().at_site(path.unbind(dim=axis + 1)), dim=axis + 1)
+        return ((seen - y) * precision).flatten(2)
+
+    rows = [torch.autograd.functional.jvp(misfits, (x, *values), each)[1] for each in zip(*changes, strict=True)]
+    both = torch.stack([*rows, misfits(x, *values)], dim=-2)
+    at = replace(system, **dict(zip(names, values, strict=True)))
+    found = at.gauss_newton(x, changes[0], dict(zip(names, changes[1:], strict=True)), y, precision, Squares())
+    expected = both @ both.mT
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12 * float(expected.abs().max()))
+    single = tuple(value.float() for value in (x, changes[0], y, precision))
+    narrow = system.gauss_newton(*single[:2], {}, *single[2:], Squares())
+    expected = system.gauss_newton(x, changes[0], {}, y, precision, Squares())
+    torch.testing.assert_close(narrow, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_vectors_that_many_directions_would_leave_empty_are_left_to_torch(monkeypatch):
+    monkeypatch.setattr("posterity.systems.compiled.gauss_newton.EMPTY", 0)
+    system = SYSTEMS["ring"][0]
+    for members, found in ((8, True), (7, False)):
+        x, y = torch.zeros(members, 1, 1, 5), torch.zeros(1, STATES, 2, 5)
+        assert (system.gauss_newton(x, torch.zeros(3, *x.shape), {}, y, y, Squares()) is not None) == found
+
+
 def test_what_diverges_is_not_finite_and_spoils_no_other():
     system, names = SYSTEMS["ring"]
     (x, error, _), y, precision = drawn(system, names, 3, 5)
@@ -125,7 +160,7 @@ def test_observations_have_the_shape_of_what_is_seen():
 
 
 def test_a_sight_is_written_down_once():
-    assert pull_of(Squares(), 1) is pull_of(Squares(), 1)
+    assert seen_of(Squares(), 1) is seen_of(Squares(), 1)
 
 
 def test_sights_that_say_nothing_are_not_compared():
@@ -140,5 +175,5 @@ def test_sights_that_say_nothing_are_not_compared():
             """Refuses."""
             raise RuntimeError
 
-    assert pull_of(Weighted(), 1) is None
-    assert pull_of(Weighted(), 1) is None
+    assert seen_of(Weighted(), 1) is None
+    assert seen_of(Weighted(), 1) is None

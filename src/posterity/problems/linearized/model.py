@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...tensors import identity
 from ..chunks import chunks
-from .tangents import basis, sensitivities, tangent
+from .tangents import basis, sensitivities, swept, tangent
 
 if TYPE_CHECKING:
     from ..control import Control
@@ -324,26 +324,27 @@ def descent(control: "Control", u: Tensor, states: int) -> tuple[Tensor, Tensor]
 def matrices(control: "Control", u: Tensor, states: int) -> Linearization:
     """The model of a cost as matrices: dense in the control, so meant for some hundred entries.
 
-    Where these are fewer than those of the state, one run of the model carries all of them, as it does of a stochastic
-    system, whose noise is no term of a sum; for all others see :func:`.sensitivities`.
+    Some systems have a sweep for them. Of others, where entries are fewer than those of the state, one run of the model
+    carries all of them, as of a stochastic system, whose noise is no term of a sum; else see :func:`.sensitivities`.
 
     Args:
         control: The control, whose prior is white.
         u: Where it is linearised, with shape ``(*batch, case, size)``.
         states: The number of states of the window that count.
     """
-    system = control.problem.system
-    if system.stochastic or (control.size < control.states and system.retracer(u.device) is None):
-        model = LinearModel(control, u, states)
-        residual, changes = model.residual, model.tangent(basis(u))
-    else:
-        residual, changes = sensitivities(control, u, states)
-    # Changes and residual side by side: their products are cost, gradient and Hessian.
-    both = torch.cat((changes, residual.unsqueeze(0))).double().movedim(0, -2)
-    products, n = both @ both.mT, control.size
+    system, n = control.problem.system, control.size
+    products = swept(control, u, states)
+    if products is None:
+        if system.stochastic or (n < control.states and system.retracer(u.device) is None):
+            model = LinearModel(control, u, states)
+            residual, changes = model.residual, model.tangent(basis(u))
+        else:
+            residual, changes = sensitivities(control, u, states)
+        both = torch.cat((changes, residual.unsqueeze(0))).double().movedim(0, -2)
+        products = both @ both.mT
     cost = 0.5 * (u.square().sum(dim=-1) + products[..., n, n])
     return Linearization(
         cost.to(u).nan_to_num(nan=torch.inf, posinf=torch.inf),
         u + products[..., :n, n].to(u),
-        identity(both, n) + products[..., :n, :n],
+        identity(products, n) + products[..., :n, :n],
     )

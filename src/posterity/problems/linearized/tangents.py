@@ -14,7 +14,6 @@ from ...tensors import identity
 
 if TYPE_CHECKING:
     from ..control import Control
-    from ..observing import Operator
 
 
 def tangent(f: Callable[[Tensor], Tensor], x: Tensor, dx: Tensor) -> Tensor:
@@ -85,37 +84,42 @@ def sensitivities(control: "Control", u: Tensor, states: int) -> tuple[Tensor, T
     return (at_once if retraced else chain)(control, u, x)
 
 
+def swept(control: "Control", u: Tensor, states: int) -> Tensor | None:
+    """The products of residual and changes, by the sweep of a system without errors that has one; None elsewhere.
+
+    Args:
+        control: The control, whose prior is white.
+        u: Where it is linearised, with shape ``(*batch, case, size)``.
+        states: The number of states of the window that count.
+
+    Returns:
+        The products of each change, and behind them the residual, with each; ``(*batch, case, size + 1, size + 1)``.
+    """
+    if control.error_root is not None:
+        return None
+    dx, dv, _ = control.directions(basis(u))
+    problem, v = control.problem, control.whitened_parameters(u)
+    theta, dtheta = problem.decode_parameters(v), dict[str, Tensor]()
+    if problem.parameters:
+        changes = tangent(problem.decode_parameters, v.expand_as(dv), dv)
+        dtheta = dict(zip(problem.parameters, changes.unbind(dim=-1), strict=True))
+    seen = control.y[:, :states], control.precision[:, :states], problem.observation.operator
+    system = problem.system_at(theta, control.window.start)
+    found = system.gauss_newton(control.initial(u), dx, dtheta, *seen)
+    if found is not None:
+        control.gradients += control.size * prod(u.shape[:-2])
+        control.model_steps += (states - 1) * prod(u.shape[:-2])
+    return found
+
+
 def at_once(control: "Control", u: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """Residual and changes by one tangent of all entries, along the trajectory; see :func:`sensitivities`."""
     operator, axis = control.problem.observation.operator, u.ndim - 1
     precision = control.precision[:, : x.shape[axis]]
     residual = (operator(x) - control.y[:, : x.shape[axis]]) * precision
     dx = states_tangent(control, u, basis(u), x)
-    return residual.flatten(axis), seen_changes(operator, x, dx, precision).flatten(axis + 1)
-
-
-def seen_changes(operator: "Operator", x: Tensor, dx: Tensor, precision: Tensor) -> Tensor:
-    r"""What directions do to what is seen of states, :math:`p\, \partial H(x) / \partial x\; \delta x`.
-
-    Of what is seen site by site, the derivatives by each channel are taken once for all directions.
-
-    Args:
-        operator: The operator :math:`H`.
-        x: The states, with shape ``(*batch, *shape)``.
-        dx: The directions, with shape ``(directions, *batch, *shape)``.
-        precision: The factors :math:`p`, which broadcast against ``(*batch, *seen)``.
-
-    Returns:
-        The changes, with shape ``(directions, *batch, *seen)``.
-    """
-    axis = -len(operator.shape)
-    channels = x.unbind(axis)
-    if operator.at_site(channels) is None:
-        return tangent(operator, x.expand_as(dx), dx) * precision
-    one = identity(x, len(channels)).reshape(len(channels), *[1] * (x.ndim + axis), -1, *[1] * (-axis - 1))
-    slopes = (precision * tangent(operator, x, of.expand_as(x)) for of in one)
-    terms = [slope * dx.narrow(axis, channel, 1) for channel, slope in enumerate(slopes)]
-    return sum(terms[1:], start=terms[0])
+    changes = tangent(operator, x.expand_as(dx), dx) * precision
+    return residual.flatten(axis), changes.flatten(axis + 1)
 
 
 def states_tangent(control: "Control", u: Tensor, du: Tensor, path: Tensor) -> Tensor:

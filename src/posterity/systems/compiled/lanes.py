@@ -59,6 +59,20 @@ def load(_: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
+def widened(_: Any, array: Any, index: Any) -> Any:
+    """As many numbers of a flat array, from an index on, as a vector has in double precision: in this precision."""
+
+    def generated(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes, doubles = Lanes(array.dtype), Lanes(types.float64)
+        narrow = ir.VectorType(context.get_value_type(lanes).element, doubles.count)
+        where = builder.bitcast(_pointer(context, builder, array, *arguments), narrow.as_pointer())
+        value = builder.load(where, align=array.dtype.bitwidth // 8)
+        return value if array.dtype == types.float64 else builder.fpext(value, context.get_value_type(doubles))
+
+    return Lanes(types.float64)(array, types.intp), generated
+
+
+@intrinsic
 def store(_: Any, array: Any, index: Any, lanes: Any) -> Any:
     """Puts numbers into a flat array from an index on."""
 

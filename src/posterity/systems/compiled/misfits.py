@@ -103,7 +103,7 @@ def misfit(
 
     Args:
         integration: The integration.
-        pull: What observations pull at a state, and their cost; see :class:`.equations.misfits.Pull`.
+        pull: What observations pull at a state, and their cost; see :class:`.equations.misfits.Seen`.
         x0: Initial states, with shape ``(*batch, n)``.
         theta: Parameters, with shape ``(*batch, parameters)``.
         error: Model errors, with shape ``(*batch, steps, n)``; none if omitted.

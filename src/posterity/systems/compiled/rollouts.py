@@ -232,8 +232,9 @@ def of_members(
     numbers: tuple[int, ...],
     batch: torch.Size,
     *tensors: Tensor,
+    weight: int = 1,
 ) -> None:
-    """Calls a compiled function, which needs some fields of memory, for all members."""
+    """Calls a compiled function, which needs some fields of memory, for all members, of so many rollouts each."""
     members = batch.numel()
     if not members:
         return
@@ -241,27 +242,28 @@ def of_members(
     dtype = arrays[0].dtype
     lanes = BYTES // dtype.itemsize
     layout = laid_out(integration, lanes)
-    call = _compiled(function, integration.equations.name, programs, dtype, len(numbers), len(arrays))
+    dtypes = tuple(value.dtype for value in arrays)
+    call = _compiled(function, integration.equations.name, programs, len(numbers), dtypes)
 
     def part(start: int, stop: int) -> None:
         # Torch's memory starts at a whole vector.
         memory = tensors[0].new_zeros(fields * layout.size).numpy()
         call(*programs, layout, memory, start, stop, *numbers, *arrays)
 
-    work = -(-members // lanes) * numbers[0] * layout.substeps * layout.channels * layout.sites
+    work = weight * -(-members // lanes) * numbers[0] * layout.substeps * layout.channels * layout.sites
     shared(part, members, work // GRAIN, lanes)
 
 
 @cache
 def _compiled(
-    function: Any, name: str, programs: tuple[Program, ...], dtype: Any, numbers: int, arrays: int
+    function: Any, name: str, programs: tuple[Program, ...], numbers: int, dtypes: tuple[Any, ...]
 ) -> Callable[..., None]:
     """A function for one system and precision, without numba's look at the types of arguments at each call."""
-    array = types.Array(from_dtype(dtype), 1, "C")
+    memory, *arrays = (types.Array(from_dtype(dtype), 1, "C") for dtype in (dtypes[0], *dtypes))
     layout = types.NamedTuple([*[types.intp] * (len(Layout._fields) - 1), types.float64], Layout)
     signature = (
-        *map(typeof, programs), layout, array, types.intp, types.intp, *[types.intp] * numbers, *[array] * arrays
+        *map(typeof, programs), layout, memory, types.intp, types.intp, *[types.intp] * numbers, *arrays
     )  # fmt: skip
-    with announced(f"{function.__name__} of {name} in {dtype}"):
+    with announced(f"{function.__name__} of {name} in {dtypes[0]}"):
         function.compile(signature)
     return function.get_overload(signature)

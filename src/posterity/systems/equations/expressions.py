@@ -218,14 +218,14 @@ def traced(
     ]
     if len(value) != channels:
         raise ValueError(f"equations: {len(value)} tendencies for {channels} channels; give one for each")
-    tangent = [_changed(tape, output, 1) for output in value]
+    tangent = [changed(tape, output, 1) for output in value]
     states, theirs = transposed(tape, value, [tape.write("input", 1, channel, 0) for channel in range(channels)])
     adjoint = [states.get(channel, tape.write("number", 0.0)) for channel in range(channels)]
     adjoint_parameters = [theirs.get(p, tape.write("number", 0.0)) for p in range(parameters)]
     parts = (
         value, tangent, adjoint, adjoint_parameters,
-        [_changed(tape, output, 2) for output in adjoint],
-        [_changed(tape, output, 2) for output in adjoint_parameters],
+        [changed(tape, output, 2) for output in adjoint],
+        [changed(tape, output, 2) for output in adjoint_parameters],
     )  # fmt: skip
     return Equations(name, channels, parameters, *map(tape.program, parts))
 
@@ -262,7 +262,7 @@ def _moved(by: int, row: Instruction) -> Instruction:
     return (*row[:3], row[3] + by) if row[0] == "input" else row
 
 
-def _changed(tape: Tape, output: Expression, fields: int) -> Expression:
+def changed(tape: Tape, output: Expression, fields: int) -> Expression:
     """The change of an expression with its inputs, whose own are so many fields further on."""
     done = dict[int, Expression]()
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from .expressions import Expression, Integration, Program, Symbols, Tape, transposed
+from .expressions import Expression, Integration, Program, Symbols, Tape, changed, transposed
 from .rollouts import Loops
 
 #: Why a gradient of a gradient is refused.
@@ -21,26 +21,31 @@ class Sight(Hashable, Protocol):
         """What is seen at a site, of the values of all channels there; None if it is no arithmetic of these alone."""
 
 
-class Pull(NamedTuple):
-    r"""What observations of a state pull at it, :math:`\sum_k \partial H_k / \partial x_c\, p_k^2 (H_k(x) - y_k)`.
+class Seen(NamedTuple):
+    r"""What is evaluated of the observations of a state at a site, given what is seen and its precisions.
 
     Args:
-        program: Of the state, the observations :math:`y` and their precisions :math:`p`: the pull at each channel, and
-            behind it their cost :math:`\frac12 \sum_k p_k^2 (H_k(x) - y_k)^2`.
-        seen: The number of observations at a site.
+        number: The number of observations at a site.
+        residual: The misfits :math:`r_k = p_k (H_k(x) - y_k)`; fields are the state, :math:`y` and :math:`p`.
+        pull: What they pull at each channel, :math:`\sum_k \partial H_k / \partial x_c\, p_k r_k`, and behind it
+            their cost :math:`\frac12 \sum_k r_k^2`, of the same fields.
+        change: What a change of the state does to them, :math:`p_k\, \partial H_k / \partial x\; \delta x`, which
+            is the last field.
     """
 
-    program: Program
-    seen: int
+    number: int
+    residual: Program
+    pull: Program
+    change: Program
 
 
-def pull_of(sight: Sight, channels: int) -> Pull | None:
-    """What observations pull at states with so many channels; None if what is seen is no arithmetic."""
+def seen_of(sight: Sight, channels: int) -> Seen | None:
+    """What is seen of states with so many channels; None if it is no arithmetic."""
     # Before it is looked up: a sight that says nothing may hold what cannot be compared with another one's.
-    return None if _seen(Tape(), sight, channels) is None else _pull(sight, channels)
+    return None if _at_site(Tape(), sight, channels) is None else _seen(sight, channels)
 
 
-def _seen(tape: Tape, sight: Sight, channels: int) -> list[Expression] | None:
+def _at_site(tape: Tape, sight: Sight, channels: int) -> list[Expression] | None:
     """What is seen at a site, written down."""
     state = Symbols(tape, channels)
     found = sight.at_site([state[channel, 0] for channel in range(channels)])
@@ -50,21 +55,18 @@ def _seen(tape: Tape, sight: Sight, channels: int) -> list[Expression] | None:
 
 
 @lru_cache
-def _pull(sight: Sight, channels: int) -> Pull:
+def _seen(sight: Sight, channels: int) -> Seen:
     """The same of what is arithmetic, written down once."""
     tape = Tape()
-    nothing, seen = tape.write("number", 0.0), _seen(tape, sight, channels)
+    nothing, seen = tape.write("number", 0.0), _at_site(tape, sight, channels)
     assert seen is not None
-    cost = nothing
-    cotangents: list[Expression] = []
-    for k, value in enumerate(seen):
-        precision = tape.write("input", 2, k, 0)
-        misfit = (value - tape.write("input", 1, k, 0)) * precision
-        cost = cost + misfit * misfit
-        cotangents.append(misfit * precision)
-    pulls, _ = transposed(tape, seen, cotangents)
-    program = tape.program([*(pulls.get(channel, nothing) for channel in range(channels)), 0.5 * cost])
-    return Pull(program, len(seen))
+    y, precisions = ([tape.write("input", field, k, 0) for k in range(len(seen))] for field in (1, 2))
+    misfits = [(value - given) * p for value, given, p in zip(seen, y, precisions, strict=True)]
+    pulls, _ = transposed(tape, seen, [misfit * p for misfit, p in zip(misfits, precisions, strict=True)])
+    cost = sum((misfit * misfit for misfit in misfits), start=nothing)
+    pull = [*(pulls.get(channel, nothing) for channel in range(channels)), 0.5 * cost]
+    change = [changed(tape, value, 3) * p for value, p in zip(seen, precisions, strict=True)]
+    return Seen(len(seen), *(tape.program(outputs) for outputs in (misfits, pull, change)))
 
 
 class Misfit(Loops):

@@ -1,7 +1,7 @@
 """Ordinary differential equations that are written once, for torch and for compiled loops."""
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from math import inf, prod
 from typing import Any
@@ -14,7 +14,7 @@ from ..integrators import rk4
 from ..system import System, parameter_names, parameters_of
 from . import misfits, rollouts
 from .expressions import Equations, Integration, Neighbours, traced
-from .misfits import Sight
+from .misfits import Seen, Sight
 
 #: Entries of the states that are held at once where the last ones alone are wanted.
 HELD = 2**20
@@ -111,21 +111,44 @@ class ODE(System):
         self, x0: Tensor, y: Tensor, precision: Tensor, sight: Sight, error: Tensor | None = None
     ) -> Tensor | None:
         """Half the squares of misfits, by one compiled sweep there and back; see :meth:`.System.misfit`."""
-        # There is none for GPUs: a trajectory and what is seen of it are two kernels there.
-        if x0.device.type != "cpu" or not self._compiled(x0, error) or y.dtype != x0.dtype:
-            return None
-        pull, steps = misfits.pull_of(sight, self.shape[0]), y.shape[1] - 1
-        if pull is None:
-            return None
-        if y.shape[2:] != (pull.seen, *self.shape[1:]):
-            raise ValueError(
-                f"{type(sight).__name__}: at_site gives {pull.seen} values for each of the sites {self.shape[1:]}, and "
-                f"observations have the shape {tuple(y.shape[2:])}"
-            )
-        if not misfits.loops().fits(self._integration, steps, pull.seen, y.element_size()):
+        seen, steps = self._seen(x0, y, sight, error), y.shape[1] - 1
+        if seen is None:
             return None
         given = self._flat(x0, steps, error)
-        return misfits.Misfit.apply(self._integration, pull.program, *given, y.flatten(2), precision.flatten(2))
+        return misfits.Misfit.apply(self._integration, seen.pull, *given, y.flatten(2), precision.flatten(2))
+
+    def gauss_newton(
+        self, x0: Tensor, dx0: Tensor, dtheta: Mapping[str, Tensor], y: Tensor, precision: Tensor, sight: Sight
+    ) -> Tensor | None:
+        """Products of misfits and their changes, by one compiled sweep; see :meth:`.System.gauss_newton`."""
+        seen = self._seen(x0, y, sight)
+        if seen is None:
+            return None
+        from ..compiled.gauss_newton import products
+
+        flat, theta, _ = self._flat(x0, y.shape[1] - 1, None)
+        changes = theta.new_zeros(len(dx0), *theta.shape)
+        for place, name in enumerate(parameter_names(self)):
+            if name in dtheta:
+                changes[..., place] = dtheta[name]
+        given = flat, theta, dx0.flatten(-len(self.shape)), changes, y.flatten(2), precision.flatten(2)
+        return products(self._integration, seen, *given)
+
+    def _seen(self, x0: Tensor, y: Tensor, sight: Sight, error: Tensor | None = None) -> Seen | None:
+        """What compiled sweeps evaluate of what is seen of trajectories; None where there are none."""
+        # There are none for GPUs: a trajectory and what is seen of it are two kernels there.
+        if x0.device.type != "cpu" or not self._compiled(x0, error) or y.dtype != x0.dtype:
+            return None
+        seen = misfits.seen_of(sight, self.shape[0])
+        if seen is None:
+            return None
+        if y.shape[2:] != (seen.number, *self.shape[1:]):
+            raise ValueError(
+                f"{type(sight).__name__}: at_site gives {seen.number} values for each of the sites {self.shape[1:]}, "
+                f"and observations have the shape {tuple(y.shape[2:])}"
+            )
+        fits = misfits.loops().fits(self._integration, y.shape[1] - 1, seen.number, y.element_size())
+        return seen if fits else None
 
     def _flat(self, x0: Tensor, steps: int, error: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Initial states, parameters and errors, flat, of one batch."""

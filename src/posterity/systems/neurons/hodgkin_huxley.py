@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..driven import Driven
-from ..system import check_times
+from ..integrators import check_times
 from .stimuli import Chaotic, Step, Stimulus
 
 #: Fixed points and rates of all gates at voltages: from ``(*batch,)`` to twice ``(*batch, gates)``.
