@@ -131,25 +131,26 @@ class NaturalGradient(Optimizer):
         trace = []
         for k in range(self.iterations):
             noise = moment_matched_noise(control, samples)
-            u = (q.mean + q.transport(noise)).to(mode.u)
-            cost, gradient = control.cost_and_gradient(u)
+            deviations = q.transport(noise)
+            cost, gradient = control.cost_and_gradient((q.mean + deviations).to(mode.u))
             trace.append(cost.double().mean(dim=0) - q.entropy())
             rate = 1 / (2 + max(0, k - self.iterations // 2))
-            q, hessian = self._step(q, hessian, family, noise, gradient.double(), rate)
+            q, hessian = self._step(q, hessian, family, noise, deviations, gradient.double(), rate)
         noise = control.noise(max(samples, 128))
         better = negative_elbo(control, q, noise) <= negative_elbo(control, start, noise)
         return Fit(q.where(better, start), torch.stack(trace, dim=-1))
 
     def _step(
-        self, q: Gaussian, hessian: Curvature, family: Family, noise: Tensor, gradient: Tensor, rate: float
-    ) -> tuple[Gaussian, Curvature]:
-        """One step of the Gaussians and Hessians, from the gradients at ``q.mean + q.transport(noise)``."""
+        self, q: Gaussian, hessian: Curvature, family: Family, noise: Tensor, deviations: Tensor, gradient: Tensor,
+        rate: float,
+    ) -> tuple[Gaussian, Curvature]:  # fmt: skip
+        """One step of the Gaussians and Hessians, from the gradients at the mean and these deviations of the noise."""
         # A draw from which the model diverged has no gradient, and no say.
         valid = gradient.isfinite().all(dim=-1, keepdim=True)
         count = valid.sum(dim=0).clamp(min=1)
         gradient = torch.where(valid, gradient, 0)
         average = gradient.sum(dim=0) / count
-        residual = torch.where(valid, gradient - average - hessian.multiply(q.transport(noise)), 0)
+        residual = torch.where(valid, gradient - average - hessian.multiply(deviations), 0)
         updated = hessian.stepped(rate * residual / count, q.factor.dual(noise))
         root = updated.factor()
         shift = root.covariance(average)
