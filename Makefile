@@ -3,7 +3,8 @@
 # make run EXPERIMENT=vi4dvar
 # make chaos FAULTS=100 SEED=0   disturbs a small study at random, and holds it against an undisturbed one: in tasks, in runs of
 #                                the workflow and, where it is installed, on Slurm; FLAGS="--level workflow" picks a level
-# make benchmarks   speed beside peers, by turns, in results/benchmarks/page.md: most of an hour of one processor
+# make benchmarks   speed beside peers, by turns, in results/benchmarks/page.md: an hour of one processor; a clone of VI-4DVAR
+#                that is there already is named by VI4DVAR=FOLDER
 # make literature   analysis errors of cycling methods beside published ones
 #
 # A machine with a GPU takes its own build of torch: make demo TORCH="torch==2.13.0 --index-url <your index>"
@@ -21,8 +22,13 @@ LOCK_FLAGS ?=
 
 LITERATURE := lorenz96_cycling,lorenz96_cycling_sparse,lorenz96_cycling_bocquet2010,lorenz63_cycling
 
+PEERS   := rollouts sbi lampe exponax jax_cfd torch_cfd
+VI4DVAR ?= .peers/vi4dvar
+
 BIN   := .venv/bin
 READY := .venv/.ready
+BENCH := OMP_NUM_THREADS=1 $(BIN)/python benchmarks
+TO    := --json results/benchmarks
 
 # Set-up compiles no package: most of their modules are never imported, and those that are must be compiled but once.
 unexport PYTHONDONTWRITEBYTECODE
@@ -47,19 +53,27 @@ literature: $(READY)
 chaos: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/chaos --faults $(FAULTS) --seed $(SEED) $(FLAGS)
 
-# The peers have an environment of their own.
-benchmarks: $(READY) .peers/.ready
+# Each peer has an environment of its own, some beside torch; VI-4DVAR is a clone.
+benchmarks: $(READY) $(PEERS:%=.peers/%/.ready) $(VI4DVAR)
 	mkdir -p results/benchmarks
-	$(BIN)/python benchmarks/rollouts.py --peers .peers/bin/python --json results/benchmarks/rollouts.json
-	$(BIN)/python benchmarks/filters.py --peers .peers/bin/python --json results/benchmarks/filters.json
-	$(BIN)/python benchmarks/methods.py --json results/benchmarks/methods.json
-	$(BIN)/python benchmarks/samplers.py --json results/benchmarks/samplers.json
+	$(BENCH)/rollouts.py --peers .peers/rollouts/bin/python $(TO)/rollouts.json
+	$(BENCH)/vi4dvar.py $(VI4DVAR) --threads 1 --cpu --seeds 0 $(TO)/vi4dvar.json
+	$(BENCH)/filters.py --peers .peers/rollouts/bin/python --repeats 3 $(TO)/filters.json
+	$(BENCH)/estimators.py --sbi .peers/sbi/bin/python --lampe .peers/lampe/bin/python $(TO)/estimators.json
+	$(BENCH)/kolmogorov.py --exponax .peers/exponax/bin/python --jax-cfd .peers/jax_cfd/bin/python \
+		--torch-cfd .peers/torch_cfd/bin/python --repeats 3 $(TO)/kolmogorov.json
+	$(BENCH)/methods.py $(TO)/methods.json
+	$(BENCH)/samplers.py $(TO)/samplers.json
 	$(BIN)/python benchmarks/page.py results/benchmarks
 
-.peers/.ready: benchmarks/requirements/rollouts.txt
-	$(PYTHON) -m venv --clear .peers
-	.peers/bin/python -m pip install --quiet -r $<
+.peers/%/.ready: benchmarks/requirements/%.txt
+	$(PYTHON) -m venv --clear .peers/$*
+	$(if $(filter sbi lampe torch_cfd,$*),.peers/$*/bin/python -m pip install --quiet $(TORCH))
+	.peers/$*/bin/python -m pip install --quiet -r $<
 	@touch $@
+
+.peers/vi4dvar:
+	git clone --quiet --depth 1 https://github.com/ArFiloche/VI-4DVAR $@
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS) $(FLAGS)

@@ -1,9 +1,9 @@
 """Measures how fast neural posteriors train and draw, beside sbi's and lampe's: the same flow, data, machine and run.
 
-    python benchmarks/estimators.py SBI_PYTHON LAMPE_PYTHON
+    python benchmarks/estimators.py --sbi PYTHON --lampe PYTHON
 
-Each ``PYTHON`` is the interpreter of an environment of its own with that package (``pip install sbi==0.27.0``,
-``pip install lampe==0.9 zuko==1.6.0``), which this script runs but does not contain. All train the same kind of flow
+Each ``PYTHON`` is the interpreter of an environment of its own (``pip install -r benchmarks/requirements/sbi.txt``, and
+``lampe.txt``, beside torch); a peer that is not named is left out. All train the same kind of flow
 (autoregressive splines, or masked affine maps; the same numbers of transforms, widths and bins) on the same
 fixed pairs: the control of a linear problem of 8 sites, given the features of its window, without an embedding. An
 epoch is one pass over nine tenths of the pairs in shuffled batches and the loss of the last tenth. Times are CPU times
@@ -15,8 +15,6 @@ one window of that problem, with networks that are not trained.
 
 import argparse
 import os
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,11 +28,12 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THR
 
 import torch
 from torch import Tensor, nn
+from turns import Side, serve, spent, take_turns, write
 
 HIDDEN, TRANSFORMS, BINS = 128, 3, 8
 BATCH, CLIP, RATE = 256, 5.0, 5e-4
 #: What trains, and what trains it for some epochs and returns how many those were.
-Side = tuple[nn.Module, Callable[[], int]]
+Trained = tuple[nn.Module, Callable[[], int]]
 #: The share of pairs that an epoch trains on.
 SHARE = 0.9
 
@@ -62,7 +61,7 @@ def draw_pairs(cases: int) -> dict[str, Tensor]:
     }
 
 
-def sbi(flow: str, pairs: dict[str, Tensor], epochs: int) -> Side:
+def sbi(flow: str, pairs: dict[str, Tensor], epochs: int) -> Trained:
     """Some epochs of sbi."""
     from sbi.inference import NPE
     from sbi.neural_nets import posterior_nn
@@ -95,7 +94,7 @@ def sbi(flow: str, pairs: dict[str, Tensor], epochs: int) -> Side:
     return inference._neural_net, work
 
 
-def lampe(flow: str, pairs: dict[str, Tensor], epochs: int) -> Side:
+def lampe(flow: str, pairs: dict[str, Tensor], epochs: int) -> Trained:
     """Some epochs of lampe: the loop of its tutorial, with a validation."""
     from lampe.data import JointDataset
     from lampe.inference import NPE, NPELoss
@@ -130,7 +129,7 @@ def lampe(flow: str, pairs: dict[str, Tensor], epochs: int) -> Side:
     return estimator, work
 
 
-def ours(flow: str, pairs: dict[str, Tensor], epochs: int, compiled: bool = False) -> Side:
+def ours(flow: str, pairs: dict[str, Tensor], epochs: int, compiled: bool = False) -> Trained:
     """Some epochs of Posterity's training engine."""
     from posterity.estimators import Batches, Estimator, States, Training
     from posterity.flows import AutoregressiveSpline, MaskedAutoregressive
@@ -182,68 +181,44 @@ def ours(flow: str, pairs: dict[str, Tensor], epochs: int, compiled: bool = Fals
     return estimator, lambda: len([next(run) for _ in range(epochs)])
 
 
-SIDES = {"sbi": sbi, "lampe": lampe, "posterity": ours, "compiled": partial(ours, compiled=True)}
+SIDES = {"compiled": partial(ours, compiled=True), "posterity": ours, "sbi": sbi, "lampe": lampe}
+FLOWS = {"nsf": "autoregressive splines", "maf": "masked affine maps"}
 
 
-def seconds(work: Callable[[], object], times: int) -> float:
-    """The CPU time of some work, behind a first time that is not counted."""
-    work()
-    start = time.process_time()
-    for _ in range(times):
-        work()
-    return (time.process_time() - start) / times
-
-
-def play(side: str, flow: str, path: str, epochs: str) -> None:
-    """Writes the number of weights, then for each line of standard input how many seconds an epoch took."""
+def answers(side: str, flow: str, path: str, epochs: str) -> Callable[[dict[str, Any]], Any]:
+    """What a side makes of orders: the number of its weights, or the CPU seconds of its next epochs, of each."""
     torch.manual_seed(0)
-    # What a package says on standard output is not for the one who listens there.
-    answers, sys.stdout = sys.stdout, sys.stderr
     module, work = SIDES[side](flow, torch.load(path, weights_only=True), int(epochs))
-    print(sum(parameter.numel() for parameter in module.parameters()), file=answers, flush=True)
-    for _ in sys.stdin:
+
+    def answer(order: dict[str, Any]) -> float:
+        if "weights" in order:
+            return sum(parameter.numel() for parameter in module.parameters())
         start = time.process_time()
         done = work()
-        print((time.process_time() - start) / done, file=answers, flush=True)
+        return (time.process_time() - start) / done
+
+    return answer
 
 
-def training(pythons: dict[str, str], arguments: argparse.Namespace) -> None:
-    """Prints epochs per second of each side and ratios, by turns: other programs then slow all sides alike."""
+def training(pythons: dict[str, str], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The seconds of an epoch of each side, by turns."""
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "pairs.pt"
+        path = f"{folder}/pairs.pt"
         torch.save(draw_pairs(arguments.cases), path)
-        for flow in ("nsf", "maf"):
-            players = {
-                side: subprocess.Popen(
-                    [python, "-W", "ignore", __file__, side, flow, str(path), str(arguments.epochs)],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-                for side, python in pythons.items()
+        for flow, what in FLOWS.items():
+            given = (flow, path, str(arguments.epochs))
+            sides = {
+                name: Side(python, "-W", "ignore", __file__, "--serve", name, *given)
+                for name, python in pythons.items()
             }
-            weights = {side: int(player.stdout.readline()) for side, player in players.items()}
-            turns = [{side: turn(player) for side, player in players.items()} for _ in range(1 + arguments.repeats)][1:]
-            print(f"\n{flow}, {arguments.cases} pairs, batches of {BATCH}, {len(turns)} turns: epochs per second")
-            for side, player in players.items():
-                player.communicate()
-                speed = 1 / statistics.median(each[side] for each in turns)
-                print(f"{side:10s} {speed:8.3f}  {weights[side]:8d} weights", end="")
-                for own in ("posterity", "compiled"):
-                    ratios = sorted(each[side] / each[own] for each in turns)
-                    low, middle, high = (ratios[int(share * (len(ratios) - 1))] for share in (0.25, 0.5, 0.75))
-                    print(f"; {own} {middle:.2f} times as fast (half of the turns: {low:.2f} to {high:.2f})", end="")
-                print()
+            print(", ".join(f"{name} {side(weights=True)}" for name, side in sides.items()), "weights", flush=True)
+            rows.append(take_turns(sides, arguments.repeats, f"an epoch of {what}"))
+    return rows
 
 
-def turn(player: "subprocess.Popen[str]") -> float:
-    """Seconds per epoch of one side's next turn."""
-    print(file=player.stdin, flush=True)
-    return float(player.stdout.readline())
-
-
-def engine(repeats: int, cases: int) -> None:
-    """Prints what the training engine adds to a bare loop, for ``npe`` as it is."""
+def engine(repeats: int, cases: int) -> dict[str, Any]:
+    """What the training engine adds to a bare loop, for ``npe`` as it is, observations drawn anew."""
     from posterity.estimators import Batches, NeuralPosterior, States, Training
 
     problem = make_problem()
@@ -273,22 +248,12 @@ def engine(repeats: int, cases: int) -> None:
         "engine": started(),
         "engine without average": started(ema=0.0),
     }
-    times: dict[str, list[float]] = {side: [] for side in sides}
-    for run in sides.values():
-        next(run)
-    for _ in range(repeats):
-        for side, run in sides.items():
-            start = time.process_time()
-            next(run)
-            times[side].append(time.process_time() - start)
-    print(f"\nnpe, observations drawn anew, {cases} cases: epochs per second, medians of {repeats} epochs in turn")
-    for side, spent in times.items():
-        ratios = [a / b for a, b in zip(spent, times["bare"], strict=True)]
-        print(f"{side:24s} {1 / statistics.median(spent):8.3f}  {100 * (statistics.median(ratios) - 1):+.1f} %")
+    turns = {side: (lambda run=run: spent(lambda: next(run), least=0.0)) for side, run in sides.items()}
+    return take_turns(turns, repeats, f"an epoch of npe on {cases} cases")
 
 
-def sampling(samples: int) -> None:
-    """Prints the time of draws of each estimator, and of ``npe`` with each flow."""
+def sampling(samples: int) -> list[dict[str, Any]]:
+    """The time of draws of each estimator, and of ``npe`` with each flow."""
     from posterity.estimators import Estimator, NeuralPosterior
     from posterity.experiment import catalog
     from posterity.flows import Flow
@@ -306,32 +271,45 @@ def sampling(samples: int) -> None:
         for kind, made in flows
         if issubclass(made, Flow)
     ]
+    rows = []
     for name, make in built:
         estimator = make()
         estimator.standardize(twin)
         estimator.mark_trained()
-        spent = seconds(lambda estimator=estimator: estimator.sample(test.window, samples), 3)
+        estimator.sample(test.window, samples)
+        seconds = spent(lambda estimator=estimator: estimator.sample(test.window, samples))
         weights = sum(parameter.numel() for parameter in estimator.parameters())
-        print(f"{name:24s} {spent * 1000 / samples:8.3f}  {weights:8d} weights")
+        rows.append({"estimator": name, "seconds": seconds, "weights": weights})
+        print(f"{name:24s} {seconds:8.3f}  {weights:8d} weights")
+    return rows
 
 
 def main() -> None:
     """Prints all of it, or plays one side."""
     torch.set_num_threads(1)
-    if len(sys.argv) > 1 and sys.argv[1] in SIDES:
-        play(*sys.argv[1:])
-        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sbi", help="the interpreter of an environment with sbi")
-    parser.add_argument("lampe", help="the interpreter of an environment with lampe")
-    parser.add_argument("--cases", type=int, default=10240, help="pairs (default: %(default)s)")
+    parser.add_argument("--sbi", help="the interpreter of an environment with sbi")
+    parser.add_argument("--lampe", help="the interpreter of an environment with lampe")
+    parser.add_argument("--eager", action="store_true", help="leaves compiled trainings out, for want of a compiler")
+    parser.add_argument("--cases", type=int, default=5120, help="pairs (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=2, help="epochs of each turn (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=20, help="turns of each side (default: %(default)s)")
+    parser.add_argument("--draws", type=int, default=1000, help="draws of each estimator (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="where to write what is printed, as JSON")
+    parser.add_argument("--serve", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    pythons = {"sbi": arguments.sbi, "lampe": arguments.lampe, "posterity": sys.executable, "compiled": sys.executable}
-    training(pythons, arguments)
-    engine(arguments.repeats, arguments.cases)
-    sampling(1000)
+    if arguments.serve:
+        serve(answers(*arguments.serve))
+        return
+    pythons = {
+        "compiled": None if arguments.eager else sys.executable,
+        "posterity": sys.executable,
+        "sbi": arguments.sbi,
+        "lampe": arguments.lampe,
+    }
+    rows = training({name: python for name, python in pythons.items() if python}, arguments)
+    rows += [engine(arguments.repeats, arguments.cases), *sampling(arguments.draws)]
+    write(arguments.json, rows)
 
 
 if __name__ == "__main__":

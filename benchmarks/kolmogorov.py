@@ -1,23 +1,23 @@
-"""Measures the Kolmogorov flow beside exponax and torch-cfd, and its gradient beside eager autograd's.
+"""Measures the Kolmogorov flow beside exponax, jax-cfd and torch-cfd, and its gradient beside eager autograd's.
 
-    python benchmarks/kolmogorov.py --exponax PYTHON --torch-cfd PYTHON
+    python benchmarks/kolmogorov.py --exponax PYTHON --jax-cfd PYTHON --torch-cfd PYTHON
 
 Each ``PYTHON`` is the interpreter of an environment of its own (``pip install -r benchmarks/requirements/exponax.txt``,
-and ``torch_cfd.txt`` beside torch); a peer that is not named is left out. All solve the same flow (Reynolds number
-1000, drag 0.1, forcing sin 4y) from the same spun-up states, in single precision on one thread, and keep the vorticity
-in Fourier space over the steps: exponax by ETDRK4 (``order=4``), torch-cfd by its spectral Runge-Kutta and
-Crank-Nicolson scheme (``RK4CrankNicolsonStepper``). Equal accuracy: as few steps as keep the relative error of the
-vorticity below 1e-3 after one time unit, against the same solver with many. Rates are CPU seconds, since other programs
-share the machine; the sides run in turn, and medians and the range of ratios are printed.
+and so on; ``torch_cfd.txt`` beside torch); a peer that is not named is left out. All solve the same flow (Reynolds
+number 1000, drag 0.1, forcing sin 4y) from the same spun-up states, in single precision on one thread, and keep the
+vorticity in Fourier space over the steps: exponax by ETDRK4 (``order=4``), jax-cfd and torch-cfd by their spectral
+Runge-Kutta and Crank-Nicolson schemes (``crank_nicolson_rk4``, ``RK4CrankNicolsonStepper``). Equal accuracy: as few
+steps as keep the relative error of the vorticity below 1e-3 after one time unit, against the same solver with many.
+Rates are CPU seconds, since other programs share the machine; the sides run in turn.
 """
 
 import argparse
 import os
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 # Before NumPy, torch and JAX are imported: one thread each, so that neither side wins by the other's idle core.
@@ -27,7 +27,7 @@ os.environ |= {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
 }
 
-from turns import Side, serve
+from turns import Side, serve, spent, take_turns, write
 
 TARGET = 1e-3
 #: Numbers of steps per time unit to choose from, about a tenth apart.
@@ -87,6 +87,31 @@ def exponax(size: int, start: Any) -> tuple[Run, Callable[[Any], Any]]:
     return lambda steps, h: stepper(steps, h)(x).block_until_ready(), field
 
 
+def jax_cfd(size: int, start: Any) -> tuple[Run, Callable[[Any], Any]]:
+    """jax-cfd's spectral solver, with its scheme of fourth order."""
+    from functools import cache
+
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    from jax_cfd.base.funcutils import repeated
+    from jax_cfd.base.grids import Grid
+    from jax_cfd.spectral.equations import ForcedNavierStokes2D
+    from jax_cfd.spectral.time_stepping import crank_nicolson_rk4
+
+    # With its drag of 0.1 and its forcing of sin 4y. Its first axis is x.
+    flow = ForcedNavierStokes2D(1e-3, Grid((size, size), domain=((0, 2 * np.pi), (0, 2 * np.pi))), smooth=True)
+    w = jnp.fft.rfft2(jnp.array(start, dtype=jnp.float32).swapaxes(-1, -2))
+
+    @cache
+    def stepper(steps: int, h: float) -> Any:
+        return jax.jit(jax.vmap(repeated(crank_nicolson_rk4(flow, h), steps)))
+
+    return lambda steps, h: stepper(steps, h)(w).block_until_ready(), lambda w: np.array(
+        jnp.fft.irfft2(w).swapaxes(-1, -2)
+    )
+
+
 def torch_cfd(size: int, start: Any) -> tuple[Run, Callable[[Any], Any]]:
     """torch-cfd's spectral solver, with its default scheme of fourth order."""
     import torch
@@ -110,7 +135,7 @@ def torch_cfd(size: int, start: Any) -> tuple[Run, Callable[[Any], Any]]:
     return run, lambda w: torch.fft.irfft2(w).mT.numpy()
 
 
-SIDES = {"posterity": ours, "exponax": exponax, "torch-cfd": torch_cfd}
+SIDES = {"posterity": ours, "exponax": exponax, "jax-cfd": jax_cfd, "torch-cfd": torch_cfd}
 
 
 def answers(side: str) -> Callable[[dict[str, Any]], Any]:
@@ -161,51 +186,50 @@ def start(size: int, path: str) -> None:
     np.save(path, synthesised(w, size).numpy())
 
 
-def forward(sides: dict[str, Side], repeats: int) -> None:
-    """Prints the steps and the times of all sides."""
+def forward(sides: dict[str, Side], repeats: int, sizes: list[int]) -> list[dict[str, Any]]:
+    """The steps that all sides need, and their times."""
     import numpy as np
 
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for size in (64, 256):
+        for size in sizes:
             path = f"{folder}/{size}.npy"
             start(size, path)
-            steps = {}
+            steps: dict[str, int] = {}
             for name, side in sides.items():
                 side(size=size, start=path, batch=1)
                 steps[name], error = side(many=16 * size, least=size // 4, end=f"{folder}/{name}.npy")
                 ends = [np.load(f"{folder}/{other}.npy") for other in (name, "posterity")]
-                apart = np.linalg.norm(ends[0] - ends[1]) / np.linalg.norm(ends[1])
+                apart = float(np.linalg.norm(ends[0] - ends[1]) / np.linalg.norm(ends[1]))
+                rows.append({"points": size, "side": name, "steps": steps[name], "error": error, "apart": apart})
                 print(
                     f"{size}², {name}: {steps[name]} steps, error {error:.1e}, from posterity {apart:.1e}", flush=True
                 )
             for batch in (1, 16):
-                times: dict[str, list[float]] = {name: [] for name in sides}
                 for side in sides.values():
                     side(size=size, start=path, batch=batch)
-                for _ in range(repeats):
-                    for name, side in sides.items():
-                        # A quarter of a time unit.
-                        count = -(-steps[name] // 4)
-                        spent = side(run=count, h=1 / steps[name]) / count
-                        times[name].append(spent * steps[name] / batch)
-                for name, spent in times.items():
-                    ratios = [a / b for a, b in zip(spent, times["posterity"], strict=True)]
-                    print(
-                        f"{size}², batch {batch:2d}, {name:9s} {1e3 * statistics.median(spent):8.2f} ms per time unit, "
-                        f"{1e3 * statistics.median(spent) / steps[name]:7.3f} per step; ratio "
-                        f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
-                        flush=True,
-                    )
+
+                def measured(name: str, steps: dict[str, int] = steps, batch: int = batch) -> float:
+                    # A quarter of a time unit.
+                    count = -(-steps[name] // 4)
+                    return float(sides[name](run=count, h=1 / steps[name])) / count * steps[name] / batch
+
+                turns = {name: (lambda name=name, of=measured: of(name)) for name in sides}
+                rows.append(take_turns(turns, repeats, f"{size}², a time unit in a batch of {batch}"))
+    return rows
 
 
-def gradients(repeats: int) -> None:
-    """Prints the times of a gradient of a window, and the memory of its tape, against eager autograd."""
+def gradients(repeats: int, sizes: list[int]) -> list[dict[str, Any]]:
+    """The times of a gradient of a window, and the memory of its tape, against eager autograd."""
     import torch
 
     from posterity.systems import Kolmogorov
 
     torch.set_num_threads(1)
+    rows: list[dict[str, Any]] = []
     for size, steps, batch in ((64, 10, 1), (64, 10, 16), (256, 1, 1), (256, 1, 4)):
+        if size not in sizes:
+            continue
         system = Kolmogorov(size=size, spinup=0.0)
         x = system.initial((batch,)).requires_grad_()
 
@@ -218,48 +242,58 @@ def gradients(repeats: int) -> None:
         def fused(x: torch.Tensor, system: Kolmogorov = system, steps: int = steps) -> torch.Tensor:
             return system.rollout(x, steps)
 
-        times: dict[str, list[float]] = {"eager": [], "fused": []}
-        tapes = {}
-        for turn in range(repeats + 1):
-            for name, rollout in (("eager", eager), ("fused", fused)):
-                kept: dict[int, int] = {}
+        def gradient(rollout: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor = x) -> None:
+            torch.autograd.grad(rollout(x).square().sum(), x)
 
-                def note(saved: torch.Tensor, kept: dict[int, int] = kept) -> torch.Tensor:
-                    kept[saved.untyped_storage().data_ptr()] = saved.untyped_storage().nbytes()
-                    return saved
+        what = f"gradient, {size}², {steps} states of {system.model.substeps} substeps, batch {batch}"
+        sides = {"fused": fused, "eager": eager}
+        turns = {
+            name: (lambda rollout=rollout, of=gradient: spent(lambda: of(rollout))) for name, rollout in sides.items()
+        }
+        rows.append(take_turns(turns, repeats, what))
+        for name, rollout in sides.items():
+            rows.append({"tape of": what, "side": name, "megabytes": tape(lambda of=rollout, x=x: of(x)) / 1e6})
+            print(f"{what}, {name}: a tape of {rows[-1]['megabytes']:.1f} MB", flush=True)
+    return rows
 
-                before = time.process_time()
-                with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
-                    cost = rollout(x).square().sum()
-                torch.autograd.grad(cost, x)
-                if turn:
-                    times[name].append(time.process_time() - before)
-                tapes[name] = sum(kept.values())
-        ratios = [a / b for a, b in zip(times["eager"], times["fused"], strict=True)]
-        print(
-            f"gradient, {size}², {steps} states of {system.model.substeps} substeps, batch {batch}: eager "
-            f"{1e3 * statistics.median(times['eager']):.0f} ms and {tapes['eager'] / 1e6:.1f} MB, fused "
-            f"{1e3 * statistics.median(times['fused']):.0f} ms and {tapes['fused'] / 1e6:.1f} MB; ratio "
-            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
-            flush=True,
-        )
+
+def tape(rollout: Callable[[], Any]) -> float:
+    """The bytes of all that a rollout keeps for its gradient."""
+    import torch
+
+    kept: dict[int, int] = {}
+
+    def note(saved: torch.Tensor) -> torch.Tensor:
+        kept[saved.untyped_storage().data_ptr()] = saved.untyped_storage().nbytes()
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
+        rollout().square().sum()
+    return sum(kept.values())
 
 
 def main() -> None:
     """Prints all of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--exponax", help="the interpreter of an environment with exponax")
-    parser.add_argument("--torch-cfd", help="the interpreter of an environment with torch-cfd")
+    for peer in ("exponax", "jax-cfd", "torch-cfd"):
+        parser.add_argument(f"--{peer}", help=f"the interpreter of an environment with {peer}")
+    parser.add_argument("--sizes", default="64,256", help="points of an axis, with commas (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each side, in turn (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="where to write what is printed, as JSON")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
         serve(answers(arguments.serve))
         return
-    pythons = {"posterity": sys.executable, "exponax": arguments.exponax, "torch-cfd": arguments.torch_cfd}
+    pythons = {
+        "posterity": sys.executable,
+        "exponax": arguments.exponax,
+        "jax-cfd": arguments.jax_cfd,
+        "torch-cfd": arguments.torch_cfd,
+    }
     sides = {name: Side(python, __file__, "--serve", name) for name, python in pythons.items() if python}
-    forward(sides, arguments.repeats)
-    gradients(arguments.repeats)
+    sizes = [int(size) for size in arguments.sizes.split(",")]
+    write(arguments.json, forward(sides, arguments.repeats, sizes) + gradients(arguments.repeats, sizes))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def by_steps() -> Iterator[None]:
     from posterity.systems.equations import rollouts
 
     compiled = rollouts.compiled
-    rollouts.compiled = lambda: None  # type: ignore[assignment]
+    rollouts.compiled = lambda kind: None  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -23,10 +23,10 @@ def parser(description: str | None, peers: str) -> argparse.ArgumentParser:
 
 def spent(run: Callable[[], Any], least: float = 0.1, clock: Callable[[], float] = time.process_time) -> float:
     """The CPU seconds of a call, or those of another clock, of as many in a row as take some time together."""
-    count, start = 0, clock()
-    while (passed := clock() - start) < least:
+    count, start, passed = 0, clock(), 0.0
+    while not count or passed < least:
         run()
-        count += 1
+        count, passed = count + 1, clock() - start
     return passed / count
 
 

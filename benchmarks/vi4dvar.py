@@ -11,7 +11,6 @@ ensemble members and ABC trials are run in part and scaled up in proportion, whi
 import argparse
 import importlib
 import os
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from turns import spent, take_turns, write
 
 from posterity.algebra import LowRankFactor
 from posterity.baselines import EnsembleFourDVar, FourDVar, RejectionABC, VariationalInference
@@ -187,35 +187,28 @@ def check_costs(source: Callable[[int], Source], windows: Window, cases: int = 3
     torch.testing.assert_close(control.cost(u), theirs, rtol=1e-4, atol=1e-3)
 
 
-def seconds(clock: Callable[[], float], call: Callable[[], object], repeats: int) -> float:
-    """The median time of a call."""
-    times = []
-    for _ in range(repeats):
-        start = clock()
-        call()
-        times.append(clock() - start)
-    return statistics.median(times)
-
-
-def compare_speed(source: Callable[[int], Source], windows: Window, options: argparse.Namespace) -> None:
-    """Prints the wall times of both sides and their ratios."""
-    measure = partial(seconds, time.process_time if options.cpu else time.perf_counter)
+def compare_speed(
+    source: Callable[[int], Source], windows: Window, options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """The times of both sides in turn: of one window, then of a batch of them, of each."""
+    clock = time.process_time if options.cpu else time.perf_counter
     p = problem()
     one, many = select(windows, slice(0, 1)), select(windows, slice(0, options.windows))
-    solvable = list(islice((i for i in range(CASES) if source(i).fourdvar().isfinite().all()), options.repeats))
-    print(f"4DVAR: median over the windows {solvable}, the first on which the source's does not diverge.")
-    print(
-        f"Source's ensemble: {options.source_members} members, times {MEMBERS / options.source_members:g}. "
-        f"Source's ABC: {options.source_trials} trials, times {TRIALS / options.source_trials:g}.\n"
-    )
-    # The source's loops are long enough to need no warm-up; medians are over its runs, or over the windows.
+    solvable = list(islice((i for i in range(CASES) if source(i).fourdvar().isfinite().all()), 5))
+    print(f"4DVAR: mean over the windows {solvable}, the first on which the source's does not diverge.")
+    members, trials = MEMBERS / options.source_members, TRIALS / options.source_trials
+    print(f"Source's ensemble: {options.source_members} members, times {members:g}. ", end="")
+    print(f"Source's ABC: {options.source_trials} trials, times {trials:g}.\n")
+
+    def measured(call: Callable[[], Any], times: float = 1.0) -> Callable[[], float]:
+        """What measures a call, which stands for so many."""
+        return lambda: times * spent(call, least=0.5, clock=clock)
+
     theirs = {
-        "4DVAR": statistics.median(measure(source(i).fourdvar, 1) for i in solvable),
-        "VI": measure(partial(source(0).vi, corrected=False), options.source_repeats),
-        "ensemble": measure(partial(source(0).ensemble, options.source_members), options.source_repeats)
-        * (MEMBERS / options.source_members),
-        "ABC": measure(partial(source(0).abc, options.source_trials), options.source_repeats)
-        * (TRIALS / options.source_trials),
+        "4DVAR": measured(lambda: [source(i).fourdvar() for i in solvable], 1 / len(solvable)),
+        "VI": measured(partial(source(0).vi, corrected=False)),
+        "ensemble": measured(partial(source(0).ensemble, options.source_members), members),
+        "ABC": measured(partial(source(0).abc, options.source_trials), trials),
     }
     ours: list[tuple[str, str, Posterior, int]] = [
         ("4DVAR", "4DVAR", FourDVar(p), 1),
@@ -224,19 +217,22 @@ def compare_speed(source: Callable[[int], Source], windows: Window, options: arg
         ("ensemble 4DVAR, 100 members", "ensemble", EnsembleFourDVar(p), MEMBERS),
         ("ABC, 100 000 trials", "ABC", RejectionABC(p, TRIALS, 0.001), 100),
     ]
-    print(f"| | source, s | one window, s | ratio | {options.windows} windows, s | per window, s | ratio |")
-    print("|---|---|---|---|---|---|---|")
+    rows = []
     for label, name, method, samples in ours:
-        method.sample(one, samples)
         each = [select(windows, slice(i, i + 1)) for i in solvable] if name == "4DVAR" else [one]
-        single = statistics.median(measure(partial(method.sample, w, samples), options.repeats) for w in each)
-        batch = measure(partial(method.sample, many, samples), max(1, options.repeats // 2))
-        per_window = batch / options.windows
-        print(
-            f"| {label} | {theirs[name]:.3g} | {single:.3g} | {theirs[name] / single:.0f}× "
-            f"| {batch:.3g} | {per_window:.2g} | {theirs[name] / per_window:.0f}× |",
-            flush=True,
-        )
+
+        def single(method: Posterior = method, each: list[Window] = each, samples: int = samples) -> None:
+            for window in each:
+                method.sample(window, samples)
+
+        batch = measured(partial(method.sample, many, samples), 1 / options.windows)
+        for what, sides in (
+            ("one window", measured(single, 1 / len(each))),
+            (f"{options.windows} windows, each", batch),
+        ):
+            turns = {"posterity": sides, "VI-4DVAR": theirs[name]}
+            rows.append(take_turns(turns, options.repeats, f"{label}, {what}"))
+    return rows
 
 
 def bound(control: Control, q: Gaussian, draws: int = 4096) -> Tensor:
@@ -295,19 +291,19 @@ def main() -> None:
     """Runs both comparisons."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("checkout", type=Path, help="a clone of https://github.com/ArFiloche/VI-4DVAR")
-    parser.add_argument("--seeds", type=int, default=3, help=f"windows the source's quality is measured on, to {CASES}")
+    parser.add_argument("--seeds", type=int, default=3, help=f"windows for the source's quality, 0 to {CASES}")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch, for both sides")
     parser.add_argument("--cpu", action="store_true", help="CPU instead of wall time: for busy machines, one thread")
     parser.add_argument("--windows", type=int, default=64, help="windows in our timed batch")
-    parser.add_argument("--repeats", type=int, default=5, help="timed runs of ours; windows of the source's 4DVAR")
-    parser.add_argument("--source-repeats", type=int, default=3, help="timed runs of the source")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each side, in turn (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="where to write the times, as JSON")
     parser.add_argument("--source-members", type=int, default=5, help="ensemble members that the source runs")
     parser.add_argument("--source-trials", type=int, default=1000, help="ABC trials that the source runs, from 1000")
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each, for the source's quality")
     parser.add_argument("--fits", type=Path, help="where the source's fits are kept, for another run to go on from")
     options = parser.parse_args()
-    if options.source_trials < 1000 or not 1 <= options.seeds <= CASES:
-        parser.error(f"--source-trials: at least 1000, of which the source keeps one; --seeds: 1 to {CASES}")
+    if options.source_trials < 1000 or not 0 <= options.seeds <= CASES:
+        parser.error(f"--source-trials: at least 1000, of which the source keeps one; --seeds: 0 to {CASES}")
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -321,9 +317,12 @@ def main() -> None:
     print(f"torch {torch.__version__}, {os.cpu_count()} cores, {options.threads} threads, {clock} seconds")
     print(f"load of the machine {os.getloadavg()[0]:.1f} at the start\n")
     check_costs(source, windows)
-    compare_speed(source, windows, options)
+    write(options.json, compare_speed(source, windows, options))
     print(f"\nload {os.getloadavg()[0]:.1f} at the end of the timings")
-    compare_quality(windows, list(source_fits(options.checkout, windows, options.seeds, options.jobs, options.fits)))
+    if options.seeds:
+        compare_quality(
+            windows, list(source_fits(options.checkout, windows, options.seeds, options.jobs, options.fits))
+        )
 
 
 if __name__ == "__main__":
