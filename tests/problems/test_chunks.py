@@ -8,7 +8,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from posterity.problems import Control, Identity, Observation, Problem, chunks
-from posterity.problems.linearized.model import descent
+from posterity.problems.linearized.sweeps import descent
 from posterity.systems import LinearAdvection, Lorenz63, Lorenz96, TwoScaleLorenz96
 
 SYSTEMS = [
@@ -23,7 +23,7 @@ SYSTEMS = [
 class ByRollout(Control):
     """A control without sweeps."""
 
-    def swept(self, u, states):
+    def swept(self, u, states, gradient):
         """None."""
         return
 
@@ -55,7 +55,7 @@ def test_the_adjoint_holds_what_is_counted(system, device):
     assert 0.9 < measured / (64 * study.adjoint_size()) < 1.15
     # One sweep there and back keeps no states but those of a vector of members.
     swept = control(system)
-    assert (swept.swept(u, 8) is None) == isinstance(system, LinearAdvection)
+    assert (swept.swept(u, 8, gradient=True) is None) == isinstance(system, LinearAdvection)
     if not isinstance(system, LinearAdvection):
         assert peak(lambda: descent(swept, u, 8)) < 0.75 * measured
 

@@ -41,7 +41,7 @@ LINEAR = PROBLEMS["linear"]
 class ByRollout(Control):
     """A control without sweeps."""
 
-    def swept(self, u, states):
+    def swept(self, u, states, gradient):
         """None."""
         return
 
@@ -130,7 +130,7 @@ def test_one_sweep_there_and_back_is_a_rollout_and_its_adjoint(options, device):
     window = problem.sample((5,)).window
     one, two = Control(problem, window), ByRollout(problem, window)
     u = torch.randn(3, 5, one.size)
-    assert (one.swept(u, 3) is None) == (device.type != "cpu")
+    assert (one.swept(u, 3, gradient=True) is None) == (device.type != "cpu")
     for states in (1, 3, 4):
         found, expected = one.cost_and_gradient(u, states), two.cost_and_gradient(u, states)
         torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)

@@ -14,7 +14,8 @@ from ..tensors import white_noise
 from .chunks import LARGE, chunks
 from .covariances.root import Root, unseen_noise
 from .linearized.markov import linear_chain
-from .linearized.model import Linearization, LinearModel, descent, matrices
+from .linearized.model import Linearization, LinearModel, matrices
+from .linearized.sweeps import descent, misfit
 from .observing.noise import check_gaussian_noise
 from .problem import Problem
 from .window import Window
@@ -236,10 +237,9 @@ class Control:
             The cost, with shape ``(*batch, case)``; infinite where the model diverged.
         """
         states = self.problem.window if states is None else states
-        # A sweep has first derivatives only: who records derivatives may take others.
-        cost = None if torch.is_grad_enabled() else self.swept(u, states)
-        if cost is None:
-            cost = 0.5 * self.mismatch(u, states).square().sum(dim=-1)
+        # A sweep has no graph.
+        found = None if torch.is_grad_enabled() else self.swept(u, states, gradient=False)
+        cost = 0.5 * self.mismatch(u, states).square().sum(dim=-1) if found is None else found[0]
         return cost.nan_to_num(nan=torch.inf, posinf=torch.inf)
 
     def mismatch(self, u: Tensor, states: int) -> Tensor:
@@ -257,19 +257,18 @@ class Control:
         h = with_gradient(operator(x), x, f"operator: {type(operator).__name__}")
         return ((h - self.y[:, :states]) * self.precision[:, :states]).flatten(u.ndim - 1)
 
-    def swept(self, u: Tensor, states: int) -> Tensor | None:
-        """The observation cost with its first derivatives, where the system finds both in one sweep; None elsewhere.
+    def swept(self, u: Tensor, states: int, gradient: bool) -> tuple[Tensor, Tensor] | None:
+        """The observation cost and its gradient, where the system finds both in one sweep; None elsewhere.
 
-        Of controls ``(*batch, case, size)`` it has shape ``(*batch, case)``; not finite where the model diverged.
+        Args:
+            u: The controls, with shape ``(*batch, case, size)``.
+            states: The number of states of the window to use.
+            gradient: Whether the gradient is wanted; else it is empty.
+
+        Returns:
+            The cost, with shape ``(*batch, case)``, and its gradient, not finite where the model diverged.
         """
-        if self._path is not None or not self.white:
-            return None
-        system = self.problem.system_at(self.parameters(u), self.window.start)
-        y, precision, operator = self.y[:, :states], self.precision[:, :states], self.problem.observation.operator
-        cost = system.misfit(self.initial(u), y, precision, operator, self.errors(u))
-        if cost is not None:
-            self.model_steps += (states - 1) * self.members(u)
-        return cost
+        return misfit(self, u, states, gradient) if self._path is None and self.white else None
 
     def residual(self, u: Tensor, states: int) -> Tensor:
         """What the cost is the sum of squares of, beside the white prior: :meth:`mismatch`, of the same shape."""

@@ -125,7 +125,7 @@ def levenberg_marquardt(
                 break
             here = model.take(active)
             decrease = tolerance * (1 + here.cost)
-            slope = here.gradient.norm(dim=-1)
+            slope = torch.linalg.vector_norm(here.gradient, dim=-1)
             # A tenth of the square root: a hundredth of the decrease that counts as none.
             accuracy = torch.maximum(forcing[active] * slope, 0.1 * (2 * decrease).sqrt())
             with selected(control, active) as part:
@@ -138,7 +138,7 @@ def levenberg_marquardt(
             softer = damping[active] * (1 - (2 * ratio - 1) ** 3).clamp(1 / 3, 2)
             damping[active] = torch.where(better, softer, damping[active] * growth[active])
             growth[active] = torch.where(better, 2.0, 2 * growth[active])
-            fall = (there.gradient.norm(dim=-1) / slope).nan_to_num(nan=1.0)
+            fall = (torch.linalg.vector_norm(there.gradient, dim=-1) / slope).nan_to_num(nan=1.0)
             forcing[active] = torch.where(better, (0.9 * fall.square()).clamp(max=0.5), forcing[active])
             # What was found is small, and what may have been missed is not: the next solve is to tell.
             unsure = (step.predicted <= decrease) & (step.predicted + step.missed > decrease)

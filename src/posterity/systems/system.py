@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..tensors import append_dims, identity, kept_bytes
-from .equations.misfits import Sight
+from .equations.misfits import Misfit, Sight
 
 #: Examples of methods that need no gradients, for messages.
 WITHOUT_GRADIENTS = "such as enkf, ienks, particle-smoother or npe"
@@ -232,8 +232,8 @@ class System(abc.ABC):
         return torch.stack(states, dim=axis)
 
     def misfit(
-        self, x0: Tensor, y: Tensor, precision: Tensor, sight: Sight, error: Tensor | None = None
-    ) -> Tensor | None:
+        self, x0: Tensor, y: Tensor, precision: Tensor, sight: Sight, error: Tensor | None, gradient: bool
+    ) -> Misfit | None:
         r"""Half the squares of misfits, :math:`\frac12 \sum_t \|p_t (H(x_t) - y_t)\|^2`, where it has a sweep for them.
 
         Args:
@@ -242,10 +242,10 @@ class System(abc.ABC):
             precision: The factors :math:`p`, with the same shape.
             sight: What sees a state.
             error: Model errors, as for :meth:`rollout`.
+            gradient: Whether its gradients are wanted, too.
 
         Returns:
-            The halves of squares, with shape ``(*batch, case)``, and with first derivatives; None where :meth:`rollout`
-            and the sight of its states do as well.
+            What was found; None where :meth:`rollout` and the sight of its states do as well.
         """
         return None
 

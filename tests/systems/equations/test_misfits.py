@@ -50,33 +50,37 @@ def by_steps(system, x, y, precision, error):
     return 0.5 * ((seen - y) * precision).square().flatten(2).sum(dim=-1)
 
 
-# A vector holds 8 members in double precision: fewer, whole vectors of cases, and cases that are no part of one.
-@pytest.mark.parametrize(("members", "cases"), [(1, 1), (2, 8), (3, 5), (9, 4)])
+# A vector holds 8 members in double precision: fewer, of one case, whole vectors of cases, and cases that are no part of
+# one.
+@pytest.mark.parametrize(("members", "cases"), [(1, 1), (9, 1), (2, 8), (3, 5), (9, 4)])
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_misfits_and_their_gradients_are_those_of_steps(name, members, cases):
     system, names = SYSTEMS[name]
-    given, y, precision = drawn(system, names, members, cases)
-    leaves = tuple(value.requires_grad_() for value in given)
+    (x, error, *values), y, precision = drawn(system, names, members, cases)
+    # Of each member, as unknown parameters are.
+    leaves = [value.expand(members, *value.shape[-1:]).clone() for value in values]
+    leaves = [value.requires_grad_() for value in (x, error, *leaves)]
     at = replace(system, **dict(zip(names, leaves[2:], strict=True)))
-    costs = at.misfit(leaves[0], y, precision, Squares(), leaves[1]), by_steps(at, leaves[0], y, precision, leaves[1])
-    torch.testing.assert_close(*costs, rtol=1e-12, atol=0)
-    cotangent = torch.randn(members, cases)
-    found, expected = (torch.autograd.grad(cost, leaves, cotangent) for cost in costs)
-    for one, other in zip(found, expected, strict=True):
+    found = at.misfit(leaves[0], y, precision, Squares(), leaves[1], gradient=True)
+    cost = by_steps(at, leaves[0], y, precision, leaves[1])
+    torch.testing.assert_close(found.cost, cost, rtol=1e-12, atol=0)
+    gradients = found.x0, found.error, *(found.theta[name] for name in names)
+    for one, other in zip(gradients, torch.autograd.grad(cost.sum(), leaves), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12 * float(other.abs().max()))
 
 
 def test_what_is_not_asked_for_is_left_out_and_members_stand_alone():
     system, names = SYSTEMS["ring"]
     (x, _, _), y, precision = drawn(system, names, 3, 5)
-    leaf = x.clone().requires_grad_()
-    cost = system.misfit(leaf, y, precision, Squares())
-    (gradient,) = torch.autograd.grad(cost.sum(), leaf)
-    alone = x[1:2, 3:4].clone().requires_grad_()
-    single = system.misfit(alone, y[3:4], precision[3:4], Squares())
-    assert torch.equal(single, cost[1:2, 3:4])
-    assert torch.equal(torch.autograd.grad(single.sum(), alone)[0], gradient[1:2, 3:4])
-    assert torch.equal(system.misfit(x, y, precision, Squares()), cost)
+    found = system.misfit(x, y, precision, Squares(), None, gradient=True)
+    assert found.theta == {}
+    assert found.error is None
+    single = system.misfit(x[1:2, 3:4], y[3:4], precision[3:4], Squares(), None, gradient=True)
+    assert torch.equal(single.cost, found.cost[1:2, 3:4])
+    assert torch.equal(single.x0, found.x0[1:2, 3:4])
+    cost = system.misfit(x, y, precision, Squares(), None, gradient=False)
+    assert torch.equal(cost.cost, found.cost)
+    assert not cost.x0.numel()
 
 
 @pytest.mark.parametrize(("members", "cases"), [(1, 1), (2, 8), (3, 5), (9, 4)])
@@ -117,32 +121,23 @@ def test_vectors_that_many_directions_would_leave_empty_are_left_to_torch(monkey
 def test_what_diverges_is_not_finite_and_spoils_no_other():
     system, names = SYSTEMS["ring"]
     (x, error, _), y, precision = drawn(system, names, 3, 5)
-    expected = system.misfit(x, y, precision, Squares(), error)
+    expected = system.misfit(x, y, precision, Squares(), error, gradient=False).cost
     x[1, 2] = 1e200
-    found = system.misfit(x, y, precision, Squares(), error)
+    found = system.misfit(x, y, precision, Squares(), error, gradient=False).cost
     assert not found[1, 2].isfinite()
     found[1, 2] = expected[1, 2]
     assert torch.equal(found, expected)
 
 
-def test_the_gradient_has_none():
-    system, names = SYSTEMS["ring"]
-    (x, _, _), y, precision = drawn(system, names, 1, 2)
-    leaf = x.requires_grad_()
-    cost = system.misfit(leaf, y, precision, Squares()).sum()
-    with pytest.raises(NotImplementedError, match="first derivatives only"):
-        torch.autograd.grad(cost, leaf, create_graph=True)
-
-
 def test_there_is_none_of_other_systems_sights_and_long_windows():
     x, y = torch.zeros(1, 1, 4), torch.zeros(1, 3, 2, 4)
-    assert LinearAdvection(size=4).misfit(x, y, y, Squares()) is None
+    assert LinearAdvection(size=4).misfit(x, y, y, Squares(), None, gradient=True) is None
     ring = Lorenz96(size=4, spinup=0.0)
-    assert ring.misfit(x, y, y, Nothing()) is None
-    assert ring.misfit(x, y.float(), y.float(), Squares()) is None
+    assert ring.misfit(x, y, y, Nothing(), None, gradient=True) is None
+    assert ring.misfit(x, y.float(), y.float(), Squares(), None, gradient=True) is None
     # More states than fit the cache.
     y = torch.zeros(1, 2000, 2, 4)
-    assert ring.misfit(x, y, y, Squares()) is None
+    assert ring.misfit(x, y, y, Squares(), None, gradient=True) is None
 
 
 def test_there_is_none_off_the_cpu_where_kernels_advance_states(monkeypatch):
@@ -150,13 +145,13 @@ def test_there_is_none_off_the_cpu_where_kernels_advance_states(monkeypatch):
     system = SYSTEMS["ring"][0]
     monkeypatch.setattr(type(system), "_compiled", lambda *arguments: True)
     y = torch.empty(1, STATES, system.shape[0] + 1, 5, device="meta")
-    assert system.misfit(torch.empty(2, 1, 1, 5, device="meta"), y, y, Squares()) is None
+    assert system.misfit(torch.empty(2, 1, 1, 5, device="meta"), y, y, Squares(), None, gradient=True) is None
 
 
 def test_observations_have_the_shape_of_what_is_seen():
     y = torch.zeros(1, 3, 1, 4)
     with pytest.raises(ValueError, match=r"Squares: at_site gives 2 values for each of the sites \(4,\)"):
-        Lorenz96(size=4, spinup=0.0).misfit(torch.zeros(1, 1, 4), y, y, Squares())
+        Lorenz96(size=4, spinup=0.0).misfit(torch.zeros(1, 1, 4), y, y, Squares(), None, True)
 
 
 def test_a_sight_is_written_down_once():

@@ -155,7 +155,7 @@ class NaturalGradient(Optimizer):
         root = updated.factor()
         shift = root.covariance(average)
         # The mean moves by no more than the posterior's own radius, within which the samples lie.
-        norm = root.inverse(shift).norm(dim=-1, keepdim=True)
+        norm = torch.linalg.vector_norm(root.inverse(shift), dim=-1, keepdim=True)
         reach = torch.clamp(noise.shape[-1] ** 0.5 / norm, max=1.0)
         stepped = Gaussian(q.mean - rate * reach * shift, family.project(updated))
         sound = root.sound() & stepped.sound()

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ...tensors import identity
 from ..chunks import chunks
-from .tangents import basis, sensitivities, swept, tangent
+from .sweeps import descent, gauss_newton, residual_graph
+from .tangents import basis, sensitivities, tangent
 
 if TYPE_CHECKING:
     from ..control import Control
@@ -284,43 +285,6 @@ def selected(control: "Control", cases: slice | Tensor) -> Iterator["Control"]:
     control.absorb(part, cases)
 
 
-def residual_graph(control: "Control", u: Tensor, states: int) -> tuple[Tensor, Tensor]:
-    """A copy of a control that asks for gradients, and its residual."""
-    with torch.enable_grad():
-        leaf = u.detach().clone().requires_grad_()
-        return leaf, control.residual(leaf, states)
-
-
-def descent(control: "Control", u: Tensor, states: int) -> tuple[Tensor, Tensor]:
-    """The cost and its gradient, by a sweep back from the residual: what a sum of squares adds needs no graph.
-
-    Args:
-        control: The control.
-        u: Where, with shape ``(*batch, case, size)``.
-        states: The number of states of the window that count.
-
-    Returns:
-        The cost, with shape ``(*batch, case)``, infinite where the model diverged, and the gradient, NaN there.
-    """
-    control.gradients += prod(u.shape[:-2])
-    with torch.enable_grad():
-        leaf = u.detach().clone().requires_grad_()
-        misfit = control.swept(leaf, states)
-    if misfit is None:
-        leaf, residual = residual_graph(control, u, states)
-        (gradient,) = torch.autograd.grad(residual, leaf, residual.detach())
-        cost = 0.5 * residual.detach().square().sum(dim=-1)
-    else:
-        (gradient,) = torch.autograd.grad(misfit, leaf, torch.ones_like(misfit))
-        cost = misfit.detach()
-    with torch.no_grad():
-        u = leaf.detach()
-        if control.white:
-            cost, gradient = 0.5 * u.square().sum(dim=-1) + cost, gradient + u
-        cost = cost.nan_to_num(nan=torch.inf, posinf=torch.inf)
-        return cost, torch.where(cost.isfinite().unsqueeze(-1), gradient, torch.nan)
-
-
 def matrices(control: "Control", u: Tensor, states: int) -> Linearization:
     """The model of a cost as matrices: dense in the control, so meant for some hundred entries.
 
@@ -333,7 +297,7 @@ def matrices(control: "Control", u: Tensor, states: int) -> Linearization:
         states: The number of states of the window that count.
     """
     system, n = control.problem.system, control.size
-    products = swept(control, u, states)
+    products = gauss_newton(control, u, states)
     if products is None:
         if system.stochastic or (n < control.states and system.retracer(u.device) is None):
             model = LinearModel(control, u, states)

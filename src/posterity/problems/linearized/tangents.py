@@ -84,34 +84,6 @@ def sensitivities(control: "Control", u: Tensor, states: int) -> tuple[Tensor, T
     return (at_once if retraced else chain)(control, u, x)
 
 
-def swept(control: "Control", u: Tensor, states: int) -> Tensor | None:
-    """The products of residual and changes, by the sweep of a system without errors that has one; None elsewhere.
-
-    Args:
-        control: The control, whose prior is white.
-        u: Where it is linearised, with shape ``(*batch, case, size)``.
-        states: The number of states of the window that count.
-
-    Returns:
-        The products of each change, and behind them the residual, with each; ``(*batch, case, size + 1, size + 1)``.
-    """
-    if control.error_root is not None:
-        return None
-    dx, dv, _ = control.directions(basis(u))
-    problem, v = control.problem, control.whitened_parameters(u)
-    theta, dtheta = problem.decode_parameters(v), dict[str, Tensor]()
-    if problem.parameters:
-        changes = tangent(problem.decode_parameters, v.expand_as(dv), dv)
-        dtheta = dict(zip(problem.parameters, changes.unbind(dim=-1), strict=True))
-    seen = control.y[:, :states], control.precision[:, :states], problem.observation.operator
-    system = problem.system_at(theta, control.window.start)
-    found = system.gauss_newton(control.initial(u), dx, dtheta, *seen)
-    if found is not None:
-        control.gradients += control.size * prod(u.shape[:-2])
-        control.model_steps += (states - 1) * prod(u.shape[:-2])
-    return found
-
-
 def at_once(control: "Control", u: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """Residual and changes by one tangent of all entries, along the trajectory; see :func:`sensitivities`."""
     operator, axis = control.problem.observation.operator, u.ndim - 1

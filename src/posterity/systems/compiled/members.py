@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..equations.expressions import Integration
-from .lanes import BYTES, load, not_inlined, store, transpose
+from .lanes import BYTES, load, not_inlined, spread, store, transpose
 from .loops import inner
 from .plan import Array
 
@@ -91,6 +91,9 @@ def taken(
                 # The last square may overlap with the one before.
                 i = min(i, layout.sites - lanes)
                 transpose(values, row * jump + at + i, jump, memory, to + i * lanes, lanes)
+        elif rows == 1:
+            for i in range(layout.sites):
+                store(memory, to + i * lanes, spread(values[at + i]))
         else:
             for lane in range(count):
                 start = (row + lane) % rows * jump + at

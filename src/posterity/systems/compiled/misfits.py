@@ -118,8 +118,8 @@ def misfit(
     steps, (cases, _, m), n = y.shape[1] - 1, y.shape, x0.shape[-1]
     batch = whole_batch((x0, 1), (theta, 1), *(() if error is None else ((error, 2),)))
     lanes = BYTES // x0.element_size()
-    # Whole vectors of cases, which are read at once.
-    repeats = min(lanes // gcd(lanes, cases), batch.numel() // cases)
+    # Whole vectors of cases, which are read at once; a single one is spread over each.
+    repeats = 1 if cases == 1 else min(lanes // gcd(lanes, cases), batch.numel() // cases)
     if repeats > 1:
         y, precision = y.repeat(repeats, 1, 1), precision.repeat(repeats, 1, 1)
     costs, first = x0.new_empty(batch), x0.new_empty(*batch, n) if any(wanted) else x0.new_empty(0)

@@ -1,17 +1,12 @@
-"""Misfits of trajectories by compiled loops, as a function of torch: cost and gradient are computed together."""
+"""Misfits of trajectories by compiled loops: what is seen of a state, and what is found."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
-import torch
 from torch import Tensor
 
-from .expressions import Expression, Integration, Program, Symbols, Tape, changed, transposed
-from .rollouts import Loops
-
-#: Why a gradient of a gradient is refused.
-ONCE = "compiled misfits have first derivatives only; differentiate what a sight sees of `rollout` for second ones"
+from .expressions import Expression, Program, Symbols, Tape, changed, transposed
 
 
 class Sight(Hashable, Protocol):
@@ -69,34 +64,20 @@ def _seen(sight: Sight, channels: int) -> Seen:
     return Seen(len(seen), *(tape.program(outputs) for outputs in (misfits, pull, change)))
 
 
-class Misfit(Loops):
-    """Half the squares of the misfits of a trajectory; its gradient is found with it, and has none of its own."""
+class Misfit(NamedTuple):
+    """Half the squares of the misfits of a trajectory, and its gradients, which are found with it.
 
-    @staticmethod
-    def forward(
-        ctx: Any, integration: Integration, pull: Program, x0: Tensor, theta: Tensor, error: Tensor | None, y: Tensor,
-        precision: Tensor,
-    ) -> Tensor:  # fmt: skip
-        """The cost, with shape ``(*batch,)``."""
-        wanted = ctx.needs_input_grad[2:5]
-        cost, *gradients = loops().misfit(integration, pull, x0, theta, error, y, precision, wanted)
-        ctx.shapes = [None if value is None else value.shape for value in (x0, theta, error)]
-        ctx.save_for_backward(*gradients)
-        return cost
+    Args:
+        cost: The halves of squares, with shape ``(*batch, case)``; not finite where the model diverged.
+        x0: The gradients of initial states, with shape ``(*batch, case, *shape)``; empty where none was wanted.
+        theta: Those of parameters that are tensors, by name, with shape ``(*batch, case)``.
+        error: Those of model errors, with shape ``(*batch, case, steps, *shape)``; None without these.
+    """
 
-    @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradient, times that of the cost."""
-        if torch.is_grad_enabled():
-            raise NotImplementedError(ONCE)
-        found: list[Tensor | None] = []
-        for shape, value, needed in zip(ctx.shapes, ctx.saved_tensors, ctx.needs_input_grad[2:5], strict=True):
-            if needed:
-                scaled = cotangent.reshape(*cotangent.shape, *[1] * (value.ndim - cotangent.ndim)) * value
-                found.append(scaled.sum_to_size(shape))
-            else:
-                found.append(None)
-        return None, None, *found, None, None
+    cost: Tensor
+    x0: Tensor
+    theta: Mapping[str, Tensor]
+    error: Tensor | None
 
 
 def loops() -> Any:

@@ -14,7 +14,7 @@ from ..integrators import rk4
 from ..system import System, parameter_names, parameters_of
 from . import misfits, rollouts
 from .expressions import Equations, Integration, Neighbours, traced
-from .misfits import Seen, Sight
+from .misfits import Misfit, Seen, Sight
 
 #: Entries of the states that are held at once where the last ones alone are wanted.
 HELD = 2**20
@@ -108,14 +108,23 @@ class ODE(System):
         return path.unflatten(-1, self.shape)
 
     def misfit(
-        self, x0: Tensor, y: Tensor, precision: Tensor, sight: Sight, error: Tensor | None = None
-    ) -> Tensor | None:
+        self, x0: Tensor, y: Tensor, precision: Tensor, sight: Sight, error: Tensor | None, gradient: bool
+    ) -> Misfit | None:
         """Half the squares of misfits, by one compiled sweep there and back; see :meth:`.System.misfit`."""
         seen, steps = self._seen(x0, y, sight, error), y.shape[1] - 1
         if seen is None:
             return None
-        given = self._flat(x0, steps, error)
-        return misfits.Misfit.apply(self._integration, seen.pull, *given, y.flatten(2), precision.flatten(2))
+        names = parameter_names(self)
+        unknown = [place for place, value in enumerate(self._values) if isinstance(value, Tensor)]
+        wanted = gradient, gradient and bool(unknown), gradient and error is not None
+        given = *self._flat(x0, steps, error), y.flatten(2), precision.flatten(2)
+        cost, first, theta, errors = misfits.loops().misfit(self._integration, seen.pull, *given, wanted)
+        return Misfit(
+            cost,
+            first.unflatten(-1, self.shape) if gradient else first,
+            {names[place]: theta[..., place] for place in unknown if gradient},
+            errors.unflatten(-1, self.shape) if wanted[2] else None,
+        )
 
     def gauss_newton(
         self, x0: Tensor, dx0: Tensor, dtheta: Mapping[str, Tensor], y: Tensor, precision: Tensor, sight: Sight
