@@ -67,12 +67,20 @@ def moment_matched_noise(control: Control, samples: int) -> Tensor:
     Returns:
         The noise, with shape ``(samples, cases, size)``, in double precision.
     """
-    half = control.noise(samples // 2).double()
+    half = by_cases(control.noise(samples // 2)).movedim(0, 1)
     if samples >= 4 * control.size:
-        covariance = torch.einsum("sci,scj->cij", half, half) / len(half)
-        factor = torch.linalg.cholesky(covariance)
-        half = torch.linalg.solve_triangular(factor, half.movedim(0, -1), upper=False).movedim(-1, 0)
-    return torch.cat((half, -half))
+        factor = torch.linalg.cholesky(half.mT @ half / half.shape[1])
+        half = torch.linalg.solve_triangular(factor, half.mT, upper=False).mT
+    return torch.cat((half, -half), dim=1).movedim(1, 0)
+
+
+def by_cases(x: Tensor) -> Tensor:
+    """The same numbers in double precision, those of a case together in memory: products of cases then copy nothing.
+
+    Args:
+        x: Numbers of samples, with shape ``(samples, case, n)``.
+    """
+    return x.movedim(0, 1).to(torch.double, memory_format=torch.contiguous_format).movedim(1, 0)
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,7 @@ class NaturalGradient(Optimizer):
             cost, gradient = control.cost_and_gradient((q.mean + deviations).to(mode.u))
             trace.append(cost.double().mean(dim=0) - q.entropy())
             rate = 1 / (2 + max(0, k - self.iterations // 2))
-            q, hessian = self._step(q, hessian, family, noise, deviations, gradient.double(), rate)
+            q, hessian = self._step(q, hessian, family, noise, deviations, gradient, rate)
         noise = control.noise(max(samples, 128))
         better = negative_elbo(control, q, noise) <= negative_elbo(control, start, noise)
         return Fit(q.where(better, start), torch.stack(trace, dim=-1))
@@ -146,11 +154,11 @@ class NaturalGradient(Optimizer):
     ) -> tuple[Gaussian, Curvature]:  # fmt: skip
         """One step of the Gaussians and Hessians, from the gradients at the mean and these deviations of the noise."""
         # A draw from which the model diverged has no gradient, and no say.
-        valid = gradient.isfinite().all(dim=-1, keepdim=True)
+        valid = gradient.sum(dim=-1, keepdim=True).isfinite()
         count = valid.sum(dim=0).clamp(min=1)
-        gradient = torch.where(valid, gradient, 0)
+        gradient = by_cases(torch.where(valid, gradient, 0))
         average = gradient.sum(dim=0) / count
-        residual = torch.where(valid, gradient - average - hessian.multiply(deviations), 0)
+        residual = (gradient - average - hessian.multiply(deviations)).masked_fill_(~valid, 0)
         updated = hessian.stepped(rate * residual / count, q.factor.dual(noise))
         root = updated.factor()
         shift = root.covariance(average)
