@@ -50,7 +50,7 @@ def by_steps(system, x, y, precision, error):
     return 0.5 * ((seen - y) * precision).square().flatten(2).sum(dim=-1)
 
 
-# A vector holds 8 members in double precision: fewer, of one case, whole vectors of cases, and cases that are no part of
+# A vector holds 8 members in double precision: fewer, one case, whole vectors of cases, and cases that are no part of
 # one.
 @pytest.mark.parametrize(("members", "cases"), [(1, 1), (9, 1), (2, 8), (3, 5), (9, 4)])
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -110,12 +110,15 @@ def test_products_of_misfits_and_their_changes_are_those_of_steps(name, members,
     torch.testing.assert_close(narrow, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
 
 
-def test_vectors_that_many_directions_would_leave_empty_are_left_to_torch(monkeypatch):
+def test_empty_vectors_and_large_memories_are_left_to_torch(monkeypatch):
     monkeypatch.setattr("posterity.systems.compiled.gauss_newton.EMPTY", 0)
     system = SYSTEMS["ring"][0]
     for members, found in ((8, True), (7, False)):
         x, y = torch.zeros(members, 1, 1, 5), torch.zeros(1, STATES, 2, 5)
         assert (system.gauss_newton(x, torch.zeros(3, *x.shape), {}, y, y, Squares()) is not None) == found
+    monkeypatch.setattr("posterity.systems.compiled.gauss_newton.MEMORY", 2**14)
+    x = torch.zeros(8, 1, 1, 5)
+    assert system.gauss_newton(x, torch.zeros(3, *x.shape), {}, y, y, Squares()) is None
 
 
 def test_what_diverges_is_not_finite_and_spoils_no_other():

@@ -22,6 +22,8 @@ from .rollouts import ZERO, of_members
 #: The work of lanes that stand empty, in steps of a channel at a site for a vector, from which on torch's calls for one
 #: tangent of all directions take less time: some tenths of a millisecond.
 EMPTY = 2**13
+#: The most bytes that the memory of a vector of members may have, what directions do to misfits included.
+MEMORY = 2**23
 
 on_disk = kept_on_disk("gauss_newton", "lanes", "members", "misfits", "ode", "programs")
 
@@ -133,17 +135,19 @@ def products(
 
     Returns:
         The products, in double precision, with shape ``(*batch, directions + 1, directions + 1)``; None for few
-        members with many directions, which leave most of a vector empty.
+        members with many directions, which leave most of a vector empty, and for more than the memory holds.
     """
     (_, states, m), directions, lanes = y.shape, len(dx0), BYTES // x0.element_size()
     batch = whole_batch((x0, 1), (theta, 1))
-    empty = -batch.numel() % lanes / lanes
-    if empty * directions * states * integration.substeps * x0.shape[-1] > EMPTY:
+    e, numbers = integration.equations, (states - 1, m // integration.sites, directions)
+    empty, needed = -batch.numel() % lanes / lanes, fields(integration, *numbers, lanes)
+    if (
+        empty * directions * states * integration.substeps * x0.shape[-1] > EMPTY
+        or needed * laid_out(integration, lanes).size * x0.element_size() > MEMORY
+    ):
         return None
     out = x0.new_empty(*batch, directions + 1, directions + 1, dtype=torch.double)
-    e, numbers = integration.equations, (states - 1, m // integration.sites, directions)
     programs = e.value, e.tangent, seen.residual, seen.change
-    needed = fields(integration, *numbers, lanes)
     tensors = x0, theta, dx0, dtheta, y, precision, out
     of_members(products_all, programs, needed, integration, numbers, batch, *tensors, weight=directions)
     return out
