@@ -90,13 +90,18 @@ def _bases(draws: Array, reference: Array) -> tuple[Array, Array]:
 
     Of many entries the leading components take the place.
     """
-    # Takes longer to import than all else that reads metrics, and only this needs it.
-    from sklearn.decomposition import PCA
-
     mean = reference.mean(axis=0)
     entries = (np.concatenate([draws, reference]) - mean) / unit(mean, reference.std(axis=0))
-    pca = PCA(min(*entries.shape, COMPONENTS), whiten=True, random_state=0).fit(entries)
-    components = pca.transform(entries)[:, pca.singular_values_ > RESOLUTION * pca.singular_values_[0]]
+    if entries.shape[1] <= COMPONENTS:
+        components, values, _ = np.linalg.svd(entries - entries.mean(axis=0), full_matrices=False)
+        components = components * (len(entries) - 1) ** 0.5
+    else:
+        # Takes longer to import than all else that reads metrics, and only the leading ones of many need it.
+        from sklearn.decomposition import PCA
+
+        pca = PCA(min(*entries.shape, COMPONENTS), whiten=True, random_state=0).fit(entries)
+        components, values = pca.transform(entries), pca.singular_values_
+    components = components[:, values > RESOLUTION * values[0]]
     return entries if entries.shape[1] <= COMPONENTS else components, components
 
 
