@@ -48,6 +48,15 @@ def test_each_draw_has_parameters_given_its_own_states(at_once: int, monkeypatch
     torch.testing.assert_close(v[..., 1], window.start.expand(4, 3))
 
 
+@pytest.mark.parametrize("centred", [True, False])
+def test_scores_of_single_steps_are_centred_as_those_of_crops_are(centred: bool) -> None:
+    problem, network = PROBLEMS["ring"]
+    estimator = SharedSOSDA(problem, 1, network, **OPTIONS, centred=centred)
+    assert (estimator.centred, estimator.steps.centred) == (centred, centred)
+    chosen = estimator.steps.step.centred if centred else estimator.steps.step.residual
+    assert estimator.steps.residual == chosen
+
+
 def test_states_of_a_deterministic_model_leave_nothing_to_draw() -> None:
     with pytest.raises(ValueError, match="redrawn: states of a deterministic model"):
         SharedSOSDA(ring(), 1, PROBLEMS["ring"][1], **OPTIONS)
