@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._functorch.utils import unwrap_dead_wrappers
+from torch.autograd import forward_ad
 
 from .expressions import Integration
 
@@ -57,6 +58,9 @@ class Loops(torch.autograd.Function):
         """As torch's, without its look at the signature at each call, which takes as long as a short rollout."""
         if torch._C._are_functorch_transforms_active():
             return super().apply(*arguments)
+        # Nobody asks for derivatives, in reverse or forwards.
+        if not torch.is_grad_enabled() and forward_ad._current_level < 0:
+            return cls.forward(*arguments)
         return super(torch.autograd.Function, cls).apply(*unwrap_dead_wrappers(arguments))  # type: ignore[misc]
 
 
