@@ -3,8 +3,8 @@
 # make run EXPERIMENT=vi4dvar
 # make chaos FAULTS=100 SEED=0   disturbs a small study at random, and holds it against an undisturbed one: in tasks, in runs of
 #                                the workflow and, where it is installed, on Slurm; FLAGS="--level workflow" picks a level
-# make benchmarks   speed beside peers, by turns, in results/benchmarks/page.md: an hour of one processor; a clone of VI-4DVAR
-#                that is there already is named by VI4DVAR=FOLDER
+# make benchmarks   speed beside peers, by turns, in results/benchmarks/page.md: half an hour of one processor; a clone of
+#                VI-4DVAR that is there already is named by VI4DVAR=FOLDER
 # make literature   analysis errors of cycling methods beside published ones
 #
 # A machine with a GPU takes its own build of torch: make demo TORCH="torch==2.13.0 --index-url <your index>"
