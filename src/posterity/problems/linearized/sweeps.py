@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ...systems import System
 from .tangents import basis, tangent
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ def gauss_newton(control: "Control", u: Tensor, states: int) -> Tensor | None:
     Returns:
         The products of each change, and behind them the residual, with each; ``(*batch, case, size + 1, size + 1)``.
     """
-    if control.error_root is not None:
+    # Before directions are made of all entries, which may take as long as a step.
+    if control.error_root is not None or type(control.problem.system).gauss_newton is System.gauss_newton:
         return None
     dx, dv, _ = control.directions(basis(u))
     problem, v = control.problem, control.whitened_parameters(u)
