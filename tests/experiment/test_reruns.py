@@ -85,6 +85,7 @@ TABLE = {
     "figures": {"plot"},
     "data": SIMULATIONS | DRAWS | SCORES | {"plot"},
     "inference": SIMULATIONS | DRAWS | SCORES - {"aggregate"} | {"plot"},
+    "memory": set(),
     "tasks": SIMULATIONS | DRAWS | SCORES | {"plot"},
     "overview": set(),
     "project": set(),

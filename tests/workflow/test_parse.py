@@ -38,7 +38,7 @@ def test_a_parse_imports_little_and_reads_no_source_twice(copied, tmp_path) -> N
 
     modules, first = parsed()
     ours = {name for name in modules if name.startswith("posterity.")}
-    assert {name.split(".")[1] for name in ours} == {"errors", "experiment"}
+    assert {name.split(".")[1] for name in ours} == {"errors", "experiment", "memory"}
     assert {"torch", "xarray", "scipy", "matplotlib", "typer"}.isdisjoint(modules)
     _, second = parsed()
     assert first > 50
