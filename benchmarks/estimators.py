@@ -188,6 +188,8 @@ FLOWS = {"nsf": "autoregressive splines", "maf": "masked affine maps"}
 def answers(side: str, flow: str, path: str, epochs: str) -> Callable[[dict[str, Any]], Any]:
     """What a side makes of orders: the number of its weights, or the CPU seconds of its next epochs, of each."""
     torch.manual_seed(0)
+    # sbi leaves logs where it runs.
+    os.chdir(Path(path).parent)
     module, work = SIDES[side](flow, torch.load(path, weights_only=True), int(epochs))
 
     def answer(order: dict[str, Any]) -> float:
@@ -248,7 +250,7 @@ def engine(repeats: int, cases: int) -> dict[str, Any]:
         "engine": started(),
         "engine without average": started(ema=0.0),
     }
-    turns = {side: (lambda run=run: spent(lambda: next(run), least=0.0)) for side, run in sides.items()}
+    turns = {side: partial(spent, partial(next, run), least=0.0) for side, run in sides.items()}
     return take_turns(turns, repeats, f"an epoch of npe on {cases} cases")
 
 
