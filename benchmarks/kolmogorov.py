@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -210,14 +211,15 @@ def forward(sides: dict[str, Side], repeats: int, sizes: list[int]) -> list[dict
                 for side in sides.values():
                     side(size=size, start=path, batch=batch)
 
-                def measured(name: str, steps: dict[str, int] = steps, batch: int = batch) -> float:
-                    # A quarter of a time unit.
-                    count = -(-steps[name] // 4)
-                    return float(sides[name](run=count, h=1 / steps[name])) / count * steps[name] / batch
-
-                turns = {name: (lambda name=name, of=measured: of(name)) for name in sides}
+                turns = {name: partial(time_unit, side, steps[name], batch) for name, side in sides.items()}
                 rows.append(take_turns(turns, repeats, f"{size}², a time unit in a batch of {batch}"))
     return rows
+
+
+def time_unit(side: Side, steps: int, batch: int) -> float:
+    """The seconds of a side for a time unit of so many steps, of each trajectory of a batch, from a quarter of it."""
+    count = -(-steps // 4)
+    return float(side(run=count, h=1 / steps)) / count * steps / batch
 
 
 def gradients(repeats: int, sizes: list[int]) -> list[dict[str, Any]]:
@@ -248,12 +250,10 @@ def gradients(repeats: int, sizes: list[int]) -> list[dict[str, Any]]:
 
         what = f"gradient, {size}², {steps} states of {system.model.substeps} substeps, batch {batch}"
         sides = {"fused": fused, "eager": eager}
-        turns = {
-            name: (lambda rollout=rollout, of=gradient: spent(lambda: of(rollout))) for name, rollout in sides.items()
-        }
+        turns = {name: partial(spent, partial(gradient, rollout)) for name, rollout in sides.items()}
         rows.append(take_turns(turns, repeats, what))
         for name, rollout in sides.items():
-            rows.append({"tape of": what, "side": name, "megabytes": tape(lambda of=rollout, x=x: of(x)) / 1e6})
+            rows.append({"tape of": what, "side": name, "megabytes": tape(partial(rollout, x)) / 1e6})
             print(f"{what}, {name}: a tape of {rows[-1]['megabytes']:.1f} MB", flush=True)
     return rows
 

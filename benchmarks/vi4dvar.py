@@ -225,12 +225,12 @@ def compare_speed(
             for window in each:
                 method.sample(window, samples)
 
-        batch = measured(partial(method.sample, many, samples), 1 / options.windows)
-        for what, sides in (
-            ("one window", measured(single, 1 / len(each))),
-            (f"{options.windows} windows, each", batch),
-        ):
-            turns = {"posterity": sides, "VI-4DVAR": theirs[name]}
+        measures = {
+            "one window": measured(single, 1 / len(each)),
+            f"{options.windows} windows, each": measured(partial(method.sample, many, samples), 1 / options.windows),
+        }
+        for what, measure in measures.items():
+            turns = {"posterity": measure, "VI-4DVAR": theirs[name]}
             rows.append(take_turns(turns, options.repeats, f"{label}, {what}"))
     return rows
 

@@ -22,7 +22,8 @@ BENCHMARKS = {
 def test_a_benchmark_runs_and_the_page_shows_it(name, tmp_path):
     found = tmp_path / f"{name}.json"
     for command in ([f"{name}.py", *BENCHMARKS[name], "--json", found], ["page.py", tmp_path]):
-        run = subprocess.run([sys.executable, ROOT / "benchmarks" / command[0], *command[1:]], text=True, stderr=-1)
+        script = [sys.executable, ROOT / "benchmarks" / command[0], *command[1:]]
+        run = subprocess.run(script, capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
     page = (tmp_path / "page.md").read_text()
     assert f"## `benchmarks/{name}.py`" in page

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..algebra import ChainPrecision, Precision
-from ..systems.system import with_gradient
+from ..systems.system import System, with_gradient
 from ..tensors import white_noise
 from .chunks import LARGE, chunks
 from .covariances.root import Root, unseen_noise
@@ -126,6 +126,10 @@ class Control:
         r"""The unknown parameters :math:`\theta = f(v)`, with shape ``(*batch, case, parameters)``."""
         return self.problem.decode_parameters(self.whitened_parameters(u))
 
+    def system(self, u: Tensor) -> System:
+        """The system with the parameters of each control, at the start of the window."""
+        return self.problem.system_at(self.parameters(u), self.window.start)
+
     def whitened_parameters(self, u: Tensor) -> Tensor:
         """The whitened unknown parameters :math:`v`, with shape ``(*batch, case, parameters)``."""
         return u[..., self.entries : self.known]
@@ -215,7 +219,7 @@ class Control:
 
     def _rollout(self, u: Tensor, states: int, errors: Tensor | None) -> Tensor:
         """Runs the model from each control, unless the trajectory is known."""
-        system = self.problem.system_at(self.parameters(u), self.window.start)
+        system = self.system(u)
         if self._path is not None:
             return system.retrace(self.initial(u), self._path, errors)
         self.model_steps += (states - 1) * self.members(u)
@@ -258,15 +262,9 @@ class Control:
         return ((h - self.y[:, :states]) * self.precision[:, :states]).flatten(u.ndim - 1)
 
     def swept(self, u: Tensor, states: int, gradient: bool) -> tuple[Tensor, Tensor] | None:
-        """The observation cost and its gradient, where the system finds both in one sweep; None elsewhere.
+        """The observation cost and its gradient, empty if unwanted, by the system's sweep; None if it has none.
 
-        Args:
-            u: The controls, with shape ``(*batch, case, size)``.
-            states: The number of states of the window to use.
-            gradient: Whether the gradient is wanted; else it is empty.
-
-        Returns:
-            The cost, with shape ``(*batch, case)``, and its gradient, not finite where the model diverged.
+        Of controls ``(*batch, case, size)`` it has shape ``(*batch, case)``; not finite where the model diverged.
         """
         return misfit(self, u, states, gradient) if self._path is None and self.white else None
 
@@ -279,7 +277,14 @@ class Control:
         return 0.5 * u.square().sum(dim=-1) + self.misfit(u, states)
 
     def log_prob(self, u: Tensor) -> Tensor:
-        r"""The log-density :math:`\log N(u; 0, I) + \log p(y | x(u))`, ``(*batch, case)``; -inf where it diverged."""
+        r"""The log-density of the joint, :math:`\log N(u; 0, I) + \log p(y | x(u))`.
+
+        Args:
+            u: The controls, with shape ``(*batch, case, size)``.
+
+        Returns:
+            The log-density, with shape ``(*batch, case)``; minus infinity where the model diverged.
+        """
         return -self.cost(u) - self.log_normalizer()
 
     def log_normalizer(self) -> Tensor:

@@ -2,7 +2,7 @@ r"""Score-based data assimilation: with known parameters, with parameters of eve
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -226,8 +226,14 @@ class SharedSOSDA(TrajectoryScore):
                 "redrawn: states of a deterministic model tell its parameters exactly, and drawing these given those "
                 "leaves them as they are; set it to false, or give the problem model errors"
             )
-        options: dict[str, Any] = {"crops": self.crops, "gauss": False, "centred": self.centred}
-        return FactorizedScore(replace(problem, observation=known), network, schedule=WIDE, **options)
+        return FactorizedScore(
+            replace(problem, observation=known),
+            network,
+            schedule=WIDE,
+            crops=self.crops,
+            gauss=False,
+            centred=self.centred,
+        )
 
     def measure(self, twins: Iterable[Twin]) -> None:
         """Takes the statistics of states and times, and those of single steps."""

@@ -138,7 +138,7 @@ class LinearModel:
         """
 
         def sweep(control: "Control", u: Tensor, du: Tensor) -> Tensor:
-            control.gradients += prod(u.shape[:-2])
+            control.gradients += control.members(u)
             return tangent(lambda u: control.residual(u, self.states), u, du)
 
         return self._sweep(sweep, du)
@@ -154,7 +154,7 @@ class LinearModel:
         """
 
         def sweep(control: "Control", u: Tensor, du: Tensor) -> Tensor:
-            control.gradients += prod(u.shape[:-2])
+            control.gradients += control.members(u)
             return tangent(lambda u: control.trajectory(u, self.states), u, du)
 
         return self._sweep(sweep, du)
@@ -170,11 +170,11 @@ class LinearModel:
         """
         if dy.shape[:-1] == self.u.shape[:-1] and self._fits:
             u, residual = self._graph
-            self.control.gradients += prod(u.shape[:-2])
+            self.control.gradients += self.control.members(u)
             return torch.autograd.grad(residual, u, dy, retain_graph=True)[0]
 
         def sweep(control: "Control", u: Tensor, dy: Tensor) -> Tensor:
-            control.gradients += prod(u.shape[:-2])
+            control.gradients += control.members(u)
             leaf, residual = residual_graph(control, u, self.states)
             return torch.autograd.grad(residual, leaf, dy)[0]
 

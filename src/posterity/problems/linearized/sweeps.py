@@ -1,12 +1,12 @@
 """Costs, gradients and Gauss–Newton matrices: by one sweep where the system has it, and else by torch's graph."""
 
-from math import prod
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ...systems import System
+from ..observing.operators import Operator
 from .tangents import basis, tangent
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def descent(control: "Control", u: Tensor, states: int) -> tuple[Tensor, Tensor]
     Returns:
         The cost, with shape ``(*batch, case)``, infinite where the model diverged, and the gradient, NaN there.
     """
-    control.gradients += prod(u.shape[:-2])
+    control.gradients += control.members(u)
     u = u.detach()
     found = control.swept(u, states, gradient=True)
     if found is None:
@@ -50,13 +50,11 @@ def residual_graph(control: "Control", u: Tensor, states: int) -> tuple[Tensor, 
 @torch.no_grad()
 def misfit(control: "Control", u: Tensor, states: int, gradient: bool) -> tuple[Tensor, Tensor] | None:
     """The observation cost and its gradient by the sweep of a system that has one; see :meth:`.Control.swept`."""
-    problem, operator = control.problem, control.problem.observation.operator
-    system = problem.system_at(control.parameters(u), control.window.start)
-    y, precision = control.y[:, :states], control.precision[:, :states]
-    found = system.misfit(control.initial(u), y, precision, operator, control.errors(u), gradient)
+    problem, seen = control.problem, _seen(control, states)
+    found = control.system(u).misfit(control.initial(u), *seen, control.errors(u), gradient)
     if found is None:
         return None
-    control.model_steps += (states - 1) * prod(u.shape[:-2])
+    control.model_steps += (states - 1) * control.members(u)
     if not gradient:
         return found.cost, u.new_empty(0)
     # The state is affine in the control, but for the parameters.
@@ -88,15 +86,17 @@ def gauss_newton(control: "Control", u: Tensor, states: int) -> Tensor | None:
     if control.error_root is not None or type(control.problem.system).gauss_newton is System.gauss_newton:
         return None
     dx, dv, _ = control.directions(basis(u))
-    problem, v = control.problem, control.whitened_parameters(u)
-    theta, dtheta = problem.decode_parameters(v), dict[str, Tensor]()
+    problem, v, dtheta = control.problem, control.whitened_parameters(u), dict[str, Tensor]()
     if problem.parameters:
         changes = tangent(problem.decode_parameters, v.expand_as(dv), dv)
         dtheta = dict(zip(problem.parameters, changes.unbind(dim=-1), strict=True))
-    seen = control.y[:, :states], control.precision[:, :states], problem.observation.operator
-    system = problem.system_at(theta, control.window.start)
-    found = system.gauss_newton(control.initial(u), dx, dtheta, *seen)
+    found = control.system(u).gauss_newton(control.initial(u), dx, dtheta, *_seen(control, states))
     if found is not None:
-        control.gradients += control.size * prod(u.shape[:-2])
-        control.model_steps += (states - 1) * prod(u.shape[:-2])
+        control.gradients += control.size * control.members(u)
+        control.model_steps += (states - 1) * control.members(u)
     return found
+
+
+def _seen(control: "Control", states: int) -> tuple[Tensor, Tensor, Operator]:
+    """What is seen of the first states, the factors of misfits, and what sees them."""
+    return control.y[:, :states], control.precision[:, :states], control.problem.observation.operator

@@ -1,7 +1,6 @@
 """Directional derivatives of functions, and those of trajectories: at once, or as a chain of those of their steps."""
 
 from collections.abc import Callable
-from math import prod
 from typing import TYPE_CHECKING
 
 import torch
@@ -77,7 +76,7 @@ def sensitivities(control: "Control", u: Tensor, states: int) -> tuple[Tensor, T
     Returns:
         The residual, with shape ``(*batch, case, rows)``, and its changes, ``(size, *batch, case, rows)``.
     """
-    control.gradients += control.size * prod(u.shape[:-2])
+    control.gradients += control.size * control.members(u)
     x = control.trajectory(u, states)
     # A chain knows that errors do nothing to earlier states; tangents of all entries do not.
     retraced = control.error_root is None and control.problem.system.retracer(u.device) is not None
@@ -135,7 +134,7 @@ def chain(control: "Control", u: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     rows = [slope.select(axis, 0) @ state]
     if states > 1:
         # The tangents take every step a second time.
-        control.model_steps += (states - 1) * prod(u.shape[:-2])
+        control.model_steps += (states - 1) * control.members(u)
         steps = step_jacobian(control, u, x.narrow(axis, 0, states - 1))
         for t in range(states - 1):
             state = steps.select(axis, t) @ torch.cat((state, rest), dim=-2)

@@ -14,8 +14,7 @@ from ..equations.rollouts import whole_batch
 from .lanes import BYTES, not_inlined, spread, store, widened
 from .loops import inner, kept_on_disk
 from .members import Layout, laid_out, taken, taken_numbers
-from .misfits import pulled
-from .ode import recorded, recorded_tangent
+from .ode import recorded, recorded_tangent, stage
 from .plan import Array
 from .rollouts import ZERO, of_members
 
@@ -25,7 +24,7 @@ EMPTY = 2**13
 #: The most bytes that the memory of a vector of members may have, what directions do to misfits included.
 MEMORY = 2**23
 
-on_disk = kept_on_disk("gauss_newton", "lanes", "members", "misfits", "ode", "programs")
+on_disk = kept_on_disk("gauss_newton", "lanes", "members", "ode", "programs")
 
 
 @inner
@@ -90,7 +89,8 @@ def products_all(
     th, dth, total, dx = ZERO, size, 2 * size, 3 * size
     tape = dx + length
     ys = tape + steps * length + size
-    sums, precisions = ys + jump, ys + 2 * jump
+    # A stage adds up what it puts down, which nothing here asks for.
+    nowhere, precisions = ys + jump, ys + 2 * jump
     # Of each direction what it does to the misfits of each state, and behind the last the misfits.
     rows = precisions + (steps + 1) * jump
     misfits, products = rows + directions * (steps + 1) * jump, np.empty(4 * BYTES // 8)
@@ -98,12 +98,11 @@ def products_all(
         count = min(lanes, stop - first)
         taken_numbers(layout, memory, th, theta, first, count)
         taken(layout, memory, tape, x0, n, ZERO, first, count)
-        memory[sums : sums + jump] = 0
         for t in range(steps + 1):
             x, p = tape + t * length, precisions + t * jump
             taken(seen, memory, ys, y, (steps + 1) * m, t * m, first, count)
             taken(seen, memory, p, precision, (steps + 1) * m, t * m, first, count)
-            pulled(residual, layout, memory, (x, ys, p), sums, misfits + t * jump)
+            stage(residual, layout, memory, (), (x, ys, p), ys, 0.0, nowhere, ys, 0.0, 1.0, misfits + t * jump)
             if t < steps:
                 recorded(value, layout, memory, th, x, total, x + length)
         for d in range(directions):
@@ -111,7 +110,8 @@ def products_all(
             taken(layout, memory, dx, dx0[d * of_states : (d + 1) * of_states], n, ZERO, first, count)
             for t in range(steps + 1):
                 x, p = tape + t * length, precisions + t * jump
-                pulled(change, layout, memory, (x, ys, p, dx), sums, rows + (d * (steps + 1) + t) * jump)
+                row = rows + (d * (steps + 1) + t) * jump
+                stage(change, layout, memory, (), (x, ys, p, dx), ys, 0.0, nowhere, ys, 0.0, 1.0, row)
                 if t < steps:
                     recorded_tangent(tangent, layout, memory, (th, dth), x, dx, total, dx)
         squared(layout, memory, rows, directions + 1, (steps + 1, channels), jump, products, out, first, count)

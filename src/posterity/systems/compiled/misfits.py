@@ -10,35 +10,17 @@ from torch import Tensor
 
 from ..equations.expressions import Integration, Program
 from ..equations.rollouts import whole_batch
-from .lanes import BYTES, load, not_inlined, spread, store
-from .loops import inner, kept_on_disk
-from .members import Layout, added, around, given, given_numbers, laid_out, taken, taken_numbers
-from .ode import recorded, runge_kutta_adjoint, stages, summed
+from .lanes import BYTES, load, spread, store
+from .loops import kept_on_disk
+from .members import Layout, added, given, given_numbers, laid_out, taken, taken_numbers
+from .ode import recorded, runge_kutta_adjoint, stage, stages, summed
 from .plan import Array
-from .programs import SITES, evaluated, evaluated_together
 from .rollouts import ZERO, of_members
 
 #: The most bytes that the memory of a vector of members may have: beyond the second cache nothing is won.
 CACHE = 2**20
 
 on_disk = kept_on_disk("lanes", "members", "misfits", "ode", "programs")
-
-
-@inner
-def pulled(program: Program, layout: Layout, memory: Array, at: tuple[int, int, int], sums: int, pull: int) -> None:
-    """Sets a field to what observations of a state pull at it, behind it their cost at each site, and adds up both."""
-    not_inlined()
-    lanes, number = BYTES // memory.itemsize, memory.dtype.type
-    # Nothing but the results: the base is finite, and counts for nothing.
-    one, nothing, base = number(1), number(0), at[1]
-    i, last = layout.reach, layout.reach + layout.sites
-    while i + SITES <= last:
-        evaluated_together(program, memory, layout.pitch, i * lanes, (), at, sums, one, sums, base, nothing, one, pull)
-        i += SITES
-    while i < last:
-        evaluated(program, memory, layout.pitch, i * lanes, (), at, sums, one, sums, base, nothing, one, pull)
-        i += 1
-    around(layout, memory, pull)
 
 
 @on_disk
@@ -64,7 +46,8 @@ def misfit_all(
             x = tape + t * length
             taken(seen, memory, ys, y, (steps + 1) * m, t * m, first, count)
             taken(seen, memory, precisions, precision, (steps + 1) * m, t * m, first, count)
-            pulled(pull, layout, memory, (x, ys, precisions), sums, pulls + t * wide)
+            # What pulls is put down, and added to the sums.
+            stage(pull, layout, memory, (), (x, ys, precisions), sums, 1.0, sums, ys, 0.0, 1.0, pulls + t * wide)
             if t < steps:
                 recorded(value, layout, memory, th, x, total, x + length)
                 if len(error):
